@@ -1,0 +1,55 @@
+# `make help` lists the targets.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
+
+.DEFAULT_GOAL := help
+.PHONY: help demo dev test lint types imports check bench lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(BIN)/python:
+	$(PYTHON) -m venv .venv
+
+.venv/.installed: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	@touch $@
+
+.venv/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	@touch $@ .venv/.installed
+
+demo: .venv/.installed ## install, and run the whole pipeline on the built-in sample API
+	$(BIN)/polycopy demo
+
+dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
+	$(BIN)/polycopy init
+	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
+
+test: .venv/.installed-dev ## the whole test suite
+	$(BIN)/python -m pytest
+
+lint: .venv/.installed-dev ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.installed-dev ## pyright
+	$(BIN)/pyright
+
+imports: .venv/.installed-dev ## the import rule of docs/architecture.md
+	$(BIN)/lint-imports
+
+check: lint types imports ## lint, types and import rule
+
+bench: .venv/.installed-dev ## where the time of a backfill of small wallets goes
+	$(BIN)/python benchmarks/small_wallets.py
+
+lock: .venv/.installed-dev ## write requirements.lock anew
+	$(BIN)/python -m pip install --quiet pip-tools
+	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-header \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --annotation-style line --output-file requirements.lock pyproject.toml
+
+clean: ## remove the virtual environment and caches; data in .polycopy stays
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,176 @@
+"""The backfill from the command line: register, fetch, combine, load. All state is elsewhere."""
+
+import time
+from collections.abc import Callable, Mapping
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets import record
+from polycopy_assets.assets.wallet_trades import Select
+from polycopy_assets.combine import pending, read_manifests
+from polycopy_assets.definitions import build
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.instance import WORKER_TAG, end_dead_runs, worker
+from polycopy_assets.load import unloaded
+from polycopy_assets.partitions import register, registered
+from polycopy_assets.progress import Progress
+from polycopy_assets.resources import StoreResource, WarehouseResource
+from polycopy_assets.settings import Settings
+
+Say = Callable[[str], None]
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """A wallet that failed, and why."""
+
+    wallet: str
+    reason: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backfill came to.
+
+    `trades_fetched` are new rows in the store, `requests` HTTP requests of all kinds, and
+    `failed_checks` what the checks of the table found, if it was loaded.
+    """
+
+    wallets: int
+    complete: int
+    failed: int
+    remaining: int
+    requests: int
+    trades_fetched: int
+    table_rows: int
+    seconds: float
+    failures: list[Failure]
+    failed_checks: list[str]
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """Wallets by state, trades by the record, rows in the table."""
+
+    total: int
+    complete: int
+    remaining: int
+    failed: int
+    trades: int
+    table_rows: int
+
+
+def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
+    """How things stand, by the record and the table; asks the source nothing."""
+    wallets = registered(instance)
+    complete = record.versions(instance)
+    here = [wallet for wallet in wallets if wallet in complete]
+    return Status(
+        total=len(wallets),
+        complete=len(here),
+        remaining=len(wallets) - len(here),
+        failed=len(record.failed(instance)),
+        trades=sum(record.rows({wallet: complete[wallet] for wallet in here}).values()),
+        table_rows=WarehouseResource(url=settings.warehouse).open().count_rows(),
+    )
+
+
+def backfill(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    *,
+    refresh: bool,
+    progress: Progress,
+    say: Say,
+) -> Report:
+    """Brings every wanted wallet into the table.
+
+    Raises PolycopyError if something other than a wallet failed; wallets that failed are in the
+    report, and do not keep the others from being loaded.
+    """
+    StoreResource(url=settings.store).open().check_writable()
+    for run_id in end_dead_runs(instance):
+        say(f"run {run_id} was left behind by a process that is gone; it is ended")
+    _register(instance, settings, say)
+    wallets = registered(instance)
+    complete = record.versions(instance)
+    if refresh or any(wallet not in complete for wallet in wallets):
+        _fetch(instance, settings, Select.ALL if refresh else Select.REMAINING, progress)
+    failed_checks = _load(instance, settings)
+    complete = record.versions(instance)
+    missing = [wallet for wallet in wallets if wallet not in complete]
+    return Report(
+        wallets=len(wallets),
+        complete=len(wallets) - len(missing),
+        failed=len(progress.failures),
+        remaining=len(missing),
+        requests=progress.requests,
+        trades_fetched=progress.stored,
+        table_rows=WarehouseResource(url=settings.warehouse).open().count_rows(),
+        seconds=round(time.monotonic() - progress.started, 3),
+        failures=[Failure(wallet, reason) for wallet, reason in progress.failures],
+        failed_checks=failed_checks,
+    )
+
+
+def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> None:
+    new, refused = register(instance, WarehouseResource(url=settings.warehouse).open().traders())
+    if new:
+        say(f"{len(new)} new wallets")
+    for text in refused:
+        say(f"refused: {text!r} in the table traders is not a wallet")
+
+
+def _fetch(
+    instance: dg.DagsterInstance, settings: Settings, select: Select, progress: Progress
+) -> None:
+    config = {"ops": {"wallet_trades": {"config": {"select": select.name}}}}
+    result = _run(instance, settings, "fetch", config, progress)
+    if not result.success and not progress.failures:
+        raise PolycopyError(_why(result))
+
+
+def _load(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
+    """Combines and loads, unless the table holds all that is recorded; the checks that failed."""
+    manifests = read_manifests(StoreResource(url=settings.store).open())
+    loaded = WarehouseResource(url=settings.warehouse).open().loaded_batches()
+    if not pending(record.versions(instance), manifests) and not unloaded(manifests, loaded):
+        return []
+    result = _run(instance, settings, "load", {}, None)
+    if not result.success:
+        raise PolycopyError(_why(result))
+    return [
+        f"{check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    ]
+
+
+def _run(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    job: str,
+    config: Mapping[str, object],
+    progress: Progress | None,
+) -> dg.ExecuteInProcessResult:
+    return (
+        build(settings, progress)
+        .resolve_job_def(job)
+        .execute_in_process(
+            instance=instance,
+            run_config={**_QUIET, **config},
+            tags={WORKER_TAG: worker()},
+            raise_on_error=False,
+        )
+    )
+
+
+def _why(result: dg.ExecuteInProcessResult) -> str:
+    """The errors of the steps that failed, each with the cause behind it."""
+    reasons = []
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            error = event.step_failure_data.error
+            while error.cause:
+                error = error.cause
+            reasons.append(error.message.strip())
+    return "; ".join(reasons) or f"run {result.run_id} failed"

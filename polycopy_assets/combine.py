@@ -1,0 +1,176 @@
+"""Combining: the segments that no batch holds yet become one batch of typed, sorted Parquet.
+
+What is new is told by the record and the manifests alone, so it is the same whenever it is
+asked. Memory is bounded by one part, whatever the batch holds.
+"""
+
+import tempfile
+import uuid
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.batch import (
+    MANIFESTS,
+    PARTS,
+    Claim,
+    Manifest,
+    Part,
+    claim,
+    manifest_name,
+    parse_manifest_name,
+)
+from polycopy_assets.trades.frame import read_rows, table_rows
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import Segment, parse_name
+
+PART_BYTES = 32 * 2**20
+"""Compressed bytes of segments that go into one Parquet part: about 200,000 trades."""
+
+_READERS = 8
+
+
+class Combined(msgspec.Struct, frozen=True, kw_only=True):
+    """What a combine came to: the batch it committed, if any, and wallets it had to leave out.
+
+    `lost` tells, wallet by wallet, which recorded object is gone or differs from its record.
+    """
+
+    manifest: Manifest | None
+    lost: Mapping[str, str]
+
+
+def read_manifests(store: Store) -> list[Manifest]:
+    """All committed batches in their order."""
+    numbers = sorted(
+        number
+        for item in store.list(MANIFESTS)
+        if (number := parse_manifest_name(item.name)) is not None
+    )
+    return [Manifest.decode(store.read(manifest_name(number))) for number in numbers]
+
+
+def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[str]:
+    """The wallets whose recorded data version is not the one combined last."""
+    combined: dict[str, str] = {}
+    for manifest in manifests:
+        combined |= {item.wallet: item.version for item in manifest.claims}
+    return sorted(w for w, version in versions.items() if combined.get(w) != version)
+
+
+def new_claims(
+    records: Iterable[tuple[str, Sequence[Segment]]], manifests: Iterable[Manifest]
+) -> list[Claim]:
+    """The claims of (data version, segments) records that no manifest lists, wallet by wallet.
+
+    A wallet whose version is new though all its segments are known is combined whole.
+    """
+    listed = {_identity(item) for manifest in manifests for item in manifest.claims}
+    claims: list[Claim] = []
+    for version, segments in records:
+        every = [claim(segment, version) for segment in segments]
+        claims += [item for item in every if _identity(item) not in listed] or every
+    return sorted(claims, key=lambda item: (item.wallet, item.start))
+
+
+def combine(store: Store, claims: Sequence[Claim], batch: int) -> Combined:
+    """Commits `claims` as batch number `batch`.
+
+    Raises ObjectExists if another combine took that number meanwhile: plan again then.
+    """
+    lost: dict[str, str] = {}
+    try:
+        return _commit(store, claims, batch, lost)
+    except ObjectLost:
+        # Rare: find every wallet with a lost segment at once, and go on without them.
+        lost = dict(_lost(store, claims))
+        if not lost:
+            raise
+        return _commit(store, [item for item in claims if item.wallet not in lost], batch, lost)
+
+
+def _commit(store: Store, claims: Sequence[Claim], batch: int, lost: Mapping[str, str]) -> Combined:
+    if not claims:
+        return Combined(manifest=None, lost=lost)
+    folder = f"{PARTS}{batch:08d}/"
+    attempt = f"{folder}{uuid.uuid4().hex[:12]}"
+    parts = list(_write_parts(store, claims, attempt))
+    manifest = Manifest(
+        batch=batch, rows=sum(part.rows for part in parts), parts=parts, claims=list(claims)
+    )
+    try:
+        store.create(manifest_name(batch), manifest.encode())
+    except ObjectExists:
+        _clear(store, f"{attempt}/", keep=())
+        raise
+    # Whatever else lies under this number is of attempts that can never be committed any more.
+    _clear(store, folder, keep={part.name for part in parts})
+    return Combined(manifest=manifest, lost=lost)
+
+
+def _write_parts(store: Store, claims: Sequence[Claim], attempt: str) -> Iterator[Part]:
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers,
+    ):
+        for number, group in enumerate(_groups([item for item in claims if item.rows])):
+            frame = table_rows(pl.concat(readers.map(lambda item: _served(store, item), group)))
+            expected = sum(item.rows for item in group)
+            if len(frame) != expected:
+                raise StoreError(f"{len(frame)} rows where the record has {expected}")
+            path = Path(scratch) / "part.parquet"
+            frame.write_parquet(path, compression="zstd")
+            name = f"{attempt}/part-{number:05d}.parquet"
+            store.create_from(name, path)
+            data = path.read_bytes()
+            yield Part(name=name, rows=len(frame), size=len(data), crc32c=crc32c(data))
+
+
+def _groups(claims: Iterable[Claim]) -> Iterator[list[Claim]]:
+    """Consecutive claims whose segments together have about PART_BYTES."""
+    group: list[Claim] = []
+    size = 0
+    for item in claims:
+        if group and size + item.size > PART_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += item.size
+    if group:
+        yield group
+
+
+def _served(store: Store, item: Claim) -> pl.DataFrame:
+    """The rows that a claim stands for; raises ObjectLost if they are not what was recorded."""
+    data = store.read(item.segment)
+    if crc32c(data) != item.crc32c:
+        raise ObjectLost(f"{item.segment} is not what was recorded: its checksum differs")
+    named = parse_name(item.segment)
+    whole = named is not None and named[1] == Interval(item.start, item.until)
+    rows = read_rows(data, None if whole else Interval(item.start, item.until))
+    if len(rows) != item.rows:
+        raise ObjectLost(f"{item.segment} has {len(rows)} rows, its record says {item.rows}")
+    return rows
+
+
+def _lost(store: Store, claims: Iterable[Claim]) -> Iterator[tuple[str, str]]:
+    for item in claims:
+        try:
+            _served(store, item)
+        except ObjectLost as error:
+            yield item.wallet, str(error)
+
+
+def _clear(store: Store, prefix: str, *, keep: Collection[str]) -> None:
+    for item in list(store.list(prefix)):
+        if item.name not in keep:
+            store.delete(item.name)
+
+
+def _identity(item: Claim) -> tuple[str, int, str]:
+    return (item.segment, item.start, item.crc32c)

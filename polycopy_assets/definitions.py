@@ -1,0 +1,47 @@
+"""The map: assets, checks, jobs, resources. The only place that reads the environment."""
+
+import os
+
+import dagster as dg
+
+from polycopy_assets import checks, jobs
+from polycopy_assets.assets.combined_trades import combined_trades
+from polycopy_assets.assets.traders import traders
+from polycopy_assets.assets.trades import trades
+from polycopy_assets.assets.wallet_trades import wallet_trades
+from polycopy_assets.progress import Progress
+from polycopy_assets.resources import SourceResource, StoreResource, WarehouseResource
+from polycopy_assets.settings import API_KEY, Settings, read_settings
+
+
+def settings() -> Settings:
+    """The settings in the environment; raises ConfigurationError."""
+    return read_settings(os.environ)
+
+
+def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
+    """The definitions for `chosen`; a fetch counts into `progress` if it is given."""
+    return dg.Definitions(
+        assets=[traders, wallet_trades, combined_trades, trades],
+        asset_checks=[checks.no_duplicate_ids, checks.rows_match_record],
+        jobs=[jobs.fetch, jobs.load],
+        resources={
+            "source": SourceResource(
+                kind=chosen.source,
+                url=chosen.source_url,
+                rate_limit=chosen.rate_limit,
+                concurrency=chosen.concurrency,
+                timeout=chosen.timeout,
+                segment_bytes=chosen.segment_bytes,
+                api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
+            ),
+            "store": StoreResource(url=chosen.store),
+            "warehouse": WarehouseResource(url=chosen.warehouse),
+            "progress": dg.ResourceDefinition(lambda _: progress or Progress()),
+        },
+        # A killed run must not leave a step process behind that goes on writing.
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build(settings())

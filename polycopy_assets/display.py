@@ -1,0 +1,73 @@
+"""How a backfill looks: a bar on a terminal, plain lines elsewhere."""
+
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bar
+from rich.text import Text
+
+from polycopy_assets.progress import Progress
+
+LINE_EVERY_SECONDS = 10.0
+_REFRESH_SECONDS = 0.2
+
+
+@contextmanager
+def own_stderr() -> Iterator[TextIO]:
+    """Standard error as it is now.
+
+    Dagster redirects the process's standard error into a log file while a step runs.
+    """
+    with os.fdopen(os.dup(sys.stderr.fileno()), "w") as stream:
+        yield stream
+
+
+@contextmanager
+def shown(progress: Progress, stream: TextIO) -> Iterator[None]:
+    """Shows `progress` on `stream` until the context ends."""
+    ended = threading.Event()
+    show = _bar if stream.isatty() else _lines
+    thread = threading.Thread(target=show, args=(progress, stream, ended), name="display")
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _lines(progress: Progress, stream: TextIO, ended: threading.Event) -> None:
+    while not ended.wait(LINE_EVERY_SECONDS):
+        if progress.wallets:
+            print(progress.line(), file=stream, flush=True)
+
+
+class _Line(ProgressColumn):
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def render(self, task: Task) -> Text:  # noqa: ARG002 - rich asks for it
+        return Text(self._progress.line() if self._progress.wallets else "preparing")
+
+
+def _bar(progress: Progress, stream: TextIO, ended: threading.Event) -> None:
+    console = Console(file=stream)
+    columns = (TextColumn("{task.description}"), BarColumn(), _Line(progress))
+    with Bar(*columns, console=console, auto_refresh=False) as bar:
+        task = bar.add_task("backfill", total=None)
+        going = True
+        while going:
+            going = not ended.wait(_REFRESH_SECONDS)
+            bar.update(
+                task,
+                total=progress.wallets or None,
+                completed=progress.done + len(progress.failures),
+            )
+            bar.refresh()

@@ -1,0 +1,73 @@
+"""The exceptions of the package.
+
+PolycopyError
+├── ConfigurationError        a setting is wrong; says which, its value and what is accepted
+├── InvalidWallet             not `0x` and 40 hexadecimal digits
+├── SourceError               the trades API did not give what was asked
+│   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
+│   ├── TransientError        it failed, and went on failing until the retries ran out
+│   └── ContractBroken        it answered, but not what its contract promises
+├── StoreError                the store could not be read or written
+│   ├── ObjectExists          the name is taken by other bytes
+│   └── ObjectLost            a recorded object is gone or differs from its record
+└── WarehouseError            the table could not be read or written
+    └── WarehouseBusy         another process kept the DuckDB file longer than we wait
+"""
+
+
+class PolycopyError(Exception):
+    """Base of all errors that this package raises on purpose."""
+
+
+class ConfigurationError(PolycopyError):
+    """A setting is wrong. The message names the variable, the value and what is accepted."""
+
+
+class InvalidWallet(PolycopyError, ValueError):
+    """A text that should be a wallet address and is not."""
+
+
+class SourceError(PolycopyError):
+    """The trades API did not give what was asked for one wallet."""
+
+    kind = "source"
+
+
+class PermanentError(SourceError):
+    """Refused by the source in a way that repeating will not change."""
+
+    kind = "permanent"
+
+
+class TransientError(SourceError):
+    """Failed by outage, overload or a broken transfer, on every bounded attempt."""
+
+    kind = "transient"
+
+
+class ContractBroken(SourceError):
+    """Answered in a way that the source's documented contract rules out."""
+
+    kind = "contract"
+
+
+class StoreError(PolycopyError):
+    """The store of segments and combined files could not be read or written."""
+
+    kind = "store"
+
+
+class ObjectExists(StoreError):
+    """An object of that name exists already, and objects are never rewritten."""
+
+
+class ObjectLost(StoreError):
+    """An object that a record names is gone, or is not what the record says."""
+
+
+class WarehouseError(PolycopyError):
+    """The table could not be read or written."""
+
+
+class WarehouseBusy(WarehouseError):
+    """Another process held the DuckDB file for longer than the bounded wait."""

@@ -1,0 +1,210 @@
+"""One wallet: what is missing by the store, walked and made durable."""
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from polycopy_assets.errors import ObjectExists, PolycopyError, SourceError
+from polycopy_assets.progress import Progress
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
+from polycopy_assets.trades.frame import read_rows
+from polycopy_assets.trades.interval import BEGINNING, Interval, disjoint, subtract
+from polycopy_assets.trades.page import Page, PageSource
+from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
+from polycopy_assets.trades.walk import walk
+
+KnownSegments = Callable[[str], Iterable[Segment]]
+"""The segments that a wallet's record names, so that they need not be read again."""
+
+
+class Fetched(msgspec.Struct, frozen=True, kw_only=True):
+    """A wallet whose coverage is durable from the beginning to `covered_until`.
+
+    `segments` are all that count, oldest first; `new_rows`, `requests` and `unknown_fields` are
+    of this fetch alone; `seconds` is how long it took.
+    """
+
+    wallet: str
+    source: str
+    segments: tuple[Segment, ...]
+    covered_until: int
+    new_rows: int
+    requests: int
+    unknown_fields: frozenset[str]
+    seconds: float
+
+
+class Walkers:
+    """How many walks are under way, over all wallets; tells whether one more finds room."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._active = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether the request budget would lie idle without another walk."""
+        return self._active < self._limit
+
+    def __enter__(self) -> None:
+        self._active += 1
+
+    def __exit__(self, *exc: object) -> None:
+        self._active -= 1
+
+
+class WalletFetch:
+    """The fetch of one wallet up to `horizon` (epoch seconds)."""
+
+    def __init__(
+        self,
+        wallet: str,
+        horizon: int,
+        *,
+        source: PageSource,
+        store: Store,
+        known: KnownSegments,
+        walkers: Walkers,
+        progress: Progress,
+        segment_bytes: int = SEGMENT_BYTES,
+    ) -> None:
+        self._wallet = wallet
+        self._horizon = horizon
+        self._source = source
+        self._store = store
+        self._known = known
+        self._walkers = walkers
+        self._progress = progress
+        self._segment_bytes = segment_bytes
+        self._written: list[Segment] = []
+        self._running: set[asyncio.Task[None]] = set()
+        self._requests = 0
+        self._unknown_fields: frozenset[str] = frozenset()
+
+    async def run(self) -> Fetched:
+        """Fetches what the store lacks; raises SourceError or StoreError.
+
+        On an error, what was finished is kept in the store, and is where the next run goes on.
+        """
+        started = time.monotonic()
+        spans = await asyncio.to_thread(self._stored_spans)
+        await self._walk_all(subtract(Interval(BEGINNING, self._horizon), spans))
+        segments = await asyncio.to_thread(self._segments)
+        return Fetched(
+            wallet=self._wallet,
+            source=self._source.name,
+            segments=segments,
+            covered_until=max(segment.until for segment in segments),
+            new_rows=sum(segment.rows for segment in self._written),
+            requests=self._requests,
+            unknown_fields=self._unknown_fields,
+            seconds=time.monotonic() - started,
+        )
+
+    async def _walk_all(self, missing: list[Interval]) -> None:
+        """Walks the missing intervals, newest first, and what walkers hand over, at once.
+
+        After an error no new walk starts, but those under way end, so that they keep their work.
+        """
+        errors: list[PolycopyError] = []
+        try:
+            while self._running or (missing and not errors):
+                while missing and not errors and (self._walkers.idle or not self._running):
+                    self._start(missing.pop())
+                done, _ = await asyncio.wait(self._running, return_when=asyncio.FIRST_COMPLETED)
+                self._running -= done
+                for task in done:
+                    error = task.exception()
+                    if isinstance(error, PolycopyError):
+                        errors.append(error)
+                    elif error is not None:
+                        raise error
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+        if errors:
+            raise errors[0]
+
+    def _start(self, span: Interval) -> None:
+        self._running.add(asyncio.create_task(self._walk(span)))
+
+    def _hand_over(self, part: Interval) -> bool:
+        """Takes the older part of a long walk if it would find room."""
+        if not self._walkers.idle:
+            return False
+        self._start(part)
+        return True
+
+    async def _walk(self, span: Interval) -> None:
+        with self._walkers:
+            try:
+                async for draft in walk(
+                    self._source,
+                    self._wallet,
+                    span,
+                    segment_bytes=self._segment_bytes,
+                    on_page=self._count,
+                    split=self._hand_over,
+                ):
+                    await asyncio.to_thread(self._write, draft)
+            except SourceError as error:
+                between = f"between {span.start} and {span.until - 1}"
+                raise type(error)(f"{self._wallet} {between}: {error}") from error
+
+    def _count(self, page: Page) -> None:
+        self._requests += page.requests
+        self._unknown_fields |= page.unknown_fields
+        self._progress.page(len(page.rows))
+
+    def _write(self, draft: Draft) -> None:
+        try:
+            self._store.create(segment_name(self._wallet, draft.span), draft.payload)
+        except ObjectExists:
+            # Another run was here first. What it wrote counts, and is read like any leftover.
+            return
+        self._written.append(
+            Segment(
+                wallet=self._wallet,
+                start=draft.span.start,
+                until=draft.span.until,
+                rows=draft.rows,
+                size=len(draft.payload),
+                crc32c=crc32c(draft.payload),
+                first=draft.first,
+                last=draft.last,
+            )
+        )
+
+    def _stored_spans(self) -> list[Interval]:
+        named = (parse_name(item.name) for item in self._store.list(wallet_prefix(self._wallet)))
+        return [found[1] for found in named if found]
+
+    def _segments(self) -> tuple[Segment, ...]:
+        """All segments of the wallet that count; those that nobody has described are read."""
+        described = {(s.span, s.claim): s for s in self._written}
+        counted = disjoint(self._stored_spans())
+        if not described.keys() >= set(counted):
+            described |= {(s.span, s.claim): s for s in self._known(self._wallet)}
+        return tuple(
+            described.get((span, claim)) or self._describe(span, claim) for span, claim in counted
+        )
+
+    def _describe(self, span: Interval, claim: Interval) -> Segment:
+        """Reads a segment that an earlier run left without a record."""
+        data = self._store.read(segment_name(self._wallet, span))
+        times = read_rows(data, claim)["timestamp"].to_list()
+        return Segment(
+            wallet=self._wallet,
+            start=span.start,
+            until=span.until,
+            rows=len(times),
+            size=len(data),
+            crc32c=crc32c(data),
+            first=min(times, default=None),
+            last=max(times, default=None),
+            claim_start=None if claim == span else claim.start,
+        )

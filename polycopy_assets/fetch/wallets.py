@@ -1,0 +1,119 @@
+"""Many wallets: concurrent, each outcome told as soon as it is durable, none holding another."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from polycopy_assets.errors import PolycopyError, SourceError, StoreError, TransientError
+from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, WalletFetch
+from polycopy_assets.progress import Progress
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.cutter import SEGMENT_BYTES
+from polycopy_assets.trades.page import PageSource
+
+DOWN_AFTER = 8
+"""Wallets that failed in a row before the source itself is asked whether it is alive."""
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """A wallet that could not be completed, and why; its finished segments are kept.
+
+    `tried` is False where the source was down and the wallet's turn never came.
+    """
+
+    wallet: str
+    reason: str
+    tried: bool = True
+
+
+class Fetcher:
+    """Fetches wallets from `source` into `store`, `concurrency` of them at a time."""
+
+    def __init__(
+        self,
+        source: PageSource,
+        store: Store,
+        *,
+        concurrency: int,
+        known: KnownSegments,
+        progress: Progress,
+        segment_bytes: int = SEGMENT_BYTES,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._concurrency = concurrency
+        self._known = known
+        self._progress = progress
+        self._segment_bytes = segment_bytes
+        self._now = now
+        self._walkers = Walkers(concurrency)
+        self._horizon = 0
+        self._down = ""
+        self._failed_in_a_row = 0
+        self._probe = asyncio.Lock()
+
+    async def fetch(self, wallets: Iterable[str]) -> AsyncIterator[Fetched | Failed]:
+        """Yields each wallet's outcome. If the source does not even tell its lag, all fail."""
+        queue = iter(wallets)
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
+        )
+        self._horizon = int(self._now()) - await self._lag()
+        tasks: set[asyncio.Task[Fetched | Failed]] = set()
+        try:
+            while True:
+                while len(tasks) < self._concurrency and (wallet := next(queue, None)):
+                    tasks.add(asyncio.create_task(self._outcome(wallet)))
+                if not tasks:
+                    return
+                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+                for task in done:
+                    yield task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _lag(self) -> int:
+        """The source's lag; if it cannot be had, nothing is fetched until a later run."""
+        try:
+            return await self._source.lag()
+        except SourceError as error:
+            self._down = str(error)
+            return 0
+
+    async def _outcome(self, wallet: str) -> Fetched | Failed:
+        if self._down:
+            return Failed(wallet=wallet, reason=f"not tried: {self._down}", tried=False)
+        fetch = WalletFetch(
+            wallet,
+            self._horizon,
+            source=self._source,
+            store=self._store,
+            known=self._known,
+            walkers=self._walkers,
+            progress=self._progress,
+            segment_bytes=self._segment_bytes,
+        )
+        try:
+            fetched = await fetch.run()
+        except (SourceError, StoreError) as error:
+            await self._after_failure(error)
+            return Failed(wallet=wallet, reason=f"{error.kind}: {error}")
+        self._failed_in_a_row = 0
+        return fetched
+
+    async def _after_failure(self, error: PolycopyError) -> None:
+        """After many failures in a row, asks whether the source is down for everybody.
+
+        Without this a dead source would be tried for every wallet, for hours.
+        """
+        self._failed_in_a_row += isinstance(error, TransientError)
+        async with self._probe:
+            if self._failed_in_a_row >= DOWN_AFTER and not self._down:
+                self._failed_in_a_row = 0
+                await self._lag()

@@ -1,0 +1,76 @@
+"""The Dagster instance: its home made ready, and runs that died with their process ended."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+import dagster as dg
+
+from polycopy_assets.errors import ConfigurationError
+
+WORKER_TAG = "polycopy/worker"
+_UNFINISHED = [
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+
+def prepare(home: str) -> bool:
+    """Makes `home` a Dagster home with our `dagster.yaml`, if there is none; True if it was made.
+
+    An existing `dagster.yaml` is left as it is. Raises ConfigurationError if it cannot be written.
+    """
+    path = Path(home) / "dagster.yaml"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            return False
+        path.write_text((resources.files("polycopy_assets") / "dagster.yaml").read_text())
+    except OSError as error:
+        raise ConfigurationError(
+            f"DAGSTER_HOME={home!r} cannot be written: {error.strerror}"
+        ) from error
+    return True
+
+
+@contextmanager
+def opened(home: str) -> Iterator[dg.DagsterInstance]:
+    """The instance at `home`, prepared; the databases exist when it is handed out."""
+    prepare(home)
+    with dg.DagsterInstance.from_config(home) as instance:
+        instance.get_runs_count()
+        yield instance
+
+
+def worker() -> str:
+    """What names this process in the tags of its runs: host and process id."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Marks as failed the runs whose `polycopy` process is gone; their run ids.
+
+    Nothing that they recorded is lost: a wallet is recorded when it is durable, and the next
+    fetch goes on behind the last segment.
+    """
+    ended = []
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
+        host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
+        if host == socket.gethostname() and not _alive(int(pid)):
+            instance.report_run_failed(run, f"the process {pid} that ran it is gone")
+            ended.append(run.run_id)
+    return ended
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

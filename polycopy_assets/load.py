@@ -1,0 +1,23 @@
+"""Loading: the batches that the table lacks, in their order."""
+
+from collections.abc import Iterator, Sequence
+
+from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.warehouse.base import Loaded, Parts, Warehouse
+
+
+def unloaded(manifests: Sequence[Manifest], loaded: set[int]) -> list[Manifest]:
+    """The batches to load: the first that is missing and all behind it.
+
+    A later batch may replace what an earlier one claims, so none is loaded before its turn.
+    """
+    missing = [item.batch for item in manifests if item.batch not in loaded]
+    return [item for item in manifests if missing and item.batch >= min(missing)]
+
+
+def load(
+    warehouse: Warehouse, manifests: Sequence[Manifest], parts: Parts
+) -> Iterator[tuple[Manifest, Loaded]]:
+    """Loads what the table lacks, and yields each batch when the table holds it."""
+    for manifest in unloaded(manifests, warehouse.loaded_batches()):
+        yield manifest, warehouse.load(manifest, parts)

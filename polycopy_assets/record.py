@@ -1,0 +1,180 @@
+"""The record: what Dagster's materializations of `wallet_trades` say, written and read.
+
+A wallet's latest materialization lists its segments; its data version carries the row count and
+changes with the segments that hold trades. A materialization that somebody reported by hand in
+the UI has no such data version and does not make a wallet complete.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import UTC, datetime
+
+import dagster as dg
+import msgspec
+from dagster import AssetRecordsFilter, DagsterEventType
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.fetch.wallet import Fetched
+from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.trades.segment import Segment, coverage, data_version, rows_in_version
+
+WALLET_TRADES = dg.AssetKey("wallet_trades")
+DATA_VERSION_TAG = "dagster/data_version"
+_PAGE = 500
+
+Metadata = Mapping[str, dg.MetadataValue]
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """A wallet's latest materialization: its segments, and until when it is covered."""
+
+    wallet: str
+    version: str
+    run_id: str
+    segments: tuple[Segment, ...]
+    covered_until: int
+    metadata: Metadata
+
+
+def materialization(wallet: str, version: str, metadata: Metadata) -> dg.AssetMaterialization:
+    """The event that commits `wallet`; call it after the last segment is durable."""
+    return dg.AssetMaterialization(
+        asset_key=WALLET_TRADES,
+        partition=wallet,
+        metadata=metadata,
+        tags={DATA_VERSION_TAG: version},
+    )
+
+
+def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
+    """The data version and metadata that record a fetch; `uri` is where its segments lie."""
+    segments = fetched.segments
+    times = [t for s in segments for t in (s.first, s.last) if t is not None]
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/row_count": dg.MetadataValue.int(sum(s.rows for s in segments)),
+        "dagster/uri": dg.MetadataValue.text(uri),
+        "new_rows": dg.MetadataValue.int(fetched.new_rows),
+        "covered_until": dg.MetadataValue.timestamp(_utc(fetched.covered_until)),
+        "segments": _segment_table(segments),
+        "size_bytes": dg.MetadataValue.int(sum(s.size for s in segments)),
+        "requests": dg.MetadataValue.int(fetched.requests),
+        "source": dg.MetadataValue.text(fetched.source),
+        "seconds": dg.MetadataValue.float(round(fetched.seconds, 3)),
+    }
+    if times:
+        metadata["first_trade"] = dg.MetadataValue.timestamp(_utc(min(times)))
+        metadata["last_trade"] = dg.MetadataValue.timestamp(_utc(max(times)))
+    if fetched.unknown_fields:
+        metadata["unknown_fields"] = dg.MetadataValue.text(
+            ", ".join(sorted(fetched.unknown_fields))
+        )
+    return data_version(segments), metadata
+
+
+def versions(instance: dg.DagsterInstance) -> dict[str, str]:
+    """The data version of every wallet that is complete by the record; one query."""
+    tags = instance.event_log_storage.get_latest_tags_by_partition(
+        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION, tag_keys=[DATA_VERSION_TAG]
+    )
+    found = ((wallet, tag.get(DATA_VERSION_TAG, "")) for wallet, tag in tags.items())
+    return {wallet: version for wallet, version in found if rows_in_version(version) is not None}
+
+
+def failed(instance: dg.DagsterInstance) -> list[str]:
+    """The wallets whose latest attempt failed, whatever they had before."""
+    keys = instance.get_dynamic_partitions(str(wallets_partitions.name))
+    statuses = instance.get_status_by_partition(WALLET_TRADES, keys, wallets_partitions) or {}
+    return [key for key in keys if statuses.get(key) == AssetPartitionStatus.FAILED]
+
+
+def rows(versions: Mapping[str, str]) -> dict[str, int]:
+    """The recorded row count of each wallet."""
+    return {wallet: rows_in_version(version) or 0 for wallet, version in versions.items()}
+
+
+def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[Record]:
+    """The latest record of each of `wallets` that has one, read in pages.
+
+    Raises PolycopyError for a record that names no segments or whose coverage has a gap.
+    """
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
+    )
+    ids = sorted(latest[wallet] for wallet in wallets if wallet in latest)
+    for start in range(0, len(ids), _PAGE):
+        page = ids[start : start + _PAGE]
+        found = instance.fetch_materializations(
+            AssetRecordsFilter(asset_key=WALLET_TRADES, storage_ids=page), limit=_PAGE
+        )
+        for item in found.records:
+            event = item.asset_materialization
+            if event is not None and event.partition is not None:
+                yield _read(event.partition, item.run_id, event)
+
+
+def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
+    """The latest record of one wallet, if it is one of ours."""
+    found = instance.fetch_materializations(
+        AssetRecordsFilter(asset_key=WALLET_TRADES, asset_partitions=[wallet]), limit=1
+    ).records
+    event = found[0].asset_materialization if found else None
+    if event is None or rows_in_version((event.tags or {}).get(DATA_VERSION_TAG, "")) is None:
+        return None
+    return _read(wallet, found[0].run_id, event)
+
+
+def recorded_by(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
+    """The wallets that the given runs have recorded."""
+    found: set[str] = set()
+    for run_id in run_ids:
+        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
+            event = entry.dagster_event
+            if event is not None and event.asset_key == WALLET_TRADES and event.partition:
+                found.add(event.partition)
+    return found
+
+
+def _read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
+    table = event.metadata.get("segments")
+    if not isinstance(table, dg.TableMetadataValue):
+        raise PolycopyError(f"the record of {wallet} (run {run_id}) lists no segments")
+    segments = tuple(
+        msgspec.convert({"wallet": wallet, **row.data}, Segment) for row in table.records
+    )
+    until = coverage(segments)
+    if until is None:
+        raise PolycopyError(f"the record of {wallet} (run {run_id}) has a gap in its coverage")
+    return Record(
+        wallet=wallet,
+        version=(event.tags or {}).get(DATA_VERSION_TAG, ""),
+        run_id=run_id,
+        segments=segments,
+        covered_until=until,
+        metadata=event.metadata,
+    )
+
+
+_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("start", "int", "first second covered, epoch seconds"),
+        dg.TableColumn("until", "int", "first second not covered any more, epoch seconds"),
+        dg.TableColumn("rows", "int", "trades"),
+        dg.TableColumn("size", "int", "bytes of the gzip file"),
+        dg.TableColumn("crc32c", "string", "checksum of the file"),
+        dg.TableColumn("first", "int", "oldest trade, epoch seconds"),
+        dg.TableColumn("last", "int", "newest trade, epoch seconds"),
+        dg.TableColumn("claim_start", "int", "where it counts from, if an older segment overlaps"),
+    ]
+)
+
+
+def _segment_table(segments: Iterable[Segment]) -> dg.MetadataValue:
+    names = [column.name for column in _COLUMNS.columns]
+    return dg.MetadataValue.table(
+        [dg.TableRecord({name: getattr(s, name) for name in names}) for s in segments],
+        schema=_COLUMNS,
+    )
+
+
+def _utc(seconds: int) -> datetime:
+    return datetime.fromtimestamp(seconds, UTC)

@@ -1,0 +1,109 @@
+"""The contract of Dome's `GET /polymarket/orders`, spoken by gateways that took it over.
+
+Dome itself closed in April 2026. Bearer key; cursor `pagination_key`; rows carry a log index.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from polycopy_assets.sources.http import Http
+from polycopy_assets.sources.rows import RowReader, decode_page
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.page import Page
+
+BASE_URL = "https://api.domeapi.io/v1"
+LIMIT = 1000
+MARGIN = 900
+"""Seconds behind now that are not trusted yet: the contract has no way to ask for the lag."""
+
+_NOBODY = "0x" + "0" * 40
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class Order(msgspec.Struct):
+    """The fields of a row that the table is made of; shares normalized, prices in USDC."""
+
+    user: Text
+    side: Literal["BUY", "SELL"]
+    token_id: str
+    shares_normalized: float
+    price: float
+    timestamp: int
+    tx_hash: Text
+    condition_id: str | None = None
+    token_label: str | None = None
+    market_slug: str | None = None
+    title: str | None = None
+    order_hash: str | None = None
+    taker: str | None = None
+    log_index: int | None = None
+
+
+KNOWN_FIELDS = frozenset(Order.__struct_fields__) | {"shares", "block_number"}
+
+
+class _Pagination(msgspec.Struct):
+    has_more: bool
+    pagination_key: str | None = None
+
+
+class _Body(msgspec.Struct):
+    orders: list[msgspec.Raw]
+    pagination: _Pagination
+
+
+def explain(status: int, body: Mapping[str, Any]) -> str | None:
+    """Tells the 401 that is about paging from the one that is about the key."""
+    if status != 401:  # noqa: PLR2004
+        return None
+    if "offset" in str(body.get("error", "")).lower():
+        return "401 Offset deprecated: a limit of paging, not of the API key"
+    return "401: the API key in DOME_API_KEY was not accepted"
+
+
+class Dome:
+    """Trades of a wallet from a gateway that speaks Dome's contract."""
+
+    name = "dome"
+
+    def __init__(self, http: Http) -> None:
+        self._http = http
+        self._rows = RowReader(
+            Order, KNOWN_FIELDS, lambda row: (row.user, row.timestamp, row.tx_hash)
+        )
+
+    async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
+        """At most 1,000 orders of `wallet` in `span`, newest first; raises SourceError."""
+        start = max(span.start, 1)
+        params: dict[str, str | int] = {
+            "user": wallet,
+            "limit": LIMIT,
+            "start_time": start,
+            # The contract wants start < end: a single second is asked for with the next one.
+            "end_time": max(span.until - 1, start + 1),
+        }
+        if cursor is not None:
+            params["pagination_key"] = cursor
+        answer = await self._http.get("/polymarket/orders", params, f"orders of {wallet}")
+        body = decode_page(answer.body, _Body)
+        rows, unknown = self._rows.read(body.orders)
+        if span.until - 1 <= start:
+            rows = [row for row in rows if row.timestamp < span.until]
+        return Page(
+            rows=rows,
+            has_more=body.pagination.has_more,
+            cursor=body.pagination.pagination_key,
+            limit=LIMIT,
+            requests=answer.requests,
+            unknown_fields=unknown,
+        )
+
+    async def lag(self) -> int:
+        """A fixed margin in seconds, once one small request has shown gateway and key to work."""
+        await self._http.get(
+            "/polymarket/orders", {"user": _NOBODY, "limit": 1}, "a first, small request"
+        )
+        return MARGIN

@@ -1,0 +1,39 @@
+"""Opens the source that the settings name."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from polycopy_assets.sources import dome
+from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.dome import Dome
+from polycopy_assets.sources.http import Http
+from polycopy_assets.sources.polymarket import Polymarket
+from polycopy_assets.trades.page import PageSource
+
+
+@asynccontextmanager
+async def open_source(
+    kind: str,
+    url: str,
+    *,
+    windows: Sequence[Window],
+    concurrency: int,
+    timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
+    api_key: str = "",
+    on_request: Callable[[], None] = lambda: None,
+) -> AsyncIterator[PageSource]:
+    """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
+
+    `timeout` is seconds; `api_key` is needed by `dome` alone.
+    """
+    is_dome = kind == Dome.name
+    async with Http(
+        url,
+        windows=windows,
+        concurrency=concurrency,
+        timeout=timeout,
+        headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
+        explain=dome.explain if is_dome else lambda status, body: None,
+        on_request=on_request,
+    ) as http:
+        yield Dome(http) if is_dome else Polymarket(http)

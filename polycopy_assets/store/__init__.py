@@ -1,0 +1,1 @@
+"""Where segments and combined files live: immutable objects under names."""

@@ -1,0 +1,60 @@
+"""What a store promises, wherever it lies."""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+import google_crc32c
+
+
+class Stored(NamedTuple):
+    """An object as listed: name and size in bytes."""
+
+    name: str
+    size: int
+
+
+class Store(Protocol):
+    """Objects that appear whole or not at all, are never rewritten, and are listed by prefix.
+
+    Every method raises StoreError when the store cannot do it; a failed listing is an error,
+    never an empty one.
+    """
+
+    def uri(self, name: str) -> str:
+        """The object's address, for people and for loaders."""
+        ...
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """All objects whose names start with `prefix` (which ends in `/`), sorted by name."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes; raises ObjectLost if there is no such object."""
+        ...
+
+    def create(self, name: str, data: bytes) -> None:
+        """Durably creates the object, whole; raises ObjectExists if the name is taken."""
+        ...
+
+    def create_from(self, name: str, path: Path) -> None:
+        """The same with a local file's content; the file is left alone."""
+        ...
+
+    def local(self, name: str) -> AbstractContextManager[Path]:
+        """The object as a local file to read, for as long as the context is open."""
+        ...
+
+    def delete(self, name: str) -> None:
+        """Removes the object; no error if it is gone already."""
+        ...
+
+    def check_writable(self) -> None:
+        """Raises StoreError if nothing can be created here."""
+        ...
+
+
+def crc32c(data: bytes) -> str:
+    """The checksum that records and manifests carry: CRC32C as eight hex digits."""
+    return f"{google_crc32c.value(data):08x}"

@@ -1,0 +1,139 @@
+"""A directory as a store: for a laptop, and for a server with a disk."""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.store.base import Stored
+
+_INCOMING = ".incoming"
+_STALE_SECONDS = 24 * 3600
+
+
+class LocalStore:
+    """Objects as files below `root`.
+
+    An object is written under a temporary name, flushed to the disk, and linked to its final
+    name in one step that fails if the name is taken. A crash leaves a whole object or none.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def uri(self, name: str) -> str:
+        """The object's path."""
+        return str(self._path(name))
+
+    def list(self, prefix: str) -> Iterator[Stored]:
+        """All objects below the directory `prefix`, sorted by name."""
+        yield from self._list(self._path(prefix))
+
+    def _list(self, directory: Path) -> Iterator[Stored]:
+        try:
+            with os.scandir(directory) as entries:
+                found = sorted(entries, key=lambda e: e.name + "/" * e.is_dir())
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise StoreError(f"cannot list {directory}: {error.strerror}") from error
+        for entry in found:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                yield from self._list(Path(entry.path))
+            else:
+                name = Path(entry.path).relative_to(self.root).as_posix()
+                yield Stored(name, entry.stat().st_size)
+
+    def read(self, name: str) -> bytes:
+        """The object's bytes; raises ObjectLost if there is no such object."""
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError as error:
+            raise ObjectLost(f"{name} is not in {self.root}") from error
+        except OSError as error:
+            raise StoreError(f"cannot read {self.uri(name)}: {error.strerror}") from error
+
+    def create(self, name: str, data: bytes) -> None:
+        """Durably creates the object; raises ObjectExists if the name is taken."""
+        self._create(name, lambda file: file.write(data))
+
+    def create_from(self, name: str, path: Path) -> None:
+        """Durably creates the object from a local file; raises ObjectExists if it is taken."""
+        with path.open("rb") as source:
+            self._create(name, lambda file: shutil.copyfileobj(source, file, 1 << 20))
+
+    @contextmanager
+    def local(self, name: str) -> Iterator[Path]:
+        """The object's own file."""
+        path = self._path(name)
+        if not path.exists():
+            raise ObjectLost(f"{name} is not in {self.root}")
+        yield path
+
+    def delete(self, name: str) -> None:
+        """Removes the object; no error if it is gone already."""
+        try:
+            self._path(name).unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot delete {self.uri(name)}: {error.strerror}") from error
+
+    def check_writable(self) -> None:
+        """Raises StoreError if nothing can be created here; clears away leftovers of crashes."""
+        try:
+            incoming = self.root / _INCOMING
+            incoming.mkdir(parents=True, exist_ok=True)
+            probe = incoming / uuid.uuid4().hex
+            probe.touch(exist_ok=False)
+            probe.unlink()
+            for leftover in incoming.iterdir():
+                if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                    leftover.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
+
+    def _create(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
+        final = self._path(name)
+        incoming = self.root / _INCOMING / uuid.uuid4().hex
+        try:
+            incoming.parent.mkdir(parents=True, exist_ok=True)
+            self._make_durable_directory(final.parent)
+            try:
+                with incoming.open("xb") as file:
+                    write(file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.link(incoming, final)
+            finally:
+                incoming.unlink(missing_ok=True)
+            _sync_directory(final.parent)
+        except FileExistsError as error:
+            raise ObjectExists(f"{name} exists already in {self.root}") from error
+        except OSError as error:
+            raise StoreError(f"cannot write {self.uri(name)}: {error.strerror}") from error
+
+    def _make_durable_directory(self, directory: Path) -> None:
+        if directory.is_dir():
+            return
+        self._make_durable_directory(directory.parent)
+        directory.mkdir(exist_ok=True)
+        _sync_directory(directory.parent)
+
+    def _path(self, name: str) -> Path:
+        if name.startswith("/") or ".." in name.split("/"):
+            raise StoreError(f"not an object name: {name!r}")
+        return self.root / name
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,89 @@
+"""A batch: what one combine made of the new segments, and what it claims of the table."""
+
+import re
+from collections.abc import Iterable
+
+import msgspec
+
+from polycopy_assets.trades.interval import Interval, union
+from polycopy_assets.trades.segment import Segment
+
+MANIFESTS = "combined/manifests/"
+PARTS = "combined/parts/"
+_NAME = re.compile(r"combined/manifests/(\d{8})\.json")
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True):
+    """One Parquet file of a batch: object name, rows, bytes, checksum (eight hex digits)."""
+
+    name: str
+    rows: int
+    size: int
+    crc32c: str
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment that the batch holds: within start <= timestamp < until its rows are all.
+
+    `version` is the data version of the wallet's record that named the segment.
+    """
+
+    segment: str
+    wallet: str
+    start: int
+    until: int
+    rows: int
+    size: int
+    crc32c: str
+    version: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """The commit of a batch, written last: its parts and every segment they were made of."""
+
+    batch: int
+    rows: int
+    parts: list[Part]
+    claims: list[Claim]
+
+    def encode(self) -> bytes:
+        """The manifest as JSON."""
+        return msgspec.json.encode(self)
+
+    @staticmethod
+    def decode(data: bytes) -> "Manifest":
+        """The manifest that `data` holds; raises msgspec.DecodeError."""
+        return msgspec.json.decode(data, type=Manifest)
+
+
+def manifest_name(batch: int) -> str:
+    """`combined/manifests/{batch}.json`, eight digits."""
+    return f"{MANIFESTS}{batch:08d}.json"
+
+
+def parse_manifest_name(name: str) -> int | None:
+    """The batch number that a manifest's name tells; None if it is no manifest's name."""
+    found = _NAME.fullmatch(name)
+    return int(found[1]) if found else None
+
+
+def claim(segment: Segment, version: str) -> Claim:
+    """The claim that a recorded segment makes."""
+    return Claim(
+        segment=segment.name,
+        wallet=segment.wallet,
+        start=segment.claim.start,
+        until=segment.claim.until,
+        rows=segment.rows,
+        size=segment.size,
+        crc32c=segment.crc32c,
+        version=version,
+    )
+
+
+def claimed_intervals(claims: Iterable[Claim]) -> list[tuple[str, Interval]]:
+    """(wallet, interval) for everything claimed, touching intervals of a wallet joined."""
+    spans: dict[str, list[Interval]] = {}
+    for item in claims:
+        spans.setdefault(item.wallet, []).append(Interval(item.start, item.until))
+    return [(wallet, span) for wallet in sorted(spans) for span in union(spans[wallet])]

@@ -1,0 +1,96 @@
+"""Cuts a stream of rows, newest first, into segments that never split a second."""
+
+import zlib
+
+import msgspec
+
+from polycopy_assets.errors import ContractBroken
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.page import Row
+
+SEGMENT_BYTES = 7_500_000
+"""Compressed bytes after which a segment ends: what 8 MiB leaves after one busy second."""
+
+_GZIP = 16 + zlib.MAX_WBITS  # zlib's own gzip header carries no time: same rows, same bytes
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A finished segment on its way to the store: its bytes, and what they hold."""
+
+    span: Interval
+    payload: bytes
+    rows: int
+    first: int | None
+    last: int | None
+
+
+class Cutter:
+    """Collects rows downwards from `until`; hands out drafts at a change of second."""
+
+    def __init__(self, until: int, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._limit = segment_bytes
+        self._open(until)
+
+    def _open(self, until: int) -> None:
+        self._until = until
+        self._zip = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._rows = 0
+        self._first: int | None = None
+        self._last: int | None = None
+        self._second: int | None = None
+        self._pending: list[bytes] = []
+        self._times: dict[str, int] = {}
+
+    def add(self, row: Row) -> Draft | None:
+        """Takes the next row, and hands out the segment that it ends, if it ends one."""
+        draft = None
+        if self._second is not None and row.timestamp != self._second:
+            self._close_second()
+            if self._size >= self._limit:
+                draft = self._draft(self._second)
+                self._open(self._second)
+        if self._times.setdefault(row.tx_hash, row.timestamp) != row.timestamp:
+            raise ContractBroken(
+                f"transaction {row.tx_hash} has fills at {self._times[row.tx_hash]}"
+                f" and at {row.timestamp}"
+            )
+        self._second = row.timestamp
+        self._pending.append(row.raw)
+        return draft
+
+    def finish(self, start: int) -> Draft:
+        """The last segment, down to `start`, all seconds whole; may hold no row."""
+        if self._pending:
+            self._close_second()
+        return self._draft(start)
+
+    def salvage(self) -> Draft | None:
+        """What is whole when the stream broke off: all but the second that was being read."""
+        if not self._rows or self._second is None:
+            return None
+        self._pending.clear()
+        return self._draft(self._second + 1)
+
+    def _close_second(self) -> None:
+        data = b"\n".join(self._pending) + b"\n"
+        self._keep(self._zip.compress(data))
+        self._rows += len(self._pending)
+        self._first = self._second
+        self._last = self._second if self._last is None else self._last
+        self._pending.clear()
+
+    def _keep(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+        self._size += len(chunk)
+
+    def _draft(self, start: int) -> Draft:
+        self._keep(self._zip.flush())
+        return Draft(
+            span=Interval(start, self._until),
+            payload=b"".join(self._chunks),
+            rows=self._rows,
+            first=self._first,
+            last=self._last,
+        )

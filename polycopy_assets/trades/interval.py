@@ -1,0 +1,58 @@
+"""Half-open intervals of epoch seconds, and the little algebra that planning needs."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+BEGINNING = 0
+"""Where every wallet's coverage starts, in epoch seconds."""
+
+
+class Interval(NamedTuple):
+    """`start <= timestamp < until`, in epoch seconds."""
+
+    start: int
+    until: int
+
+
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The same seconds as sorted, disjoint, non-touching intervals."""
+    merged: list[Interval] = []
+    for span in sorted(intervals):
+        if merged and span.start <= merged[-1].until:
+            merged[-1] = Interval(merged[-1].start, max(merged[-1].until, span.until))
+        else:
+            merged.append(span)
+    return merged
+
+
+def subtract(whole: Interval, covered: Iterable[Interval]) -> list[Interval]:
+    """The parts of `whole` that `covered` leaves open, oldest first."""
+    missing: list[Interval] = []
+    start = whole.start
+    for span in union(covered):
+        if span.until <= start:
+            continue
+        if span.start >= whole.until:
+            break
+        if span.start > start:
+            missing.append(Interval(start, span.start))
+        start = span.until
+    if start < whole.until:
+        missing.append(Interval(start, whole.until))
+    return missing
+
+
+def disjoint(spans: Iterable[Interval]) -> list[tuple[Interval, Interval]]:
+    """(span, the part of it that counts) for the spans that add seconds, oldest first.
+
+    Two runs on one wallet can cut it differently and both finish their segments: what two spans
+    share would then count twice. The earlier and longer one wins, by the set of spans alone.
+    """
+    counted: list[tuple[Interval, Interval]] = []
+    end = BEGINNING
+    for span in sorted(spans, key=lambda s: (s.start, -s.until)):
+        start = max(span.start, end)
+        if start < span.until:
+            counted.append((span, Interval(start, span.until)))
+            end = span.until
+    return counted

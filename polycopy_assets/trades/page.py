@@ -1,0 +1,47 @@
+"""What a source hands to the walk: pages of rows, exactly as served."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from polycopy_assets.trades.interval import Interval
+
+
+class Row(NamedTuple):
+    """One trade as served, with the few fields that the walk has to look at.
+
+    `raw` is the row's JSON object as one line without line feed; `timestamp` epoch seconds.
+    """
+
+    wallet: str
+    timestamp: int
+    tx_hash: str
+    raw: bytes
+
+
+class Page(NamedTuple):
+    """One answer of the source, newest row first.
+
+    `limit` is the page size that was asked for; `requests` how often the source was asked to
+    get it, retries included; `unknown_fields` names fields that the contract does not list.
+    """
+
+    rows: Sequence[Row]
+    has_more: bool
+    cursor: str | None
+    limit: int
+    requests: int
+    unknown_fields: frozenset[str] = frozenset()
+
+
+class PageSource(Protocol):
+    """A trades API, seen as pages of one wallet's trades within fixed bounds."""
+
+    name: str
+
+    async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
+        """The next page of `wallet` within `span`; raises SourceError."""
+        ...
+
+    async def lag(self) -> int:
+        """How many seconds before now the source's answers cannot be trusted yet."""
+        ...

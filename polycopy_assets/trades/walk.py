@@ -1,0 +1,115 @@
+"""The walk: one wallet's trades within fixed bounds, newest first, checked page by page.
+
+Fixed bounds and the source's keyset cursor make paging stable while new trades arrive. Whatever
+the contract rules out ends the walk with ContractBroken: a wallet is never completed with less.
+"""
+
+from collections.abc import AsyncIterator, Callable
+
+from polycopy_assets.errors import ContractBroken, SourceError
+from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.page import Page, PageSource, Row
+
+SPLIT_AFTER_PAGES = 5
+SPLIT_REACH = 4
+"""A walker that hands the older part away keeps about this many times what it has walked."""
+
+Observer = Callable[[Page], None]
+Splitter = Callable[[Interval], bool]
+"""Offered an older part of the interval; True if another walker takes it."""
+
+
+async def walk(
+    source: PageSource,
+    wallet: str,
+    span: Interval,
+    *,
+    segment_bytes: int = SEGMENT_BYTES,
+    on_page: Observer = lambda page: None,
+    split: Splitter = lambda part: False,
+) -> AsyncIterator[Draft]:
+    """Yields the segments of `wallet` that together cover `span`, newest first.
+
+    If the source fails for good, the segment of what was whole so far is yielded before the
+    SourceError goes on; after ContractBroken nothing is, because the page is not to be trusted.
+    Parts that `split` takes are left out.
+    """
+    cutter = Cutter(span.until, segment_bytes)
+    pages = _pages(source, wallet, span, on_page)
+    floor, newest, count = span.start, None, 0
+    try:
+        async for page in pages:
+            for row in page.rows:
+                if row.timestamp < floor:
+                    break
+                draft = cutter.add(row)
+                if draft:
+                    yield draft
+            if page.rows and page.rows[-1].timestamp < floor:
+                break
+            count += 1
+            newest = newest or (page.rows[0].timestamp if page.rows else None)
+            if count == SPLIT_AFTER_PAGES and page.has_more and newest:
+                floor = _hand_over(span, newest, page.rows[-1].timestamp, split)
+    except ContractBroken:
+        raise
+    except SourceError:
+        draft = cutter.salvage()
+        if draft:
+            yield draft
+        raise
+    yield cutter.finish(floor)
+
+
+def _hand_over(span: Interval, newest: int, oldest: int, split: Splitter) -> int:
+    """Where the walker stops from now on: lower end of `span`, or of what it keeps."""
+    floor = oldest - SPLIT_REACH * max(newest - oldest, 1)
+    if floor > span.start and split(Interval(span.start, floor)):
+        return floor
+    return span.start
+
+
+async def _pages(
+    source: PageSource, wallet: str, span: Interval, on_page: Observer
+) -> AsyncIterator[Page]:
+    """The pages of the walk, each checked against the contract and against those before it."""
+    cursor: str | None = None
+    cursors: set[str] = set()
+    above: Row | None = None
+    previous: Page | None = None
+    while True:
+        page = await source.page(wallet, span, cursor)
+        on_page(page)
+        _check(page, wallet, span, above, previous)
+        yield page
+        if not page.has_more:
+            return
+        if page.cursor is None:
+            raise ContractBroken("more pages were promised, but no cursor to reach them")
+        if page.cursor in cursors:
+            raise ContractBroken(f"a cursor was repeated after {len(cursors)} pages")
+        cursors.add(page.cursor)
+        cursor, previous, above = page.cursor, page, page.rows[-1]
+
+
+def _check(
+    page: Page, wallet: str, span: Interval, above: Row | None, previous: Page | None
+) -> None:
+    if len(page.rows) > page.limit:
+        raise ContractBroken(f"a page of {len(page.rows)} rows where {page.limit} is the limit")
+    if page.has_more and not page.rows:
+        raise ContractBroken("an empty page that promises more")
+    if previous and [r.raw for r in page.rows] == [r.raw for r in previous.rows]:
+        raise ContractBroken(f"a page of {len(page.rows)} rows was repeated under a new cursor")
+    upper = above.timestamp if above else None
+    for row in page.rows:
+        if row.wallet != wallet:
+            raise ContractBroken(f"a row of another wallet: {row.wallet}")
+        if not span.start <= row.timestamp < span.until:
+            raise ContractBroken(
+                f"a row at {row.timestamp}, outside of the asked {span.start} to {span.until - 1}"
+            )
+        if upper is not None and row.timestamp > upper:
+            raise ContractBroken(f"order not newest first: {row.timestamp} after {upper}")
+        upper = row.timestamp

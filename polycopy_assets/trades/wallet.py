@@ -1,0 +1,31 @@
+"""What a wallet is: the one place where a text becomes a partition key, a path, a parameter."""
+
+import re
+from collections.abc import Iterable
+
+from polycopy_assets.errors import InvalidWallet
+
+_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+
+
+def parse_wallet(text: str) -> str:
+    """The wallet that `text` names: lower case, `0x` and 40 hexadecimal digits.
+
+    Case and surrounding white space do not matter. Raises InvalidWallet for anything else.
+    """
+    wallet = text.strip().lower()
+    if not _ADDRESS.fullmatch(wallet):
+        raise InvalidWallet(f"not a wallet: {text.strip()!r} (expected 0x and 40 hex digits)")
+    return wallet
+
+
+def sort_out(texts: Iterable[str | None]) -> tuple[list[str], list[str]]:
+    """Valid wallets in order of first appearance, each once, and the refused texts as given."""
+    wallets: dict[str, None] = {}
+    refused: list[str] = []
+    for text in texts:
+        try:
+            wallets[parse_wallet(text or "")] = None
+        except InvalidWallet:
+            refused.append(text or "")
+    return list(wallets), refused

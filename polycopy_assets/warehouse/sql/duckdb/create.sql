@@ -1,0 +1,39 @@
+-- The tables of the warehouse. An older `trades` with fewer columns is widened, never dropped.
+CREATE TABLE IF NOT EXISTS traders (wallet_address VARCHAR);
+
+CREATE TABLE IF NOT EXISTS trades (
+    wallet_address VARCHAR,
+    id VARCHAR,
+    timestamp TIMESTAMP,
+    side VARCHAR,
+    price DOUBLE,
+    shares_normalized DOUBLE,
+    token_id VARCHAR,
+    token_label VARCHAR,
+    condition_id VARCHAR,
+    tx_hash VARCHAR,
+    order_hash VARCHAR,
+    taker VARCHAR,
+    market_slug VARCHAR,
+    title VARCHAR,
+    source VARCHAR
+);
+
+-- Which batches `trades` holds; written in the transaction that loads them.
+CREATE TABLE IF NOT EXISTS polycopy_batches (batch BIGINT, rows BIGINT, loaded_at TIMESTAMP);
+
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS wallet_address VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS id VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS timestamp TIMESTAMP;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS side VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS price DOUBLE;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS shares_normalized DOUBLE;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS token_id VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS token_label VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS condition_id VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS tx_hash VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS order_hash VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS taker VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS market_slug VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS title VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS source VARCHAR;

@@ -1,0 +1,6 @@
+SELECT wallet_address, id, count(*) AS copies
+FROM trades
+GROUP BY wallet_address, id
+HAVING count(*) > 1
+ORDER BY wallet_address, id
+LIMIT $limit;

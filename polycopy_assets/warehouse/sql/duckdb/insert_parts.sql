@@ -1,0 +1,1 @@
+INSERT INTO trades BY NAME SELECT * FROM read_parquet($parts);

@@ -1,0 +1,1 @@
+SELECT wallet_address, count(*) FROM trades GROUP BY wallet_address;
