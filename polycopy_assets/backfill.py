@@ -10,13 +10,13 @@ from polycopy_assets import record
 from polycopy_assets.assets.wallet_trades import Select
 from polycopy_assets.combine import pending, read_manifests
 from polycopy_assets.definitions import build
-from polycopy_assets.errors import PolycopyError
+from polycopy_assets.errors import PolycopyError, StoreError, WarehouseBusy, WarehouseError
 from polycopy_assets.instance import WORKER_TAG, end_dead_runs, worker
 from polycopy_assets.load import unloaded
 from polycopy_assets.partitions import register, registered
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import StoreResource, WarehouseResource
-from polycopy_assets.settings import Settings
+from polycopy_assets.settings import Settings, wrong
 
 Say = Callable[[str], None]
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -87,7 +87,7 @@ def backfill(
     Raises PolycopyError if something other than a wallet failed; wallets that failed are in the
     report, and do not keep the others from being loaded.
     """
-    StoreResource(url=settings.store).open().check_writable()
+    check_usable(settings)
     for run_id in end_dead_runs(instance):
         say(f"run {run_id} was left behind by a process that is gone; it is ended")
     _register(instance, settings, say)
@@ -110,6 +110,21 @@ def backfill(
         failures=[Failure(wallet, reason) for wallet, reason in progress.failures],
         failed_checks=failed_checks,
     )
+
+
+def check_usable(settings: Settings) -> None:
+    """Raises ConfigurationError if the store or the warehouse that is set cannot be written."""
+    try:
+        StoreResource(url=settings.store).open().check_writable()
+        WarehouseResource(url=settings.warehouse).open().check_writable()
+    except StoreError as error:
+        raise wrong("POLYCOPY_STORE", settings.store, f"a directory to write to: {error}") from error
+    except WarehouseError as error:
+        if isinstance(error, WarehouseBusy):
+            raise
+        raise wrong(
+            "POLYCOPY_WAREHOUSE", settings.warehouse, f"a DuckDB file to write to: {error}"
+        ) from error
 
 
 def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> None:

@@ -25,7 +25,7 @@ class StoreResource(dg.ConfigurableResource):
     url: str = Field(description="A directory.")
 
     def open(self) -> Store:
-        """The store."""
+        """The store; nothing is read or written yet."""
         return LocalStore(Path(self.url).expanduser())
 
 

@@ -47,7 +47,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings that `environ` holds; raises ConfigurationError naming the wrong one."""
     source = environ.get("POLYCOPY_SOURCE") or "polymarket"
     if source not in SOURCES:
-        raise _wrong("POLYCOPY_SOURCE", source, " or ".join(SOURCES))
+        raise wrong("POLYCOPY_SOURCE", source, " or ".join(SOURCES))
     if source == "dome" and not environ.get(API_KEY):
         raise ConfigurationError(
             f"{API_KEY} is not set: accepted is the API key of the gateway,"
@@ -55,7 +55,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         )
     url = (environ.get("POLYCOPY_SOURCE_URL") or SOURCES[source]).rstrip("/")
     if not _URL.fullmatch(url):
-        raise _wrong("POLYCOPY_SOURCE_URL", url, "http://HOST[:PORT][/PATH] or https://…")
+        raise wrong("POLYCOPY_SOURCE_URL", url, "http://HOST[:PORT][/PATH] or https://…")
     rate_limit = environ.get("POLYCOPY_RATE_LIMIT") or DEFAULT_RATE_LIMIT
     parse_rate_limit(rate_limit)
     store = environ.get("POLYCOPY_STORE") or DEFAULT_STORE
@@ -65,7 +65,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ("POLYCOPY_WAREHOUSE", warehouse, "the path of a DuckDB file"),
     ):
         if "://" in value:
-            raise _wrong(name, value, accepted)
+            raise wrong(name, value, accepted)
     return Settings(
         source=source,
         source_url=url,
@@ -87,7 +87,7 @@ def parse_rate_limit(text: str) -> tuple[Window, ...]:
     for part in text.split(","):
         found = re.fullmatch(r"\s*(\d{1,9})/(\d{1,6}(?:\.\d{1,6})?)\s*", part)
         if not found or int(found[1]) < 1 or float(found[2]) <= 0:
-            raise _wrong(
+            raise wrong(
                 "POLYCOPY_RATE_LIMIT", text, "REQUESTS/SECONDS, both above 0, e.g. 100/1,500/10"
             )
         windows.append(Window(int(found[1]), float(found[2])))
@@ -108,12 +108,13 @@ def _number(
         return default
     accepted = f"a {'whole ' if whole else ''}number from {low:g} to {high:.10g}"
     if not re.fullmatch(r"\d{1,9}" if whole else r"\d{1,9}(\.\d{1,6})?", text.strip()):
-        raise _wrong(name, text, accepted)
+        raise wrong(name, text, accepted)
     value = float(text)
     if not low <= value <= high:
-        raise _wrong(name, text, accepted)
+        raise wrong(name, text, accepted)
     return value
 
 
-def _wrong(name: str, value: str, accepted: str) -> ConfigurationError:
+def wrong(name: str, value: str, accepted: str) -> ConfigurationError:
+    """The error for a setting that is not accepted: its name, its value, what is."""
     return ConfigurationError(f"{name}={value!r} is not accepted: accepted is {accepted}")

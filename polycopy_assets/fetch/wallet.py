@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from polycopy_assets.errors import ObjectExists, PolycopyError, SourceError
+from polycopy_assets.errors import ObjectExists, PolycopyError
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
@@ -141,19 +141,15 @@ class WalletFetch:
 
     async def _walk(self, span: Interval) -> None:
         with self._walkers:
-            try:
-                async for draft in walk(
-                    self._source,
-                    self._wallet,
-                    span,
-                    segment_bytes=self._segment_bytes,
-                    on_page=self._count,
-                    split=self._hand_over,
-                ):
-                    await asyncio.to_thread(self._write, draft)
-            except SourceError as error:
-                between = f"between {span.start} and {span.until - 1}"
-                raise type(error)(f"{self._wallet} {between}: {error}") from error
+            async for draft in walk(
+                self._source,
+                self._wallet,
+                span,
+                segment_bytes=self._segment_bytes,
+                on_page=self._count,
+                split=self._hand_over,
+            ):
+                await asyncio.to_thread(self._write, draft)
 
     def _count(self, page: Page) -> None:
         self._requests += page.requests

@@ -10,7 +10,7 @@ import msgspec
 
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.rows import RowReader, decode_page
-from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
 
 BASE_URL = "https://api.domeapi.io/v1"
@@ -87,7 +87,7 @@ class Dome:
         }
         if cursor is not None:
             params["pagination_key"] = cursor
-        answer = await self._http.get("/polymarket/orders", params, f"orders of {wallet}")
+        answer = await self._http.get("/polymarket/orders", params, f"orders of {wallet} in {describe(span)}")
         body = decode_page(answer.body, _Body)
         rows, unknown = self._rows.read(body.orders)
         if span.until - 1 <= start:

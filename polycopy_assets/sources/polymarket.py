@@ -9,7 +9,7 @@ import msgspec
 
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.rows import RowReader, decode_page
-from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
 
 BASE_URL = "https://data-api.polymarket.com"
@@ -95,7 +95,7 @@ class Polymarket:
         if cursor is not None:
             # The very same filters with every cursor: a changed one re-anchors silently.
             params["cursor"] = cursor
-        answer = await self._http.get("/v2/trades", params, f"trades of {wallet}")
+        answer = await self._http.get("/v2/trades", params, f"trades of {wallet} in {describe(span)}")
         body = decode_page(answer.body, _Body)
         rows, unknown = self._rows.read(body.data)
         return Page(

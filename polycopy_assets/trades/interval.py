@@ -14,6 +14,11 @@ class Interval(NamedTuple):
     until: int
 
 
+def describe(span: Interval) -> str:
+    """`START..UNTIL`, for error messages."""
+    return f"{span.start}..{span.until}"
+
+
 def union(intervals: Iterable[Interval]) -> list[Interval]:
     """The same seconds as sorted, disjoint, non-touching intervals."""
     merged: list[Interval] = []

@@ -32,6 +32,10 @@ class Warehouse(Protocol):
 
     uri: str
 
+    def check_writable(self) -> None:
+        """Raises WarehouseError if the tables cannot be opened to write."""
+        ...
+
     def add_traders(self, wallets: Iterable[str]) -> int:
         """Adds wallets that `traders` does not hold yet, whatever their case; how many."""
         ...

@@ -50,6 +50,11 @@ class DuckDBWarehouse:
         self._clock = clock
         self._sleep = sleep
 
+    def check_writable(self) -> None:
+        """Opens the file and closes it again; raises WarehouseError if that cannot be done."""
+        with self._open():
+            pass
+
     def add_traders(self, wallets: Iterable[str]) -> int:
         """Adds wallets that `traders` does not hold yet, whatever their case; how many."""
         with self._open() as db:
