@@ -118,7 +118,9 @@ def check_usable(settings: Settings) -> None:
         StoreResource(url=settings.store).open().check_writable()
         WarehouseResource(url=settings.warehouse).open().check_writable()
     except StoreError as error:
-        raise wrong("POLYCOPY_STORE", settings.store, f"a directory to write to: {error}") from error
+        raise wrong(
+            "POLYCOPY_STORE", settings.store, f"a directory to write to: {error}"
+        ) from error
     except WarehouseError as error:
         if isinstance(error, WarehouseBusy):
             raise

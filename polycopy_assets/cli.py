@@ -103,16 +103,25 @@ def status_command(*, as_json: bool) -> None:
 )
 def demo(data: Path | None) -> None:
     """Run the whole pipeline on the built-in sample API: offline, on an empty machine."""
-    with _one_line_errors(), run_demo(settings(), data) as world:
-        _say(f"{world.title} served at {world.settings.source_url}")
-        _add(world.settings, world.wallets)
-        report = _backfill(world.settings, refresh=False)
-        _print(report)
-        if not world.trade_requests():
-            click.echo("The sample API was not asked for a single trade.")
-        for line in world.summary():
-            click.echo(line)
-    sys.exit(_exit_code(report))
+    with _one_line_errors(), run_demo(settings(), data) as sample:
+        _say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
+        _add(sample.settings, sample.wallets)
+        report = _backfill(sample.settings, refresh=False)
+        rows = WarehouseResource(url=sample.settings.warehouse).open().rows_by_wallet()
+    _print(report)
+    in_table = sum(rows.get(wallet.lower(), 0) for wallet in sample.wallets)
+    right = in_table == sample.trades
+    click.echo(
+        f"{len(sample.wallets):,} sample wallets, {sample.trades:,} trades served,"
+        f" {in_table:,} rows in the table{'' if right else ': THEY DIFFER'};"
+        f" {sample.trade_requests:,} trade requests"
+        + ("" if sample.trade_requests else ": nothing was fetched again")
+    )
+    click.echo(f"  segments and batches  {Path(settings().store).absolute()}")
+    click.echo(f"  table `trades`        {Path(settings().warehouse).absolute()}")
+    click.echo(f"  Dagster's record      {settings().home}")
+    click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
+    sys.exit(_exit_code(report) or (0 if right else 1))
 
 
 def _add(chosen: Settings, wallets: Sequence[str]) -> int:

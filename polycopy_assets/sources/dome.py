@@ -87,7 +87,9 @@ class Dome:
         }
         if cursor is not None:
             params["pagination_key"] = cursor
-        answer = await self._http.get("/polymarket/orders", params, f"orders of {wallet} in {describe(span)}")
+        answer = await self._http.get(
+            "/polymarket/orders", params, f"orders of {wallet} in {describe(span)}"
+        )
         body = decode_page(answer.body, _Body)
         rows, unknown = self._rows.read(body.orders)
         if span.until - 1 <= start:

@@ -95,7 +95,9 @@ class Polymarket:
         if cursor is not None:
             # The very same filters with every cursor: a changed one re-anchors silently.
             params["cursor"] = cursor
-        answer = await self._http.get("/v2/trades", params, f"trades of {wallet} in {describe(span)}")
+        answer = await self._http.get(
+            "/v2/trades", params, f"trades of {wallet} in {describe(span)}"
+        )
         body = decode_page(answer.body, _Body)
         rows, unknown = self._rows.read(body.data)
         return Page(

@@ -81,14 +81,14 @@ async def _pages(
     while True:
         page = await source.page(wallet, span, cursor)
         on_page(page)
+        if page.cursor in cursors:
+            raise ContractBroken(f"a cursor was repeated after {len(cursors)} pages")
         _check(page, wallet, span, above, previous)
         yield page
         if not page.has_more:
             return
         if page.cursor is None:
             raise ContractBroken("more pages were promised, but no cursor to reach them")
-        if page.cursor in cursors:
-            raise ContractBroken(f"a cursor was repeated after {len(cursors)} pages")
         cursors.add(page.cursor)
         cursor, previous, above = page.cursor, page, page.rows[-1]
 

@@ -1,0 +1,98 @@
+"""Both contracts over one world: the same walk, two ways to ask and to answer."""
+
+import hashlib
+import hmac
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+
+import msgspec
+
+from polycopy_assets.demo.world import Trade, World
+
+_KEY = b"the sample API signs its cursors so that made-up ones are refused"
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """What a trade request asks for; `start` and `end` inclusive, epoch seconds."""
+
+    user: str
+    start: int
+    end: int
+    limit: int
+    taker_only: bool = False
+    smallest: float = 0.0
+    smallest_cash: float = 0.0
+    side: str | None = None
+    conditions: tuple[str, ...] = ()
+
+    def wants(self, trade: Trade) -> bool:
+        """Whether the filters let `trade` through."""
+        return (
+            not trade.dust
+            and trade.size >= self.smallest
+            and trade.size * trade.price >= self.smallest_cash
+            and not (self.taker_only and trade.maker)
+            and (self.side is None or trade.side == self.side)
+            and (not self.conditions or trade.condition_id in self.conditions)
+        )
+
+    def fingerprint(self) -> str:
+        """Tells one set of filters from another."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
+
+
+class Cursor(msgspec.Struct, frozen=True):
+    """Where a walk stands: strictly before `position`, with `limit` rows a page."""
+
+    timestamp: int
+    sequence: int
+    limit: int
+    filters: str
+
+    def encode(self) -> str:
+        """Opaque and signed."""
+        body = msgspec.json.encode(self)
+        return urlsafe_b64encode(_sign(body) + body).decode()
+
+    @staticmethod
+    def decode(text: str) -> "Cursor":
+        """The cursor that `text` holds; raises ValueError for one that is not ours."""
+        data = urlsafe_b64decode(text.encode())
+        signature, body = data[:16], data[16:]
+        if not hmac.compare_digest(signature, _sign(body)):
+            raise ValueError("not a cursor of this API")
+        return msgspec.json.decode(body, type=Cursor)
+
+
+def _sign(body: bytes) -> bytes:
+    return hmac.digest(_KEY, body, "sha256")[:16]
+
+
+class Walked(msgspec.Struct):
+    """One page of a walk, newest first."""
+
+    trades: list[Trade]
+    next_cursor: str | None
+
+
+def page(world: World, query: Query, cursor: Cursor | None, newest_served: int) -> Walked:
+    """The next page; a cursor whose filters are others is ignored: the walk starts anew.
+
+    Trades after `newest_served` (epoch seconds) are not in the feed yet.
+    """
+    if cursor and cursor.filters != query.fingerprint():
+        cursor = None
+    limit = cursor.limit if cursor else query.limit
+    before: tuple[int, ...] = (min(query.end, newest_served) + 1,)
+    if cursor:
+        before = (cursor.timestamp, cursor.sequence)
+    found: list[Trade] = []
+    for trade in world.older(query.user, before):
+        if trade.timestamp < query.start or len(found) > limit:
+            break
+        if query.wants(trade):
+            found.append(trade)
+    if len(found) <= limit:
+        return Walked(found, None)
+    last = found[limit - 1]
+    following = Cursor(last.timestamp, last.sequence, limit, query.fingerprint())
+    return Walked(found[:limit], following.encode())

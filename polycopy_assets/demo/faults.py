@@ -1,0 +1,127 @@
+"""How the sample API fails when it is told to; every fault it commits is counted."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Mapping
+
+import msgspec
+
+RANDOM_FAULTS = (
+    "rate_limited",
+    "rate_limited_html",
+    "server_error",
+    "unavailable",
+    "reset",
+    "truncated",
+    "hang",
+)
+"""429 in JSON, 429 in HTML with `Retry-After: 0`, 500, 503, connection closed without an answer,
+a 200 whose JSON is cut, silence for `hang_seconds`."""
+
+WALLET_FAULTS = (
+    "400",
+    "401",
+    "404",
+    "500",
+    "repeated_cursor",
+    "has_more_without_cursor",
+    "out_of_bounds",
+    "foreign_row",
+    "oversized_page",
+    "wrong_order",
+    "missing_field",
+    "repeated_page",
+    "extra_field",
+)
+"""What one wallet can always get; all but `extra_field` break the contract or refuse."""
+
+
+class Faults:
+    """Rates of random faults and faults of single wallets; thread-safe."""
+
+    def __init__(self, seed: int = 0, *, hang_seconds: float = 5.0) -> None:
+        self._rng = random.Random(seed)
+        self._lock = threading.Lock()
+        self.hang_seconds = hang_seconds
+        self.rates: dict[str, float] = {}
+        self.wallets: dict[str, str] = {}
+        self.counts: Counter[str] = Counter()
+
+    def set(self, rates: Mapping[str, float]) -> None:
+        """Rates from 0 to 1 by fault; raises ValueError for a fault that does not exist."""
+        for name in rates:
+            if name not in RANDOM_FAULTS:
+                raise ValueError(f"no such fault: {name}; there are {', '.join(RANDOM_FAULTS)}")
+        self.rates = dict(rates)
+
+    def set_wallets(self, wallets: Mapping[str, str]) -> None:
+        """Faults by wallet; raises ValueError for a fault that does not exist."""
+        for name in wallets.values():
+            if name not in WALLET_FAULTS:
+                raise ValueError(f"no such fault: {name}; there are {', '.join(WALLET_FAULTS)}")
+        self.wallets = {wallet.lower(): name for wallet, name in wallets.items()}
+
+    def draw(self) -> str | None:
+        """The fault that this request meets, if any; counts it."""
+        with self._lock:
+            point = self._rng.random()
+            for name, rate in self.rates.items():
+                if point < rate:
+                    self.counts[name] += 1
+                    return name
+                point -= rate
+        return None
+
+    def of(self, wallet: str) -> str | None:
+        """The fault of one wallet, if it has one; counts it."""
+        name = self.wallets.get(wallet.lower())
+        if name:
+            with self._lock:
+                self.counts[name] += 1
+        return name
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A trade request that was answered: what was asked, and the rows that were served."""
+
+    wallet: str
+    start: int
+    end: int
+    first_page: bool
+    rows: int
+    newest: int | None
+    oldest: int | None
+
+
+class Counts:
+    """What the sample API was asked; thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.reset()
+
+    def reset(self) -> None:
+        """Back to zero."""
+        with self._lock:
+            self.arrivals: list[float] = []
+            self.requests: Counter[str] = Counter()
+            self.rows: Counter[str] = Counter()
+            self.log: list[Asked] = []
+
+    def arrived(self, wallet: str, at: float) -> None:
+        """A trade request, whatever becomes of it."""
+        with self._lock:
+            self.arrivals.append(at)
+            self.requests[wallet.lower()] += 1
+
+    def served(self, asked: Asked) -> None:
+        """A trade request that got its rows."""
+        with self._lock:
+            self.rows[asked.wallet] += asked.rows
+            self.log.append(asked)
+
+    @property
+    def trade_requests(self) -> int:
+        """All trade requests."""
+        return len(self.arrivals)

@@ -1,0 +1,58 @@
+"""Serves the sample API on a free port of 127.0.0.1, on a thread of its own."""
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+import uvicorn
+from starlette.applications import Starlette
+
+from polycopy_assets.demo import control, dome, polymarket
+from polycopy_assets.demo.state import State
+
+
+class Served(msgspec.Struct, frozen=True):
+    """A running sample API: its base URL, and what it serves and counts."""
+
+    url: str
+    state: State
+
+
+def app(state: State) -> Starlette:
+    """The ASGI application: both contracts and the control routes."""
+    return Starlette(
+        routes=[*polymarket.routes(state), *dome.routes(state), *control.routes(state)]
+    )
+
+
+@contextmanager
+def serve(state: State, port: int = 0) -> Iterator[Served]:
+    """Serves until the context ends; raises OSError if the port is taken."""
+    listener = socket.create_server(("127.0.0.1", port), backlog=512)
+    config = uvicorn.Config(
+        app(state), log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=0
+    )
+    logging.getLogger("uvicorn.error").addFilter(_wanted)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(
+        target=lambda: asyncio.run(server.serve([listener])), name="sample-api", daemon=True
+    )
+    thread.start()
+    try:
+        # The listener takes connections from the start; they wait until the loop runs.
+        yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", state)
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+
+
+def _wanted(entry: logging.LogRecord) -> bool:
+    """Leaves out what happens on purpose: connections closed, and hanging answers given up."""
+    if entry.exc_info and isinstance(entry.exc_info[1], ConnectionResetError):
+        return False
+    return "timeout graceful shutdown exceeded" not in entry.getMessage()

@@ -1,0 +1,153 @@
+"""What the routes of the sample API share."""
+
+import asyncio
+import time
+import uuid
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from polycopy_assets.demo.faults import Asked, Counts, Faults
+from polycopy_assets.demo.world import Trade, World
+
+Handler = Callable[[Request], Awaitable[Response]]
+HTML = "<html><body><h1>Error 429: you are being rate limited</h1></body></html>"
+
+
+class State:
+    """World, faults and counts of one server; `lag_seconds` and `latency` may change any time.
+
+    `rate_limit` (requests, seconds) refuses what exceeds it, as the real API does.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        faults: Faults,
+        *,
+        lag_seconds: int = 5,
+        dome_key: str = "demo-key",
+        rate_limit: tuple[int, float] | None = None,
+    ) -> None:
+        self.world = world
+        self.faults = faults
+        self.counts = Counts()
+        self.lag_seconds = lag_seconds
+        self.latency = 0.0
+        self.dome_key = dome_key
+        self.rate_limit = rate_limit
+        self.refused = 0
+        self._recent: deque[float] = deque()
+
+    @property
+    def newest_served(self) -> int:
+        """The latest second whose trades are in the feed."""
+        return int(time.time()) - self.lag_seconds
+
+    def over_limit(self, now: float) -> bool:
+        """Whether a request at `now` (monotonic seconds) is one too many; counts it if so."""
+        if self.rate_limit is None:
+            return False
+        requests, seconds = self.rate_limit
+        while self._recent and self._recent[0] <= now - seconds:
+            self._recent.popleft()
+        if len(self._recent) >= requests:
+            self.refused += 1
+            return True
+        self._recent.append(now)
+        return False
+
+    def served(self, wallet: str, start: int, end: int, trades: list[Trade], cursor: Any) -> None:
+        """Notes what a request got."""
+        self.counts.served(
+            Asked(
+                wallet=wallet.lower(),
+                start=start,
+                end=end,
+                first_page=cursor is None,
+                rows=len(trades),
+                newest=trades[0].timestamp if trades else None,
+                oldest=trades[-1].timestamp if trades else None,
+            )
+        )
+
+
+def json(body: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`body` as JSON, with the trace id that every answer carries."""
+    return Response(
+        msgspec.json.encode(body),
+        status,
+        {"x-trace-id": uuid.uuid4().hex[:16], **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def v2_error(status: int, code: str, text: str, *, parameter: str | None = None) -> Response:
+    """An error in the shape of Data API v2."""
+    trace = uuid.uuid4().hex[:16]
+    body = {
+        "error": text,
+        "code": code,
+        "retryable": status in (429, 503),
+        "trace_id": trace,
+        **({"parameter": parameter} if parameter else {}),
+    }
+    headers = {"x-trace-id": trace}
+    if status in (429, 503):
+        headers["Retry-After"] = "1"
+    return json(body, status, headers)
+
+
+def trade_route(state: State, handler: Handler) -> Handler:
+    """A route that counts its requests and fails as often as it is told to."""
+
+    async def route(request: Request) -> Response:
+        now = time.monotonic()
+        state.counts.arrived(request.query_params.get("user", ""), now)
+        if state.over_limit(now):
+            return v2_error(429, "rate_limited", "too many requests")
+        if state.latency:
+            await asyncio.sleep(state.latency)
+        fault = state.faults.draw()
+        if fault == "truncated":
+            whole = await handler(request)
+            return Response(bytes(whole.body)[: len(whole.body) // 2], 200)
+        return await _fail(state, fault) if fault else await handler(request)
+
+    return route
+
+
+async def _fail(state: State, fault: str) -> Response:
+    if fault == "hang":
+        await asyncio.sleep(state.faults.hang_seconds)
+    if fault in ("hang", "reset"):
+        return Reset()
+    if fault == "rate_limited_html":
+        return Response(HTML, 429, {"Retry-After": "0"}, media_type="text/html")
+    status, code = {
+        "rate_limited": (429, "rate_limited"),
+        "server_error": (500, "internal"),
+        "unavailable": (503, "dependency_unavailable"),
+    }[fault]
+    return v2_error(status, code, "this fault was asked for")
+
+
+class Reset(Response):
+    """Closes the connection in the middle of an answer."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Promises more bytes than it sends; uvicorn then closes the connection."""
+        del scope, receive
+        await send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [(b"content-length", b"1000"), (b"connection", b"close")],
+            }
+        )
+        await send({"type": "http.response.body", "body": b'{"data":[', "more_body": True})
+        raise ConnectionResetError
