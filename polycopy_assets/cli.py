@@ -12,7 +12,7 @@ import click
 import msgspec
 
 from polycopy_assets.backfill import Report, backfill, check_usable, status
-from polycopy_assets.definitions import settings, use_home
+from polycopy_assets.definitions import settings
 from polycopy_assets.demo.run import run_demo
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import ConfigurationError, PolycopyError
@@ -32,7 +32,6 @@ as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object,
 def polycopy() -> None:
     """Every trade of every wanted Polymarket wallet, once, in one table."""
     signal.signal(signal.SIGTERM, _stop)
-    use_home(settings().home)
 
 
 @polycopy.command()

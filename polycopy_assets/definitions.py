@@ -19,11 +19,6 @@ def settings() -> Settings:
     return read_settings(os.environ)
 
 
-def use_home(home: str) -> None:
-    """Lets Dagster in this process, and in those it starts, use the instance at `home`."""
-    os.environ["DAGSTER_HOME"] = home
-
-
 def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
     """The definitions for `chosen`; a fetch counts into `progress` if it is given."""
     return dg.Definitions(

@@ -39,8 +39,12 @@ def prepare(home: str) -> bool:
 
 @contextmanager
 def opened(home: str) -> Iterator[dg.DagsterInstance]:
-    """The instance at `home`, prepared; the databases exist when it is handed out."""
+    """The instance at `home`, prepared; the databases exist when it is handed out.
+
+    From then on DAGSTER_HOME names it, for this process and those it starts.
+    """
     prepare(home)
+    os.environ["DAGSTER_HOME"] = home
     with dg.DagsterInstance.from_config(home) as instance:
         instance.get_runs_count()
         yield instance

@@ -21,10 +21,10 @@ def mark_planned(context: dg.AssetExecutionContext, wallets: Iterable[str]) -> N
         context.instance.report_dagster_event(
             DagsterEvent.build_asset_materialization_planned_event(
                 job_name=context.job_name,
-                step_key=str(context.op_handle),
+                step_key=str(context.op_execution_context.op_handle),
                 asset_materialization_planned_data=AssetMaterializationPlannedData(
                     asset_key=WALLET_TRADES, partition=wallet
                 ),
             ),
-            run_id=context.run_id,
+            run_id=context.run.run_id,
         )

@@ -1,0 +1,137 @@
+"""A deployment in a temporary directory, and what its table must hold."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from unittest.mock import patch
+
+import dagster as dg
+import duckdb
+
+from polycopy_assets.backfill import Report, backfill
+from polycopy_assets.demo.faults import Faults
+from polycopy_assets.demo.server import Served, serve
+from polycopy_assets.demo.state import State
+from polycopy_assets.demo.world import World
+from polycopy_assets.instance import opened
+from polycopy_assets.partitions import register
+from polycopy_assets.progress import Progress
+from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.settings import Settings, read_settings
+from polycopy_assets.store.local import LocalStore
+from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+
+Trades = Counter[tuple[object, ...]]
+
+
+class Deployment:
+    """Settings, store, table and record below one directory, with `url` as the source."""
+
+    def __init__(self, root: Path, url: str, **settings: str) -> None:
+        self.root = root
+        self.environ = {
+            "POLYCOPY_SOURCE_URL": url,
+            "POLYCOPY_RATE_LIMIT": "100000/1",
+            "POLYCOPY_STORE": str(root / "store"),
+            "POLYCOPY_WAREHOUSE": str(root / "warehouse.duckdb"),
+            "POLYCOPY_TIMEOUT": "2",
+            "DAGSTER_HOME": str(root / "dagster"),
+            **settings,
+        }
+
+    @property
+    def settings(self) -> Settings:
+        """The settings as the package reads them."""
+        return read_settings(self.environ)
+
+    @property
+    def store(self) -> LocalStore:
+        """The store."""
+        return LocalStore(Path(self.settings.store))
+
+    @property
+    def warehouse(self) -> DuckDBWarehouse:
+        """The warehouse."""
+        return DuckDBWarehouse(Path(self.settings.warehouse))
+
+    @contextmanager
+    def instance(self) -> Iterator[dg.DagsterInstance]:
+        """The Dagster instance."""
+        with patch.dict(os.environ, self.environ), opened(self.settings.home) as instance:
+            yield instance
+
+    def want(self, wallets: Sequence[str]) -> None:
+        """Puts wallets into `traders` and registers them."""
+        WarehouseResource(url=self.settings.warehouse).open().add_traders(
+            [wallet.lower() for wallet in wallets]
+        )
+        with self.instance() as instance:
+            register(instance, wallets)
+
+    def backfill(self, *, refresh: bool = False) -> Report:
+        """A backfill in this process."""
+        with self.instance() as instance:
+            return backfill(
+                instance, self.settings, refresh=refresh, progress=Progress(), say=lambda text: None
+            )
+
+    def process_environ(self) -> dict[str, str]:
+        """The environment of a process of this deployment, without settings of the machine."""
+        own = ("POLYCOPY_", "DAGSTER_", "DOME_")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(own)}
+        return {**inherited, **self.environ}
+
+    def polycopy(
+        self, *args: str, environ: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs the command as a process of its own."""
+        return subprocess.run(
+            [sys.executable, "-m", "polycopy_assets", *args],
+            env={**self.process_environ(), **(environ or {})},
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def dagster(self, *args: str) -> subprocess.CompletedProcess[str]:
+        """Runs Dagster's own command."""
+        return subprocess.run(
+            [sys.executable, "-m", "dagster", *args],
+            env=self.process_environ(),
+            cwd=self.root,
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def table(self) -> Trades:
+        """What the table holds, as a multiset."""
+        with duckdb.connect(self.settings.warehouse, read_only=True) as db:
+            rows = db.execute(
+                "SELECT wallet_address, epoch(timestamp)::BIGINT, tx_hash, token_id, side, price,"
+                " shares_normalized FROM trades"
+            ).fetchall()
+        return Counter(rows)
+
+
+def truth(world: World, wallets: Sequence[str] | None = None) -> Trades:
+    """What the table must hold, as a multiset."""
+    return Counter(
+        (t.wallet, t.timestamp, t.tx_hash, t.token_id, t.side, t.price, t.size)
+        for wallet in (world.wallets() if wallets is None else wallets)
+        for t in world.truth(wallet)
+    )
+
+
+@contextmanager
+def sample_api(world: World, *, faults: Faults | None = None, **options: int) -> Iterator[Served]:
+    """The sample API over `world`."""
+    with serve(State(world, faults or Faults(), **options)) as served:  # type: ignore[arg-type]
+        yield served
