@@ -1,0 +1,167 @@
+"""kill -9 at any moment: the next start goes on exactly there."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from polycopy_assets.demo.faults import Asked
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import parse_name
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+KILLS = 5
+
+
+def _durable(deployment: Deployment) -> dict[str, list[Interval]]:
+    """What the store covers, by wallet."""
+    found: dict[str, list[Interval]] = {}
+    for item in deployment.store.list("trades/"):
+        named = parse_name(item.name)
+        assert named, item.name
+        found.setdefault(named[0], []).append(named[1])
+    return found
+
+
+def _asked_again(asked: list[Asked], durable: dict[str, list[Interval]]) -> list[Asked]:
+    """Requests that reach into what was durable before they were sent."""
+    return [
+        item
+        for item in asked
+        for span in durable.get(item.wallet, ())
+        if item.start < span.until and item.end >= span.start
+    ]
+
+
+def _kill_after(deployment: Deployment, seconds: float) -> bool:
+    """Starts a backfill and kills its whole process group; False if it had ended before."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "polycopy_assets", "backfill", "--json"],
+        env=deployment.process_environ(),
+        cwd=deployment.root,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
+    return False
+
+
+def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(tmp_path: Path):
+    seed = random.SystemRandom().randrange(10**6)
+    print("seed", seed)
+    rng = random.Random(seed)
+    world = generate(71, 200, whales=1, whale_trades=30_000)
+    with sample_api(world) as served:
+        served.state.latency = 0.15
+        deployment = Deployment(
+            tmp_path, served.url, POLYCOPY_CONCURRENCY="8", POLYCOPY_SEGMENT_BYTES="300000"
+        )
+        deployment.want(world.wallets())
+        killed_while_fetching = 0
+        for _ in range(KILLS):
+            before = len(served.state.counts.log)
+            durable = _durable(deployment)
+            if not _kill_after(deployment, rng.uniform(2.5, 4.5)):
+                break
+            time.sleep(0.3)
+            asked = served.state.counts.log[before:]
+            killed_while_fetching += bool(asked)
+            assert _asked_again(asked, durable) == []
+        durable = _durable(deployment)
+        before = len(served.state.counts.log)
+        done = deployment.polycopy("backfill", "--json")
+        assert done.returncode == 0, done.stderr
+        assert _asked_again(served.state.counts.log[before:], durable) == []
+    assert killed_while_fetching >= 2
+    report = json.loads(done.stdout)
+    assert (report["complete"], report["failed_checks"]) == (200, [])
+    assert deployment.table() == truth(world)
+    assert deployment.warehouse.duplicates(5) == []
+
+
+def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(tmp_path: Path):
+    world = generate(73, 60, whales=1, whale_trades=20_000)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        manifests = deployment.store.root / "combined"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "polycopy_assets", "backfill"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not manifests.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        served.state.counts.reset()
+        done = deployment.polycopy("backfill", "--json")
+        assert served.state.counts.trade_requests == 0
+    assert done.returncode == 0, done.stderr
+    assert deployment.table() == truth(world)
+
+
+def test_two_backfills_at_once_both_end_well_and_double_nothing(tmp_path: Path):
+    world = generate(79, 40, whales=1, whale_trades=15_000)
+    with sample_api(world) as served:
+        served.state.latency = 0.02
+        one = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="100000")
+        two = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="170000")
+        one.want(world.wallets())
+        processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "polycopy_assets", "backfill", "--json"],
+                env=deployment.process_environ(),
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for deployment in (one, two)
+        ]
+        ends = [process.communicate(timeout=120) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], ends
+    assert one.table() == truth(world)
+
+
+def test_sigterm_stops_within_seconds_and_keeps_what_was_finished(tmp_path: Path):
+    world = generate(83, 100)
+    with sample_api(world) as served:
+        served.state.latency = 0.3
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
+        deployment.want(world.wallets())
+        process = subprocess.Popen(
+            [sys.executable, "-m", "polycopy_assets", "backfill"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while served.state.counts.trade_requests < 20:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.terminate()
+        assert process.wait(10) != 0
+        status = json.loads(deployment.polycopy("status", "--json").stdout)
+        assert 0 < status["complete"] < 100
+        served.state.latency = 0.0
+        durable = _durable(deployment)
+        before = len(served.state.counts.log)
+        assert deployment.backfill().complete == 100
+        assert _asked_again(served.state.counts.log[before:], durable) == []
+    assert deployment.table() == truth(world)

@@ -1,0 +1,154 @@
+"""The commands as people type them: processes of their own, exit codes, one-line errors."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from polycopy_assets.demo.generate import generate
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+WALLET = "0xABCDEFabcdef0123456789abcdef0123456789ab"
+
+
+def test_wallets_are_added_in_any_case_once_and_bad_ones_are_named(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    (tmp_path / "list.txt").write_text(f"# wanted\n{WALLET.upper()}\n\n0x{'1' * 40}  # a friend\n")
+    added = deployment.polycopy("wallets", "add", WALLET, "0x12", "-f", "list.txt")
+    assert added.returncode == 2
+    assert "refused: '0x12' is not a wallet" in added.stderr
+    assert added.stdout.strip() == "2 added, 0 known already, 1 refused"
+    again = deployment.polycopy("wallets", "add", WALLET)
+    assert (again.returncode, again.stdout.strip()) == (0, "0 added, 1 known already, 0 refused")
+    status = json.loads(deployment.polycopy("status", "--json").stdout)
+    assert status == {
+        "total": 2,
+        "complete": 0,
+        "remaining": 2,
+        "failed": 0,
+        "trades": 0,
+        "table_rows": 0,
+    }
+
+
+def test_backfill_and_status_print_one_json_object_and_nothing_else(tmp_path: Path):
+    world = generate(51, 6, whales=2, whale_trades=30)
+    bad = world.wallets()[1]
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({bad: "400"})
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        done = deployment.polycopy("backfill", "--json")
+    assert done.returncode == 1
+    report = json.loads(done.stdout)
+    assert (report["wallets"], report["complete"], report["failed"]) == (6, 5, 1)
+    assert report["remaining"] == 1
+    assert report["trades_fetched"] == report["table_rows"]
+    assert report["failures"][0]["wallet"] == bad.lower()
+    status = json.loads(deployment.polycopy("status", "--json").stdout)
+    assert (status["complete"], status["failed"], status["remaining"]) == (5, 1, 1)
+    assert deployment.table() == truth(world, [w for w in world.wallets() if w != bad])
+
+
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({"POLYCOPY_SOURCE": "kalshi"}, "POLYCOPY_SOURCE='kalshi'.*polymarket or dome"),
+        ({"POLYCOPY_RATE_LIMIT": "fast"}, "POLYCOPY_RATE_LIMIT='fast'.*REQUESTS/SECONDS"),
+        ({"POLYCOPY_RATE_LIMIT": "0/10"}, "POLYCOPY_RATE_LIMIT='0/10'"),
+        ({"POLYCOPY_CONCURRENCY": "0"}, "POLYCOPY_CONCURRENCY='0'.*from 1 to 1000"),
+        ({"POLYCOPY_SOURCE": "dome"}, "DOME_API_KEY"),
+        ({"POLYCOPY_SOURCE_URL": "ftp://x"}, "POLYCOPY_SOURCE_URL='ftp://x'"),
+        ({"POLYCOPY_STORE": "{file}/store"}, "POLYCOPY_STORE=.*Not a directory"),
+        ({"POLYCOPY_WAREHOUSE": "{file}/t.duckdb"}, "POLYCOPY_WAREHOUSE="),
+        ({"DAGSTER_HOME": "{file}/home"}, "DAGSTER_HOME="),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(
+    tmp_path: Path, environ: dict[str, str], words: str
+):
+    file = tmp_path / "file"
+    file.write_text("not a directory")
+    wrong = {name: value.format(file=file) for name, value in environ.items()}
+    done = Deployment(tmp_path, "http://127.0.0.1:9").polycopy("backfill", environ=wrong)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1, done.stderr
+    assert re.search(words, done.stderr)
+
+
+def test_the_api_key_is_nowhere_but_in_the_environment(tmp_path: Path):
+    secret = "sk-this-must-not-be-seen"
+    world = generate(53, 3, whales=3, whale_trades=10)
+    with sample_api(world) as served:
+        deployment = Deployment(
+            tmp_path, served.url, POLYCOPY_SOURCE="dome", DOME_API_KEY=secret
+        )
+        deployment.want(world.wallets())
+        refused = deployment.polycopy("backfill")
+        served.state.dome_key = secret
+        done = deployment.polycopy("backfill")
+    assert refused.returncode == 1
+    assert "DOME_API_KEY was not accepted" in refused.stderr
+    assert done.returncode == 0
+    assert deployment.table() == truth(world)
+    output = refused.stdout + refused.stderr + done.stdout + done.stderr
+    assert secret not in output
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert secret.encode() not in path.read_bytes(), path
+
+
+def test_the_demo_runs_twice_and_fetches_once(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    first = deployment.polycopy("demo")
+    second = deployment.polycopy("demo")
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert "make dev" in first.stdout
+    assert "THEY DIFFER" not in first.stdout
+    assert "Nothing to fetch: all 24 wallets are complete." in second.stdout
+    assert "0 trade requests: nothing was fetched again" in second.stdout
+
+
+def test_the_demo_says_so_when_its_data_holds_no_trades(tmp_path: Path):
+    done = Deployment(tmp_path, "http://127.0.0.1:9").polycopy("demo", "--data", str(tmp_path))
+    assert done.returncode == 2
+    assert "no *.jsonl file with Data API v2 rows" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_dagsters_own_command_shares_the_record(tmp_path: Path):
+    world = generate(57, 6, whales=6, whale_trades=40)
+    keys = [wallet.lower() for wallet in world.wallets()]
+    module = ("-m", "polycopy_assets.definitions")
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(keys)
+        fetch = ("asset", "materialize", *module, "--select", "wallet_trades")
+        one = deployment.dagster(*fetch, "--partition", keys[0])
+        assert one.returncode == 0, one.stderr
+        unknown = deployment.dagster(*fetch, "--partition", "0x" + "7" * 40)
+        assert unknown.returncode != 0
+        assert "0x" + "7" * 40 in unknown.stderr
+        some = deployment.dagster(*fetch, "--partition-range", f"{keys[1]}...{keys[4]}")
+        assert some.returncode == 0, some.stderr
+        load = deployment.dagster(
+            "asset", "materialize", *module, "--select", "combined_trades,trades"
+        )
+        assert load.returncode == 0, load.stderr
+        assert deployment.table() == truth(world, keys[:5])
+        served.state.counts.reset()
+        assert json.loads(deployment.polycopy("backfill", "--json").stdout)["complete"] == 6
+        assert set(served.state.counts.requests) == {keys[5]}
+    assert deployment.table() == truth(world)
+
+
+def test_the_definitions_are_valid(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    assert deployment.polycopy("init").returncode == 0
+    done = deployment.dagster("definitions", "validate", "-m", "polycopy_assets.definitions")
+    assert done.returncode == 0, done.stderr
+    assert "All code locations passed validation" in done.stdout + done.stderr
+
+

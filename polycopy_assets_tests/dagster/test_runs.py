@@ -1,0 +1,155 @@
+"""What a run over many partitions leaves in Dagster's record."""
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+
+from polycopy_assets import record
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.store.base import crc32c
+from polycopy_assets_tests.deployment import Deployment, sample_api
+
+RANGE = "dagster/asset_partition_range_"
+
+
+def _fetch(
+    deployment: Deployment, instance: dg.DagsterInstance, first: str, last: str, **tags: str
+) -> dg.ExecuteInProcessResult:
+    job = build(deployment.settings).resolve_job_def("fetch")
+    return job.execute_in_process(
+        instance=instance,
+        tags={f"{RANGE}start": first, f"{RANGE}end": last, **tags},
+        raise_on_error=False,
+    )
+
+
+def _materialized(result: dg.ExecuteInProcessResult) -> list[str]:
+    return [
+        str(event.partition)
+        for event in result.all_events
+        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
+    ]
+
+
+def test_a_range_records_each_good_wallet_once_and_none_that_failed(tmp_path: Path):
+    world = generate(61, 8, whales=8, whale_trades=12)
+    keys = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({keys[3]: "400"})
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(keys)
+        with deployment.instance() as instance:
+            result = _fetch(deployment, instance, keys[1], keys[6])
+            statuses = instance.get_status_by_partition(
+                record.WALLET_TRADES, keys, wallets_partitions
+            )
+            assert statuses is not None
+    good = [key for key in keys[1:7] if key != keys[3]]
+    assert not result.success
+    assert sorted(_materialized(result)) == sorted(good)
+    assert [k for k in keys if statuses[k] == AssetPartitionStatus.MATERIALIZED] == good
+    assert [k for k in keys if statuses[k] == AssetPartitionStatus.FAILED] == [keys[3]]
+    failure = next(e for e in result.all_events if e.is_step_failure)
+    assert keys[3] in str(failure.step_failure_data.user_failure_data)
+
+
+def test_a_record_tells_what_is_in_the_store(tmp_path: Path):
+    world = generate(63, 1, whales=1, whale_trades=3000)
+    key = world.wallets()[0].lower()
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="100000")
+        deployment.want([key])
+        with deployment.instance() as instance:
+            assert _fetch(deployment, instance, key, key).success
+            found = record.record(instance, key)
+    assert found is not None
+    assert len(found.segments) > 1
+    for segment in found.segments:
+        assert crc32c(deployment.store.read(segment.name)) == segment.crc32c
+    metadata = {name: value.value for name, value in found.metadata.items()}
+    trades = world.truth(key)
+    assert metadata["dagster/row_count"] == len(trades) == sum(s.rows for s in found.segments)
+    assert metadata["first_trade"] == trades[-1].timestamp
+    assert metadata["last_trade"] == trades[0].timestamp
+    assert metadata["source"] == "polymarket"
+    assert metadata["requests"] >= 3
+    assert metadata["dagster/uri"] == str(tmp_path / "store" / "trades" / key)
+    assert metadata["covered_until"] == found.covered_until
+
+
+@pytest.mark.parametrize("fails_in_the_end", [False, True])
+def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
+    tmp_path: Path, *, fails_in_the_end: bool
+):
+    world = generate(67, 6, whales=6, whale_trades=12)
+    keys = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({keys[2]: "400"})
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(keys)
+        with deployment.instance() as instance:
+            first = _fetch(deployment, instance, keys[0], keys[5])
+            if not fails_in_the_end:
+                served.state.faults.set_wallets({})
+            served.state.counts.reset()
+            job = build(deployment.settings).resolve_job_def("fetch")
+            run = instance.create_run_for_job(
+                job,
+                tags={f"{RANGE}start": keys[0], f"{RANGE}end": keys[5]},
+                parent_run_id=first.run_id,
+                root_run_id=first.run_id,
+                asset_selection=frozenset({record.WALLET_TRADES}),
+            )
+            events = list(dg._core.execution.api.execute_run_iterator(_job(job), run, instance))
+            assert set(served.state.counts.requests) == {keys[2]}
+            failed = record.failed(instance)
+    assert any(event.is_failure for event in events) == fails_in_the_end
+    assert failed == ([keys[2]] if fails_in_the_end else [])
+
+
+def _job(job: dg.JobDefinition):
+    from dagster._core.definitions.job_base import InMemoryJob
+
+    return InMemoryJob(job)
+
+
+def test_the_pooled_event_log_reads_what_dagsters_own_wrote_and_is_the_one_in_use(tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    key = dg.AssetKey("wallet_trades")
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        plain.report_runless_asset_event(dg.AssetMaterialization(key, partition="a"))
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9", DAGSTER_HOME=str(home))
+    (home / "dagster.yaml").unlink()
+    with deployment.instance() as pooled:
+        assert isinstance(pooled.event_log_storage, PooledSqliteEventLogStorage)
+        assert pooled.get_materialized_partitions(key) == {"a"}
+        pooled.report_runless_asset_event(dg.AssetMaterialization(key, partition="b"))
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        assert plain.get_materialized_partitions(key) == {"a", "b"}
+
+
+def test_a_run_left_behind_by_a_dead_process_is_ended_by_the_next_backfill(tmp_path: Path):
+    from polycopy_assets.instance import WORKER_TAG, end_dead_runs, worker
+
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    host = worker().rpartition(":")[0]
+    with deployment.instance() as instance:
+        job = build(deployment.settings).resolve_job_def("fetch")
+        dead, alive, foreign = (
+            instance.create_run_for_job(
+                job, tags={WORKER_TAG: tag}, status=dg.DagsterRunStatus.STARTED
+            )
+            for tag in (f"{host}:{2**22 + 1}", worker(), "another-host:1")
+        )
+        assert end_dead_runs(instance) == [dead.run_id]
+        statuses = {r.run_id: r.status for r in instance.get_runs()}
+    assert statuses[dead.run_id] == dg.DagsterRunStatus.FAILURE
+    assert statuses[alive.run_id] == statuses[foreign.run_id] == dg.DagsterRunStatus.STARTED
