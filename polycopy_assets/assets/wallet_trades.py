@@ -125,7 +125,9 @@ def _targets(context: dg.AssetExecutionContext, select: Select) -> list[str]:
 def _done_by_family(context: dg.AssetExecutionContext) -> set[str]:
     """What the runs that this one retries have recorded; it is not asked for again."""
     group = context.instance.get_run_group(context.run.run_id) if context.run.root_run_id else None
-    ancestors = [run.run_id for run in group[1] if run.run_id != context.run.run_id] if group else []
+    ancestors = (
+        [run.run_id for run in group[1] if run.run_id != context.run.run_id] if group else []
+    )
     return record.recorded_by(context.instance, ancestors)
 
 

@@ -63,7 +63,8 @@ class Budget:
         now = self._clock()
         wait = self._not_before - now
         for window, ended in zip(self._windows, self._ended, strict=True):
-            while ended and ended[0] <= now - window.seconds:
+            # The very sum that tells the wait below: a rounding apart, and one too many gets by.
+            while ended and ended[0] + window.seconds <= now:
                 ended.popleft()
             if self._under_way + len(ended) >= window.requests:
                 wait = max(wait, ended[0] + window.seconds - now if ended else float("inf"))

@@ -82,9 +82,7 @@ def test_the_api_key_is_nowhere_but_in_the_environment(tmp_path: Path):
     secret = "sk-this-must-not-be-seen"
     world = generate(53, 3, whales=3, whale_trades=10)
     with sample_api(world) as served:
-        deployment = Deployment(
-            tmp_path, served.url, POLYCOPY_SOURCE="dome", DOME_API_KEY=secret
-        )
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_SOURCE="dome", DOME_API_KEY=secret)
         deployment.want(world.wallets())
         refused = deployment.polycopy("backfill")
         served.state.dome_key = secret
@@ -150,5 +148,3 @@ def test_the_definitions_are_valid(tmp_path: Path):
     done = deployment.dagster("definitions", "validate", "-m", "polycopy_assets.definitions")
     assert done.returncode == 0, done.stderr
     assert "All code locations passed validation" in done.stdout + done.stderr
-
-

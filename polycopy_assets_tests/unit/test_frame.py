@@ -1,0 +1,99 @@
+"""From rows as served to rows of the table."""
+
+import gzip
+import random
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import polars as pl
+import pytest
+
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.world import dome_row, v2_row
+from polycopy_assets.trades.frame import TABLE_SCHEMA, read_rows, table_rows
+from polycopy_assets.trades.interval import Interval
+
+REAL = Path(__file__).parents[3] / "shared" / "realdata"
+
+
+def payload(rows: list[dict[str, Any]]) -> bytes:
+    return gzip.compress(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
+
+
+def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
+    return table_rows(read_rows(payload(rows)))
+
+
+def trades(seed: int = 3) -> list[Any]:
+    world = generate(seed, 1, whales=1, whale_trades=400)
+    return world.truth(world.wallets()[0])
+
+
+def test_two_fills_alike_in_every_field_are_two_rows_with_ids_of_their_own():
+    row = v2_row(trades()[0])
+    found = frame([row, dict(row)])
+    assert found["id"].to_list() == [f"{row['transaction_hash']}-{n}" for n in (0, 1)]
+
+
+@pytest.mark.parametrize("shape", [v2_row, dome_row])
+def test_ids_are_unique_and_do_not_depend_on_the_order_served(shape: Any):
+    rows = [shape(trade) for trade in trades()]
+    shuffled = random.Random(1).sample(rows, len(rows))
+    columns = ["id", "token_id", "side", "price", "shares_normalized"]
+    assert frame(rows).select(columns).equals(frame(shuffled).select(columns))
+    assert frame(rows)["id"].n_unique() == len(rows)
+
+
+def test_a_log_index_orders_before_anything_else():
+    row = dome_row(trades()[0])
+    found = frame([row | {"log_index": 9, "price": 0.1}, row | {"log_index": 4, "price": 0.9}])
+    assert found["price"].to_list() == [0.9, 0.1]
+
+
+def test_the_columns_are_those_of_the_table_whatever_the_source():
+    trade = trades()[0]
+    found = frame([v2_row(trade), dome_row(trade)])
+    assert found.schema == pl.Schema(TABLE_SCHEMA)
+    assert sorted(found["source"]) == ["dome", "polymarket"]
+    for row in found.to_dicts():
+        assert row["wallet_address"] == trade.wallet
+        assert row["timestamp"].replace(tzinfo=UTC) == datetime.fromtimestamp(trade.timestamp, UTC)
+        assert (row["price"], row["shares_normalized"]) == (trade.price, trade.size)
+        assert (row["token_label"], row["market_slug"]) == (trade.outcome, trade.slug)
+        assert row["tx_hash"] == trade.tx_hash
+
+
+def test_an_empty_segment_has_no_rows():
+    assert len(table_rows(read_rows(gzip.compress(b"")))) == 0
+
+
+def test_a_claim_leaves_out_what_another_segment_answers_for():
+    rows = [v2_row(trade) for trade in trades()]
+    times = sorted(row["timestamp"] for row in rows)
+    claim = Interval(times[50], times[-20])
+    inside = [t for t in times if claim.start <= t < claim.until]
+    assert sorted(read_rows(payload(rows), claim)["timestamp"]) == inside
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
+def test_real_trades_keep_every_value():
+    for path in REAL.glob("v2_*.jsonl"):
+        rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
+        found = table_rows(read_rows(gzip.compress(path.read_bytes())))
+        names = ("transaction_hash", "token_id", "side", "price", "size", "timestamp")
+        table = found.with_columns(pl.col("timestamp").dt.epoch("s")).select(
+            "tx_hash", "token_id", "side", "price", "shares_normalized", "timestamp"
+        )
+        assert Counter(table.rows()) == Counter(tuple(r[n] for n in names) for r in rows)
+        assert found["id"].n_unique() == len(rows)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
+def test_real_dome_orders_become_rows():
+    path = REAL / "dome_orders_raw_200.jsonl"
+    found = table_rows(read_rows(gzip.compress(path.read_bytes())))
+    assert len(found) == 200
+    assert found["order_hash"].null_count() == found["taker"].null_count() == 0
