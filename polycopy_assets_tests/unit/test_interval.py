@@ -1,5 +1,7 @@
 """Intervals against the plainest model there is: sets of seconds."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,7 +24,7 @@ def seconds(intervals: list[Interval]) -> set[int]:
 def test_a_union_is_the_same_seconds_sorted_and_apart(intervals: list[Interval]):
     merged = union(intervals)
     assert seconds(merged) == seconds(intervals)
-    assert all(a.until < b.start for a, b in zip(merged, merged[1:], strict=False))
+    assert all(a.until < b.start for a, b in pairwise(merged))
 
 
 @given(wholes, spans)

@@ -64,7 +64,7 @@ def collect(source: Any, span: Interval = SPAN, **options: Any) -> tuple[list[Dr
         drafts: list[Draft] = []
         try:
             async for draft in walk(source, WALLET, span, **options):
-                drafts.append(draft)
+                drafts.append(draft)  # noqa: PERF401 - kept when the walk fails
         except SourceError as error:
             return drafts, error
         return drafts, None

@@ -1,0 +1,54 @@
+"""From an asynchronous iterator to an ordinary one."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+
+import pytest
+
+from polycopy_assets.fetch.bridge import iterate
+
+
+def fetch_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "fetch"]
+
+
+async def numbers(count: int) -> AsyncIterator[int]:
+    for number in range(count):
+        await asyncio.sleep(0)
+        yield number
+
+
+def test_items_come_in_order_and_the_thread_ends():
+    assert list(iterate(lambda: numbers(100), ahead=3)) == list(range(100))
+    assert fetch_threads() == []
+
+
+def test_an_error_is_raised_where_the_items_are_taken():
+    async def broken() -> AsyncIterator[int]:
+        yield 1
+        raise ValueError("in the loop")
+
+    items = iterate(broken, ahead=3)
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="in the loop"):
+        next(items)
+    assert fetch_threads() == []
+
+
+def test_closing_early_cancels_what_goes_on_and_waits_for_it():
+    ended = []
+
+    async def endless() -> AsyncIterator[int]:
+        try:
+            for number in range(10**9):
+                await asyncio.sleep(0)
+                yield number
+        finally:
+            ended.append(True)
+
+    items = iterate(endless, ahead=2)
+    assert next(items) == 0
+    items.close()  # type: ignore[attr-defined]
+    assert ended == [True]
+    assert fetch_threads() == []
