@@ -180,7 +180,7 @@ def main() -> None:
     ):
         print(f"  {name:<52} {seconds:7.1f} s  {seconds / count * 1000:6.2f} ms a wallet")
     rest = whole - fetching - pooled
-    print(f"  {'rest of the whole: combine, load, checks':<52} {rest:7.1f} s")
+    print(f"  {'rest: combine, load, checks, sharing the interpreter':<52} {rest:7.1f} s")
 
 
 if __name__ == "__main__":
