@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping
 
 import msgspec
 
@@ -12,12 +13,17 @@ _KEY = b"the sample API signs its cursors so that made-up ones are refused"
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trade request asks for; `start` and `end` inclusive, epoch seconds."""
+    """What a trade request asks for; `start` and `end` inclusive, epoch seconds.
+
+    `filters` tells one set of filters, as they were sent, from another: a bound that was left out
+    is the same on every page, though the clock goes on.
+    """
 
     user: str
     start: int
     end: int
     limit: int
+    filters: str
     taker_only: bool = False
     smallest: float = 0.0
     smallest_cash: float = 0.0
@@ -34,10 +40,6 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
             and (self.side is None or trade.side == self.side)
             and (not self.conditions or trade.condition_id in self.conditions)
         )
-
-    def fingerprint(self) -> str:
-        """Tells one set of filters from another."""
-        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()[:16]
 
 
 class Cursor(msgspec.Struct, frozen=True):
@@ -63,6 +65,36 @@ class Cursor(msgspec.Struct, frozen=True):
         return msgspec.json.decode(body, type=Cursor)
 
 
+def fingerprint(params: Mapping[str, str], *without: str) -> str:
+    """Tells the filters of one request from those of another; the page size is none of them."""
+    filters = sorted((name, value) for name, value in params.items() if name not in without)
+    return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:16]
+
+
+def read_cursor(text: str | None, *, or_none: bool) -> Cursor | None:
+    """The cursor in `text`, if there is one; `or_none` lets made-up ones pass as none.
+
+    Raises ValueError for one that is not ours.
+    """
+    if not text:
+        return None
+    try:
+        return Cursor.decode(text)
+    except ValueError:
+        if or_none:
+            return None
+        raise
+
+
+def whole_number(text: str | None, default: int) -> int:
+    """The number in `text`, or `default` if it is missing; raises ValueError."""
+    if text is None or text == "":
+        return default
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError("not a whole number")
+    return int(text)
+
+
 def _sign(body: bytes) -> bytes:
     return hmac.digest(_KEY, body, "sha256")[:16]
 
@@ -79,7 +111,7 @@ def page(world: World, query: Query, cursor: Cursor | None, newest_served: int) 
 
     Trades after `newest_served` (epoch seconds) are not in the feed yet.
     """
-    if cursor and cursor.filters != query.fingerprint():
+    if cursor and cursor.filters != query.filters:
         cursor = None
     limit = cursor.limit if cursor else query.limit
     before: tuple[int, ...] = (min(query.end, newest_served) + 1,)
@@ -94,5 +126,5 @@ def page(world: World, query: Query, cursor: Cursor | None, newest_served: int) 
     if len(found) <= limit:
         return Walked(found, None)
     last = found[limit - 1]
-    following = Cursor(last.timestamp, last.sequence, limit, query.fingerprint())
+    following = Cursor(last.timestamp, last.sequence, limit, query.filters)
     return Walked(found[:limit], following.encode())

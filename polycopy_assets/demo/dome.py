@@ -9,7 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from polycopy_assets.demo.broken import Names, break_page
-from polycopy_assets.demo.contract import Cursor, Query, page
+from polycopy_assets.demo.contract import (
+    Cursor,
+    Query,
+    fingerprint,
+    page,
+    read_cursor,
+    whole_number,
+)
 from polycopy_assets.demo.state import State, json, trade_route
 from polycopy_assets.demo.world import dome_row
 
@@ -37,12 +44,19 @@ def routes(state: State) -> list[Route]:
         except _Refused as refused:
             return refused.response
 
-    return [Route("/polymarket/orders", trade_route(state, orders))]
+    return [Route("/polymarket/orders", trade_route(state, orders, dome_error))]
+
+
+def dome_error(status: int, code: str, text: str) -> Response:
+    """An error in the shape of Dome's contract."""
+    return json({"error": code, "message": text}, status)
 
 
 def _orders(state: State, request: Request) -> Response:
     expected = f"Bearer {state.dome_key}"
-    if not hmac.compare_digest(request.headers.get("authorization", ""), expected):
+    if not hmac.compare_digest(
+        request.headers.get("authorization", "").encode(), expected.encode()
+    ):
         raise _Refused(401, "Unauthorized", "Invalid or missing API key")
     query, cursor = _query(dict(request.query_params), state.faults.wallets)
     fault = state.faults.of(query.user)
@@ -80,19 +94,16 @@ def _query(params: dict[str, str], broken: dict[str, str]) -> tuple[Query, Curso
     limit = _whole(params, "limit", 100)
     if not 1 <= limit <= MOST:
         raise _Refused(400, "Invalid limit parameter", f"1 to {MOST}")
-    cursor = None
-    if params.get("pagination_key") and user.lower() not in broken:
-        try:
-            cursor = Cursor.decode(params["pagination_key"])
-        except ValueError as error:
-            raise _Refused(400, "Invalid pagination key", "not a key of this API") from error
-    return Query(user=user.lower(), start=start, end=end, limit=limit), cursor
+    try:
+        cursor = read_cursor(params.get("pagination_key"), or_none=user.lower() in broken)
+    except ValueError as error:
+        raise _Refused(400, "Invalid pagination key", "not a key of this API") from error
+    filters = fingerprint(params, "pagination_key", "limit")
+    return Query(user=user.lower(), start=start, end=end, limit=limit, filters=filters), cursor
 
 
 def _whole(params: dict[str, str], name: str, default: int) -> int:
-    text = params.get(name)
-    if text is None:
-        return default
-    if not text.isdigit():
-        raise _Refused(400, f"Invalid {name} parameter", "not a whole number")
-    return int(text)
+    try:
+        return whole_number(params.get(name), default)
+    except ValueError as error:
+        raise _Refused(400, f"Invalid {name} parameter", str(error)) from error

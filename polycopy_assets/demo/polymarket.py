@@ -9,7 +9,14 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from polycopy_assets.demo.broken import Names, break_page
-from polycopy_assets.demo.contract import Cursor, Query, page
+from polycopy_assets.demo.contract import (
+    Cursor,
+    Query,
+    fingerprint,
+    page,
+    read_cursor,
+    whole_number,
+)
 from polycopy_assets.demo.state import State, json, trade_route, v2_error
 from polycopy_assets.demo.world import SMALLEST_SHARES, v2_row
 
@@ -39,6 +46,12 @@ _KNOWN = frozenset(
         "event_id",
     }
 )
+_CODES = {
+    "400": "invalid_request",
+    "401": "unauthorized",
+    "404": "not_found",
+    "500": "internal",
+}
 _NAMES = Names("proxy_wallet", "next_cursor")
 
 
@@ -77,7 +90,7 @@ def _trades(state: State, params: dict[str, str]) -> Response:
         return v2_error(400, "invalid_request", str(error), parameter=error.parameter)
     fault = state.faults.of(query.user)
     if fault and fault.isdigit():
-        return v2_error(int(fault), "invalid_request", "this wallet is refused")
+        return v2_error(int(fault), _CODES[fault], "this wallet is refused")
     walked = page(state.world, query, cursor, state.newest_served)
     rows = [v2_row(trade) for trade in walked.trades]
     body: dict[str, Any] = {
@@ -104,12 +117,11 @@ def _query(params: dict[str, str], broken: dict[str, str]) -> tuple[Query, Curso
     if user.lower() in PROTOCOL_CONTRACTS:
         raise _Invalid("user", "a protocol contract, not a user")
     now = int(time.time())
-    cursor = None
-    if params.get("cursor") and user.lower() not in broken:
-        try:
-            cursor = Cursor.decode(params["cursor"])
-        except ValueError as error:
-            raise _Invalid("cursor", "not a cursor of this API") from error
+    try:
+        # A wallet that is told to break the contract gets cursors that nobody signed.
+        cursor = read_cursor(params.get("cursor"), or_none=user.lower() in broken)
+    except ValueError as error:
+        raise _Invalid("cursor", "not a cursor of this API") from error
     limit = _whole(params, "limit", 100)
     if limit > MOST and cursor is None:
         raise _Invalid("limit", f"at most {MOST}")
@@ -120,6 +132,7 @@ def _query(params: dict[str, str], broken: dict[str, str]) -> tuple[Query, Curso
         start=_whole(params, "start", 0) or now - THREE_YEARS,
         end=_whole(params, "end", 0) or now + DAY,
         limit=cursor.limit if cursor else limit or 100,
+        filters=fingerprint(params, "cursor", "limit"),
         taker_only=_choice(params, "taker_only", ("true", "false"), "true") == "true",
         smallest=0.0 if cash or amount <= SMALLEST_SHARES else amount,
         smallest_cash=amount if cash else 0.0,
@@ -138,12 +151,10 @@ def _amount(params: dict[str, str]) -> float:
 
 
 def _whole(params: dict[str, str], name: str, default: int) -> int:
-    text = params.get(name)
-    if text is None or text == "":
-        return default
-    if not text.isdigit():
-        raise _Invalid(name, "not a whole number")
-    return int(text)
+    try:
+        return whole_number(params.get(name), default)
+    except ValueError as error:
+        raise _Invalid(name, str(error)) from error
 
 
 def _choice(

@@ -10,9 +10,13 @@ from contextlib import contextmanager
 import msgspec
 import uvicorn
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.status import HTTP_404_NOT_FOUND
 
 from polycopy_assets.demo import control, dome, polymarket
-from polycopy_assets.demo.state import State
+from polycopy_assets.demo.state import State, v2_error
 
 
 class Served(msgspec.Struct, frozen=True):
@@ -25,8 +29,15 @@ class Served(msgspec.Struct, frozen=True):
 def app(state: State) -> Starlette:
     """The ASGI application: both contracts and the control routes."""
     return Starlette(
-        routes=[*polymarket.routes(state), *dome.routes(state), *control.routes(state)]
+        routes=[*polymarket.routes(state), *dome.routes(state), *control.routes(state)],
+        exception_handlers={404: _no_such_route, 405: _no_such_route},
     )
+
+
+def _no_such_route(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else HTTP_404_NOT_FOUND
+    code = "not_found" if status == HTTP_404_NOT_FOUND else "method_not_allowed"
+    return v2_error(status, code, "no such route")
 
 
 @contextmanager

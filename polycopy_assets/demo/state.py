@@ -15,6 +15,7 @@ from polycopy_assets.demo.faults import Asked, Counts, Faults
 from polycopy_assets.demo.world import Trade, World
 
 Handler = Callable[[Request], Awaitable[Response]]
+ErrorShape = Callable[[int, str, str], Response]
 HTML = "<html><body><h1>Error 429: you are being rate limited</h1></body></html>"
 
 
@@ -102,26 +103,26 @@ def v2_error(status: int, code: str, text: str, *, parameter: str | None = None)
     return json(body, status, headers)
 
 
-def trade_route(state: State, handler: Handler) -> Handler:
+def trade_route(state: State, handler: Handler, error: ErrorShape = v2_error) -> Handler:
     """A route that counts its requests and fails as often as it is told to."""
 
     async def route(request: Request) -> Response:
         now = time.monotonic()
         state.counts.arrived(request.query_params.get("user", ""), now)
         if state.over_limit(now):
-            return v2_error(429, "rate_limited", "too many requests")
+            return error(429, "rate_limited", "too many requests")
         if state.latency:
             await asyncio.sleep(state.latency)
         fault = state.faults.draw()
         if fault == "truncated":
             whole = await handler(request)
             return Response(bytes(whole.body)[: len(whole.body) // 2], 200)
-        return await _fail(state, fault) if fault else await handler(request)
+        return await _fail(state, fault, error) if fault else await handler(request)
 
     return route
 
 
-async def _fail(state: State, fault: str) -> Response:
+async def _fail(state: State, fault: str, error: ErrorShape) -> Response:
     if fault == "hang":
         await asyncio.sleep(state.faults.hang_seconds)
     if fault in ("hang", "reset"):
@@ -133,7 +134,7 @@ async def _fail(state: State, fault: str) -> Response:
         "server_error": (500, "internal"),
         "unavailable": (503, "dependency_unavailable"),
     }[fault]
-    return v2_error(status, code, "this fault was asked for")
+    return error(status, code, "this fault was asked for")
 
 
 class Reset(Response):

@@ -156,7 +156,7 @@ def _message(body: Mapping[str, Any]) -> str:
 def _retry_after(response: httpx.Response) -> float | None:
     """Seconds to wait as the source asked; None if it did not, or asked for none."""
     value = response.headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
         date = email.utils.parsedate_tz(value) if value else None

@@ -1,5 +1,7 @@
 """The sample API refuses what the real ones refuse, and serves every trade once."""
 
+import itertools
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -102,6 +104,32 @@ def test_changed_filters_start_the_walk_anew_without_a_word(api: Served):
     assert changed["data"] == first["data"]
 
 
+def test_bounds_that_are_left_out_do_not_move_while_a_walk_goes_on(
+    api: Served, monkeypatch: pytest.MonkeyPatch
+):
+    params = {"user": whale(api), "limit": 1000, "taker_only": "false", "start": 1}
+    clock = itertools.count(int(time.time()))
+    monkeypatch.setattr("polycopy_assets.demo.polymarket.time.time", lambda: next(clock))
+    assert _walk(api, params) == _truth(api)
+
+
+def test_a_wallet_with_an_extra_field_is_still_walked_to_the_end(api: Served):
+    api.state.faults.set_wallets({whale(api): "extra_field"})
+    walked = _walk(api, {"user": whale(api), "limit": 1000, "start": 1, "taker_only": "false"})
+    assert walked.total() == _truth(api).total()
+
+
+def test_errors_have_the_shape_of_their_contract(api: Served):
+    api.state.faults.set_wallets({whale(api): "500"})
+    v2 = get(api, "/v2/trades", user=whale(api))
+    dome = get(api, "/polymarket/orders", KEY, user=whale(api))
+    assert (v2.status_code, v2.json()["code"]) == (500, "internal")
+    assert (dome.status_code, set(dome.json())) == (500, {"error", "message"})
+    nowhere = get(api, "/v1/trades")
+    assert (nowhere.status_code, nowhere.json()["code"]) == (404, "not_found")
+    assert nowhere.headers["x-trace-id"]
+
+
 def test_dome_pages_bring_every_trade_once(api: Served):
     params: dict[str, Any] = {"user": whale(api), "limit": 1000}
     hashes: list[tuple[str, int]] = []
@@ -150,8 +178,6 @@ def test_polymarkets_own_client_walks_a_wallet_completely(api: Served):
 def test_status_tells_the_lag_and_the_feed_keeps_to_it(api: Served):
     wallet = whale(api)
     newest = api.state.world.truth(wallet)[0].timestamp
-    import time
-
     before = api.state.lag_seconds
     api.state.lag_seconds = int(time.time()) - newest + 1
     try:
