@@ -11,6 +11,7 @@ from pathlib import Path
 
 from polycopy_assets.demo.faults import Asked
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.state import State
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
@@ -38,8 +39,12 @@ def _asked_again(asked: list[Asked], durable: dict[str, list[Interval]]) -> list
     ]
 
 
-def _kill_after(deployment: Deployment, seconds: float) -> bool:
-    """Starts a backfill and kills its whole process group; False if it had ended before."""
+def _kill_while_fetching(deployment: Deployment, state: State, seconds: float) -> bool:
+    """Starts a backfill and kills its process group so long after its first request.
+
+    False if it had ended before.
+    """
+    before = state.counts.trade_requests
     process = subprocess.Popen(
         [sys.executable, "-m", "polycopy_assets", "backfill", "--json"],
         env=deployment.process_environ(),
@@ -48,6 +53,8 @@ def _kill_after(deployment: Deployment, seconds: float) -> bool:
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
+    while state.counts.trade_requests == before and process.poll() is None:
+        time.sleep(0.01)
     try:
         process.wait(seconds)
     except subprocess.TimeoutExpired:
@@ -68,22 +75,21 @@ def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(tmp_pat
             tmp_path, served.url, POLYCOPY_CONCURRENCY="8", POLYCOPY_SEGMENT_BYTES="300000"
         )
         deployment.want(world.wallets())
-        killed_while_fetching = 0
+        kills = 0
         for _ in range(KILLS):
             before = len(served.state.counts.log)
             durable = _durable(deployment)
-            if not _kill_after(deployment, rng.uniform(2.5, 4.5)):
+            if not _kill_while_fetching(deployment, served.state, rng.uniform(0.0, 1.0)):
                 break
+            kills += 1
             time.sleep(0.3)
-            asked = served.state.counts.log[before:]
-            killed_while_fetching += bool(asked)
-            assert _asked_again(asked, durable) == []
+            assert _asked_again(served.state.counts.log[before:], durable) == []
         durable = _durable(deployment)
         before = len(served.state.counts.log)
         done = deployment.polycopy("backfill", "--json")
         assert done.returncode == 0, done.stderr
         assert _asked_again(served.state.counts.log[before:], durable) == []
-    assert killed_while_fetching >= 2
+    assert kills == KILLS
     report = json.loads(done.stdout)
     assert (report["complete"], report["failed_checks"]) == (200, [])
     assert deployment.table() == truth(world)
