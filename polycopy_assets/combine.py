@@ -29,8 +29,8 @@ from polycopy_assets.trades.frame import read_rows, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import Segment, parse_name
 
-PART_BYTES = 32 * 2**20
-"""Compressed bytes of segments that go into one Parquet part: about 200,000 trades."""
+PART_BYTES = 12 * 2**20
+"""Compressed bytes of segments that go into one Parquet part: about 120,000 trades."""
 
 _READERS = 8
 

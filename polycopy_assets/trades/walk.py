@@ -12,7 +12,7 @@ from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Page, PageSource, Row
 
 SPLIT_AFTER_PAGES = 5
-SPLIT_REACH = 4
+SPLIT_REACH = 8
 """A walker that hands the older part away keeps about this many times what it has walked."""
 
 Observer = Callable[[Page], None]

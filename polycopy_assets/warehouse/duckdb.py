@@ -24,7 +24,7 @@ _LOCK_POLL_SECONDS = 0.2
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "memory_limit": "4GB",
+    "memory_limit": "1GB",
 }
 
 
