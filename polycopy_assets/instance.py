@@ -1,5 +1,6 @@
 """The Dagster instance: its home made ready, and runs that died with their process ended."""
 
+import fcntl
 import os
 import socket
 from collections.abc import Iterator
@@ -45,9 +46,21 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     """
     prepare(home)
     os.environ["DAGSTER_HOME"] = home
-    with dg.DagsterInstance.from_config(home) as instance:
+    with _alone(home):
+        # Two processes that create the databases at once: one of them would die of it.
+        instance = dg.DagsterInstance.from_config(home)
         instance.get_runs_count()
+        instance.get_dynamic_partitions("wallets")
+    with instance:
         yield instance
+
+
+@contextmanager
+def _alone(home: str) -> Iterator[None]:
+    """Waits until no other process is at this point for `home`."""
+    with (Path(home) / ".opening").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def worker() -> str:

@@ -51,6 +51,7 @@ class FetchConfig(dg.Config):
     deps=["traders"],
     output_required=False,
     backfill_policy=dg.BackfillPolicy.single_run(),
+    pool="source",
     group_name="trades",
     kinds={"python", "json"},
     owners=OWNERS,

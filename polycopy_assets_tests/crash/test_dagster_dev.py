@@ -133,29 +133,43 @@ def _worker_pid(instance: dg.DagsterInstance, run_id: str) -> int | None:
     return None
 
 
+def _runs(instance: dg.DagsterInstance, backfill_id: str) -> list[dg.DagsterRun]:
+    return list(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id})))
+
+
 @pytest.mark.timeout(420)
 def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path: Path):
-    world = generate(89, 60)
+    world = generate(89, 400, most_trades=10)
     keys = [wallet.lower() for wallet in world.wallets()]
     with sample_api(world) as served:
-        served.state.latency = 0.4
+        served.state.latency = 0.5
         deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
-            backfill_id = ui.launch_backfill(keys)
-            wait_for(lambda: len(record.versions(instance)) >= 10, 120, "the first ten wallets")
-            run = instance.get_runs()[0]
+            backfill_id = ui.launch_backfill(keys[:-1])
+            wait_for(lambda: len(record.versions(instance)) >= 1, 120, "the first wallet")
+            another_id = ui.launch_backfill(keys[-1:])
+            wait_for(lambda: _runs(instance, another_id), 60, "the run of another backfill")
+            run = _runs(instance, backfill_id)[0]
+            waiting = _runs(instance, another_id)[0].status
+            assert waiting == dg.DagsterRunStatus.QUEUED, "two runs fetched under one budget"
             pid = _worker_pid(instance, run.run_id)
             assert pid is not None
+            served.state.latency = 0.05
             os.kill(pid, signal.SIGKILL)
             recorded = set(record.versions(instance))
             requests = dict(served.state.counts.requests)
-            assert 10 <= len(recorded) < len(keys)
+            assert 1 <= len(recorded) < len(keys) - 1
             took = wait_for(
-                lambda: ui.backfill_status(backfill_id) == "COMPLETED_SUCCESS", 240, "the end"
+                lambda: all(
+                    ui.backfill_status(each) == "COMPLETED_SUCCESS"
+                    for each in (backfill_id, another_id)
+                ),
+                240,
+                "the end",
             )
             print(f"recovered and ended {took:.0f} s after the kill")
-            runs = {item.run_id: item for item in instance.get_runs()}
+            runs = {item.run_id: item for item in _runs(instance, backfill_id)}
             by_dead_run = record.recorded_by(instance, [run.run_id])
             assert set(record.versions(instance)) == set(keys)
             assert record.failed(instance) == []

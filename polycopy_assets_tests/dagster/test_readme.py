@@ -15,7 +15,7 @@ PROGRAMS = {".venv/bin/polycopy": "polycopy_assets", ".venv/bin/dagster": "dagst
 
 def commands() -> list[list[str]]:
     """Every command of the README's shell blocks that calls one of our programs."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     found = [shlex.split(line, comments=True) for line in lines]
     return [words for words in found if words and words[0] in PROGRAMS]
@@ -51,5 +51,5 @@ def test_the_two_commands_of_the_readme_are_targets_of_the_makefile():
     done = subprocess.run(
         ["make", "-s", "help"], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    for target in re.findall(r"^make ([a-z]+)", readme, re.M):
+    for target in re.findall(r"^make ([a-z]+)", readme, re.MULTILINE):
         assert f"make {target} " in done.stdout

@@ -1,5 +1,7 @@
 """What a run over many partitions leaves in Dagster's record."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
@@ -134,6 +136,23 @@ def test_the_pooled_event_log_reads_what_dagsters_own_wrote_and_is_the_one_in_us
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(home)) as plain:
         assert plain.get_materialized_partitions(key) == {"a", "b"}
+
+
+def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-m", "polycopy_assets", "init"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    errors = [process.communicate(timeout=120)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
 
 
 def test_a_run_left_behind_by_a_dead_process_is_ended_by_the_next_backfill(tmp_path: Path):
