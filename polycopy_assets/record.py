@@ -65,9 +65,7 @@ def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
         metadata["first_trade"] = dg.MetadataValue.timestamp(_utc(min(times)))
         metadata["last_trade"] = dg.MetadataValue.timestamp(_utc(max(times)))
     if fetched.unknown_fields:
-        metadata["unknown_fields"] = dg.MetadataValue.text(
-            ", ".join(sorted(fetched.unknown_fields))
-        )
+        metadata["unknown_fields"] = dg.MetadataValue.json(dict(fetched.unknown_fields))
     return data_version(segments), metadata
 
 

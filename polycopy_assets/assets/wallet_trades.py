@@ -96,7 +96,8 @@ def wallet_trades(
         if isinstance(outcome, Failed):
             failures.append(outcome)
             progress.failures.append((outcome.wallet, outcome.reason))
-            context.log.error(f"{outcome.wallet}: {outcome.reason}")
+            if outcome.tried:
+                context.log.error(f"{outcome.wallet}: {outcome.reason}")
         else:
             yield _materialization(objects, outcome)
             progress.done += 1

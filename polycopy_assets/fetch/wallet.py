@@ -2,7 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
@@ -23,8 +24,8 @@ KnownSegments = Callable[[str], Iterable[Segment]]
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet whose coverage is durable from the beginning to `covered_until`.
 
-    `segments` are all that count, oldest first; `new_rows`, `requests` and `unknown_fields` are
-    of this fetch alone; `seconds` is how long it took.
+    `segments` are all that count, oldest first; `new_rows`, `requests` and `unknown_fields`
+    (rows by field) are of this fetch alone; `seconds` is how long it took.
     """
 
     wallet: str
@@ -33,7 +34,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     covered_until: int
     new_rows: int
     requests: int
-    unknown_fields: frozenset[str]
+    unknown_fields: Mapping[str, int]
     seconds: float
 
 
@@ -82,7 +83,7 @@ class WalletFetch:
         self._written: list[Segment] = []
         self._running: set[asyncio.Task[None]] = set()
         self._requests = 0
-        self._unknown_fields: frozenset[str] = frozenset()
+        self._unknown_fields: Counter[str] = Counter()
 
     async def run(self) -> Fetched:
         """Fetches what the store lacks; raises SourceError or StoreError.
@@ -153,7 +154,7 @@ class WalletFetch:
 
     def _count(self, page: Page) -> None:
         self._requests += page.requests
-        self._unknown_fields |= page.unknown_fields
+        self._unknown_fields.update(page.unknown_fields)
         self._progress.page(len(page.rows))
 
     def _write(self, draft: Draft) -> None:

@@ -1,6 +1,7 @@
 """Rows as served: kept byte by byte, looked at once to see that they are what they should be."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import msgspec
@@ -27,21 +28,21 @@ class RowReader:
         self._known = known
         self._look: Callable[[Any], tuple[str, int, str]] = look
 
-    def read(self, rows: list[msgspec.Raw]) -> tuple[list[Row], frozenset[str]]:
-        """The rows, and the names of fields that the contract does not list.
+    def read(self, rows: list[msgspec.Raw]) -> tuple[list[Row], Mapping[str, int]]:
+        """The rows, and how many have each of the fields that the contract does not list.
 
         Raises ContractBroken naming the field that is missing or of the wrong type.
         """
-        unknown: set[str] = set()
+        unknown: Counter[str] = Counter()
         read: list[Row] = []
         for number, raw in enumerate(rows):
             try:
                 wallet, timestamp, tx_hash = self._look(self._decoder.decode(raw))
             except msgspec.DecodeError as error:
                 raise ContractBroken(f"row {number} of a page: {error}") from error
-            unknown |= _FIELDS.decode(raw).keys() - self._known
+            unknown.update(_FIELDS.decode(raw).keys() - self._known)
             read.append(Row(wallet.lower(), timestamp, tx_hash, one_line(bytes(raw))))
-        return read, frozenset(unknown)
+        return read, unknown
 
 
 def one_line(raw: bytes) -> bytes:

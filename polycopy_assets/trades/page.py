@@ -1,6 +1,6 @@
 """What a source hands to the walk: pages of rows, exactly as served."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from polycopy_assets.trades.interval import Interval
@@ -22,7 +22,8 @@ class Page(NamedTuple):
     """One answer of the source, newest row first.
 
     `limit` is the page size that was asked for; `requests` how often the source was asked to
-    get it, retries included; `unknown_fields` names fields that the contract does not list.
+    get it, retries included; `unknown_fields` counts the rows by fields that the contract does
+    not list.
     """
 
     rows: Sequence[Row]
@@ -30,7 +31,7 @@ class Page(NamedTuple):
     cursor: str | None
     limit: int
     requests: int
-    unknown_fields: frozenset[str] = frozenset()
+    unknown_fields: Mapping[str, int] = {}
 
 
 class PageSource(Protocol):

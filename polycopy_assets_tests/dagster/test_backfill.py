@@ -199,7 +199,7 @@ def test_an_unknown_extra_field_is_kept_and_counted_and_not_fatal(tmp_path: Path
     with deployment.instance() as instance:
         found = record.record(instance, wallet)
     assert found is not None
-    assert found.metadata["unknown_fields"].value == "is_combo"
+    assert found.metadata["unknown_fields"].value == {"is_combo": 1}
 
 
 def test_a_source_that_is_down_is_said_once_and_nothing_is_half_done(tmp_path: Path):

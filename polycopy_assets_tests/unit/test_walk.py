@@ -4,6 +4,7 @@ import asyncio
 import gzip
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given, settings
@@ -121,6 +122,7 @@ def test_after_an_outage_the_whole_seconds_are_kept_and_the_rest_is_exactly_the_
     assert lines(kept + rest) == [r.raw for r in source.rows]
 
 
+@patch("polycopy_assets.trades.walk.SPLIT_REACH", 1)
 @given(histories, st.integers(3, 4))
 @settings(max_examples=100, deadline=None)
 def test_parts_that_are_handed_over_are_neither_lost_nor_doubled(rows: list[Row], limit: int):
@@ -142,6 +144,7 @@ def test_parts_that_are_handed_over_are_neither_lost_nor_doubled(rows: list[Row]
     assert sorted(lines(drafts)) == sorted(r.raw for r in rows)
 
 
+@patch("polycopy_assets.trades.walk.SPLIT_REACH", 1)
 def test_a_long_walk_does_hand_its_older_part_over():
     handed: list[Interval] = []
     rows = [row(t, n) for n, t in enumerate(range(100, 200))]
