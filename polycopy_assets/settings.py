@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -54,7 +55,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             " which POLYCOPY_SOURCE='dome' needs"
         )
     url = (environ.get("POLYCOPY_SOURCE_URL") or SOURCES[source]).rstrip("/")
-    if not _URL.fullmatch(url):
+    if not _is_url(url):
         raise wrong("POLYCOPY_SOURCE_URL", url, "http://HOST[:PORT][/PATH] or https://…")
     rate_limit = environ.get("POLYCOPY_RATE_LIMIT") or DEFAULT_RATE_LIMIT
     parse_rate_limit(rate_limit)
@@ -77,15 +78,30 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         store=store,
         warehouse=warehouse,
-        home=str(Path(environ.get("DAGSTER_HOME") or DEFAULT_HOME).expanduser().absolute()),
+        home=_directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )
+
+
+def _is_url(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return bool(_URL.fullmatch(text) and parts.hostname and parts.port != 0)
+    except ValueError:
+        return False
+
+
+def _directory(name: str, text: str) -> str:
+    try:
+        return str(Path(text).expanduser().absolute())
+    except RuntimeError as error:
+        raise wrong(name, text, f"the path of a directory: {error}") from error
 
 
 def parse_rate_limit(text: str) -> tuple[Window, ...]:
     """Sliding windows from `REQUESTS/SECONDS[,REQUESTS/SECONDS…]`; raises ConfigurationError."""
     windows = []
     for part in text.split(","):
-        found = re.fullmatch(r"\s*(\d{1,9})/(\d{1,6}(?:\.\d{1,6})?)\s*", part)
+        found = re.fullmatch(r"\s*([0-9]{1,9})/([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*", part)
         if not found or int(found[1]) < 1 or float(found[2]) <= 0:
             raise wrong(
                 "POLYCOPY_RATE_LIMIT", text, "REQUESTS/SECONDS, both above 0, e.g. 100/1,500/10"
@@ -107,7 +123,7 @@ def _number(
     if not text:
         return default
     accepted = f"a {'whole ' if whole else ''}number from {low:g} to {high:.10g}"
-    if not re.fullmatch(r"\d{1,9}" if whole else r"\d{1,9}(\.\d{1,6})?", text.strip()):
+    if not re.fullmatch(r"[0-9]{1,9}" if whole else r"[0-9]{1,9}(\.[0-9]{1,6})?", text.strip()):
         raise wrong(name, text, accepted)
     value = float(text)
     if not low <= value <= high:

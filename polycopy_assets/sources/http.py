@@ -108,6 +108,8 @@ class Http:
             except httpx.TransportError as error:
                 name = type(error).__name__
                 raise _Retryable(f"{name} at {self._base}{path}: {error}".rstrip(": ")) from error
+            except httpx.InvalidURL as error:
+                raise PermanentError(f"{self._base}{path} is not a URL: {error}") from error
             except httpx.DecodingError as error:
                 raise _Retryable(f"undecodable body from {path}: {error}") from error
         if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
@@ -159,10 +161,11 @@ def _retry_after(response: httpx.Response) -> float | None:
     if value.isascii() and value.isdigit():
         seconds = float(value)
     else:
-        date = email.utils.parsedate_tz(value) if value else None
-        if date is None:
+        try:
+            at = email.utils.parsedate_to_datetime(value)
+        except (ValueError, OverflowError):
             return None
-        seconds = email.utils.mktime_tz(date) - dt.datetime.now(dt.UTC).timestamp()
+        seconds = (at.astimezone(dt.UTC) - dt.datetime.now(dt.UTC)).total_seconds()
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from polycopy_assets.errors import ContractBroken
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.rows import RowReader, decode_page
 from polycopy_assets.trades.interval import Interval, describe
@@ -99,6 +100,8 @@ class Polymarket:
             "/v2/trades", params, f"trades of {wallet} in {describe(span)}"
         )
         body = decode_page(answer.body, _Body)
+        if body.pagination.next_cursor is not None and not body.pagination.has_more:
+            raise ContractBroken("a cursor to more pages, though no more were promised")
         rows, unknown = self._rows.read(body.data)
         return Page(
             rows=rows,

@@ -66,8 +66,12 @@ class LocalStore:
 
     def create_from(self, name: str, path: Path) -> None:
         """Durably creates the object from a local file; raises ObjectExists if it is taken."""
-        with path.open("rb") as source:
-            self._create(name, lambda file: shutil.copyfileobj(source, file, 1 << 20))
+
+        def copy(file: IO[bytes]) -> None:
+            with path.open("rb") as source:
+                shutil.copyfileobj(source, file, 1 << 20)
+
+        self._create(name, copy)
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
@@ -109,14 +113,18 @@ class LocalStore:
                     write(file)
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(incoming, final)
+                self._link(incoming, final, name)
             finally:
                 incoming.unlink(missing_ok=True)
             _sync_directory(final.parent)
-        except FileExistsError as error:
-            raise ObjectExists(f"{name} exists already in {self.root}") from error
         except OSError as error:
             raise StoreError(f"cannot write {self.uri(name)}: {error.strerror}") from error
+
+    def _link(self, incoming: Path, final: Path, name: str) -> None:
+        try:
+            os.link(incoming, final)
+        except FileExistsError as error:
+            raise ObjectExists(f"{name} exists already in {self.root}") from error
 
     def _make_durable_directory(self, directory: Path) -> None:
         if directory.is_dir():
@@ -126,7 +134,8 @@ class LocalStore:
         _sync_directory(directory.parent)
 
     def _path(self, name: str) -> Path:
-        if name.startswith("/") or ".." in name.split("/"):
+        parts = name.removesuffix("/").split("/")
+        if "\0" in name or any(part in {"", ".", ".."} for part in parts):
             raise StoreError(f"not an object name: {name!r}")
         return self.root / name
 

@@ -10,7 +10,7 @@ from polycopy_assets.trades.segment import Segment
 
 MANIFESTS = "combined/manifests/"
 PARTS = "combined/parts/"
-_NAME = re.compile(r"combined/manifests/(\d{8})\.json")
+_NAME = re.compile(r"combined/manifests/([0-9]{8})\.json")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):

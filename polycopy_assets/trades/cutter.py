@@ -29,6 +29,7 @@ class Cutter:
 
     def __init__(self, until: int, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._limit = segment_bytes
+        self._times: dict[str, int] = {}
         self._open(until)
 
     def _open(self, until: int) -> None:
@@ -41,7 +42,10 @@ class Cutter:
         self._last: int | None = None
         self._second: int | None = None
         self._pending: list[bytes] = []
-        self._times: dict[str, int] = {}
+        # A transaction has one time; looked up in this segment and the one before, no further,
+        # so that a whale does not fill the memory with its transactions.
+        self._times_before = self._times
+        self._times = {}
 
     def add(self, row: Row) -> Draft | None:
         """Takes the next row, and hands out the segment that it ends, if it ends one."""
@@ -51,10 +55,12 @@ class Cutter:
             if self._size >= self._limit:
                 draft = self._draft(self._second)
                 self._open(self._second)
-        if self._times.setdefault(row.tx_hash, row.timestamp) != row.timestamp:
+        first = self._times_before.get(row.tx_hash) or self._times.setdefault(
+            row.tx_hash, row.timestamp
+        )
+        if first != row.timestamp:
             raise ContractBroken(
-                f"transaction {row.tx_hash} has fills at {self._times[row.tx_hash]}"
-                f" and at {row.timestamp}"
+                f"transaction {row.tx_hash} has fills at {first} and at {row.timestamp}"
             )
         self._second = row.timestamp
         self._pending.append(row.raw)

@@ -10,8 +10,8 @@ from polycopy_assets.trades.interval import BEGINNING, Interval, subtract
 from polycopy_assets.trades.wallet import parse_wallet
 
 PREFIX = "trades/"
-_NAME = re.compile(r"trades/(0x[0-9a-f]{40})/(\d{10})-(\d{10})\.jsonl\.gz")
-_VERSION = re.compile(r"rows-(\d+)-[0-9a-f]{16}")
+_NAME = re.compile(r"trades/(0x[0-9a-f]{40})/([0-9]{10})-([0-9]{10})\.jsonl\.gz")
+_VERSION = re.compile(r"rows-([0-9]+)-[0-9a-f]{16}")
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):

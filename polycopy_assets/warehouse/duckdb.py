@@ -125,7 +125,7 @@ class DuckDBWarehouse:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 return duckdb.connect(str(self.path), config=_CONFIG)
             except duckdb.IOException as error:
-                if "lock" not in str(error).lower():
+                if "Could not set lock on file" not in str(error):
                     raise WarehouseError(f"cannot open {self.uri}: {error}") from error
                 if self._clock() >= deadline:
                     raise WarehouseBusy(

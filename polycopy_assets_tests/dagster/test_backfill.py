@@ -170,7 +170,7 @@ def test_a_source_that_breaks_its_contract_never_completes_a_wallet(tmp_path: Pa
         "oversized_page": "limit",
         "wrong_order": "newest first",
         "missing_field": "price",
-        "repeated_page": "repeated under a new cursor",
+        "repeated_page": "came again under a new cursor",
     }
     world = generate(19, len(breaks) + 2, whales=len(breaks) + 2, whale_trades=50)
     wallets = world.wallets()

@@ -176,7 +176,7 @@ def second(**changes: Any) -> Callable[[int, Page], Page]:
         (second(rows=[row(190, n) for n in range(4)]), "4 rows where 3 is the limit"),
         (second(rows=[row(198, 1)]), "newest first: 198 after 197"),
         (second(rows=[]), "empty page"),
-        (second(rows=HISTORY[:3]), "repeated under a new cursor"),
+        (second(rows=HISTORY[:3]), "came again under a new cursor"),
         (second(rows=[HISTORY[0]._replace(timestamp=180)]), "fills at 199 and at 180"),
     ],
 )

@@ -1,8 +1,8 @@
 -- Adds the wallets of $wallets that `traders` does not hold in any case.
 INSERT INTO traders
 SELECT DISTINCT new.wallet_address
-FROM (SELECT unnest($wallets::VARCHAR[]) AS wallet_address) AS new
-WHERE lower(new.wallet_address) NOT IN (
+FROM (SELECT lower(unnest($wallets::VARCHAR[])) AS wallet_address) AS new
+WHERE new.wallet_address NOT IN (
     SELECT lower(trim(wallet_address)) FROM traders WHERE wallet_address IS NOT NULL
 )
 ORDER BY 1;
