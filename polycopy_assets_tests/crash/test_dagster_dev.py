@@ -37,6 +37,9 @@ query ($id: String!) {
 """
 
 
+QUEUED = dg.DagsterRunStatus.QUEUED
+
+
 class Ui:
     """The webserver's GraphQL interface, as the UI uses it."""
 
@@ -149,15 +152,18 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path:
             backfill_id = ui.launch_backfill(keys[:-1])
             wait_for(lambda: len(record.versions(instance)) >= 1, 120, "the first wallet")
             another_id = ui.launch_backfill(keys[-1:])
-            wait_for(lambda: _runs(instance, another_id), 60, "the run of another backfill")
+            wait_for(
+                lambda: [r.status for r in _runs(instance, another_id)] == [QUEUED],
+                90,
+                "another run that waits for its turn",
+            )
             run = _runs(instance, backfill_id)[0]
-            waiting = _runs(instance, another_id)[0].status
-            assert waiting == dg.DagsterRunStatus.QUEUED, "two runs fetched under one budget"
             pid = _worker_pid(instance, run.run_id)
             assert pid is not None
             served.state.latency = 0.05
             os.kill(pid, signal.SIGKILL)
             recorded = set(record.versions(instance))
+            assert keys[-1] not in recorded, "two runs fetched under one budget"
             requests = dict(served.state.counts.requests)
             assert 1 <= len(recorded) < len(keys) - 1
             took = wait_for(
