@@ -20,7 +20,7 @@ GOOD: Reply = (200, {"x-trace-id": "t1"}, b'{"ok": true}')
 
 
 @contextmanager
-def answering(*replies: Reply) -> Iterator[tuple[str, list[str]]]:
+def answering(*replies: Reply, heard: list[Any] | None = None) -> Iterator[tuple[str, list[str]]]:
     """A server that gives these replies in turn, the last one for ever; None hangs up."""
     asked: list[str] = []
 
@@ -28,6 +28,8 @@ def answering(*replies: Reply) -> Iterator[tuple[str, list[str]]]:
         def do_GET(self) -> None:
             reply = replies[min(len(asked), len(replies) - 1)]
             asked.append(self.path)
+            if heard is not None:
+                heard.append(self.headers)
             if reply is None:
                 self.close_connection = True
                 return
