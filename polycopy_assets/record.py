@@ -95,19 +95,10 @@ def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
 
     Raises PolycopyError for a record that names no segments or whose coverage has a gap.
     """
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
-    )
-    ids = sorted(latest[wallet] for wallet in wallets if wallet in latest)
-    for start in range(0, len(ids), _PAGE):
-        page = ids[start : start + _PAGE]
-        found = instance.fetch_materializations(
-            AssetRecordsFilter(asset_key=WALLET_TRADES, storage_ids=page), limit=_PAGE
-        )
-        for item in found.records:
-            event = item.asset_materialization
-            if event is not None and event.partition is not None:
-                yield _read(event.partition, item.run_id, event)
+    for item in _latest(instance, wallets):
+        event = item.asset_materialization
+        if event is not None and event.partition is not None:
+            yield _read(event.partition, item.run_id, event)
 
 
 def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
@@ -122,14 +113,38 @@ def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
 
 
 def recorded_by(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
-    """The wallets that the given runs have recorded."""
-    found: set[str] = set()
-    for run_id in run_ids:
+    """The wallets whose latest record was written by one of the given runs.
+
+    An event goes to its run's log first and to the record behind it. A run killed in between has
+    the event and the record has not, so the record is what counts.
+    """
+    runs = set(run_ids)
+    noted: set[str] = set()
+    for run_id in runs:
         for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
             event = entry.dagster_event
             if event is not None and event.asset_key == WALLET_TRADES and event.partition:
-                found.add(event.partition)
-    return found
+                noted.add(event.partition)
+    return {
+        str(item.partition_key)
+        for item in _latest(instance, noted)
+        if item.run_id in runs and item.partition_key
+    }
+
+
+def _latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[dg.EventLogRecord]:
+    """The latest materialization of each of `wallets` that has one, read in pages."""
+    if not wallets:
+        return
+    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
+        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
+    )
+    ids = sorted(latest[wallet] for wallet in wallets if wallet in latest)
+    for start in range(0, len(ids), _PAGE):
+        page = ids[start : start + _PAGE]
+        yield from instance.fetch_materializations(
+            AssetRecordsFilter(asset_key=WALLET_TRADES, storage_ids=page), limit=_PAGE
+        ).records
 
 
 def _read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:

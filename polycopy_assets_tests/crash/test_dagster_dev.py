@@ -167,13 +167,15 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path:
             requests = dict(served.state.counts.requests)
             assert 1 <= len(recorded) < len(keys) - 1
             took = wait_for(
-                lambda: all(
-                    ui.backfill_status(each) == "COMPLETED_SUCCESS"
-                    for each in (backfill_id, another_id)
+                lambda: (
+                    not {"REQUESTED", "COMPLETING"}
+                    & {ui.backfill_status(each) for each in (backfill_id, another_id)}
                 ),
                 240,
                 "the end",
             )
+            for each in (backfill_id, another_id):
+                assert ui.backfill_status(each) == "COMPLETED_SUCCESS", record.failed(instance)
             print(f"recovered and ended {took:.0f} s after the kill")
             runs = {item.run_id: item for item in _runs(instance, backfill_id)}
             by_dead_run = record.recorded_by(instance, [run.run_id])

@@ -84,6 +84,42 @@ def test_a_record_tells_what_is_in_the_store(tmp_path: Path):
     assert metadata["covered_until"] == found.covered_until
 
 
+def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(tmp_path: Path):
+    world = generate(62, 2, whales=2, whale_trades=3)
+    keys = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(keys)
+        with deployment.instance() as instance:
+            run = _fetch(deployment, instance, keys[0], keys[0])
+            entry = next(
+                entry
+                for entry in instance.all_logs(run.run_id)
+                if entry.dagster_event and entry.dagster_event.is_step_materialization
+            )
+            event = entry.get_dagster_event()
+            torn = entry._replace(
+                dagster_event=event._replace(
+                    event_specific_data=event.step_materialization_data._replace(
+                        materialization=record.materialization(keys[1], "rows-3-" + "0" * 16, {})
+                    )
+                )
+            )
+            # What a kill between the two writes of an event leaves behind.
+            log = instance.event_log_storage
+            assert isinstance(log, PooledSqliteEventLogStorage)
+            with log.run_connection(run.run_id) as connection:
+                connection.execute(log.prepare_insert_event(torn))
+            noted = [
+                entry.get_dagster_event().partition
+                for entry in instance.all_logs(
+                    run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+                )
+            ]
+            assert sorted(map(str, noted)) == sorted(keys)
+            assert record.recorded_by(instance, [run.run_id]) == {keys[0]}
+
+
 @pytest.mark.parametrize("fails_in_the_end", [False, True])
 def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
     tmp_path: Path, *, fails_in_the_end: bool
