@@ -104,7 +104,7 @@ def _commit(store: Store, claims: Sequence[Claim], batch: int, lost: Mapping[str
         batch=batch, rows=sum(part.rows for part in parts), parts=parts, claims=list(claims)
     )
     try:
-        store.create(manifest_name(batch), manifest.encode())
+        store.create(manifest_name(batch), manifest.encode(), {"rows": str(manifest.rows)})
     except ObjectExists:
         _clear(store, f"{attempt}/", keep=())
         raise
@@ -126,7 +126,7 @@ def _write_parts(store: Store, claims: Sequence[Claim], attempt: str) -> Iterato
             path = Path(scratch) / "part.parquet"
             frame.write_parquet(path, compression="zstd")
             name = f"{attempt}/part-{number:05d}.parquet"
-            store.create_from(name, path)
+            store.create_from(name, path, {"rows": str(len(frame))})
             data = path.read_bytes()
             yield Part(name=name, rows=len(frame), size=len(data), crc32c=crc32c(data))
 

@@ -159,7 +159,11 @@ class WalletFetch:
 
     def _write(self, draft: Draft) -> None:
         try:
-            self._store.create(segment_name(self._wallet, draft.span), draft.payload)
+            self._store.create(
+                segment_name(self._wallet, draft.span),
+                draft.payload,
+                {"rows": str(draft.rows), "source": self._source.name},
+            )
         except ObjectExists:
             # Another run was here first. What it wrote counts, and is read like any leftover.
             return

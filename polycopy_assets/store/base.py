@@ -1,11 +1,14 @@
 """What a store promises, wherever it lies."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import google_crc32c
+
+NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class Stored(NamedTuple):
@@ -34,11 +37,15 @@ class Store(Protocol):
         """The object's bytes; raises ObjectLost if there is no such object."""
         ...
 
-    def create(self, name: str, data: bytes) -> None:
-        """Durably creates the object, whole; raises ObjectExists if the name is taken."""
+    def create(self, name: str, data: bytes, metadata: Mapping[str, str] = NO_METADATA) -> None:
+        """Durably creates the object, whole; raises ObjectExists if the name has other bytes.
+
+        Creating the same bytes again is no error: a request may have done its work and lost its
+        answer. `metadata` is for people who look at the object; a store may have no place for it.
+        """
         ...
 
-    def create_from(self, name: str, path: Path) -> None:
+    def create_from(self, name: str, path: Path, metadata: Mapping[str, str] = NO_METADATA) -> None:
         """The same with a local file's content; the file is left alone."""
         ...
 

@@ -1,16 +1,17 @@
 """A directory as a store: for a laptop, and for a server with a disk."""
 
+import filecmp
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
 from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
-from polycopy_assets.store.base import Stored
+from polycopy_assets.store.base import NO_METADATA, Stored
 
 _INCOMING = ".incoming"
 _STALE_SECONDS = 24 * 3600
@@ -60,12 +61,14 @@ class LocalStore:
         except OSError as error:
             raise StoreError(f"cannot read {self.uri(name)}: {error.strerror}") from error
 
-    def create(self, name: str, data: bytes) -> None:
-        """Durably creates the object; raises ObjectExists if the name is taken."""
+    def create(self, name: str, data: bytes, metadata: Mapping[str, str] = NO_METADATA) -> None:
+        """Durably creates the object; raises ObjectExists if the name has other bytes."""
+        del metadata  # a file has no place for it
         self._create(name, lambda file: file.write(data))
 
-    def create_from(self, name: str, path: Path) -> None:
-        """Durably creates the object from a local file; raises ObjectExists if it is taken."""
+    def create_from(self, name: str, path: Path, metadata: Mapping[str, str] = NO_METADATA) -> None:
+        """The same with a local file's content."""
+        del metadata
 
         def copy(file: IO[bytes]) -> None:
             with path.open("rb") as source:
@@ -124,7 +127,8 @@ class LocalStore:
         try:
             os.link(incoming, final)
         except FileExistsError as error:
-            raise ObjectExists(f"{name} exists already in {self.root}") from error
+            if not filecmp.cmp(incoming, final, shallow=False):
+                raise ObjectExists(f"{name} exists already in {self.root}") from error
 
     def _make_durable_directory(self, directory: Path) -> None:
         if directory.is_dir():
