@@ -22,15 +22,23 @@ from polycopy_assets.trades.batch import (
     Manifest,
     Part,
     claim,
+    claimed_intervals,
+    in_batches,
     manifest_name,
     parse_manifest_name,
 )
-from polycopy_assets.trades.frame import read_rows, table_rows
+from polycopy_assets.trades.frame import claim_rows, part_rows, read_rows, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import Segment, parse_name
 
 PART_BYTES = 12 * 2**20
 """Compressed bytes of segments that go into one Parquet part: about 120,000 trades."""
+
+BATCH_ROWS = 5_000_000
+"""Trades in a batch: about 3 GB in BigQuery, so that loading one stays below the default cap."""
+
+BATCH_CLAIMS = 50_000
+"""Segments in a batch: its manifest stays below 20 MB."""
 
 _READERS = 8
 
@@ -52,7 +60,8 @@ def read_manifests(store: Store) -> list[Manifest]:
         for item in store.list(MANIFESTS)
         if (number := parse_manifest_name(item.name)) is not None
     )
-    return [Manifest.decode(store.read(manifest_name(number))) for number in numbers]
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as readers:
+        return [Manifest.decode(d) for d in readers.map(store.read, map(manifest_name, numbers))]
 
 
 def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[str]:
@@ -78,6 +87,22 @@ def new_claims(
     return sorted(claims, key=lambda item: (item.wallet, item.start))
 
 
+def combine_all(
+    store: Store, claims: Sequence[Claim], first: int, *, rows: int = BATCH_ROWS
+) -> Iterator[Combined]:
+    """Commits `claims` as batches from number `first` on, and yields each when it is committed.
+
+    Raises ObjectExists if another combine took a number meanwhile: plan again then.
+    """
+    number = first
+    lost: set[str] = set()
+    for batch in in_batches(claims, rows, BATCH_CLAIMS):
+        combined = combine(store, [item for item in batch if item.wallet not in lost], number)
+        lost |= combined.lost.keys()
+        number += combined.manifest is not None
+        yield combined
+
+
 def combine(store: Store, claims: Sequence[Claim], batch: int) -> Combined:
     """Commits `claims` as batch number `batch`.
 
@@ -99,9 +124,17 @@ def _commit(store: Store, claims: Sequence[Claim], batch: int, lost: Mapping[str
         return Combined(manifest=None, lost=lost)
     folder = f"{PARTS}{batch:08d}/"
     attempt = f"{folder}{uuid.uuid4().hex[:12]}"
-    parts = list(_write_parts(store, claims, attempt))
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / "part.parquet"
+        parts = list(_write_parts(store, claims, attempt, path))
+        intervals = claim_rows(claimed_intervals(claims))
+        claims_part = _write_part(store, intervals, f"{attempt}/claims.parquet", path)
     manifest = Manifest(
-        batch=batch, rows=sum(part.rows for part in parts), parts=parts, claims=list(claims)
+        batch=batch,
+        rows=sum(part.rows for part in parts),
+        parts=parts,
+        claims=list(claims),
+        claims_part=claims_part,
     )
     try:
         store.create(manifest_name(batch), manifest.encode(), {"rows": str(manifest.rows)})
@@ -109,26 +142,28 @@ def _commit(store: Store, claims: Sequence[Claim], batch: int, lost: Mapping[str
         _clear(store, f"{attempt}/", keep=())
         raise
     # Whatever else lies under this number is of attempts that can never be committed any more.
-    _clear(store, folder, keep={part.name for part in parts})
+    _clear(store, folder, keep={part.name for part in (*parts, claims_part)})
     return Combined(manifest=manifest, lost=lost)
 
 
-def _write_parts(store: Store, claims: Sequence[Claim], attempt: str) -> Iterator[Part]:
-    with (
-        tempfile.TemporaryDirectory() as scratch,
-        ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers,
-    ):
+def _write_parts(
+    store: Store, claims: Sequence[Claim], attempt: str, scratch: Path
+) -> Iterator[Part]:
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
         for number, group in enumerate(_groups([item for item in claims if item.rows])):
             frame = table_rows(pl.concat(readers.map(lambda item: _served(store, item), group)))
             expected = sum(item.rows for item in group)
             if len(frame) != expected:
                 raise StoreError(f"{len(frame)} rows where the record has {expected}")
-            path = Path(scratch) / "part.parquet"
-            frame.write_parquet(path, compression="zstd")
             name = f"{attempt}/part-{number:05d}.parquet"
-            store.create_from(name, path, {"rows": str(len(frame))})
-            data = path.read_bytes()
-            yield Part(name=name, rows=len(frame), size=len(data), crc32c=crc32c(data))
+            yield _write_part(store, part_rows(frame), name, scratch)
+
+
+def _write_part(store: Store, frame: pl.DataFrame, name: str, scratch: Path) -> Part:
+    frame.write_parquet(scratch, compression="zstd")
+    store.create_from(name, scratch, {"rows": str(len(frame))})
+    data = scratch.read_bytes()
+    return Part(name=name, rows=len(frame), size=len(data), crc32c=crc32c(data))
 
 
 def _groups(claims: Iterable[Claim]) -> Iterator[list[Claim]]:

@@ -1,11 +1,13 @@
-"""`combined_trades`: what the record has and no batch holds yet, as one batch of Parquet."""
+"""`combined_trades`: what the record has and no batch holds yet, as batches of Parquet."""
+
+from collections.abc import Mapping
 
 import dagster as dg
 
 from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
-from polycopy_assets.combine import Combined, combine, new_claims, pending, read_manifests
+from polycopy_assets.combine import combine_all, new_claims, pending, read_manifests
 from polycopy_assets.errors import ObjectExists
 from polycopy_assets.resources import StoreResource
 from polycopy_assets.store.base import Store
@@ -34,70 +36,77 @@ NAMED_WALLETS = 20
 def combined_trades(
     context: dg.AssetExecutionContext, store: StoreResource
 ) -> dg.MaterializeResult:
-    """Commits one batch, or none if nothing is new."""
+    """Commits what is new as batches of bounded size, or none if nothing is new."""
     objects = store.open()
-    combined, manifests = _combine(context.instance, objects)
-    manifest = combined.manifest
-    batches = len(manifests) + bool(manifest)
-    context.log.info(_line(combined))
+    manifests, made, lost = _combine(context, objects)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"batches-{batches}"),
+        data_version=dg.DataVersion(f"batches-{len(manifests)}"),
         metadata={
-            "dagster/row_count": sum(item.rows for item in manifests)
-            + (manifest.rows if manifest else 0),
+            "dagster/row_count": sum(item.rows for item in manifests),
             "dagster/uri": objects.uri(PARTS),
-            "batches": batches,
-            "new_rows": manifest.rows if manifest else 0,
-            "new_segments": len(manifest.claims) if manifest else 0,
-            "new_wallets": len({item.wallet for item in manifest.claims}) if manifest else 0,
-            "new_parts": len(manifest.parts) if manifest else 0,
-            **({"manifest": objects.uri(manifest_name(manifest.batch))} if manifest else {}),
+            "batches": len(manifests),
+            "new_batches": len(made),
+            "new_rows": sum(item.rows for item in made),
+            "new_segments": sum(len(item.claims) for item in made),
+            "new_wallets": len({claim.wallet for item in made for claim in item.claims}),
+            "new_parts": sum(len(item.parts) for item in made),
+            **({"manifest": objects.uri(manifest_name(made[-1].batch))} if made else {}),
         },
-        check_results=[_check(combined)],
+        check_results=[_check(lost)],
     )
 
 
-def _combine(instance: dg.DagsterInstance, store: Store) -> tuple[Combined, list[Manifest]]:
-    """One batch of what is new, and the batches before it.
+def _combine(
+    context: dg.AssetExecutionContext, store: Store
+) -> tuple[list[Manifest], list[Manifest], dict[str, str]]:
+    """All batches, those made of what is new, and the wallets that had to be left out.
 
-    If another run takes the batch's number first, what is new is worked out again.
+    If another run takes a batch's number first, what is new is worked out again.
     """
+    made: list[Manifest] = []
+    lost: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
         manifests = read_manifests(store)
-        wallets = pending(record.versions(instance), manifests)
-        records = ((item.version, item.segments) for item in record.records(instance, wallets))
-        claims = new_claims(records, manifests)
+        wallets = pending(record.versions(context.instance), manifests)
+        found = record.records(context.instance, [w for w in wallets if w not in lost])
+        claims = new_claims(((item.version, item.segments) for item in found), manifests)
         try:
-            return combine(store, claims, manifests[-1].batch + 1 if manifests else 1), manifests
+            for each in combine_all(store, claims, manifests[-1].batch + 1 if manifests else 1):
+                lost |= each.lost
+                if each.manifest is not None:
+                    made.append(each.manifest)
+                    manifests.append(each.manifest)
+                    context.log.info(_line(each.manifest))
         except ObjectExists:
             if attempt == ATTEMPTS - 1:
                 raise
+            continue
+        if not made:
+            context.log.info("nothing is new")
+        return manifests, made, lost
     raise AssertionError("unreachable")
 
 
-def _line(combined: Combined) -> str:
-    if combined.manifest is None:
-        return "nothing is new"
-    manifest = combined.manifest
+def _line(manifest: Manifest) -> str:
     return (
         f"batch {manifest.batch}: {manifest.rows:,} trades of {len(manifest.claims):,} segments"
         f" in {len(manifest.parts)} parts"
     )
 
 
-def _check(combined: Combined) -> dg.AssetCheckResult:
-    named = dict(sorted(combined.lost.items())[:NAMED_WALLETS])
+def _check(lost: Mapping[str, str]) -> dg.AssetCheckResult:
+    named = dict(sorted(lost.items())[:NAMED_WALLETS])
     return dg.AssetCheckResult(
         check_name="record_has_its_data",
-        passed=not combined.lost,
+        passed=not lost,
         metadata={
-            "wallets_left_out": len(combined.lost),
+            "wallets_left_out": len(lost),
             "first_wallets": dg.MetadataValue.json(named),
         },
         description=(
-            f"{len(combined.lost)} wallets were left out, because segments that their record"
+            f"{len(lost)} wallets were left out, because segments that their record"
             " names are gone or changed"
-            if combined.lost
+            if lost
             else "every new segment is in the store"
         ),
     )

@@ -18,6 +18,7 @@ from google.auth.exceptions import GoogleAuthError
 from google.cloud import storage
 from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
+from requests.adapters import HTTPAdapter
 
 from polycopy_assets import __version__
 from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
@@ -56,12 +57,12 @@ class GCSStore:
         self._bucket = client.bucket(bucket)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._retry: Retry = DEFAULT_RETRY.with_timeout(retry_seconds)
-        pool = requests.adapters.HTTPAdapter(pool_maxsize=_CONNECTIONS)
+        pool = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         # The client offers no other way to either. Its cache of bucket metadata serves traces, asks
         # in the background for what polycopy has no permission to read, and is of no use here.
         client._http.mount("https://", pool)  # noqa: SLF001
         client._http.mount("http://", pool)  # noqa: SLF001
-        client._bucket_metadata_cache = None  # noqa: SLF001
+        setattr(client, "_bucket_metadata_cache", None)  # noqa: B010
 
     def uri(self, name: str) -> str:
         """`gs://bucket/prefix/name`."""

@@ -1,7 +1,7 @@
 """A batch: what one combine made of the new segments, and what it claims of the table."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -25,7 +25,8 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A segment that the batch holds: within start <= timestamp < until its rows are all.
 
-    `version` is the data version of the wallet's record that named the segment.
+    `version` is the data version of the wallet's record that named the segment; empty if more
+    segments of that record follow in the next batch.
     """
 
     segment: str
@@ -39,12 +40,16 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """The commit of a batch, written last: its parts and every segment they were made of."""
+    """The commit of a batch, written last: its parts and every segment they were made of.
+
+    `claims_part` holds the claimed intervals as rows, for loaders that read nothing but Parquet.
+    """
 
     batch: int
     rows: int
     parts: list[Part]
     claims: list[Claim]
+    claims_part: Part | None = None
 
     def encode(self) -> bytes:
         """The manifest as JSON."""
@@ -87,3 +92,25 @@ def claimed_intervals(claims: Iterable[Claim]) -> list[tuple[str, Interval]]:
     for item in claims:
         spans.setdefault(item.wallet, []).append(Interval(item.start, item.until))
     return [(wallet, span) for wallet in sorted(spans) for span in union(spans[wallet])]
+
+
+def in_batches(claims: Iterable[Claim], rows: int, number: int) -> Iterator[list[Claim]]:
+    """Claims, sorted by wallet, in batches of about `rows` rows and at most `number` claims.
+
+    A wallet that goes on in the next batch is marked, so that it stays to be combined until its
+    last claim is committed.
+    """
+    batch: list[Claim] = []
+    size = 0
+    for item in claims:
+        if batch and (size + item.rows > rows or len(batch) >= number):
+            yield [_unfinished(each) if each.wallet == item.wallet else each for each in batch]
+            batch, size = [], 0
+        batch.append(item)
+        size += item.rows
+    if batch:
+        yield batch
+
+
+def _unfinished(item: Claim) -> Claim:
+    return msgspec.structs.replace(item, version="")

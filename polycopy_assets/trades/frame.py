@@ -7,15 +7,18 @@ order, the same on every fetch. No row is ever dropped because another looks lik
 
 import gzip
 import io
+from collections.abc import Iterable
 
 import polars as pl
 
 from polycopy_assets.trades.interval import Interval
 
+_UTC = pl.Datetime("us", "UTC")
+
 TABLE_SCHEMA: dict[str, pl.DataType] = {
     "wallet_address": pl.String(),
     "id": pl.String(),
-    "timestamp": pl.Datetime("us"),
+    "timestamp": _UTC,
     "side": pl.String(),
     "price": pl.Float64(),
     "shares_normalized": pl.Float64(),
@@ -29,7 +32,17 @@ TABLE_SCHEMA: dict[str, pl.DataType] = {
     "title": pl.String(),
     "source": pl.String(),
 }
-"""Columns of the `trades` table in their order; `timestamp` is UTC, kept without a zone."""
+"""Columns of the `trades` table in their order; `timestamp` is UTC."""
+
+PART_SCHEMA: dict[str, pl.DataType] = {
+    **TABLE_SCHEMA,
+    "claim_start": _UTC,
+    "claim_until": _UTC,
+}
+"""Columns of a batch's Parquet files. A row is a trade, or, where `claim_until` is set, a claim:
+
+inside claim_start <= timestamp < claim_until the batch's trades of `wallet_address` are all.
+"""
 
 _POLYMARKET = {
     "proxy_wallet": pl.String(),
@@ -108,5 +121,25 @@ def table_rows(served: pl.DataFrame) -> pl.DataFrame:
     number = pl.int_range(pl.len()).over("wallet_address", "seconds", "key")
     return typed.with_columns(
         id=pl.concat_str("key", pl.lit("-"), number),
-        timestamp=pl.from_epoch("seconds", time_unit="s").cast(pl.Datetime("us")),
+        timestamp=pl.from_epoch("seconds", time_unit="s").dt.replace_time_zone("UTC").cast(_UTC),
     ).select(TABLE_SCHEMA.keys())
+
+
+def claim_rows(claims: Iterable[tuple[str, Interval]]) -> pl.DataFrame:
+    """Claimed intervals of wallets as rows of a batch's files."""
+    pairs = list(claims)
+    times = {"claim_start": [c.start for _, c in pairs], "claim_until": [c.until for _, c in pairs]}
+    return pl.DataFrame(
+        {name: [None] * len(pairs) for name in TABLE_SCHEMA} | times,
+        schema={**TABLE_SCHEMA, "claim_start": pl.Int64(), "claim_until": pl.Int64()},
+    ).with_columns(
+        pl.Series("wallet_address", [wallet for wallet, _ in pairs], pl.String()),
+        *(pl.from_epoch(n, time_unit="s").dt.replace_time_zone("UTC").cast(_UTC) for n in times),
+    )
+
+
+def part_rows(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows of the table as rows of a batch's files."""
+    return rows.with_columns(claim_start=pl.lit(None, _UTC), claim_until=pl.lit(None, _UTC)).select(
+        PART_SCHEMA.keys()
+    )

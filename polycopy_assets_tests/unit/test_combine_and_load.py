@@ -1,6 +1,7 @@
 """Combining what is new and loading it, on a directory and DuckDB."""
 
 import gzip
+import itertools
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import msgspec
 import pytest
 
 from polycopy_assets import combine as combining
-from polycopy_assets.combine import combine, new_claims, pending, read_manifests
+from polycopy_assets.combine import combine, combine_all, new_claims, pending, read_manifests
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import v2_row
 from polycopy_assets.errors import ObjectExists, WarehouseBusy, WarehouseError
@@ -92,6 +93,11 @@ def expected(wallets: Sequence[str]) -> Counter[tuple[str, str]]:
     return Counter((w, t.tx_hash) for w in wallets for t in WORLD.truth(w))
 
 
+def names(manifest: Manifest) -> list[str]:
+    assert manifest.claims_part is not None
+    return sorted(part.name for part in (*manifest.parts, manifest.claims_part))
+
+
 def middle(wallet: str) -> int:
     return WORLD.truth(wallet)[60].timestamp
 
@@ -158,6 +164,43 @@ def test_parts_are_bounded_and_a_batch_may_have_many(bench: Bench, monkeypatch: 
     assert bench.ids() == expected(WALLETS)
 
 
+def test_what_is_new_becomes_batches_of_bounded_size_and_a_wallet_may_span_them(bench: Bench):
+    cuts = [0, *(WORLD.truth(WALLETS[0])[n].timestamp for n in (90, 60, 30)), END]
+    for start, until in itertools.pairwise(cuts):
+        bench.fetch(WALLETS[0], start, until)
+    bench.fetch(WALLETS[1])
+    made = [item.manifest for item in combine_all(bench.store, bench.claims(), 1, rows=70)]
+    assert all(item is not None and item.rows <= 120 for item in made)
+    assert len(made) > 2
+    assert bench.claims() == []
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_a_combine_that_is_killed_between_two_batches_goes_on_with_the_next(bench: Bench):
+    cut = middle(WALLETS[0])
+    bench.fetch(WALLETS[0], 0, cut)
+    rest = bench.fetch(WALLETS[0], cut, END)
+    next(combine_all(bench.store, bench.claims(), 1, rows=1))
+    assert [item.segment for item in bench.claims()] == [rest.name]
+    bench.combine()
+    assert bench.claims() == []
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_a_wallet_left_out_of_one_batch_is_left_out_of_the_next_ones_too(bench: Bench):
+    cut = middle(WALLETS[0])
+    gone = bench.fetch(WALLETS[0], 0, cut)
+    bench.fetch(WALLETS[0], cut, END)
+    bench.fetch(WALLETS[1])
+    claims = sorted(bench.claims(), key=lambda item: (item.wallet != WALLETS[0], item.start))
+    bench.store.delete(gone.name)
+    made = list(combine_all(bench.store, claims, 1, rows=1))
+    assert [sorted(item.lost) for item in made] == [[WALLETS[0]], [], []]
+    assert [item.manifest and item.manifest.batch for item in made] == [None, None, 1]
+
+
 def test_a_number_that_is_taken_is_never_committed_twice_and_leaves_nothing_behind(bench: Bench):
     bench.fetch(WALLETS[0])
     claims = bench.claims()
@@ -166,7 +209,7 @@ def test_a_number_that_is_taken_is_never_committed_twice_and_leaves_nothing_behi
     with pytest.raises(ObjectExists):
         combine(bench.store, claims, 1)
     parts = [item.name for item in bench.store.list("combined/parts/")]
-    assert parts == [part.name for part in first.parts]
+    assert parts == names(first)
 
 
 def test_leftovers_of_a_killed_attempt_are_cleared_and_never_loaded(bench: Bench):
@@ -174,8 +217,7 @@ def test_leftovers_of_a_killed_attempt_are_cleared_and_never_loaded(bench: Bench
     bench.fetch(WALLETS[0])
     manifest = bench.combine()
     assert manifest is not None
-    names = [item.name for item in bench.store.list("combined/parts/")]
-    assert names == [part.name for part in manifest.parts]
+    assert [item.name for item in bench.store.list("combined/parts/")] == names(manifest)
 
 
 def test_overlapping_segments_count_once(bench: Bench):
