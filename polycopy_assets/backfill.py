@@ -10,13 +10,19 @@ from polycopy_assets import record
 from polycopy_assets.assets.wallet_trades import Select
 from polycopy_assets.combine import pending, read_manifests
 from polycopy_assets.definitions import build
-from polycopy_assets.errors import PolycopyError, StoreError, WarehouseBusy, WarehouseError
+from polycopy_assets.errors import (
+    PolycopyError,
+    QuotaExceeded,
+    StoreError,
+    WarehouseBusy,
+    WarehouseError,
+)
 from polycopy_assets.instance import WORKER_TAG, end_dead_runs, worker
 from polycopy_assets.load import unloaded
 from polycopy_assets.partitions import register, registered
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import StoreResource, WarehouseResource
-from polycopy_assets.settings import Settings, wrong
+from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.settings import Settings, parse_bucket, parse_dataset, wrong
 
 Say = Callable[[str], None]
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -70,7 +76,7 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
         remaining=len(wallets) - len(here),
         failed=len(record.failed(instance)),
         trades=sum(record.rows({wallet: complete[wallet] for wallet in here}).values()),
-        table_rows=WarehouseResource(url=settings.warehouse).open().count_rows(),
+        table_rows=open_warehouse(settings, "trades").count_rows(),
     )
 
 
@@ -105,7 +111,7 @@ def backfill(
         remaining=len(missing),
         requests=progress.requests,
         trades_fetched=progress.stored,
-        table_rows=WarehouseResource(url=settings.warehouse).open().count_rows(),
+        table_rows=open_warehouse(settings, "trades").count_rows(),
         seconds=round(time.monotonic() - progress.started, 3),
         failures=[Failure(wallet, reason) for wallet, reason in progress.failures],
         failed_checks=failed_checks,
@@ -115,22 +121,22 @@ def backfill(
 def check_usable(settings: Settings) -> None:
     """Raises ConfigurationError if the store or the warehouse that is set cannot be written."""
     try:
-        StoreResource(url=settings.store).open().check_writable()
-        WarehouseResource(url=settings.warehouse).open().check_writable()
+        open_store(settings).check_writable()
+        open_warehouse(settings, "trades").check_writable()
     except StoreError as error:
-        raise wrong(
-            "POLYCOPY_STORE", settings.store, f"a directory to write to: {error}"
-        ) from error
+        what = "a bucket" if parse_bucket(settings.store) else "a directory"
+        raise wrong("POLYCOPY_STORE", settings.store, f"{what} to write to: {error}") from error
     except WarehouseError as error:
-        if isinstance(error, WarehouseBusy):
+        if isinstance(error, WarehouseBusy | QuotaExceeded):
             raise
+        what = "a dataset" if parse_dataset(settings.warehouse) else "a DuckDB file"
         raise wrong(
-            "POLYCOPY_WAREHOUSE", settings.warehouse, f"a DuckDB file to write to: {error}"
+            "POLYCOPY_WAREHOUSE", settings.warehouse, f"{what} to write to: {error}"
         ) from error
 
 
 def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> None:
-    new, refused = register(instance, WarehouseResource(url=settings.warehouse).open().traders())
+    new, refused = register(instance, open_warehouse(settings, "traders").traders())
     if new:
         say(f"{len(new)} new wallets")
     for text in refused:
@@ -148,8 +154,8 @@ def _fetch(
 
 def _load(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
     """Combines and loads, unless the table holds all that is recorded; the checks that failed."""
-    manifests = read_manifests(StoreResource(url=settings.store).open())
-    loaded = WarehouseResource(url=settings.warehouse).open().loaded_batches()
+    manifests = read_manifests(open_store(settings))
+    loaded = open_warehouse(settings, "trades").loaded_batches()
     if not pending(record.versions(instance), manifests) and not unloaded(manifests, loaded):
         return []
     result = _run(instance, settings, "load", {}, None)

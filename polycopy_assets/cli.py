@@ -19,7 +19,7 @@ from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.instance import opened
 from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.trades.wallet import sort_out
 
@@ -106,7 +106,7 @@ def demo(data: Path | None) -> None:
         _say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
         _add(sample.settings, sample.wallets)
         report = _backfill(sample.settings, refresh=False)
-        rows = WarehouseResource(url=sample.settings.warehouse).open().rows_by_wallet()
+        rows = open_warehouse(sample.settings, "trades").rows_by_wallet()
     _print(report)
     in_table = sum(rows.get(wallet.lower(), 0) for wallet in sample.wallets)
     right = in_table == sample.trades
@@ -116,8 +116,8 @@ def demo(data: Path | None) -> None:
         f" {sample.trade_requests:,} trade requests"
         + ("" if sample.trade_requests else ": nothing was fetched again")
     )
-    click.echo(f"  segments and batches  {Path(settings().store).absolute()}")
-    click.echo(f"  table `trades`        {Path(settings().warehouse).absolute()}")
+    click.echo(f"  segments and batches  {open_store(sample.settings).uri('')}")
+    click.echo(f"  table `trades`        {open_warehouse(sample.settings, 'trades').uri}")
     click.echo(f"  Dagster's record      {settings().home}")
     click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
     sys.exit(_exit_code(report) or (0 if right else 1))
@@ -126,7 +126,7 @@ def demo(data: Path | None) -> None:
 def _add(chosen: Settings, wallets: Sequence[str]) -> int:
     """Puts wallets into `traders` and registers them; how many `traders` did not have."""
     check_usable(chosen)
-    added = WarehouseResource(url=chosen.warehouse).open().add_traders(wallets)
+    added = open_warehouse(chosen, "traders").add_traders(wallets)
     with opened(chosen.home) as instance:
         register(instance, wallets)
     return added

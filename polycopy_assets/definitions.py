@@ -10,7 +10,7 @@ from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import SourceResource, StoreResource, WarehouseResource
+from polycopy_assets.resources import SourceResource, store_resource, warehouse_resource
 from polycopy_assets.settings import API_KEY, Settings, read_settings
 
 
@@ -35,8 +35,8 @@ def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
                 segment_bytes=chosen.segment_bytes,
                 api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
             ),
-            "store": StoreResource(url=chosen.store),
-            "warehouse": WarehouseResource(url=chosen.warehouse),
+            "store": store_resource(chosen),
+            "warehouse": warehouse_resource(chosen),
             "progress": dg.ResourceDefinition(lambda _: progress or Progress()),
         },
         # A killed run must not leave a step process behind that goes on writing.

@@ -11,7 +11,8 @@ PolycopyError
 │   ├── ObjectExists          the name is taken by other bytes
 │   └── ObjectLost            a recorded object is gone or differs from its record
 └── WarehouseError            the table could not be read or written
-    └── WarehouseBusy         another process kept the DuckDB file longer than we wait
+    ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
+    └── QuotaExceeded         one of BigQuery's quotas is used up; says which, and until when
 """
 
 
@@ -71,3 +72,7 @@ class WarehouseError(PolycopyError):
 
 class WarehouseBusy(WarehouseError):
     """Another process held the DuckDB file for longer than the bounded wait."""
+
+
+class QuotaExceeded(WarehouseError):
+    """One of BigQuery's quotas is used up. The message names it and says when to come back."""

@@ -19,13 +19,20 @@ DEFAULT_WAREHOUSE = ".polycopy/warehouse.duckdb"
 DEFAULT_RATE_LIMIT = "200/10"
 API_KEY = "DOME_API_KEY"
 
+DEFAULT_MAX_BYTES_BILLED = 10_000_000_000
+LOAD_VIA = ("job", "dts")
+
+_BUCKET = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])((?:/[A-Za-z0-9._=-]+)*)/?")
+_DATASET = re.compile(r"bigquery://([a-z0-9][a-z0-9.:-]{0,62})/([A-Za-z0-9_]{1,1024})/?")
+_DTS_CONFIG = re.compile(r"projects/[a-z0-9.:-]+(/locations/[a-z0-9-]+)?/transferConfigs/[\w-]+")
 _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings but the secret, which stays in the environment (see `needs_api_key`).
 
-    `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes.
+    `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
+    `max_bytes_billed` bytes a query; the emulator is BigQuery's stand-in, empty for the real one.
     """
 
     source: str = "polymarket"
@@ -36,6 +43,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     segment_bytes: int = SEGMENT_BYTES
     store: str = DEFAULT_STORE
     warehouse: str = DEFAULT_WAREHOUSE
+    max_bytes_billed: int = DEFAULT_MAX_BYTES_BILLED
+    load_via: str = "job"
+    dts_config: str = ""
+    bigquery_emulator: str = ""
     home: str = DEFAULT_HOME
 
     @property
@@ -61,12 +72,29 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     parse_rate_limit(rate_limit)
     store = environ.get("POLYCOPY_STORE") or DEFAULT_STORE
     warehouse = environ.get("POLYCOPY_WAREHOUSE") or DEFAULT_WAREHOUSE
-    for name, value, accepted in (
-        ("POLYCOPY_STORE", store, "the path of a directory"),
-        ("POLYCOPY_WAREHOUSE", warehouse, "the path of a DuckDB file"),
-    ):
-        if "://" in value:
-            raise wrong(name, value, accepted)
+    if parse_bucket(store) is None and "://" in store:
+        raise wrong("POLYCOPY_STORE", store, "the path of a directory, or gs://BUCKET[/PREFIX]")
+    if parse_dataset(warehouse) is None and "://" in warehouse:
+        raise wrong(
+            "POLYCOPY_WAREHOUSE",
+            warehouse,
+            "the path of a DuckDB file, or bigquery://PROJECT/DATASET",
+        )
+    if parse_dataset(warehouse) and not parse_bucket(store):
+        raise wrong(
+            "POLYCOPY_STORE", store, "gs://BUCKET[/PREFIX], because BigQuery loads from there"
+        )
+    load_via = environ.get("POLYCOPY_LOAD_VIA") or "job"
+    if load_via not in LOAD_VIA:
+        raise wrong("POLYCOPY_LOAD_VIA", load_via, " or ".join(LOAD_VIA))
+    dts_config = environ.get("POLYCOPY_DTS_CONFIG") or ""
+    if (dts_config or load_via == "dts") and not _DTS_CONFIG.fullmatch(dts_config):
+        raise wrong(
+            "POLYCOPY_DTS_CONFIG",
+            dts_config,
+            "projects/PROJECT/locations/LOCATION/transferConfigs/ID, which POLYCOPY_LOAD_VIA=dts"
+            " needs",
+        )
     return Settings(
         source=source,
         source_url=url,
@@ -78,8 +106,42 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         store=store,
         warehouse=warehouse,
+        max_bytes_billed=int(
+            _number(
+                environ,
+                "POLYCOPY_MAX_BYTES_BILLED",
+                DEFAULT_MAX_BYTES_BILLED,
+                10 * 2**20,
+                10**15,
+                whole=True,
+            )
+        ),
+        load_via=load_via,
+        dts_config=dts_config,
+        bigquery_emulator=_emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         home=_directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )
+
+
+def parse_bucket(url: str) -> tuple[str, str] | None:
+    """Bucket and prefix of `gs://BUCKET[/PREFIX]`; None for anything else."""
+    found = _BUCKET.fullmatch(url)
+    if not found or any(part in {".", ".."} for part in found[2].split("/")):
+        return None
+    return found[1], found[2].strip("/")
+
+
+def parse_dataset(url: str) -> tuple[str, str] | None:
+    """Project and dataset of `bigquery://PROJECT/DATASET`; None for anything else."""
+    found = _DATASET.fullmatch(url)
+    return (found[1], found[2]) if found else None
+
+
+def _emulator(host: str) -> str:
+    url = host if not host or "://" in host else f"http://{host}"
+    if url and not _is_url(url):
+        raise wrong("BIGQUERY_EMULATOR_HOST", host, "http://HOST:PORT")
+    return url.rstrip("/")
 
 
 def _is_url(text: str) -> bool:
@@ -123,7 +185,7 @@ def _number(
     if not text:
         return default
     accepted = f"a {'whole ' if whole else ''}number from {low:g} to {high:.10g}"
-    if not re.fullmatch(r"[0-9]{1,9}" if whole else r"[0-9]{1,9}(\.[0-9]{1,6})?", text.strip()):
+    if not re.fullmatch(r"[0-9]{1,16}" if whole else r"[0-9]{1,9}(\.[0-9]{1,6})?", text.strip()):
         raise wrong(name, text, accepted)
     value = float(text)
     if not low <= value <= high:

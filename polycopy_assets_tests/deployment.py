@@ -20,7 +20,7 @@ from polycopy_assets.demo.world import World
 from polycopy_assets.instance import opened
 from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.resources import open_warehouse
 from polycopy_assets.settings import Settings, read_settings
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
@@ -66,9 +66,7 @@ class Deployment:
 
     def want(self, wallets: Sequence[str]) -> None:
         """Puts wallets into `traders` and registers them."""
-        WarehouseResource(url=self.settings.warehouse).open().add_traders(
-            [wallet.lower() for wallet in wallets]
-        )
+        open_warehouse(self.settings, "traders").add_traders([wallet.lower() for wallet in wallets])
         with self.instance() as instance:
             register(instance, wallets)
 

@@ -4,6 +4,7 @@ import dagster as dg
 
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
+from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.combine import read_manifests
 from polycopy_assets.load import load
 from polycopy_assets.resources import StoreResource, WarehouseResource
@@ -22,7 +23,7 @@ def trades(
     context: dg.AssetExecutionContext, store: StoreResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult:
     """Loads the batches that the table does not hold yet."""
-    objects, table = store.open(), warehouse.open()
+    objects, table = store.open(), warehouse.open("trades", context.run_id)
     manifests = read_manifests(objects)
     inserted = deleted = batches = 0
     for manifest, loaded in load(table, manifests, objects):
@@ -41,5 +42,6 @@ def trades(
             "batches_loaded": batches,
             "rows_inserted": inserted,
             "rows_deleted": deleted,
+            **cost_metadata(table.cost),
         },
     )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -13,6 +14,36 @@ class Loaded(NamedTuple):
 
     inserted: int
     deleted: int
+
+
+class Duplicates(NamedTuple):
+    """(wallet, id, copies) of ids that occur more than once, among trades since `since`.
+
+    `since` is None where the whole table was looked at.
+    """
+
+    found: Sequence[tuple[str, str, int]]
+    since: datetime | None = None
+
+
+class Checkpoint(NamedTuple):
+    """A row of the old job's ledger, as it stands there."""
+
+    wallet_address: str | None
+    completed: bool | None
+    processed_at: datetime | None
+    trade_count: int | None
+    gcs_file: str | None
+    upload_successful: bool | None
+
+
+class Cost(NamedTuple):
+    """What a warehouse has spent since it was opened: jobs, bytes billed, slot milliseconds."""
+
+    load_jobs: int = 0
+    query_jobs: int = 0
+    bytes_billed: int = 0
+    slot_ms: int = 0
 
 
 class Parts(Protocol):
@@ -28,9 +59,18 @@ class Parts(Protocol):
 
 
 class Warehouse(Protocol):
-    """The tables `traders` and `trades`. Every method raises WarehouseError when it cannot."""
+    """The tables `traders`, `trades` and, read only, `backfill_checkpoint`.
+
+    Every method raises WarehouseError when it cannot do what it says; a failed read is never an
+    empty answer.
+    """
 
     uri: str
+
+    @property
+    def cost(self) -> Cost | None:
+        """What was spent since the warehouse was opened; None where nothing costs anything."""
+        ...
 
     def check_writable(self) -> None:
         """Raises WarehouseError if the tables cannot be opened to write."""
@@ -44,14 +84,18 @@ class Warehouse(Protocol):
         """`traders.wallet_address`, as it stands there."""
         ...
 
+    def checkpoint(self) -> list[Checkpoint] | None:
+        """All rows of `backfill_checkpoint`; None if there is no such table."""
+        ...
+
     def loaded_batches(self) -> set[int]:
-        """Numbers of the batches that the table holds, written with their rows, atomically."""
+        """Numbers of the batches that the table holds; gone if the table is."""
         ...
 
     def load(self, manifest: Manifest, parts: Parts) -> Loaded:
         """Makes the table hold, inside the batch's claims, exactly the batch's rows.
 
-        One transaction; loading a batch again changes nothing.
+        Atomic; loading a batch again changes nothing.
         """
         ...
 
@@ -63,6 +107,10 @@ class Warehouse(Protocol):
         """Rows in `trades` for each `wallet_address`."""
         ...
 
-    def duplicates(self, limit: int) -> Sequence[tuple[str, str, int]]:
-        """(wallet, id, count) for ids that occur more than once, at most `limit` of them."""
+    def duplicates(self, limit: int) -> Duplicates:
+        """Ids that occur more than once, at most `limit` of them.
+
+        Looks at the whole table, or, where that costs money, at as many of the newest months as
+        fit into a small fixed amount.
+        """
         ...

@@ -17,7 +17,7 @@ import polars as pl
 
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
-from polycopy_assets.warehouse.base import Loaded, Parts
+from polycopy_assets.warehouse.base import Checkpoint, Duplicates, Loaded, Parts
 
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
@@ -50,6 +50,11 @@ class DuckDBWarehouse:
         self._clock = clock
         self._sleep = sleep
 
+    @property
+    def cost(self) -> None:
+        """Nothing costs anything here."""
+        return
+
     def check_writable(self) -> None:
         """Opens the file and closes it again; raises WarehouseError if that cannot be done."""
         with self._open():
@@ -65,6 +70,14 @@ class DuckDBWarehouse:
         with self._open() as db:
             rows = db.execute("SELECT wallet_address FROM traders ORDER BY rowid").fetchall()
         return [row[0] for row in rows]
+
+    def checkpoint(self) -> list[Checkpoint] | None:
+        """All rows of `backfill_checkpoint`; None if there is no such table."""
+        with self._open() as db:
+            tables = db.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+            if ("backfill_checkpoint",) not in tables:
+                return None
+            return [Checkpoint(*row) for row in db.execute(_sql("checkpoint")).fetchall()]
 
     def loaded_batches(self) -> set[int]:
         """Numbers of the batches that the table holds."""
@@ -102,10 +115,10 @@ class DuckDBWarehouse:
         with self._open() as db:
             return dict(db.execute(_sql("rows_by_wallet")).fetchall())
 
-    def duplicates(self, limit: int) -> Sequence[tuple[str, str, int]]:
-        """(wallet, id, count) for ids that occur more than once, at most `limit` of them."""
+    def duplicates(self, limit: int) -> Duplicates:
+        """Ids that occur more than once in the table, at most `limit` of them."""
         with self._open() as db:
-            return db.execute(_sql("duplicates"), {"limit": limit}).fetchall()
+            return Duplicates(db.execute(_sql("duplicates"), {"limit": limit}).fetchall())
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:

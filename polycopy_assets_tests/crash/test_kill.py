@@ -93,7 +93,7 @@ def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(tmp_pat
     report = json.loads(done.stdout)
     assert (report["complete"], report["failed_checks"]) == (200, [])
     assert deployment.table() == truth(world)
-    assert deployment.warehouse.duplicates(5) == []
+    assert deployment.warehouse.duplicates(5).found == []
 
 
 def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(tmp_path: Path):

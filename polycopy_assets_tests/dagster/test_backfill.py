@@ -45,7 +45,7 @@ def test_identical_fills_are_all_there_and_have_ids_of_their_own(tmp_path: Path)
         deployment.want(world.wallets())
         deployment.backfill()
         assert deployment.table() == truth(world)
-        assert deployment.warehouse.duplicates(5) == []
+        assert deployment.warehouse.duplicates(5).found == []
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")

@@ -1,0 +1,393 @@
+"""A BigQuery dataset as the warehouse: for production.
+
+A batch goes into a staging table of its own by one load job, and from there into `trades` by one
+MERGE. Both have ids that are made of the batch, so a run that was killed finds what it started.
+`trades` carries the number of the last batch in its label, so that what is loaded is told by the
+table itself and reading it costs nothing.
+"""
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib import resources
+from string import Template
+from typing import Protocol
+
+import polars as pl
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+
+from polycopy_assets.errors import WarehouseError
+from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.frame import PART_SCHEMA, TABLE_SCHEMA
+from polycopy_assets.warehouse.base import Checkpoint, Cost, Duplicates, Loaded, Parts
+from polycopy_assets.warehouse.jobs import TIMEOUT, Jobs, Parameter, failing
+
+BATCHES_LABEL = "polycopy_batches"
+STAGING = "polycopy_staging_"
+STAGING_LASTS = timedelta(days=3)
+CHECK_BYTES = 1_000_000_000
+"""Bytes that the check for duplicates may read after a load."""
+
+MERGES_AT_ONCE = 2
+_FEW_WALLETS = 1_000
+_NEW_TRADERS = 20_000
+_URIS = 10_000
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_TYPES: Mapping[type[pl.DataType], str] = {
+    pl.String: "STRING",
+    pl.Float64: "FLOAT64",
+    pl.Datetime: "TIMESTAMP",
+}
+_LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
+
+_merging: dict[str, threading.BoundedSemaphore] = defaultdict(
+    lambda: threading.BoundedSemaphore(MERGES_AT_ONCE)
+)
+
+
+class Loader(Protocol):
+    """Another way than a load job to fill a staging table; see `warehouse.dts`."""
+
+    def fill(self, table: bigquery.Table, folder: str, uris: Sequence[str]) -> None:
+        """Makes `table` hold exactly the Parquet files `uris`, which are all of `folder`."""
+        ...
+
+
+class BigQueryWarehouse:
+    """The tables in one dataset; see `warehouse.base.Warehouse`.
+
+    `labels` go on every job and `max_bytes_billed` caps every query. The dataset has to exist: its
+    location is a decision, and has to suit the bucket's. `loader` None means load jobs.
+    """
+
+    def __init__(
+        self,
+        client: bigquery.Client,
+        project: str,
+        dataset: str,
+        *,
+        max_bytes_billed: int,
+        labels: Mapping[str, str],
+        loader: Loader | None = None,
+        patience: float = 600.0,
+        lost_after: float = 120.0,
+    ) -> None:
+        self.uri = f"bigquery://{project}/{dataset}"
+        self._client = client
+        self._dataset = bigquery.DatasetReference(project, dataset)
+        self._cap = max_bytes_billed
+        self._labels = labels
+        self._loader = loader
+        self._patience = patience
+        self._lost_after = lost_after
+
+    @property
+    def cost(self) -> Cost:
+        """What was spent since the warehouse was opened."""
+        return self._jobs.cost
+
+    def check_writable(self) -> None:
+        """Makes the tables that are missing; raises WarehouseError if they cannot be used."""
+        self._table("traders")
+        self._table("trades")
+
+    def add_traders(self, wallets: Iterable[str]) -> int:
+        """Adds wallets that `traders` does not hold yet, whatever their case; how many."""
+        self._table("traders")
+        every = sorted(set(wallets))
+        added = 0
+        for start in range(0, len(every), _NEW_TRADERS):
+            some = ArrayQueryParameter("wallets", "STRING", every[start : start + _NEW_TRADERS])
+            added += self._jobs.query(self._sql("add_traders"), [some]).num_dml_affected_rows or 0
+        return added
+
+    def traders(self) -> list[str | None]:
+        """`traders.wallet_address`, as it stands there; one query, of that column alone."""
+        self._table("traders")
+        return [row[0] for row in self._rows("traders")]
+
+    def checkpoint(self) -> list[Checkpoint] | None:
+        """All rows of `backfill_checkpoint`; None if there is no such table. One query."""
+        with failing(f"cannot read {self.uri}", keep=exceptions.NotFound):
+            try:
+                self._client.get_table(self._name("backfill_checkpoint"), **self._jobs.request)
+            except exceptions.NotFound:
+                return None
+        return [Checkpoint(*row.values()) for row in self._rows("checkpoint")]
+
+    def loaded_batches(self) -> set[int]:
+        """Numbers of the batches that the table holds, by its label; costs nothing."""
+        return set(range(1, _last_batch(self._table("trades")) + 1))
+
+    def load(self, manifest: Manifest, parts: Parts) -> Loaded:
+        """Stages the batch, replaces what it claims by its rows, and notes it on the table."""
+        if manifest.claims_part is None:
+            raise WarehouseError(
+                f"batch {manifest.batch} was combined for DuckDB alone: it has no file of claims"
+            )
+        self._table("trades")
+        name = self._batch_name(manifest)
+        staging = self._stage(manifest, parts, name)
+        with _merging[f"{self.uri}/trades"]:
+            loaded = self._merge(manifest, name, staging)
+        self._note(manifest.batch)
+        self._drop(staging)
+        return loaded
+
+    def count_rows(self) -> int:
+        """Rows in `trades`, by its metadata; costs nothing."""
+        return int(self._table("trades").num_rows or 0)
+
+    def rows_by_wallet(self) -> Mapping[str, int]:
+        """Rows in `trades` for each `wallet_address`; one query, of that column alone."""
+        self._table("trades")
+        return {row[0]: row[1] for row in self._rows("rows_by_wallet")}
+
+    def duplicates(self, limit: int) -> Duplicates:
+        """Ids that occur more than once in as many of the newest months as CHECK_BYTES allows."""
+        self._table("trades")
+        sql = self._sql("duplicates")
+
+        def parameters(since: datetime) -> list[Parameter]:
+            return [
+                ScalarQueryParameter("since", "TIMESTAMP", since),
+                ScalarQueryParameter("limit", "INT64", limit),
+            ]
+
+        windows = [_BEGINNING, *_months_back(12, 3, 1)]
+        since = next(
+            (each for each in windows if self._jobs.estimate(sql, parameters(each)) <= CHECK_BYTES),
+            windows[-1],
+        )
+        job = self._jobs.query(sql, parameters(since))
+        found = [(row[0], row[1], row[2]) for row in self._jobs.rows(job)]
+        return Duplicates(found, None if since == _BEGINNING else since)
+
+    # -- tables ---------------------------------------------------------------------------------
+
+    @cached_property
+    def _jobs(self) -> Jobs:
+        """Jobs where the dataset is; raises WarehouseError if there is no such dataset."""
+        with failing(f"cannot use {self.uri}"):
+            location = self._client.get_dataset(self._dataset, timeout=TIMEOUT).location
+        return Jobs(
+            self._client,
+            location,
+            labels=self._labels,
+            max_bytes_billed=self._cap,
+            patience=self._patience,
+            lost_after=self._lost_after,
+        )
+
+    def _name(self, table: str) -> bigquery.TableReference:
+        return self._dataset.table(table)
+
+    def _table(self, name: str) -> bigquery.Table:
+        """`traders` or `trades` as it is now; made if it is missing, widened if it is narrower."""
+        wanted = _schema(TABLE_SCHEMA)
+        if name == "traders":
+            wanted = wanted[:1]
+        with failing(f"cannot use table {name} of {self.uri}", keep=exceptions.NotFound):
+            try:
+                table = self._client.get_table(self._name(name), **self._jobs.request)
+            except exceptions.NotFound:
+                table = self._create(name, wanted)
+        return self._widened(table, wanted)
+
+    def _create(self, name: str, schema: Sequence[bigquery.SchemaField]) -> bigquery.Table:
+        table = bigquery.Table(self._name(name), schema=schema)
+        if name == "trades":
+            table.time_partitioning = bigquery.TimePartitioning(
+                type_=bigquery.TimePartitioningType.MONTH, field="timestamp"
+            )
+            table.clustering_fields = ["wallet_address"]
+        with failing(f"cannot make table {name} of {self.uri}"):
+            self._client.create_table(table, exists_ok=True, **self._jobs.request)
+            return self._client.get_table(self._name(name), **self._jobs.request)
+
+    def _widened(
+        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField]
+    ) -> bigquery.Table:
+        """The table with the columns that it lacks; its own layout and columns stay."""
+        has = {field.name.lower(): field for field in table.schema}
+        for field in wanted:
+            other = has.get(field.name)
+            if other is not None and _kind(other) != _kind(field):
+                raise WarehouseError(
+                    f"column {field.name} of table {table.table_id} in {self.uri} is"
+                    f" {_kind(other)} and should be {_kind(field)}"
+                )
+        missing = [field for field in wanted if field.name not in has]
+        if not missing:
+            return table
+        table.schema = [*table.schema, *missing]
+        with failing(f"cannot widen table {table.table_id} of {self.uri}"):
+            return self._client.update_table(table, ["schema"], **self._jobs.request)
+
+    # -- loading --------------------------------------------------------------------------------
+
+    def _batch_name(self, manifest: Manifest) -> str:
+        """Names a batch, and the table that it goes to, for good: its number and a digest."""
+        what = f"{self.uri} {manifest.batch} ".encode() + manifest.encode()
+        return f"{manifest.batch:08d}_{hashlib.sha256(what).hexdigest()[:16]}"
+
+    def _stage(self, manifest: Manifest, parts: Parts, name: str) -> bigquery.Table:
+        """The staging table, holding exactly the batch's trades and claims."""
+        files = [*manifest.parts, *([manifest.claims_part] if manifest.claims_part else [])]
+        if len(files) > _URIS:
+            raise WarehouseError(f"batch {manifest.batch} has more files than a load job takes")
+        expected = sum(part.rows for part in files)
+        uris = [parts.uri(part.name) for part in files]
+        staging = bigquery.Table(self._name(f"{STAGING}{name}"), schema=_schema(PART_SCHEMA))
+        staging.expires = datetime.now(UTC) + STAGING_LASTS
+        staging.labels = dict(self._labels)
+        with failing(f"cannot make table {staging.table_id} of {self.uri}"):
+            self._client.create_table(staging, exists_ok=True, **self._jobs.request)
+        if self._staged_rows(staging) != expected:
+            if self._loader is not None:
+                self._loader.fill(staging, uris[0].rsplit("/", 1)[0], uris)
+            else:
+                self._jobs.run(
+                    bigquery.LoadJob,
+                    f"polycopy_load_{name}",
+                    lambda job_id, labels: self._jobs.begin_load(uris, staging, job_id, labels),
+                    accept=lambda _: self._staged_rows(staging) == expected,
+                )
+        staged = self._staged_rows(staging)
+        if staged != expected:
+            raise WarehouseError(
+                f"batch {manifest.batch} has {expected} rows by its manifest, but {staged} were"
+                f" staged from its parts; nothing was loaded"
+            )
+        return staging
+
+    def _staged_rows(self, staging: bigquery.Table) -> int:
+        with failing(f"cannot read table {staging.table_id} of {self.uri}"):
+            return int(self._client.get_table(staging, **self._jobs.request).num_rows or 0)
+
+    def _merge(self, manifest: Manifest, name: str, staging: bigquery.Table) -> Loaded:
+        claimed = 0
+
+        def begin(job_id: str, labels: Mapping[str, str]) -> bigquery.QueryJob:
+            # What there is to delete is asked anew for each attempt, after the one before ended.
+            nonlocal claimed
+            claimed, parameters = self._claimed(manifest, staging)
+            return self._jobs.begin_query(
+                self._sql("merge", staging=staging), parameters, job_id, labels
+            )
+
+        # A MERGE that ended before this call may have been overtaken; running it again is safe.
+        job = self._jobs.run(
+            bigquery.QueryJob, f"polycopy_merge_{name}", begin, accept=lambda _: False
+        )
+        affected = job.num_dml_affected_rows or 0
+        inserted = job.dml_stats.inserted_row_count if job.dml_stats else affected - claimed
+        deleted = job.dml_stats.deleted_row_count if job.dml_stats else affected - inserted
+        if inserted != manifest.rows:
+            raise WarehouseError(
+                f"batch {manifest.batch} has {manifest.rows} rows, but job {job.job_id} put"
+                f" {inserted} into the table; it counts as not loaded"
+            )
+        return Loaded(inserted, deleted)
+
+    def _claimed(self, manifest: Manifest, staging: bigquery.Table) -> tuple[int, list[Parameter]]:
+        """How many rows the MERGE has to delete, and its parameters, which bound where they are.
+
+        A MERGE that may delete is billed all columns of all partitions that it may delete from;
+        this query is billed two columns, and most of the time finds that there are none.
+        """
+        wallets = sorted({claim.wallet for claim in manifest.claims})
+        many = len(wallets) > _FEW_WALLETS
+        whose: list[Parameter] = [
+            ScalarQueryParameter("many", "BOOL", many),
+            ArrayQueryParameter("wallets", "STRING", [] if many else wallets),
+            ScalarQueryParameter("first", "STRING", wallets[0]),
+            ScalarQueryParameter("last", "STRING", wallets[-1]),
+        ]
+        low = datetime.fromtimestamp(min(claim.start for claim in manifest.claims), UTC)
+        high = datetime.fromtimestamp(max(claim.until for claim in manifest.claims), UTC)
+        job = self._jobs.query(
+            self._sql("claimed", staging=staging), [*whose, *_between(low, high)]
+        )
+        ((count, first, last),) = [row.values() for row in self._jobs.rows(job)]
+        if not count:
+            return 0, [*whose, *_between(low, low)]
+        return count, [*whose, *_between(first, last + timedelta(microseconds=1))]
+
+    def _note(self, batch: int) -> None:
+        """Writes the batch's number on the table; a number that is higher already stays."""
+        for _ in range(10):
+            table = self._table("trades")
+            if _last_batch(table) >= batch:
+                return
+            table.labels = {**table.labels, BATCHES_LABEL: str(batch)}
+            with failing(f"cannot label table trades of {self.uri}", exceptions.PreconditionFailed):
+                try:
+                    self._client.update_table(table, ["labels"], **self._jobs.request)
+                except exceptions.PreconditionFailed:
+                    continue  # somebody else changed it meanwhile: look again
+            return
+        raise WarehouseError(
+            f"table trades of {self.uri} is changed faster than it can be labelled"
+        )
+
+    def _drop(self, staging: bigquery.Table) -> None:
+        with failing(f"cannot drop table {staging.table_id} of {self.uri}"):
+            self._client.delete_table(staging, not_found_ok=True, **self._jobs.request)
+
+    # -- statements -----------------------------------------------------------------------------
+
+    def _rows(self, name: str) -> Iterable[bigquery.Row]:
+        return self._jobs.rows(self._jobs.query(self._sql(name)))
+
+    def _sql(self, name: str, staging: bigquery.Table | None = None) -> str:
+        """A statement with the names of tables, which cannot be parameters, filled in."""
+        package = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
+        return Template((package / f"{name}.sql").read_text()).substitute(
+            trades=_quoted(self._name("trades")),
+            traders=_quoted(self._name("traders")),
+            checkpoint=_quoted(self._name("backfill_checkpoint")),
+            staging=_quoted(staging.reference) if staging else "",
+        )
+
+
+def _quoted(table: bigquery.TableReference) -> str:
+    """`project.dataset.table` for use between backticks; raises WarehouseError if it has one."""
+    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
+    if "`" in name or "\\" in name:
+        raise WarehouseError(f"not a table name: {name!r}")
+    return name
+
+
+def _schema(columns: Mapping[str, pl.DataType]) -> list[bigquery.SchemaField]:
+    return [bigquery.SchemaField(name, _TYPES[type(kind)]) for name, kind in columns.items()]
+
+
+def _kind(field: bigquery.SchemaField) -> str:
+    return _LEGACY.get(field.field_type, field.field_type)
+
+
+def _last_batch(table: bigquery.Table) -> int:
+    text = (table.labels or {}).get(BATCHES_LABEL, "0")
+    if not text.isdecimal():
+        raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
+    return int(text)
+
+
+def _between(low: datetime, high: datetime) -> list[Parameter]:
+    return [
+        ScalarQueryParameter("low", "TIMESTAMP", low),
+        ScalarQueryParameter("high", "TIMESTAMP", high),
+    ]
+
+
+def _months_back(*numbers: int) -> list[datetime]:
+    """The first moments of the months that lie so many months back, this one being 1."""
+    now = datetime.now(UTC)
+    months = [now.year * 12 + now.month - number for number in numbers]
+    return [datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months]

@@ -1,0 +1,7 @@
+-- Adds the wallets of @wallets that `traders` does not hold in any case.
+INSERT INTO `$traders` (wallet_address)
+SELECT DISTINCT LOWER(new)
+FROM UNNEST(@wallets) AS new
+WHERE LOWER(new) NOT IN (
+    SELECT LOWER(TRIM(wallet_address)) FROM `$traders` WHERE wallet_address IS NOT NULL
+)

@@ -1,0 +1,7 @@
+SELECT wallet_address, id, COUNT(*) AS copies
+FROM `$trades`
+WHERE timestamp >= @since
+GROUP BY wallet_address, id
+HAVING COUNT(*) > 1
+ORDER BY wallet_address, id
+LIMIT @limit

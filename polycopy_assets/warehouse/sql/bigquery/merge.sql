@@ -1,0 +1,26 @@
+-- Makes `trades` hold, inside the claims of the staged batch, exactly the batch's rows: one atomic
+-- statement. A staged row is a trade, or, where claim_until is set, a claim. Claims of one batch do
+-- not overlap, so a row of the table is matched once at most. @low and @high bound what there is to
+-- delete, so that no other partition is read; where nothing is to be deleted they are equal.
+MERGE INTO `$trades` AS T
+USING `$staging` AS S
+ON S.claim_until IS NOT NULL
+    AND T.wallet_address = S.wallet_address
+    AND T.timestamp >= S.claim_start
+    AND T.timestamp < S.claim_until
+    AND T.timestamp >= @low
+    AND T.timestamp < @high
+    AND T.wallet_address >= @first
+    AND T.wallet_address <= @last
+    AND (@many OR T.wallet_address IN UNNEST(@wallets))
+WHEN MATCHED THEN DELETE
+WHEN NOT MATCHED BY TARGET AND S.claim_until IS NULL THEN
+    INSERT (
+        wallet_address, id, timestamp, side, price, shares_normalized, token_id, token_label,
+        condition_id, tx_hash, order_hash, taker, market_slug, title, source
+    )
+    VALUES (
+        S.wallet_address, S.id, S.timestamp, S.side, S.price, S.shares_normalized, S.token_id,
+        S.token_label, S.condition_id, S.tx_hash, S.order_hash, S.taker, S.market_slug, S.title,
+        S.source
+    )

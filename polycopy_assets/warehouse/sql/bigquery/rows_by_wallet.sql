@@ -1,0 +1,3 @@
+SELECT wallet_address, COUNT(*) AS row_count
+FROM `$trades`
+GROUP BY wallet_address
