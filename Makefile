@@ -20,6 +20,12 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
 	@touch $@ .venv/.installed
 
+# BigQuery's emulator cannot be installed beside us: it wants other versions of the same libraries.
+.venv-bqemulator/.installed: polycopy_assets_tests/fakes/bqemulator.lock
+	$(PYTHON) -m venv .venv-bqemulator
+	.venv-bqemulator/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
 demo: .venv/.installed ## install, and run the whole pipeline on the built-in sample API
 	$(BIN)/polycopy demo
 
@@ -27,7 +33,7 @@ dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/polycopy init
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
 
-test: .venv/.installed-dev ## the whole test suite
+test: .venv/.installed-dev .venv-bqemulator/.installed ## the whole test suite
 	$(BIN)/python -m pytest
 
 lint: .venv/.installed-dev ## ruff
@@ -50,6 +56,9 @@ lock: .venv/.installed-dev ## write requirements.lock anew
 	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --annotation-style line --output-file requirements.lock pyproject.toml
+	printf "bqemulator==1.4.0\nnumpy\n" | $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
+	  --annotation-style line --output-file polycopy_assets_tests/fakes/bqemulator.lock -
 
 clean: ## remove the virtual environment and caches; data in .polycopy stays
-	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache

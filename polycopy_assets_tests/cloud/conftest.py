@@ -4,12 +4,19 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
 
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
+from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets_tests.bench import Bench, Sql, duckdb_sql
+from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
 
 os.environ["NO_GCE_CHECK"] = "true"
@@ -40,3 +47,52 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     return GCSStore(
         request.getfixturevalue("gcs").client(), request.getfixturevalue("bucket"), "pre/fix"
     )
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GCS]:
+    """Google Cloud Storage with its objects as files, which bqemulator reads."""
+    folder = tmp_path_factory.mktemp("gcs-files")
+    with gcs_server(folder / "log", folder / "root") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def emulator(files: GCS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """bqemulator's address."""
+    if not installed():
+        pytest.skip("bqemulator is not installed: `make test` installs it")
+    assert files.root is not None
+    with bqemulator(tmp_path_factory.mktemp("bqemulator") / "log", files.root) as url:
+        yield url
+
+
+@pytest.fixture(params=["duckdb", "bqemulator"])
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    """Each warehouse in turn, empty, with a store that it can load from."""
+    if request.param == "duckdb":
+        warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
+        return Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
+    server: GCS = request.getfixturevalue("files")
+    client = bigquery.Client(
+        project="proj",
+        credentials=AnonymousCredentials(),
+        client_options={"api_endpoint": request.getfixturevalue("emulator")},
+    )
+    name = f"d{uuid.uuid4().hex[:12]}"
+    client.create_dataset(name)
+    server.client().create_bucket(name)
+    warehouse = BigQueryWarehouse(
+        client, "proj", name, max_bytes_billed=10**10, labels={"polycopy_asset": "trades"}
+    )
+    return Bench(GCSStore(server.client(), name, "pre"), warehouse, bigquery_sql(client, name))
+
+
+def bigquery_sql(client: bigquery.Client, dataset: str) -> Sql:
+    """Statements on a dataset, by Google's own client."""
+
+    def run(text: str) -> list[tuple[Any, ...]]:
+        job = client.query(text.replace("{}", f"{dataset}."))
+        return [tuple(row.values()) for row in job.result()]
+
+    return run

@@ -18,8 +18,9 @@ from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.settings import read_settings
 from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets_tests.bench import END, WALLETS, Bench, middle
 from polycopy_assets_tests.unit.test_budget import Clock, arrivals, worst
-from polycopy_assets_tests.unit.test_combine_and_load import END, WALLETS, Bench, bench, middle
+from polycopy_assets_tests.unit.test_combine_and_load import bench
 
 __all__ = ["bench"]
 
@@ -147,37 +148,13 @@ def _kind(handle: int) -> str:
     return "directory" if stat.S_ISDIR(os.fstat(handle).st_mode) else "file"
 
 
-def test_rows_exactly_at_the_ends_of_a_claim_go_or_stay(bench: Bench):
-    bench.fetch(WALLETS[0], 1_000, 2_000)
-    manifest = bench.combine()
-    assert manifest is not None
-    with bench.warehouse._open() as db:
-        for second in (999, 1_000, 1_999, 2_000):
-            db.execute(
-                "INSERT INTO trades (wallet_address, id, timestamp)"
-                " VALUES (?, ?, make_timestamp(? * 1000000))",
-                [WALLETS[0], str(second), second],
-            )
-    bench.load()
-    with bench.warehouse._open() as db:
-        left = db.execute("SELECT id FROM trades ORDER BY timestamp").fetchall()
-    assert left == [("999",), ("2000",)]
-
-
 def test_a_batch_that_is_loaded_again_is_recorded_once(bench: Bench):
     bench.fetch(WALLETS[0])
     manifest = bench.combine()
     assert manifest is not None
     bench.load()
     bench.warehouse.load(manifest, bench.store)
-    with bench.warehouse._open() as db:
-        assert db.execute("SELECT batch FROM polycopy_batches").fetchall() == [(1,)]
-
-
-def test_a_trader_with_white_space_in_the_table_is_not_added_again(bench: Bench):
-    with bench.warehouse._open() as db:
-        db.execute("INSERT INTO traders VALUES (' 0xA '), (NULL)")
-    assert bench.warehouse.add_traders(["0xa"]) == 0
+    assert bench.sql("SELECT batch FROM polycopy_batches") == [(1,)]
 
 
 def test_a_wallet_with_a_new_version_and_no_new_segment_is_combined_whole(bench: Bench):

@@ -5,27 +5,18 @@ import itertools
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import duckdb
-import msgspec
 import pytest
 
 from polycopy_assets import combine as combining
-from polycopy_assets.combine import combine, combine_all, new_claims, pending, read_manifests
-from polycopy_assets.demo.generate import generate
-from polycopy_assets.demo.world import v2_row
-from polycopy_assets.errors import ObjectExists, WarehouseBusy, WarehouseError
-from polycopy_assets.load import load, unloaded
-from polycopy_assets.store.base import crc32c
+from polycopy_assets.combine import combine, combine_all
+from polycopy_assets.errors import ObjectExists, WarehouseBusy
+from polycopy_assets.load import unloaded
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals, manifest_name
-from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import Segment, data_version, segment_name
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, expected, middle
 
 HOLDER = """
 import duckdb, sys, time
@@ -33,73 +24,17 @@ db = duckdb.connect(sys.argv[1])
 print("open", flush=True)
 time.sleep(60)
 """
-WORLD = generate(5, 4, whales=4, whale_trades=120)
-WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
-END = 2_000_000_000
-
-
-class Bench:
-    """A store and a warehouse in a directory, and segments to put there."""
-
-    def __init__(self, root: Path) -> None:
-        self.store = LocalStore(root / "store")
-        self.warehouse = DuckDBWarehouse(root / "w.duckdb", lock_wait=0.5)
-        self.segments: dict[str, list[Segment]] = {}
-
-    def fetch(self, wallet: str, start: int = 0, until: int = END, **changes: Any) -> Segment:
-        """What a fetch of this interval leaves: a segment, known to the wallet's record."""
-        trades = [t for t in WORLD.truth(wallet) if start <= t.timestamp < until]
-        payload = gzip.compress(b"".join(msgspec.json.encode(v2_row(t)) + b"\n" for t in trades))
-        self.store.create(segment_name(wallet, Interval(start, until)), payload)
-        segment = Segment(
-            wallet=wallet,
-            start=start,
-            until=until,
-            rows=len(trades),
-            size=len(payload),
-            crc32c=crc32c(payload),
-        )
-        segment = msgspec.structs.replace(segment, **changes)
-        self.segments.setdefault(wallet, []).append(segment)
-        return segment
-
-    @property
-    def versions(self) -> dict[str, str]:
-        return {wallet: data_version(found) for wallet, found in self.segments.items()}
-
-    def claims(self) -> list[Claim]:
-        manifests = read_manifests(self.store)
-        wallets = pending(self.versions, manifests)
-        return new_claims([(self.versions[w], self.segments[w]) for w in wallets], manifests)
-
-    def combine(self) -> Manifest | None:
-        return combine(self.store, self.claims(), len(read_manifests(self.store)) + 1).manifest
-
-    def load(self) -> list[tuple[int, int]]:
-        done = load(self.warehouse, read_manifests(self.store), self.store)
-        return [(loaded.inserted, loaded.deleted) for _, loaded in done]
-
-    def ids(self) -> Counter[tuple[str, str]]:
-        with duckdb.connect(self.warehouse.uri) as db:
-            return Counter(db.execute("SELECT wallet_address, tx_hash FROM trades").fetchall())
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path)
-
-
-def expected(wallets: Sequence[str]) -> Counter[tuple[str, str]]:
-    return Counter((w, t.tx_hash) for w in wallets for t in WORLD.truth(w))
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb", lock_wait=0.5)
+    return Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
 
 
 def names(manifest: Manifest) -> list[str]:
     assert manifest.claims_part is not None
     return sorted(part.name for part in (*manifest.parts, manifest.claims_part))
-
-
-def middle(wallet: str) -> int:
-    return WORLD.truth(wallet)[60].timestamp
 
 
 def test_only_what_is_new_is_combined_and_nothing_new_is_no_batch(bench: Bench):
@@ -230,53 +165,11 @@ def test_overlapping_segments_count_once(bench: Bench):
     assert bench.ids() == expected(WALLETS[:1])
 
 
-def test_loading_again_changes_nothing_and_rows_of_others_stay(bench: Bench):
-    bench.fetch(WALLETS[0])
-    manifest = bench.combine()
-    assert manifest is not None
-    with bench.warehouse._open() as db:
-        db.execute("INSERT INTO trades (wallet_address, id) VALUES ('0xother', 'kept')")
-        db.execute(
-            "INSERT INTO trades (wallet_address, id, timestamp) VALUES"
-            " (?, 'surplus', '2023-01-01'), (?, 'later', '2100-01-01')",
-            [WALLETS[0], WALLETS[0]],
-        )
-    assert bench.load() == [(manifest.rows, 1)]
-    assert bench.load() == []
-    again = bench.warehouse.load(manifest, bench.store)
-    assert (again.inserted, again.deleted) == (manifest.rows, manifest.rows)
-    assert bench.warehouse.rows_by_wallet() == {WALLETS[0]: manifest.rows + 1, "0xother": 1}
-    assert bench.warehouse.loaded_batches() == {1}
-
-
-def test_a_batch_whose_parts_are_not_what_the_manifest_says_is_not_loaded_at_all(bench: Bench):
-    bench.fetch(WALLETS[0])
-    manifest = bench.combine()
-    assert manifest is not None
-    bench.load()
-    wrong = msgspec.structs.replace(manifest, rows=manifest.rows + 1)
-    with pytest.raises(WarehouseError, match="nothing was loaded"):
-        bench.warehouse.load(wrong, bench.store)
-    assert bench.ids() == expected(WALLETS[:1])
-
-
 def test_batches_are_loaded_in_order_and_again_from_the_first_that_is_missing():
     batches = [Manifest(batch=n, rows=0, parts=[], claims=[]) for n in (1, 2, 3, 4)]
     assert [m.batch for m in unloaded(batches, {1, 3, 4})] == [2, 3, 4]
     assert unloaded(batches, {1, 2, 3, 4}) == []
     assert unloaded(batches, set()) == batches
-
-
-def test_an_older_table_is_widened_and_keeps_its_rows(bench: Bench):
-    with duckdb.connect(bench.warehouse.uri) as db:
-        db.execute("CREATE TABLE trades (id VARCHAR, price DOUBLE, wallet_address VARCHAR, x INT)")
-        db.execute("INSERT INTO trades VALUES ('old', 0.5, '0xold', 7)")
-    bench.fetch(WALLETS[0])
-    bench.combine()
-    bench.load()
-    with duckdb.connect(bench.warehouse.uri) as db:
-        assert db.execute("SELECT price, x FROM trades WHERE id = 'old'").fetchall() == [(0.5, 7)]
-    assert bench.warehouse.count_rows() == 1 + expected(WALLETS[:1]).total()
 
 
 def test_who_waits_too_long_for_the_file_says_for_what_and_for_whom(bench: Bench):
@@ -302,13 +195,6 @@ def test_who_waits_too_long_for_the_file_says_for_what_and_for_whom(bench: Bench
         holder.kill()
         holder.wait()
     assert bench.warehouse.count_rows() == 0
-
-
-def test_traders_are_added_once_whatever_their_case(bench: Bench):
-    assert bench.warehouse.add_traders(["0xa", "0xb"]) == 2
-    assert bench.warehouse.add_traders(["0xA", "0xc"]) == 1
-    assert bench.warehouse.add_traders([]) == 0
-    assert bench.warehouse.traders() == ["0xa", "0xb", "0xc"]
 
 
 def test_claims_of_neighbouring_segments_are_one_interval():

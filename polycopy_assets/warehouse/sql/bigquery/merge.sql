@@ -1,6 +1,6 @@
 -- Makes `trades` hold, inside the claims of the staged batch, exactly the batch's rows: one atomic
 -- statement. A staged row is a trade, or, where claim_until is set, a claim. Claims of one batch do
--- not overlap, so a row of the table is matched once at most. @low and @high bound what there is to
+-- not overlap, so a row of the table is matched once at most. `low` and `high` bound what there is to
 -- delete, so that no other partition is read; where nothing is to be deleted they are equal.
 MERGE INTO `$trades` AS T
 USING `$staging` AS S

@@ -1,0 +1,105 @@
+"""A store and a warehouse, segments to put there, and a look at the table from outside."""
+
+import gzip
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+
+from polycopy_assets.combine import combine, new_claims, pending, read_manifests
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.world import v2_row
+from polycopy_assets.load import load
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.batch import Claim, Manifest
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import Segment, data_version, segment_name
+from polycopy_assets.warehouse.base import Warehouse
+
+WORLD = generate(5, 4, whales=4, whale_trades=120)
+WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
+END = 2_000_000_000
+Sql = Callable[[str], list[tuple[Any, ...]]]
+
+
+class Bench:
+    """`sql` runs a statement on the warehouse past our code; `{}` stands for the tables' prefix."""
+
+    def __init__(self, store: Store, warehouse: Warehouse, sql: Sql) -> None:
+        self.store = store
+        self.warehouse = warehouse
+        self.sql = sql
+        self.segments: dict[str, list[Segment]] = {}
+
+    def fetch(self, wallet: str, start: int = 0, until: int = END, **changes: Any) -> Segment:
+        """What a fetch of this interval leaves: a segment, known to the wallet's record."""
+        trades = [t for t in WORLD.truth(wallet) if start <= t.timestamp < until]
+        payload = gzip.compress(b"".join(msgspec.json.encode(v2_row(t)) + b"\n" for t in trades))
+        self.store.create(segment_name(wallet, Interval(start, until)), payload)
+        segment = Segment(
+            wallet=wallet,
+            start=start,
+            until=until,
+            rows=len(trades),
+            size=len(payload),
+            crc32c=crc32c(payload),
+        )
+        segment = msgspec.structs.replace(segment, **changes)
+        self.segments.setdefault(wallet, []).append(segment)
+        return segment
+
+    @property
+    def versions(self) -> dict[str, str]:
+        """What the record would say."""
+        return {wallet: data_version(found) for wallet, found in self.segments.items()}
+
+    def claims(self) -> list[Claim]:
+        """What is new."""
+        manifests = read_manifests(self.store)
+        wallets = pending(self.versions, manifests)
+        return new_claims([(self.versions[w], self.segments[w]) for w in wallets], manifests)
+
+    def combine(self) -> Manifest | None:
+        """One batch of what is new."""
+        return combine(self.store, self.claims(), len(read_manifests(self.store)) + 1).manifest
+
+    def batch(self, *wallets: str) -> Manifest:
+        """One batch of whole wallets."""
+        for wallet in wallets:
+            self.fetch(wallet)
+        manifest = self.combine()
+        assert manifest is not None
+        return manifest
+
+    def load(self) -> list[tuple[int, int]]:
+        """Loads what the table lacks: rows in and out, batch by batch."""
+        done = load(self.warehouse, read_manifests(self.store), self.store)
+        return [(loaded.inserted, loaded.deleted) for _, loaded in done]
+
+    def ids(self) -> Counter[tuple[str, str]]:
+        """(wallet, transaction) of all rows of the table."""
+        rows = self.sql("SELECT wallet_address, tx_hash FROM {}trades")
+        return Counter((row[0], row[1]) for row in rows)
+
+
+def duckdb_sql(path: Path) -> Sql:
+    """Statements on a DuckDB file."""
+
+    def run(text: str) -> list[tuple[Any, ...]]:
+        with duckdb.connect(str(path)) as db:
+            return db.execute(text.replace("{}", "")).fetchall()
+
+    return run
+
+
+def expected(wallets: Sequence[str]) -> Counter[tuple[str, str]]:
+    """(wallet, transaction) of all rows that the table must hold."""
+    return Counter((w, t.tx_hash) for w in wallets for t in WORLD.truth(w))
+
+
+def middle(wallet: str) -> int:
+    """A moment in the middle of the wallet's trades."""
+    return WORLD.truth(wallet)[60].timestamp

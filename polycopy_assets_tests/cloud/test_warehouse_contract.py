@@ -1,0 +1,208 @@
+"""What every warehouse promises: on DuckDB, on our double of BigQuery, and on bqemulator.
+
+Where bqemulator differs, the test says how; the double follows BigQuery's documentation.
+"""
+
+import datetime as dt
+from collections import Counter
+
+import msgspec
+import pytest
+
+from polycopy_assets.errors import WarehouseError
+from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
+
+
+def skip(request: pytest.FixtureRequest, *, on: str, because: str) -> None:
+    if request.node.callspec.params["bench"] == on:
+        pytest.skip(because)
+
+
+def test_a_batch_is_loaded_and_a_repeat_loads_nothing(bench: Bench):
+    manifest = bench.batch(*WALLETS[:2])
+    assert bench.warehouse.loaded_batches() == set()
+    assert bench.load() == [(manifest.rows, 0)]
+    assert bench.load() == []
+    assert bench.ids() == expected(WALLETS[:2])
+    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.warehouse.count_rows() == manifest.rows
+    assert bench.warehouse.rows_by_wallet() == Counter(
+        wallet for wallet, _ in expected(WALLETS[:2]).elements()
+    )
+    assert bench.warehouse.duplicates(5).found == []
+
+
+def test_new_trades_come_behind_the_old_ones(bench: Bench):
+    cut = middle(WALLETS[0])
+    bench.fetch(WALLETS[0], 0, cut)
+    first = bench.combine()
+    bench.fetch(WALLETS[0], cut, END)
+    bench.fetch(WALLETS[1])
+    second = bench.combine()
+    assert first is not None
+    assert second is not None
+    assert bench.load() == [(first.rows, 0), (second.rows, 0)]
+    assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_every_column_arrives_with_its_type_and_times_are_utc(bench: Bench):
+    bench.batch(WALLETS[0])
+    bench.load()
+    ((columns, first, last, price),) = bench.sql(
+        "SELECT COUNT(*), MIN(timestamp), MAX(timestamp), SUM(price * shares_normalized)"
+        " FROM {}trades WHERE id IS NOT NULL AND side IN ('BUY', 'SELL')"
+        " AND token_id IS NOT NULL AND condition_id IS NOT NULL AND market_slug IS NOT NULL"
+        " AND title IS NOT NULL AND source = 'polymarket' AND order_hash IS NULL"
+    )
+    truth = WORLD.truth(WALLETS[0])
+    assert columns == len(truth)
+    utc = [
+        moment.replace(tzinfo=dt.UTC) if moment.tzinfo is None else moment
+        for moment in (first, last)
+    ]
+    assert [moment.timestamp() for moment in utc] == [truth[-1].timestamp, truth[0].timestamp]
+    assert price == pytest.approx(sum(t.price * t.size for t in truth))
+
+
+def test_loading_again_changes_nothing_and_rows_of_others_stay(bench: Bench):
+    manifest = bench.batch(WALLETS[0])
+    bench.warehouse.check_writable()
+    bench.sql("INSERT INTO {}trades (wallet_address, id) VALUES ('0xother', 'kept')")
+    bench.sql(
+        "INSERT INTO {}trades (wallet_address, id, timestamp) VALUES"
+        f" ('{WALLETS[0]}', 'surplus', TIMESTAMP '2023-01-01 00:00:00'),"
+        f" ('{WALLETS[0]}', 'later', TIMESTAMP '2100-01-01 00:00:00')"
+    )
+    assert bench.load() == [(manifest.rows, 1)]
+    assert bench.load() == []
+    again = bench.warehouse.load(manifest, bench.store)
+    assert (again.inserted, again.deleted) == (manifest.rows, manifest.rows)
+    assert bench.warehouse.rows_by_wallet() == {WALLETS[0]: manifest.rows + 1, "0xother": 1}
+    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.ids() - Counter({("0xother", None): 1, (WALLETS[0], None): 1}) == expected(
+        WALLETS[:1]
+    )
+
+
+def test_rows_exactly_at_the_ends_of_a_claim_go_or_stay(bench: Bench):
+    bench.fetch(WALLETS[0], 1_000, 2_000)
+    bench.combine()
+    bench.warehouse.check_writable()
+    for second in (999, 1_000, 1_999, 2_000):
+        moment = f"{dt.datetime.fromtimestamp(second, dt.UTC):%Y-%m-%d %H:%M:%S}"
+        bench.sql(
+            "INSERT INTO {}trades (wallet_address, id, timestamp)"
+            f" VALUES ('{WALLETS[0]}', '{second}', TIMESTAMP '{moment}')"
+        )
+    assert bench.load() == [(0, 2)]
+    assert bench.sql("SELECT id FROM {}trades ORDER BY timestamp") == [("999",), ("2000",)]
+
+
+def test_the_old_jobs_doubles_inside_the_claims_go(bench: Bench):
+    manifest = bench.batch(WALLETS[0])
+    bench.load()
+    bench.sql("INSERT INTO {}trades SELECT * FROM {}trades")
+    assert bench.warehouse.count_rows() == 2 * manifest.rows
+    assert len(bench.warehouse.duplicates(5).found) == 5
+    bench.warehouse.load(manifest, bench.store)
+    assert bench.ids() == expected(WALLETS[:1])
+    assert bench.warehouse.duplicates(5).found == []
+
+
+def test_a_batch_that_holds_less_than_the_one_before_takes_out_the_rest(bench: Bench):
+    cut = middle(WALLETS[0])
+    older = [t for t in WORLD.truth(WALLETS[0]) if t.timestamp < cut]
+    bench.fetch(WALLETS[0], 0, END - 1, claim_start=None)
+    bench.combine()
+    bench.load()
+    first = bench.fetch(WALLETS[0], 0, cut)
+    nothing = bench.fetch(WALLETS[0], END, END + 1)
+    bench.segments[WALLETS[0]] = [
+        first,
+        msgspec.structs.replace(nothing, start=cut, until=END, claim_start=cut),
+    ]
+    bench.store.create(bench.segments[WALLETS[0]][1].name, bench.store.read(nothing.name))
+    manifest = bench.combine()
+    assert manifest is not None
+    deleted = expected(WALLETS[:1]).total()
+    assert bench.load() == [(len(older), deleted)]
+    assert bench.ids() == Counter((WALLETS[0], t.tx_hash) for t in older)
+
+
+def test_a_wallet_without_trades_is_a_batch_of_claims_alone(bench: Bench):
+    manifest = bench.batch("0x" + "5" * 40)
+    assert manifest.rows == 0
+    assert bench.load() == [(0, 0)]
+    assert bench.load() == []
+
+
+def test_parts_that_are_not_what_the_manifest_says_are_not_loaded_at_all(bench: Bench):
+    manifest = bench.batch(WALLETS[0])
+    bench.load()
+    assert manifest.parts
+    part = msgspec.structs.replace(manifest.parts[0], rows=manifest.rows + 1)
+    wrong = msgspec.structs.replace(manifest, rows=manifest.rows + 1, parts=[part])
+    with pytest.raises(WarehouseError, match="nothing was loaded"):
+        bench.warehouse.load(wrong, bench.store)
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_a_table_that_was_lost_is_loaded_again_from_the_first_batch(bench: Bench):
+    first = bench.batch(WALLETS[0])
+    bench.load()
+    second = bench.batch(WALLETS[1])
+    bench.load()
+    bench.sql("DROP TABLE {}trades")
+    if bench.warehouse.cost is None:
+        bench.sql("DROP TABLE {}polycopy_batches")  # on BigQuery a label, and gone with the table
+    assert bench.load() == [(first.rows, 0), (second.rows, 0)]
+    assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_an_older_table_is_widened_and_keeps_its_rows(bench: Bench, request: pytest.FixtureRequest):
+    skip(
+        request,
+        on="bqemulator",
+        because="bqemulator adds columns to its catalogue and not to the table",
+    )
+    text, number = ("VARCHAR", "INT") if bench.warehouse.cost is None else ("STRING", "INT64")
+    bench.sql(f"CREATE TABLE {{}}trades (id {text}, wallet_address {text}, x {number})")
+    bench.sql("INSERT INTO {}trades (id, wallet_address, x) VALUES ('old', '0xold', 7)")
+    manifest = bench.batch(WALLETS[0])
+    bench.load()
+    assert bench.sql("SELECT x, price FROM {}trades WHERE id = 'old'") == [(7, None)]
+    assert bench.warehouse.count_rows() == 1 + manifest.rows
+
+
+def test_traders_are_added_once_whatever_their_case(bench: Bench):
+    assert bench.warehouse.add_traders(["0xa", "0xb"]) == 2
+    assert bench.warehouse.add_traders(["0xA", "0xc"]) == 1
+    assert bench.warehouse.add_traders([]) == 0
+    assert sorted(map(str, bench.warehouse.traders())) == ["0xa", "0xb", "0xc"]
+    bench.sql("INSERT INTO {}traders (wallet_address) VALUES (NULL), (' 0xD ')")
+    assert bench.warehouse.add_traders(["0xd"]) == 0
+    assert None in bench.warehouse.traders()
+
+
+def test_the_old_jobs_ledger_is_read_as_it_stands(bench: Bench):
+    assert bench.warehouse.checkpoint() is None
+    text, number = ("VARCHAR", "BIGINT") if bench.warehouse.cost is None else ("STRING", "INT64")
+    bench.sql(
+        f"CREATE TABLE {{}}backfill_checkpoint (wallet_address {text}, completed BOOL,"
+        f" processed_at TIMESTAMP, trade_count {number}, gcs_file {text}, upload_successful BOOL,"
+        f" something_else {text})"
+    )
+    assert bench.warehouse.checkpoint() == []
+    bench.sql(
+        "INSERT INTO {}backfill_checkpoint VALUES"
+        " ('0xA', TRUE, TIMESTAMP '2026-01-02 03:04:05', 7, 'gs://b/trades/0xA.jsonl', TRUE, 'x'),"
+        " (NULL, NULL, NULL, NULL, NULL, NULL, NULL)"
+    )
+    rows = bench.warehouse.checkpoint()
+    assert rows is not None
+    first, second = sorted(rows, key=lambda row: row.wallet_address or "~")
+    assert (first.wallet_address, first.completed, first.trade_count) == ("0xA", True, 7)
+    assert first.processed_at is not None
+    assert first.processed_at.replace(tzinfo=None) == dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001
+    assert (first.gcs_file, first.upload_successful) == ("gs://b/trades/0xA.jsonl", True)
+    assert set(second) == {None}
