@@ -82,7 +82,7 @@ class Bench:
     def ids(self) -> Counter[tuple[str, str]]:
         """(wallet, transaction) of all rows of the table."""
         rows = self.sql("SELECT wallet_address, tx_hash FROM {}trades")
-        return Counter((row[0], row[1]) for row in rows)
+        return Counter((str(row[0]), str(row[1])) for row in rows)
 
 
 def duckdb_sql(path: Path) -> Sql:

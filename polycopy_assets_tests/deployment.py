@@ -6,7 +6,9 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import dagster as dg
@@ -109,14 +111,22 @@ class Deployment:
             check=False,
         )
 
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What a query on the tables gives; `{}` stands before their names."""
+        with duckdb.connect(self.settings.warehouse, read_only=True) as db:
+            return db.execute(sql.replace("{}", "")).fetchall()
+
     def table(self) -> Trades:
         """What the table holds, as a multiset."""
-        with duckdb.connect(self.settings.warehouse, read_only=True) as db:
-            rows = db.execute(
-                "SELECT wallet_address, epoch(timestamp)::BIGINT, tx_hash, token_id, side, price,"
-                " shares_normalized FROM trades"
-            ).fetchall()
-        return Counter(rows)
+        rows = self.rows(
+            "SELECT wallet_address, timestamp, tx_hash, token_id, side, price, shares_normalized"
+            " FROM {}trades"
+        )
+        return Counter((row[0], _epoch(row[1]), *row[2:]) for row in rows)
+
+
+def _epoch(moment: datetime) -> int:
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def truth(world: World, wallets: Sequence[str] | None = None) -> Trades:

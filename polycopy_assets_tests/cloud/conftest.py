@@ -4,18 +4,16 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from google.auth.credentials import AnonymousCredentials
-from google.cloud import bigquery
 
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
-from polycopy_assets_tests.bench import Bench, Sql, duckdb_sql
+from polycopy_assets_tests.bench import Bench, duckdb_sql
+from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
 
@@ -74,25 +72,11 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
         warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
         return Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
     server: GCS = request.getfixturevalue("files")
-    client = bigquery.Client(
-        project="proj",
-        credentials=AnonymousCredentials(),
-        client_options={"api_endpoint": request.getfixturevalue("emulator")},
-    )
+    client = bigquery_client(request.getfixturevalue("emulator"))
     name = f"d{uuid.uuid4().hex[:12]}"
     client.create_dataset(name)
     server.client().create_bucket(name)
     warehouse = BigQueryWarehouse(
-        client, "proj", name, max_bytes_billed=10**10, labels={"polycopy_asset": "trades"}
+        client, PROJECT, name, max_bytes_billed=10**10, labels={"polycopy_asset": "trades"}
     )
     return Bench(GCSStore(server.client(), name, "pre"), warehouse, bigquery_sql(client, name))
-
-
-def bigquery_sql(client: bigquery.Client, dataset: str) -> Sql:
-    """Statements on a dataset, by Google's own client."""
-
-    def run(text: str) -> list[tuple[Any, ...]]:
-        job = client.query(text.replace("{}", f"{dataset}."))
-        return [tuple(row.values()) for row in job.result()]
-
-    return run

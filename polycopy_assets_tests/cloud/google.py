@@ -1,0 +1,54 @@
+"""A deployment on Google Cloud's stand-ins."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+
+from polycopy_assets_tests.bench import Sql
+from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.fakes.gcs import GCS, google_environ
+
+PROJECT = "proj"
+PREFIX = "some/prefix"
+
+
+class GoogleDeployment(Deployment):
+    """Store and table on GCS and BigQuery; bucket and dataset carry the same fresh name."""
+
+    def __init__(self, root: Path, url: str, gcs: GCS, bigquery_url: str, **settings: str) -> None:
+        self.name = f"d{uuid.uuid4().hex[:12]}"
+        self.gcs = gcs.client()
+        self.gcs.create_bucket(self.name)
+        self.bigquery = bigquery_client(bigquery_url)
+        self.bigquery.create_dataset(self.name)
+        super().__init__(
+            root,
+            url,
+            POLYCOPY_STORE=f"gs://{self.name}/{PREFIX}",
+            POLYCOPY_WAREHOUSE=f"bigquery://{PROJECT}/{self.name}",
+            **google_environ(gcs, bigquery_url),
+            **settings,
+        )
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        return bigquery_sql(self.bigquery, self.name)(sql)
+
+
+def bigquery_client(url: str) -> bigquery.Client:
+    """Google's own client on a stand-in."""
+    return bigquery.Client(
+        project=PROJECT, credentials=AnonymousCredentials(), client_options={"api_endpoint": url}
+    )
+
+
+def bigquery_sql(client: bigquery.Client, dataset: str) -> Sql:
+    """Statements on a dataset, by Google's own client."""
+
+    def run(text: str) -> list[tuple[Any, ...]]:
+        job = client.query(text.replace("{}", f"{dataset}."))
+        return [tuple(row.values()) for row in job.result()]
+
+    return run
