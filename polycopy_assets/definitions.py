@@ -5,6 +5,7 @@ import os
 import dagster as dg
 
 from polycopy_assets import checks, jobs
+from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.combined_trades import combined_trades
 from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
@@ -22,7 +23,7 @@ def settings() -> Settings:
 def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
     """The definitions for `chosen`; a fetch counts into `progress` if it is given."""
     return dg.Definitions(
-        assets=[traders, wallet_trades, combined_trades, trades],
+        assets=[traders, backfill_checkpoint, wallet_trades, combined_trades, trades],
         asset_checks=[checks.no_duplicate_ids, checks.rows_match_record],
         jobs=[jobs.fetch, jobs.load],
         resources={

@@ -3,17 +3,49 @@
 import dagster as dg
 
 from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.cost import cost_metadata
+from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.trades.wallet import sort_out
 
-traders = dg.AssetSpec(
-    "traders",
-    description="The wallets whose trades are wanted: the table `traders` of the warehouse. "
-    "Add to it with `polycopy wallets add`, or with SQL.",
-    group_name="wanted",
-    kinds={"table"},
-    owners=OWNERS,
-    metadata={
-        "dagster/column_schema": dg.TableSchema(
-            columns=[dg.TableColumn("wallet_address", "string", "0x and 40 hex digits, any case")]
+NAMED = 20
+
+
+@dg.multi_observable_source_asset(
+    name="traders",
+    specs=[
+        dg.AssetSpec(
+            "traders",
+            description="The wallets whose trades are wanted: the table `traders` of the "
+            "warehouse. Add to it with `polycopy wallets add`, or with SQL.",
+            group_name="wanted",
+            kinds={"table"},
+            owners=OWNERS,
+            metadata={
+                "dagster/column_schema": dg.TableSchema(
+                    columns=[
+                        dg.TableColumn("wallet_address", "string", "0x and 40 hex digits, any case")
+                    ]
+                )
+            },
         )
-    },
+    ],
 )
+def traders(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.ObserveResult:
+    """Counts who is wanted, and names what is no wallet; one query.
+
+    No data version: a wallet more does not make the trades of the others out of date.
+    """
+    table = warehouse.open("traders", context.run_id)
+    rows = table.traders()
+    good, refused = sort_out([row or "" for row in rows])
+    return dg.ObserveResult(
+        asset_key="traders",
+        metadata={
+            "dagster/row_count": len(rows),
+            "dagster/uri": table.uri,
+            "wallets": len(good),
+            "refused": len(refused),
+            "first_refused": dg.MetadataValue.json(refused[:NAMED]),
+            **cost_metadata(table.cost),
+        },
+    )
