@@ -1,0 +1,29 @@
+locals {
+  dts = var.load_via == "dts"
+
+  # Object names begin with this; POLYCOPY_STORE has it without the slash.
+  object_prefix = var.prefix == "" ? "" : "${var.prefix}/"
+  store         = var.prefix == "" ? "gs://${local.bucket}" : "gs://${local.bucket}/${var.prefix}"
+
+  # Role names take no dashes.
+  role_prefix = replace(var.name, "-", "_")
+}
+
+resource "google_project_service" "apis" {
+  for_each = toset(concat(
+    ["storage.googleapis.com", "bigquery.googleapis.com"],
+    local.dts ? ["bigquerydatatransfer.googleapis.com"] : [],
+  ))
+
+  project            = var.project
+  service            = each.value
+  disable_on_destroy = false
+}
+
+# What was created here agrees by construction; this warns about what existed before.
+check "same_location" {
+  assert {
+    condition     = lower(local.bucket_location) == lower(local.dataset_location)
+    error_message = "The bucket is in ${local.bucket_location}, the dataset in ${local.dataset_location}. Loads work only if the bucket's region lies within the dataset's multi-region, or if the dataset is in US and no transfer is used."
+  }
+}

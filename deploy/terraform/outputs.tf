@@ -1,0 +1,24 @@
+output "POLYCOPY_STORE" {
+  description = "Value of the setting of that name."
+  value       = local.store
+}
+
+output "POLYCOPY_WAREHOUSE" {
+  description = "Value of the setting of that name."
+  value       = "bigquery://${var.project}/${local.dataset}"
+}
+
+output "POLYCOPY_LOAD_VIA" {
+  description = "Value of the setting of that name."
+  value       = var.load_via
+}
+
+output "POLYCOPY_DTS_CONFIG" {
+  description = "Value of the setting of that name; null without a transfer."
+  value       = local.dts ? google_bigquery_data_transfer_config.batches[0].name : null
+}
+
+output "run_service_account" {
+  description = "Attach this account to what runs polycopy."
+  value       = google_service_account.run.email
+}

@@ -1,0 +1,110 @@
+variable "project" {
+  description = "Project that holds the bucket, the dataset and the identities, and pays for them."
+  type        = string
+}
+
+variable "location" {
+  description = "Location of bucket and dataset: US, EU, or a region that both services have. Neither can be moved later."
+  type        = string
+  default     = "US"
+
+  validation {
+    condition     = can(regex("^(US|EU|[a-z]+-[a-z]+[0-9]+)$", var.location))
+    error_message = "Accepted are US, EU, or a region such as europe-west1; dual-regions are no BigQuery locations."
+  }
+}
+
+variable "name" {
+  description = "First part of the names of service accounts and custom roles; a second deployment in one project needs another."
+  type        = string
+  default     = "polycopy"
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{2,19}$", var.name))
+    error_message = "Accepted are 3 to 20 lower-case letters, digits and dashes, a letter first."
+  }
+}
+
+variable "bucket" {
+  description = "Name of the bucket."
+  type        = string
+}
+
+variable "create_bucket" {
+  description = "False: the bucket exists; its settings stay as they are, and only access is granted."
+  type        = bool
+  default     = true
+}
+
+variable "prefix" {
+  description = "Everything in the bucket lies below this path; empty for the whole bucket."
+  type        = string
+  default     = "polycopy"
+
+  validation {
+    condition     = can(regex("^([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?$", var.prefix))
+    error_message = "Accepted are names of letters, digits, dots, dashes and underscores, with single slashes between them."
+  }
+}
+
+variable "dataset" {
+  description = "Name of the dataset."
+  type        = string
+  default     = "polycopy"
+}
+
+variable "create_dataset" {
+  description = "False: the dataset exists; neither it nor its tables are touched, and only access is granted."
+  type        = bool
+  default     = true
+}
+
+variable "soft_delete_retention_days" {
+  description = "Days for which a deleted or overwritten object can be restored: 7 to 90, or 0 for none."
+  type        = number
+  default     = 7
+
+  validation {
+    condition     = var.soft_delete_retention_days == 0 || (var.soft_delete_retention_days >= 7 && var.soft_delete_retention_days <= 90)
+    error_message = "Accepted are 0, and 7 to 90."
+  }
+}
+
+variable "combined_retention_days" {
+  description = "Days after which combined Parquet files are deleted; 0 keeps them. A lost table is loaded again from them."
+  type        = number
+  default     = 0
+
+  validation {
+    condition     = var.combined_retention_days >= 0 && floor(var.combined_retention_days) == var.combined_retention_days
+    error_message = "Accepted are whole numbers from 0."
+  }
+}
+
+variable "readers" {
+  description = "Who may read objects and tables, such as group:polycopy-read@example.com."
+  type        = set(string)
+  default     = []
+
+  validation {
+    condition     = alltrue([for member in var.readers : can(regex("^(user|group|serviceAccount|domain):.+$", member))])
+    error_message = "Accepted are user:, group:, serviceAccount: and domain: members; nothing here may be public."
+  }
+}
+
+variable "load_via" {
+  description = "job: load jobs of polycopy's own. dts: a transfer configuration of the BigQuery Data Transfer Service."
+  type        = string
+  default     = "job"
+
+  validation {
+    condition     = contains(["job", "dts"], var.load_via)
+    error_message = "Accepted are job and dts."
+  }
+}
+
+variable "dts_dataset_update" {
+  description = "True: the transfer's account also gets bigquery.datasets.update, with which it could change who reads the dataset. Only if a transfer run fails for want of it."
+  type        = bool
+  default     = false
+}
