@@ -14,6 +14,7 @@ from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import Bench, duckdb_sql
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
+from polycopy_assets_tests.fakes.bigquery import Double, bigquery_double
 from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
 
@@ -65,14 +66,26 @@ def emulator(files: GCS, tmp_path_factory: pytest.TempPathFactory) -> Iterator[s
         yield url
 
 
-@pytest.fixture(params=["duckdb", "bqemulator"])
+@pytest.fixture
+def double(gcs: GCS) -> Iterator[Double]:
+    """Our own BigQuery, which reads from `gcs`."""
+    with bigquery_double(gcs.url) as running:
+        yield running
+
+
+@pytest.fixture(params=["duckdb", "double", "bqemulator"])
 def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
     """Each warehouse in turn, empty, with a store that it can load from."""
     if request.param == "duckdb":
         warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
         return Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
-    server: GCS = request.getfixturevalue("files")
-    client = bigquery_client(request.getfixturevalue("emulator"))
+    if request.param == "double":
+        server: GCS = request.getfixturevalue("gcs")
+        url = request.getfixturevalue("double").url
+    else:
+        server = request.getfixturevalue("files")
+        url = request.getfixturevalue("emulator")
+    client = bigquery_client(url)
     name = f"d{uuid.uuid4().hex[:12]}"
     client.create_dataset(name)
     server.client().create_bucket(name)

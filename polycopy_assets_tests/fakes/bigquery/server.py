@@ -247,6 +247,8 @@ class Double:
                 for row in job.rows[first : first + size]
             ],
         }
+        if not size:
+            del body["rows"]
         if job.dml:
             body["numDmlAffectedRows"] = str(job.inserted + job.deleted)
         if first + size < len(job.rows) and size:
