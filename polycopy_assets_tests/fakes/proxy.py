@@ -18,6 +18,8 @@ HOP_BY_HOP = {"connection", "transfer-encoding", "content-length", "keep-alive"}
 class Fault:
     """What happens to the next `times` requests of `method` whose address matches `address`.
 
+    `content`, if given, has to be found in the request's body.
+
     `kind` is a status that is answered without forwarding, or `reset_before` (the connection
     ends, nothing was done), or `reset_after` (it was done, and the answer is lost).
     """
@@ -26,6 +28,7 @@ class Fault:
     address: str
     kind: int | str
     times: int = 1
+    content: str = ""
     body: bytes = b'{"error": {"code": 0, "message": "injected"}}'
 
 
@@ -39,12 +42,17 @@ class Proxy:
     injected: list[tuple[str, str, int | str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def take(self, method: str, address: str) -> Fault | None:
+    def take(self, method: str, address: str, body: bytes) -> Fault | None:
         """Notes a request, and the fault that is due for it."""
         with self.lock:
             self.requests.append((method, address))
             for fault in self.faults:
-                if fault.times and fault.method == method and re.search(fault.address, address):
+                if (
+                    fault.times
+                    and fault.method == method
+                    and re.search(fault.address, address)
+                    and re.search(fault.content.encode(), body)
+                ):
                     fault.times -= 1
                     self.injected.append((method, address, fault.kind))
                     return fault
@@ -64,7 +72,7 @@ def proxy(target: str) -> Iterator[Proxy]:
 
         def _serve(self) -> None:
             body = self.rfile.read(int(self.headers.get("content-length", 0)))
-            fault = running.take(self.command, self.path)
+            fault = running.take(self.command, self.path, body)
             if fault is not None and fault.kind == "reset_before":
                 self._reset()
                 return

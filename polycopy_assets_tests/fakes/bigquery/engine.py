@@ -16,9 +16,11 @@ import sqlglot
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from sqlglot import exp
+from sqlglot.errors import ParseError
 
 MIB = 2**20
 Name = tuple[str, str, str]
+Expression = Any  # sqlglot's own, which it does not export
 _TO_DUCKDB = {
     "STRING": "VARCHAR",
     "TIMESTAMP": "TIMESTAMP",
@@ -37,6 +39,7 @@ _FROM_DUCKDB = {
     "HUGEINT": "INTEGER",
     "BOOLEAN": "BOOLEAN",
 }
+_SHORT = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
 _IN_PARQUET = {
     "STRING": {"VARCHAR"},
     "TIMESTAMP": {"TIMESTAMP WITH TIME ZONE"},
@@ -245,38 +248,7 @@ class Engine:
             if config.get("createDisposition") == "CREATE_NEVER":
                 raise JobError("notFound", f"Not found: Table {':'.join(name)}")
             raise JobError("invalid", "the double loads into existing tables only")
-        wanted = {item["name"]: item["type"].upper() for item in table.schema}
-        selects = []
-        for path in files:
-            try:
-                has = {
-                    row[0]: row[1]
-                    for row in self.db.execute(
-                        "DESCRIBE SELECT * FROM read_parquet($path)", {"path": path}
-                    ).fetchall()
-                }
-            except duckdb.Error as error:
-                raise JobError("invalid", f"Error while reading data: {error}") from error
-            for column, kind in has.items():
-                if column not in wanted:
-                    raise JobError("invalid", f"Provided Schema does not match: no {column}")
-                known = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
-                type_ = known.get(wanted[column], wanted[column])
-                if kind not in _IN_PARQUET[type_]:
-                    raise JobError(
-                        "invalid",
-                        f"Provided Schema does not match: field {column} has changed type from"
-                        f" {type_} to {kind}",
-                    )
-            columns = ", ".join(
-                (
-                    f'make_timestamp(epoch_us("{column}")) AS "{column}"'
-                    if kind.startswith("TIMESTAMP")
-                    else f'"{column}"'
-                )
-                for column, kind in has.items()
-            )
-            selects.append((path, columns))
+        selects = [(path, self._columns(table, path)) for path in files]
         existing = self.rows(table)
         disposition = config.get("writeDisposition", "WRITE_APPEND")
         if disposition == "WRITE_EMPTY" and existing:
@@ -299,6 +271,32 @@ class Engine:
         table.touch()
         job.output_rows = self.rows(table) - existing
 
+    def _columns(self, table: Table, path: str) -> str:
+        """What to select from a Parquet file; raises JobError if it does not fit the table."""
+        wanted = {item["name"]: item["type"].upper() for item in table.schema}
+        try:
+            described = self.db.execute(
+                "DESCRIBE SELECT * FROM read_parquet($path)", {"path": path}
+            ).fetchall()
+        except duckdb.Error as error:
+            raise JobError("invalid", f"Error while reading data: {error}") from error
+        columns = []
+        for name, kind, *_ in described:
+            if name not in wanted:
+                raise JobError("invalid", f"Provided Schema does not match: no {name}")
+            type_ = _SHORT.get(wanted[name]) or wanted[name]
+            if kind not in _IN_PARQUET[type_]:
+                raise JobError(
+                    "invalid",
+                    f"Provided Schema does not match: field {name} has changed type from"
+                    f" {type_} to {kind}",
+                )
+            time = kind.startswith("TIMESTAMP")
+            columns.append(
+                f'make_timestamp(epoch_us("{name}")) AS "{name}"' if time else f'"{name}"'
+            )
+        return ", ".join(columns)
+
     # -- statements -----------------------------------------------------------------------------
 
     def parse(self, job: Job) -> "Statement":
@@ -306,7 +304,7 @@ class Engine:
         config = job.configuration["query"]
         try:
             tree = sqlglot.parse_one(config["query"], read="bigquery")
-        except sqlglot.errors.ParseError as error:
+        except ParseError as error:
             raise JobError("invalidQuery", f"Syntax error: {error}") from error
         values = {item["name"]: _value(item) for item in config.get("queryParameters", [])}
         return Statement(self, tree, values, config.get("defaultDataset"), job.project)
@@ -351,8 +349,8 @@ class Statement:
     def __init__(
         self,
         engine: Engine,
-        tree: exp.Expression,
-        values: Mapping[str, exp.Expression],
+        tree: Expression,
+        values: Mapping[str, Expression],
         default: Mapping[str, str] | None,
         project: str,
     ) -> None:
@@ -362,7 +360,7 @@ class Statement:
         self.values = {name: value.sql() for name, value in values.items()}
         given = set()
 
-        def fill(node: exp.Expression) -> exp.Expression:
+        def fill(node: Expression) -> Expression:
             if isinstance(node, exp.Parameter):
                 name = node.this.name
                 if name not in values:
@@ -428,8 +426,10 @@ class Statement:
                 continue
             table = self._resolve(node)
             every = star or (takes and target is table)
-            if isinstance(self.tree, exp.Insert) and table is target and not node.find_ancestor(
-                exp.Select
+            if (
+                isinstance(self.tree, exp.Insert)
+                and table is target
+                and not node.find_ancestor(exp.Select)
             ):
                 continue
             columns = [c for c in table.schema if every or c["name"].lower() in names]
@@ -548,8 +548,8 @@ class Statement:
             for item in result.description or []
         ]
 
-    def _sql(self, tree: exp.Expression) -> str:
-        def local(node: exp.Expression) -> exp.Expression:
+    def _sql(self, tree: Expression) -> str:
+        def local(node: Expression) -> Expression:
             if isinstance(node, exp.Table) and node.name:
                 name = ".".join(self._name(node))
                 if tuple(self._name(node)) in self._engine.tables or isinstance(
@@ -572,7 +572,7 @@ def _width(column: Mapping[str, Any]) -> str:
     return "1" if kind in {"BOOL", "BOOLEAN"} else "8"
 
 
-def _value(item: Mapping[str, Any]) -> exp.Expression:
+def _value(item: Mapping[str, Any]) -> Expression:
     """A query parameter as a literal."""
     kind, value = item["parameterType"], item["parameterValue"]
     if kind["type"] == "ARRAY":
@@ -583,7 +583,7 @@ def _value(item: Mapping[str, Any]) -> exp.Expression:
     return _scalar(kind["type"], value.get("value"))
 
 
-def _scalar(kind: str, value: str | None) -> exp.Expression:
+def _scalar(kind: str, value: str | None) -> Expression:
     if value is None:
         return exp.null()
     if kind == "STRING":

@@ -110,7 +110,9 @@ class Double:
         key = (project, job.location, job_id)
         with self.engine.lock:
             if key in self._by_id:
-                raise JobError("duplicate", f"Already Exists: Job {project}:{job.location}.{job_id}")
+                raise JobError(
+                    "duplicate", f"Already Exists: Job {project}:{job.location}.{job_id}"
+                )
             self._by_id[key] = job
             self.jobs.append(job)
         threading.Thread(target=self._run, args=(job, statement), daemon=True).start()
@@ -131,10 +133,7 @@ class Double:
                     if matches(job):
                         event.wait(60)
                 time.sleep(self.delay)
-                for item in list(self._errors):
-                    if item[0](job):
-                        self._errors.remove(item)
-                        raise item[1]
+                self._raise_injected(job)
                 if statement is None:
                     self.engine.load(job)
                 else:
@@ -146,6 +145,12 @@ class Double:
         job.span = (started, time.monotonic())
         job.state = "DONE"
         job.ended.set()
+
+    def _raise_injected(self, job: Job) -> None:
+        for item in list(self._errors):
+            if item[0](job):
+                self._errors.remove(item)
+                raise item[1]
 
     @contextmanager
     def _turn(self, job: Job, statement: Statement | None) -> Iterator[None]:
@@ -408,9 +413,7 @@ def bigquery_double(storage_url: str | None = None) -> Iterator[Double]:
             except JobError as error:
                 status = _STATUS.get(error.reason, 400)
                 shown = {"reason": error.reason, "message": error.message, "domain": "global"}
-                answer = {
-                    "error": {"code": status, "message": error.message, "errors": [shown]}
-                }
+                answer = {"error": {"code": status, "message": error.message, "errors": [shown]}}
             data = b"" if answer is None else json.dumps(answer).encode()
             self.send_response(204 if answer is None else status)
             self.send_header("content-type", "application/json")

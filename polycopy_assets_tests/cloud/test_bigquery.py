@@ -1,0 +1,531 @@
+"""What the BigQuery warehouse asks for, and what it makes of what BigQuery answers."""
+
+import json
+import re
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from polycopy_assets.errors import QuotaExceeded, WarehouseError
+from polycopy_assets.store.gcs import GCSStore
+from polycopy_assets.warehouse import bigquery as bigquery_warehouse
+from polycopy_assets.warehouse.bigquery import BATCHES_LABEL, BigQueryWarehouse
+from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
+from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
+from polycopy_assets_tests.fakes.bigquery import Double, Job
+from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.fakes.proxy import Fault, Proxy, proxy
+
+JOBS = r"/projects/proj/jobs\?"
+LOAD, MERGE = '"load"', "MERGE INTO"
+
+
+@pytest.fixture
+def front(double: Double) -> Iterator[Proxy]:
+    with proxy(double.url) as running:
+        yield running
+
+
+class Place:
+    """A dataset and a bucket of one name, and warehouses on them."""
+
+    def __init__(self, gcs: GCS, double: Double, url: str) -> None:
+        self.name = f"d{uuid.uuid4().hex[:12]}"
+        self.gcs, self.double, self.url = gcs, double, url
+        gcs.client().create_bucket(self.name)
+        double.create_dataset(PROJECT, self.name)
+
+    def warehouse(self, **options: object) -> BigQueryWarehouse:
+        settings = {
+            "max_bytes_billed": 10**10,
+            "labels": {"polycopy_asset": "trades", "polycopy_run": "r-1"},
+            "patience": 4.0,
+            "lost_after": 1.0,
+            **options,
+        }
+        return BigQueryWarehouse(
+            bigquery_client(self.url),
+            PROJECT,
+            self.name,
+            **settings,  # type: ignore[arg-type]
+        )
+
+    def bench(self, **options: object) -> Bench:
+        store = GCSStore(self.gcs.client(), self.name, "p")
+        sql = bigquery_sql(bigquery_client(self.double.url), self.name)
+        return Bench(store, self.warehouse(**options), sql)
+
+    def tables(self) -> set[str]:
+        client = bigquery_client(self.double.url)
+        return {table.table_id for table in client.list_tables(self.name)}
+
+
+@pytest.fixture
+def place(gcs: GCS, double: Double, front: Proxy) -> Place:
+    return Place(gcs, double, front.url)
+
+
+@pytest.fixture
+def bench(place: Place) -> Bench:
+    return place.bench()
+
+
+def merges(double: Double) -> list[Job]:
+    return [job for job in double.done("query") if MERGE in job.sql]
+
+
+def is_merge(job: Job) -> bool:
+    return MERGE in job.sql
+
+
+def is_load(job: Job) -> bool:
+    return job.kind == "load"
+
+
+# -- layout and cost ----------------------------------------------------------------------------
+
+
+def test_the_table_is_partitioned_by_month_and_clustered_by_wallet(bench: Bench, place: Place):
+    bench.warehouse.check_writable()
+    table = bigquery_client(place.double.url).get_table(f"{place.name}.trades")
+    assert table.time_partitioning is not None
+    assert (table.time_partitioning.type_, table.time_partitioning.field) == ("MONTH", "timestamp")
+    assert table.clustering_fields == ["wallet_address"]
+    assert [(field.name, field.field_type) for field in table.schema][:3] == [
+        ("wallet_address", "STRING"),
+        ("id", "STRING"),
+        ("timestamp", "TIMESTAMP"),
+    ]
+
+
+def test_a_batch_is_one_load_job_and_one_merge_and_the_staging_table_goes(
+    bench: Bench, place: Place, double: Double
+):
+    held = double.hold(is_merge)
+    manifest = bench.batch(*WALLETS)
+    loading = threading.Thread(target=bench.load)
+    loading.start()
+    _until(lambda: bool(merges(double)))
+    (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
+    table = bigquery_client(double.url).get_table(f"{place.name}.{staging}")
+    assert table.expires is not None
+    assert timedelta(days=1) < table.expires - datetime.now(UTC) < timedelta(days=7)
+    held.set()
+    loading.join()
+    assert place.tables() == {"trades"}
+    (load,) = double.done("load")
+    assert len(load.configuration["load"]["sourceUris"]) == len(manifest.parts) + 1
+    assert load.configuration["load"]["writeDisposition"] == "WRITE_TRUNCATE"
+    assert len(merges(double)) == 1
+    for wallet in WALLETS:
+        assert not any(wallet in job.sql for job in double.jobs), "a statement for one wallet"
+    assert bench.ids() == expected(WALLETS)
+
+
+def test_every_job_is_labelled_and_every_query_is_capped_and_accounted(
+    bench: Bench, double: Double
+):
+    bench.batch(WALLETS[0])
+    bench.load()
+    bench.warehouse.traders()
+    bench.warehouse.rows_by_wallet()
+    bench.warehouse.duplicates(3)
+    for job in double.jobs:
+        assert job.labels["polycopy_asset"] == "trades"
+        assert job.labels["polycopy_run"] == "r-1"
+        assert job.kind == "load" or job.maximum_bytes_billed == 10**10
+    cost = bench.warehouse.cost
+    assert cost is not None
+    assert cost.load_jobs == 1
+    assert cost.query_jobs == len(double.done("query"))
+    assert cost.bytes_billed == sum(job.bytes_billed for job in double.jobs) > 0
+    assert cost.slot_ms > 0
+
+
+def test_a_query_above_the_cap_is_refused_and_says_which_setting(place: Place):
+    bench = place.bench(max_bytes_billed=10 * 2**20)
+    bench.batch(WALLETS[0])
+    with pytest.raises(WarehouseError, match=r"POLYCOPY_MAX_BYTES_BILLED.*nothing was billed"):
+        bench.load()
+    assert bench.warehouse.count_rows() == 0
+    assert bench.warehouse.loaded_batches() == set()
+
+
+def test_what_is_loaded_is_told_without_a_query(bench: Bench, double: Double):
+    bench.batch(WALLETS[0])
+    bench.load()
+    before = len(double.jobs)
+    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.load() == []
+    bench.warehouse.check_writable()
+    assert len(double.jobs) == before
+
+
+def test_a_load_of_new_trades_reads_no_partition_that_it_does_not_change(
+    bench: Bench, double: Double
+):
+    cut = middle(WALLETS[0])
+    bench.fetch(WALLETS[0], 0, cut)
+    bench.combine()
+    bench.load()
+    bench.fetch(WALLETS[0], cut, END)
+    bench.combine()
+    bench.load()
+    assert all(merge.deleted == 0 for merge in merges(double))
+    staged = [
+        sum(
+            116 + len(t.title) + len(t.slug) + len(t.tx_hash) * 2  # more than a row has
+            for t in WORLD.truth(WALLETS[0])
+            if low <= t.timestamp < high
+        )
+        for low, high in ((0, cut), (cut, END))
+    ]
+    for merge, rows in zip(merges(double), staged, strict=True):
+        assert merge.bytes_processed < 4 * rows + 10_000
+    first, second = (merge.bytes_processed for merge in merges(double))
+    assert second < 2 * first, "the second MERGE was billed what the first one put there"
+
+
+def test_the_check_for_duplicates_looks_as_far_back_as_its_allowance_goes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    bench.batch(WALLETS[0])
+    bench.load()
+    assert bench.warehouse.duplicates(3).since is None
+    monkeypatch.setattr(bigquery_warehouse, "CHECK_BYTES", 10)
+    since = bench.warehouse.duplicates(3).since
+    assert since is not None
+    assert (since.day, since.hour) == (1, 0)
+    assert timedelta(0) < datetime.now(UTC) - since < timedelta(days=366)
+
+
+def test_a_column_of_another_type_is_named_and_nothing_is_touched(bench: Bench, place: Place):
+    bench.sql("CREATE TABLE {}trades (wallet_address STRING, id STRING, timestamp STRING)")
+    bench.batch(WALLETS[0])
+    with pytest.raises(WarehouseError, match=r"column timestamp .* is STRING .* be TIMESTAMP"):
+        bench.load()
+    assert place.tables() == {"trades"}
+
+
+def test_a_dataset_that_is_not_there_is_named(place: Place):
+    warehouse = BigQueryWarehouse(
+        bigquery_client(place.url), PROJECT, "nowhere", max_bytes_billed=10**10, labels={}
+    )
+    with pytest.raises(WarehouseError, match=r"bigquery://proj/nowhere.*404.*Dataset"):
+        warehouse.check_writable()
+    with pytest.raises(WarehouseError, match="nowhere"):
+        warehouse.loaded_batches()
+
+
+# -- jobs that are found again ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["reset_before", "reset_after", 503])
+@pytest.mark.parametrize("content", [LOAD, MERGE, "MIN\\(T.timestamp\\)"])
+def test_a_start_whose_answer_is_lost_runs_its_job_once(
+    bench: Bench, front: Proxy, double: Double, content: str, kind: int | str
+):
+    front.faults.append(Fault("POST", JOBS, kind, times=2, content=content, body=_error(503)))
+    bench.batch(*WALLETS)
+    bench.load()
+    assert bench.ids() == expected(WALLETS)
+    assert len(front.injected) == 2
+    assert len(double.done("load")) == 1
+    assert len(merges(double)) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("kind", ["reset_before", "reset_after", 503, 500])
+def test_looks_and_metadata_that_fail_are_tried_again(
+    bench: Bench, front: Proxy, method: str, kind: int | str
+):
+    front.faults.append(Fault(method, r"/bigquery/v2/", kind, times=2, body=_error(503)))
+    bench.batch(*WALLETS)
+    bench.load()
+    assert bench.ids() == expected(WALLETS)
+    assert bench.warehouse.loaded_batches() == {1}
+    assert front.injected
+
+
+@pytest.mark.parametrize("which", [is_load, is_merge])
+def test_a_loader_that_comes_after_a_killed_one_waits_for_its_job(
+    place: Place, bench: Bench, double: Double, which: Callable[[Job], bool]
+):
+    held = double.hold(which)
+    manifest = bench.batch(*WALLETS)
+    killed = threading.Thread(target=_quietly, args=(bench.load,))
+    killed.start()  # stands for a process that dies with its job under way
+    _until(lambda: any(which(job) for job in double.jobs))
+    later = place.bench()
+    second = threading.Thread(target=later.warehouse.load, args=(manifest, later.store))
+    second.start()
+    time.sleep(0.5)
+    assert second.is_alive()
+    held.set()
+    second.join(30)
+    killed.join(30)
+    assert len(double.done("load")) == 1
+    assert bench.ids() == expected(WALLETS)
+    assert later.warehouse.loaded_batches() == {1}
+
+
+def test_a_loader_that_comes_after_one_killed_before_it_could_note_the_batch_changes_nothing(
+    bench: Bench, place: Place, double: Double, front: Proxy
+):
+    front.faults.append(Fault("PATCH", "/tables/trades", 403, times=9, body=_error(403)))
+    manifest = bench.batch(*WALLETS)
+    with pytest.raises(WarehouseError, match="label"):
+        bench.load()
+    front.faults.clear()
+    assert bench.ids() == expected(WALLETS)
+    assert bench.warehouse.loaded_batches() == set()
+    assert place.bench().warehouse.load(manifest, bench.store) == (manifest.rows, manifest.rows)
+    assert len(double.done("load")) == 1, "what was staged was still there"
+    assert bench.ids() == expected(WALLETS)
+
+
+def test_two_loaders_at_once_end_in_the_same_table(place: Place, double: Double):
+    first, second = place.bench(), place.bench()
+    first.batch(*WALLETS[:2])
+    first.batch(*WALLETS[2:])
+    double.delay = 0.05
+    errors: list[BaseException] = []
+
+    def run(bench: Bench) -> None:
+        try:
+            bench.load()
+        except BaseException as error:  # noqa: BLE001  the test shows it
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(each,)) for each in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    # A staging table that the faster one dropped under the slower one is an error there, and
+    # only there: the table is right, and a repeat has nothing to do.
+    assert all(isinstance(error, WarehouseError) for error in errors)
+    assert len(errors) < 2
+    first.load()
+    assert first.ids() == expected(WALLETS)
+    assert first.warehouse.loaded_batches() == {1, 2}
+
+
+def test_a_job_that_failed_makes_room_for_the_next_id(bench: Bench, double: Double):
+    double.job_error(is_load, "invalid", "Error while reading data")
+    manifest = bench.batch(WALLETS[0])
+    with pytest.raises(WarehouseError, match="Error while reading data"):
+        bench.load()
+    assert bench.warehouse.count_rows() == 0
+    assert bench.load() == [(manifest.rows, 0)]
+    first, second = (job.id for job in double.done("load"))
+    assert (first[-2:], second[-2:]) == ("_0", "_1")
+    assert first[:-2] == second[:-2]
+
+
+@pytest.mark.parametrize("which", [is_load, is_merge])
+def test_a_job_that_failed_for_a_passing_reason_is_started_again_but_not_for_ever(
+    bench: Bench, double: Double, which: Callable[[Job], bool]
+):
+    double.job_error(which, "backendError", "An error occurred, try again")
+    bench.batch(WALLETS[0])
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+    for _ in range(9):
+        double.job_error(which, "backendError", "An error occurred, try again")
+    bench.batch(WALLETS[1])
+    with pytest.raises(WarehouseError, match="try again"):
+        bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_a_job_that_is_lost_for_a_while_is_found_again(bench: Bench, double: Double):
+    double.lose_looks(3)
+    bench.batch(WALLETS[0])
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+    assert len(double.done("load")) == 1
+
+
+def test_a_job_that_stays_lost_is_an_error_and_nothing_is_assumed(bench: Bench, double: Double):
+    held = double.hold(is_load)
+    bench.batch(WALLETS[0])
+    loading = threading.Thread(target=_quietly, args=(bench.load,))
+    loading.start()
+    _until(lambda: bool(double.done("load")))
+    double.forget(double.done("load")[0].id)
+    held.set()
+    loading.join(30)
+    assert bench.warehouse.loaded_batches() == set()
+    assert bench.warehouse.count_rows() == 0
+    bench.load()  # what was staged is there, whatever became of the job that did it
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_a_load_is_all_or_nothing(bench: Bench, gcs: GCS, place: Place):
+    manifest = bench.batch(*WALLETS)
+    assert manifest.claims_part is not None
+    bucket = gcs.client().bucket(place.name)
+    bucket.blob(f"p/{manifest.claims_part.name}").upload_from_string(b"no Parquet at all")
+    with pytest.raises(WarehouseError, match="Error while reading data"):
+        bench.load()
+    (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
+    assert bench.sql(f"SELECT COUNT(*) FROM {{}}{staging}") == [(0,)]
+    bucket.blob(f"p/{manifest.parts[0].name}").delete()
+    with pytest.raises(WarehouseError, match="Not found: URI"):
+        bench.load()
+
+
+# -- quotas and limits --------------------------------------------------------------------------
+
+
+def test_a_quota_that_is_used_up_says_which_and_when_to_come_back(bench: Bench, double: Double):
+    double.engine.load_limit = 0
+    bench.batch(WALLETS[0])
+    with pytest.raises(QuotaExceeded) as error:
+        bench.load()
+    text = str(error.value)
+    assert "1,500 load jobs a table and day" in text
+    found = re.search(r"come back at (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", text)
+    assert found is not None
+    back = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
+    assert timedelta(hours=23) < back - datetime.now(UTC) <= timedelta(hours=24)
+    assert "\n" not in text
+    double.engine.load_limit = 1500
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+@pytest.mark.parametrize(
+    ("reason", "words", "limit"),
+    [
+        ("quotaExceeded", "Custom quota exceeded: QuotaForBytesBilled", "bytes queried a day"),
+        ("rateLimitExceeded", "Exceeded rate limits: too many concurrent queries", "concurrent"),
+        ("quotaExceeded", "Quota exceeded: something quite new", "a quota of the project"),
+    ],
+)
+def test_a_refusal_at_the_start_is_told_as_a_quota(
+    bench: Bench, front: Proxy, reason: str, words: str, limit: str
+):
+    front.faults.append(
+        Fault("POST", JOBS, 403, times=10**6, content=MERGE, body=_error(403, reason, words))
+    )
+    bench.batch(WALLETS[0])
+    with pytest.raises(QuotaExceeded, match=limit):
+        bench.load()
+    assert bench.warehouse.loaded_batches() == set()
+    front.faults.clear()
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_of_three_merges_the_third_waits(place: Place, double: Double):
+    benches = [place.bench() for _ in range(3)]
+    manifests = [benches[0].batch(wallet) for wallet in WALLETS[:3]]
+    held = double.hold(is_merge)
+    threads = [
+        threading.Thread(target=bench.warehouse.load, args=(manifest, bench.store))
+        for bench, manifest in zip(benches, manifests, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    _until(lambda: len(merges(double)) == 2)
+    time.sleep(0.5)
+    assert len(merges(double)) == 2, "a third MERGE was started while two ran"
+    held.set()
+    for thread in threads:
+        thread.join(60)
+    assert len(merges(double)) == 3
+    assert double.most_dml_at_once == 2
+    assert benches[0].ids() == expected(WALLETS[:3])
+
+
+def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
+    place: Place, double: Double, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bigquery_warehouse, "MERGES_AT_ONCE", 9)
+    bigquery_warehouse._merging.clear()
+    benches = [place.bench() for _ in range(4)]
+    manifests = [benches[0].batch(wallet) for wallet in WALLETS]
+    double.delay = 0.2
+    threads = [
+        threading.Thread(target=bench.warehouse.load, args=(manifest, bench.store))
+        for bench, manifest in zip(benches, manifests, strict=True)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    bigquery_warehouse._merging.clear()
+    assert double.most_dml_at_once == 2
+    assert benches[0].ids() == expected(WALLETS)
+
+
+def test_the_number_on_the_table_never_goes_back(bench: Bench, place: Place):
+    manifests = [bench.batch(wallet) for wallet in WALLETS[:2]]
+    bench.load()
+    place.warehouse().load(manifests[0], bench.store)
+    assert bench.warehouse.loaded_batches() == {1, 2}
+    client = bigquery_client(place.double.url)
+    table = client.get_table(f"{place.name}.trades")
+    table.labels = {BATCHES_LABEL: "many"}
+    client.update_table(table, ["labels"])
+    with pytest.raises(WarehouseError, match="'many'"):
+        bench.warehouse.loaded_batches()
+
+
+def test_somebody_elses_label_stays_and_a_stale_write_is_done_again(
+    bench: Bench, place: Place, front: Proxy
+):
+    bench.warehouse.check_writable()
+    client = bigquery_client(place.double.url)
+    table = client.get_table(f"{place.name}.trades")
+    table.labels = {"team": "ours"}
+    client.update_table(table, ["labels"])
+    front.faults.append(Fault("PATCH", "/tables/trades", 412, times=2, body=_error(412)))
+    bench.batch(WALLETS[0])
+    bench.load()
+    labels = client.get_table(f"{place.name}.trades").labels
+    assert labels == {"team": "ours", BATCHES_LABEL: "1"}
+
+
+def test_many_new_traders_are_added_by_few_statements(
+    bench: Bench, double: Double, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(bigquery_warehouse, "_NEW_TRADERS", 400)
+    wallets = [f"0x{number:040x}" for number in range(1000)]
+    assert bench.warehouse.add_traders(wallets) == 1000
+    assert bench.warehouse.add_traders([w.upper().replace("0X", "0x") for w in wallets]) == 0
+    assert len(double.done("query")) == 6
+    before = len(double.done("query"))
+    assert sorted(map(str, bench.warehouse.traders())) == wallets
+    (query,) = double.done("query")[before:]
+    assert query.sql.split()[1] == "wallet_address", "other columns are not read"
+    bench.warehouse.traders()
+    assert double.done("query")[-1].cache_hit
+    assert double.done("query")[-1].bytes_billed == 0
+
+
+def _error(status: int, reason: str = "backendError", message: str = "injected") -> bytes:
+    if reason == "backendError":
+        reason = {403: "accessDenied", 412: "conditionNotMet"}.get(status, reason)
+    shown = {"reason": reason, "message": message}
+    return json.dumps({"error": {"code": status, "message": message, "errors": [shown]}}).encode()
+
+
+def _until(condition: Callable[[], bool], seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def _quietly(what: Callable[[], object]) -> None:
+    try:
+        what()
+    except WarehouseError:
+        return
