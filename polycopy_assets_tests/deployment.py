@@ -13,12 +13,14 @@ from unittest.mock import patch
 
 import dagster as dg
 import duckdb
+import msgspec
 
 from polycopy_assets.backfill import Report, backfill
 from polycopy_assets.demo.faults import Faults
+from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
-from polycopy_assets.demo.world import World
+from polycopy_assets.demo.world import Trade, World
 from polycopy_assets.instance import opened
 from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
@@ -143,3 +145,20 @@ def sample_api(world: World, *, faults: Faults | None = None, **options: int) ->
     """The sample API over `world`."""
     with serve(State(world, faults or Faults(), **options)) as served:  # type: ignore[arg-type]
         yield served
+
+
+def new_trades(wallet: str, at: int, count: int) -> list[Trade]:
+    """Trades of `wallet` that nobody has served yet, at about the second `at`."""
+    some = generate(99, 1, whales=1, whale_trades=10).truth
+    template = some(generate(99, 1, whales=1, whale_trades=10).wallets()[0])[0]
+    return [
+        msgspec.structs.replace(
+            template,
+            served_wallet=wallet,
+            timestamp=at + number // 3,
+            sequence=10**8 + number,
+            tx_hash=f"0x{number // 3:064x}",
+            log_index=number,
+        )
+        for number in range(count)
+    ]

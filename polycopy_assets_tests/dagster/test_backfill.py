@@ -10,9 +10,9 @@ import pytest
 from polycopy_assets import record
 from polycopy_assets.demo.faults import RANDOM_FAULTS, Faults
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.demo.world import Trade, World, load_directory
+from polycopy_assets.demo.world import World, load_directory
 from polycopy_assets.trades.segment import parse_name
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata"
 
@@ -88,7 +88,7 @@ def test_two_hundred_wallets_under_every_kind_of_fault_are_complete(tmp_path: Pa
     assert set(faults.counts) == set(RANDOM_FAULTS), faults.counts
 
 
-def test_a_refresh_serves_no_row_again_and_brings_exactly_the_new_trades(tmp_path: Path):
+def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(tmp_path: Path):
     world = generate(13, 8)
     day = 86_400
     with sample_api(world, lag_seconds=day) as served:
@@ -109,27 +109,11 @@ def test_a_refresh_serves_no_row_again_and_brings_exactly_the_new_trades(tmp_pat
         served.state.counts.reset()
         served.state.lag_seconds = 5
         wallet = world.wallets()[0]
-        new = _new_trades(wallet, int(time.time()) - day // 2, 1500)
+        new = new_trades(wallet, int(time.time()) - day // 2, 1500)
         world.add(new)
         report = deployment.backfill(refresh=True)
         assert served.state.counts.rows.total() == len(new) == report.trades_fetched
         assert deployment.table() == truth(world)
-
-
-def _new_trades(wallet: str, at: int, count: int) -> list[Trade]:
-    some = generate(99, 1, whales=1, whale_trades=10).truth
-    template = some(generate(99, 1, whales=1, whale_trades=10).wallets()[0])[0]
-    return [
-        msgspec.structs.replace(
-            template,
-            served_wallet=wallet,
-            timestamp=at + number // 3,
-            sequence=10**8 + number,
-            tx_hash=f"0x{number // 3:064x}",
-            log_index=number,
-        )
-        for number in range(count)
-    ]
 
 
 def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_gone(
