@@ -4,10 +4,10 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test lint types imports check bench lock clean
+.PHONY: help demo dev test test-cloud lint types imports check bench lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -35,6 +35,11 @@ dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 
 test: .venv/.installed-dev .venv-bqemulator/.installed ## the whole test suite
 	$(BIN)/python -m pytest
+
+test-cloud: .venv/.installed-dev ## the contract suites on a real project: POLYCOPY_TEST_PROJECT
+	@test -n "$(POLYCOPY_TEST_PROJECT)" || \
+	  { echo "POLYCOPY_TEST_PROJECT is not set: name a project to test on" >&2; exit 2; }
+	$(BIN)/python -m pytest -m cloud -n 0
 
 lint: .venv/.installed-dev ## ruff
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.instance import opened
 from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.resources import open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.trades.wallet import sort_out
 
@@ -116,11 +116,16 @@ def demo(data: Path | None) -> None:
         f" {sample.trade_requests:,} trade requests"
         + ("" if sample.trade_requests else ": nothing was fetched again")
     )
-    click.echo(f"  segments and batches  {open_store(sample.settings).uri('')}")
-    click.echo(f"  table `trades`        {open_warehouse(sample.settings, 'trades').uri}")
+    click.echo(f"  segments and batches  {_place(sample.settings.store)}")
+    click.echo(f"  table `trades`        {_place(sample.settings.warehouse)}")
     click.echo(f"  Dagster's record      {settings().home}")
     click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
     sys.exit(_exit_code(report) or (0 if right else 1))
+
+
+def _place(setting: str) -> str:
+    """Where a store or a warehouse lies: an address as it is, a path from the root."""
+    return setting if "://" in setting else str(Path(setting).absolute())
 
 
 def _add(chosen: Settings, wallets: Sequence[str]) -> int:

@@ -36,7 +36,7 @@ def backfill_checkpoint(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.ObserveResult:
     """Counts what the old job says it has done; one query."""
-    table = warehouse.open("backfill_checkpoint", context.run_id)
+    table = warehouse.open("backfill_checkpoint", context.run.run_id)
     rows = table.checkpoint()
     found = rows or []
     return dg.ObserveResult(

@@ -35,7 +35,7 @@ def traders(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> 
 
     No data version: a wallet more does not make the trades of the others out of date.
     """
-    table = warehouse.open("traders", context.run_id)
+    table = warehouse.open("traders", context.run.run_id)
     rows = table.traders()
     good, refused = sort_out([row or "" for row in rows])
     return dg.ObserveResult(

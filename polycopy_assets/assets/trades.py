@@ -23,7 +23,7 @@ def trades(
     context: dg.AssetExecutionContext, store: StoreResource, warehouse: WarehouseResource
 ) -> dg.MaterializeResult:
     """Loads the batches that the table does not hold yet."""
-    objects, table = store.open(), warehouse.open("trades", context.run_id)
+    objects, table = store.open(), warehouse.open("trades", context.run.run_id)
     manifests = read_manifests(objects)
     inserted = deleted = batches = 0
     for manifest, loaded in load(table, manifests, objects):

@@ -25,7 +25,7 @@ from polycopy_assets.errors import WarehouseError
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.frame import PART_SCHEMA, TABLE_SCHEMA
 from polycopy_assets.warehouse.base import Checkpoint, Cost, Duplicates, Loaded, Parts
-from polycopy_assets.warehouse.jobs import TIMEOUT, Jobs, Parameter, failing
+from polycopy_assets.warehouse.jobs import ATTEMPTS, TIMEOUT, Jobs, Parameter, failing
 
 BATCHES_LABEL = "polycopy_batches"
 STAGING = "polycopy_staging_"
@@ -132,12 +132,23 @@ class BigQueryWarehouse:
             )
         self._table("trades")
         name = self._batch_name(manifest)
-        staging = self._stage(manifest, parts, name)
-        with _merging[f"{self.uri}/trades"]:
-            loaded = self._merge(manifest, name, staging)
-        self._note(manifest.batch)
-        self._drop(staging)
-        return loaded
+        for _ in range(ATTEMPTS):
+            staging = self._staging(name)
+            try:
+                self._fill(manifest, parts, name, staging)
+                with _merging[f"{self.uri}/trades"]:
+                    loaded = self._merge(manifest, name, staging)
+            except WarehouseError:
+                if self._rows_of(staging) is not None:
+                    raise
+                continue  # somebody who loads the same batch was faster, and has dropped it
+            self._note(manifest.batch)
+            self._drop(staging)
+            return loaded
+        raise WarehouseError(
+            f"the staging table of batch {manifest.batch} in {self.uri} goes away again and again:"
+            " who drops it?"
+        )
 
     def count_rows(self) -> int:
         """Rows in `trades`; one query, which bills nothing."""
@@ -227,8 +238,13 @@ class BigQueryWarehouse:
         if not missing:
             return table
         table.schema = [*table.schema, *missing]
-        with failing(f"cannot widen table {table.table_id} of {self.uri}"):
-            return self._client.update_table(table, ["schema"], **self._jobs.request)
+        with failing(
+            f"cannot widen table {table.table_id} of {self.uri}", exceptions.PreconditionFailed
+        ):
+            try:
+                return self._client.update_table(table, ["schema"], **self._jobs.request)
+            except exceptions.PreconditionFailed:
+                return self._table(table.table_id)  # somebody else changed it meanwhile
 
     # -- loading --------------------------------------------------------------------------------
 
@@ -237,19 +253,23 @@ class BigQueryWarehouse:
         what = f"{self.uri} {manifest.batch} ".encode() + manifest.encode()
         return f"{manifest.batch:08d}_{hashlib.sha256(what).hexdigest()[:16]}"
 
-    def _stage(self, manifest: Manifest, parts: Parts, name: str) -> bigquery.Table:
-        """The staging table, holding exactly the batch's trades and claims."""
-        files = [*manifest.parts, *([manifest.claims_part] if manifest.claims_part else [])]
-        if len(files) > _URIS:
-            raise WarehouseError(f"batch {manifest.batch} has more files than a load job takes")
-        expected = sum(part.rows for part in files)
-        uris = [parts.uri(part.name) for part in files]
+    def _staging(self, name: str) -> bigquery.Table:
+        """The batch's staging table, made if it is missing."""
         staging = bigquery.Table(self._name(f"{STAGING}{name}"), schema=_schema(PART_SCHEMA))
         staging.expires = datetime.now(UTC) + STAGING_LASTS
         staging.labels = dict(self._labels)
         with failing(f"cannot make table {staging.table_id} of {self.uri}"):
             self._client.create_table(staging, exists_ok=True, **self._jobs.request)
-        if self._staged_rows(staging) != expected:
+        return staging
+
+    def _fill(self, manifest: Manifest, parts: Parts, name: str, staging: bigquery.Table) -> None:
+        """Makes the staging table hold exactly the batch's trades and claims."""
+        files = [*manifest.parts, *([manifest.claims_part] if manifest.claims_part else [])]
+        if len(files) > _URIS:
+            raise WarehouseError(f"batch {manifest.batch} has more files than a load job takes")
+        expected = sum(part.rows for part in files)
+        uris = [parts.uri(part.name) for part in files]
+        if self._rows_of(staging) != expected:
             if self._loader is not None:
                 self._loader.fill(staging, uris[0].rsplit("/", 1)[0], uris)
             else:
@@ -257,19 +277,22 @@ class BigQueryWarehouse:
                     bigquery.LoadJob,
                     f"polycopy_load_{name}",
                     lambda job_id, labels: self._jobs.begin_load(uris, staging, job_id, labels),
-                    accept=lambda _: self._staged_rows(staging) == expected,
+                    accept=lambda _: self._rows_of(staging) == expected,
                 )
-        staged = self._staged_rows(staging)
+        staged = self._rows_of(staging)
         if staged != expected:
             raise WarehouseError(
-                f"batch {manifest.batch} has {expected} rows by its manifest, but {staged} were"
-                f" staged from its parts; nothing was loaded"
+                f"batch {manifest.batch} has {expected} rows by its manifest, but {staged or 0}"
+                f" were staged from its parts; nothing was loaded"
             )
-        return staging
 
-    def _staged_rows(self, staging: bigquery.Table) -> int:
-        with failing(f"cannot read table {staging.table_id} of {self.uri}"):
-            return int(self._client.get_table(staging, **self._jobs.request).num_rows or 0)
+    def _rows_of(self, staging: bigquery.Table) -> int | None:
+        """Rows of a staging table; None if it is not there."""
+        with failing(f"cannot read table {staging.table_id} of {self.uri}", exceptions.NotFound):
+            try:
+                return int(self._client.get_table(staging, **self._jobs.request).num_rows or 0)
+            except exceptions.NotFound:
+                return None
 
     def _merge(self, manifest: Manifest, name: str, staging: bigquery.Table) -> Loaded:
         claimed = 0

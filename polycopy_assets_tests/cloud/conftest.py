@@ -2,10 +2,11 @@
 
 import os
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from google.cloud import bigquery, storage
 
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
@@ -13,14 +14,14 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import Bench, duckdb_sql
-from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
+from polycopy_assets_tests.cloud.google import bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, bigquery_double
 from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
 
 os.environ["NO_GCE_CHECK"] = "true"
 
-StoreMaker = Callable[[], Store]
+LOCATION = os.environ.get("POLYCOPY_TEST_LOCATION", "EU")
 
 
 @pytest.fixture(scope="session")
@@ -38,11 +39,27 @@ def bucket(gcs: GCS) -> str:
     return name
 
 
-@pytest.fixture(params=["local", "gcs"])
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[storage.Bucket]:
+    """A bucket in a real project, removed at the end; `make test-cloud`."""
+    project = os.environ.get("POLYCOPY_TEST_PROJECT")
+    if not project:
+        pytest.skip("POLYCOPY_TEST_PROJECT is not set: no real Google Cloud project to test on")
+    bucket = storage.Client(project=project).create_bucket(
+        f"polycopy-test-{uuid.uuid4().hex}", location=LOCATION
+    )
+    yield bucket
+    bucket.delete(force=True)
+
+
+@pytest.fixture(params=["local", "gcs", pytest.param("cloud", marks=pytest.mark.cloud)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Each store in turn, empty."""
     if request.param == "local":
         return LocalStore(tmp_path / "store")
+    if request.param == "cloud":
+        real: storage.Bucket = request.getfixturevalue("cloud")
+        return GCSStore(storage.Client(project=real.client.project), real.name, uuid.uuid4().hex)
     return GCSStore(
         request.getfixturevalue("gcs").client(), request.getfixturevalue("bucket"), "pre/fix"
     )
@@ -73,12 +90,23 @@ def double(gcs: GCS) -> Iterator[Double]:
         yield running
 
 
-@pytest.fixture(params=["duckdb", "double", "bqemulator"])
-def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+@pytest.fixture(
+    params=["duckdb", "double", "bqemulator", pytest.param("cloud", marks=pytest.mark.cloud)]
+)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     """Each warehouse in turn, empty, with a store that it can load from."""
+    name = f"d{uuid.uuid4().hex[:12]}"
     if request.param == "duckdb":
         warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
-        return Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
+        yield Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
+        return
+    if request.param == "cloud":
+        real: storage.Bucket = request.getfixturevalue("cloud")
+        owner = bigquery.Client(project=real.client.project, location=LOCATION)
+        owner.create_dataset(name)
+        yield _bench(owner, name, GCSStore(real.client, real.name, name))
+        owner.delete_dataset(name, delete_contents=True)
+        return
     if request.param == "double":
         server: GCS = request.getfixturevalue("gcs")
         url = request.getfixturevalue("double").url
@@ -86,10 +114,17 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
         server = request.getfixturevalue("files")
         url = request.getfixturevalue("emulator")
     client = bigquery_client(url)
-    name = f"d{uuid.uuid4().hex[:12]}"
     client.create_dataset(name)
     server.client().create_bucket(name)
+    yield _bench(client, name, GCSStore(server.client(), name, "pre"))
+
+
+def _bench(client: bigquery.Client, dataset: str, store: Store) -> Bench:
     warehouse = BigQueryWarehouse(
-        client, PROJECT, name, max_bytes_billed=10**10, labels={"polycopy_asset": "trades"}
+        client,
+        client.project,
+        dataset,
+        max_bytes_billed=10**10,
+        labels={"polycopy_asset": "trades"},
     )
-    return Bench(GCSStore(server.client(), name, "pre"), warehouse, bigquery_sql(client, name))
+    return Bench(store, warehouse, bigquery_sql(client, dataset))

@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -257,18 +258,17 @@ def test_a_loader_that_comes_after_a_killed_one_waits_for_its_job(
 ):
     held = double.hold(which)
     manifest = bench.batch(*WALLETS)
-    killed = threading.Thread(target=_quietly, args=(bench.load,))
-    killed.start()  # stands for a process that dies with its job under way
-    _until(lambda: any(which(job) for job in double.jobs))
-    later = place.bench()
-    second = threading.Thread(target=later.warehouse.load, args=(manifest, later.store))
-    second.start()
-    time.sleep(0.5)
-    assert second.is_alive()
-    held.set()
-    second.join(30)
-    killed.join(30)
-    assert len(double.done("load")) == 1
+    with ThreadPoolExecutor() as pool:
+        killed = pool.submit(bench.load)  # stands for a process that dies with its job under way
+        _until(lambda: any(which(job) for job in double.jobs))
+        later = place.bench()
+        second = pool.submit(later.warehouse.load, manifest, later.store)
+        time.sleep(0.5)
+        assert not second.done()
+        assert sum(which(job) for job in double.jobs) == 1
+        held.set()
+        second.result(30)
+        killed.result(30)
     assert bench.ids() == expected(WALLETS)
     assert later.warehouse.loaded_batches() == {1}
 
@@ -293,24 +293,10 @@ def test_two_loaders_at_once_end_in_the_same_table(place: Place, double: Double)
     first.batch(*WALLETS[:2])
     first.batch(*WALLETS[2:])
     double.delay = 0.05
-    errors: list[BaseException] = []
-
-    def run(bench: Bench) -> None:
-        try:
-            bench.load()
-        except BaseException as error:  # noqa: BLE001  the test shows it
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=(each,)) for each in (first, second)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    # A staging table that the faster one dropped under the slower one is an error there, and
-    # only there: the table is right, and a repeat has nothing to do.
-    assert all(isinstance(error, WarehouseError) for error in errors)
-    assert len(errors) < 2
-    first.load()
+    with ThreadPoolExecutor() as pool:
+        for loading in [pool.submit(each.load) for each in (first, second)]:
+            loading.result()
+    assert first.load() == []
     assert first.ids() == expected(WALLETS)
     assert first.warehouse.loaded_batches() == {1, 2}
 
@@ -427,18 +413,17 @@ def test_of_three_merges_the_third_waits(place: Place, double: Double):
     benches = [place.bench() for _ in range(3)]
     manifests = [benches[0].batch(wallet) for wallet in WALLETS[:3]]
     held = double.hold(is_merge)
-    threads = [
-        threading.Thread(target=bench.warehouse.load, args=(manifest, bench.store))
-        for bench, manifest in zip(benches, manifests, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    _until(lambda: len(merges(double)) == 2)
-    time.sleep(0.5)
-    assert len(merges(double)) == 2, "a third MERGE was started while two ran"
-    held.set()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor() as pool:
+        loading = [
+            pool.submit(bench.warehouse.load, manifest, bench.store)
+            for bench, manifest in zip(benches, manifests, strict=True)
+        ]
+        _until(lambda: len(merges(double)) == 2)
+        time.sleep(0.5)
+        assert len(merges(double)) == 2, "a third MERGE was started while two ran"
+        held.set()
+        for each in loading:
+            each.result(60)
     assert len(merges(double)) == 3
     assert double.most_dml_at_once == 2
     assert benches[0].ids() == expected(WALLETS[:3])
@@ -452,14 +437,13 @@ def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
     benches = [place.bench() for _ in range(4)]
     manifests = [benches[0].batch(wallet) for wallet in WALLETS]
     double.delay = 0.2
-    threads = [
-        threading.Thread(target=bench.warehouse.load, args=(manifest, bench.store))
-        for bench, manifest in zip(benches, manifests, strict=True)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
+    with ThreadPoolExecutor() as pool:
+        loading = [
+            pool.submit(bench.warehouse.load, manifest, bench.store)
+            for bench, manifest in zip(benches, manifests, strict=True)
+        ]
+        for each in loading:
+            each.result(60)
     bigquery_warehouse._merging.clear()
     assert double.most_dml_at_once == 2
     assert benches[0].ids() == expected(WALLETS)

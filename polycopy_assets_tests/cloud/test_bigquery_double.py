@@ -3,6 +3,7 @@
 import io
 import uuid
 from datetime import UTC, datetime
+from typing import Any
 
 import polars as pl
 import pytest
@@ -39,6 +40,7 @@ def _load(client: bigquery.Client, uris: list[str], **options: object) -> bigque
     return client.load_table_from_uri(uris, f"{PROJECT}.d.t", job_config=config, location="EU")
 
 
+NO_RETRY: dict[str, Any] = {"job_retry": None}
 UTC_ROW = pl.DataFrame({"ts": [datetime(2026, 1, 2, tzinfo=UTC)], "a": ["x"]})
 
 
@@ -47,7 +49,7 @@ def test_a_job_id_is_used_once_whatever_became_of_the_job(client: bigquery.Clien
         job_id = f"j{uuid.uuid4().hex}"
         for number in range(2):
             try:
-                client.query(sql, job_id=job_id, location="EU").result()
+                client.query(sql, job_id=job_id, location="EU", **NO_RETRY).result()
             except exceptions.NotFound:
                 pass
             except exceptions.Conflict:
