@@ -59,7 +59,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
         return LocalStore(tmp_path / "store")
     if request.param == "cloud":
         real: storage.Bucket = request.getfixturevalue("cloud")
-        return GCSStore(storage.Client(project=real.client.project), real.name, uuid.uuid4().hex)
+        return GCSStore(
+            storage.Client(project=real.client.project), str(real.name), uuid.uuid4().hex
+        )
     return GCSStore(
         request.getfixturevalue("gcs").client(), request.getfixturevalue("bucket"), "pre/fix"
     )
@@ -104,7 +106,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         real: storage.Bucket = request.getfixturevalue("cloud")
         owner = bigquery.Client(project=real.client.project, location=LOCATION)
         owner.create_dataset(name)
-        yield _bench(owner, name, GCSStore(real.client, real.name, name))
+        yield _bench(owner, name, GCSStore(real.client, str(real.name), name))
         owner.delete_dataset(name, delete_contents=True)
         return
     if request.param == "double":

@@ -2,7 +2,12 @@
 
 import fnmatch
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import threading
 import time
 from pathlib import Path
 
@@ -13,7 +18,7 @@ from polycopy_assets import record
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.cloud.google import GoogleDeployment, bigquery_client
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
-from polycopy_assets_tests.fakes.bigquery import Double
+from polycopy_assets_tests.fakes.bigquery import Double, Job
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.proxy import Fault, proxy
 
@@ -221,6 +226,51 @@ def test_faults_at_every_call_lose_and_double_nothing(tmp_path: Path, gcs: GCS, 
     assert missed == []
     assert deployment.table() == truth(world)
     assert len(double.done("load")) == 1
+
+
+@pytest.mark.parametrize("which", ['"load"', "MERGE INTO"])
+def test_killed_while_bigquery_works_it_goes_on_with_the_same_job(
+    tmp_path: Path, gcs: GCS, double: Double, which: str
+):
+    world = generate(59, 20, whales=1, whale_trades=300)
+    with sample_api(world) as served:
+        deployment = GoogleDeployment(tmp_path, served.url, gcs, double.url)
+        deployment.want(world.wallets())
+
+        def matches(job: Job) -> bool:
+            return which in json.dumps(job.configuration)
+
+        held = double.hold(matches)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "polycopy_assets", "backfill"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        deadline = time.monotonic() + 60
+        while not any(matches(job) for job in double.jobs):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        served.state.counts.reset()
+        (job,) = [job for job in double.jobs if matches(job)]
+        before = len(double.requests)
+
+        def release() -> None:
+            while not any(f"/jobs/{job.id}" in path for _, path in double.requests[before:]):
+                time.sleep(0.05)
+            held.set()
+
+        looking = threading.Thread(target=release)
+        looking.start()
+        report = deployment.backfill()
+        looking.join(10)
+    assert (report.requests, report.failed_checks) == (0, [])
+    assert deployment.table() == truth(world)
+    assert len([job for job in double.jobs if matches(job)]) == 1, "it was started again"
 
 
 @pytest.mark.parametrize(
