@@ -39,7 +39,8 @@ def explain(reason: str, message: str, now: datetime | None = None) -> str | Non
     found = next((quota for quota in QUOTAS if quota.words in words), None)
     if found is None and reason not in REASONS and "quota exceeded" not in words:
         return None
-    lasts = found.lasts if found else _DAY
+    short = reason in {"rateLimitExceeded", "resourcesExceeded"}
+    lasts = found.lasts if found else (10 * _MINUTE if short else _DAY)
     back = (now or datetime.now(UTC)) + lasts
     limit = found.limit if found else "a quota of the project"
     return f"used up: {limit}; come back at {back:%Y-%m-%d %H:%M} UTC at the latest"

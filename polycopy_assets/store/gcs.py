@@ -22,6 +22,7 @@ from requests.adapters import HTTPAdapter
 
 from polycopy_assets import __version__
 from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.quota import explain
 from polycopy_assets.store.base import NO_METADATA, Stored
 
 RETRY_SECONDS = 120.0
@@ -192,9 +193,13 @@ def _reason(error: BaseException) -> str:
     """What Google said, in one line, without the request's address."""
     if isinstance(error, exceptions.RetryError) and error.cause is not None:
         return f"retried for as long as allowed, and then: {_reason(error.cause)}"
+    if isinstance(error, InvalidResponse):
+        return _reason(exceptions.from_http_response(error.response))
     if isinstance(error, exceptions.GoogleAPICallError):
-        message = str(error.errors[0].get("message", "")) if error.errors else ""
-        return f"{error.code} {message or error.message}".replace("\n", " ")
+        first = error.errors[0] if error.errors and isinstance(error.errors[0], dict) else {}
+        message = str(first.get("message") or error.message).replace("\n", " ")
+        used_up = explain(str(first.get("reason", "")), message)
+        return f"{error.code} {f'{used_up}. Google says: ' if used_up else ''}{message}"
     return f"{type(error).__name__}: {error}".replace("\n", " ")
 
 

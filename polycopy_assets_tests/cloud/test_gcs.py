@@ -111,6 +111,31 @@ def test_a_refusal_is_told_at_once_with_googles_own_words(store: GCSStore, front
     assert len(front.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (
+            429,
+            "rateLimitExceeded",
+            "The object exceeded the rate limit for object mutation operations",
+            "one write a second to an object",
+        ),
+        (403, "quotaExceeded", "Some new quota exceeded for the project", "a quota of the project"),
+    ],
+)
+def test_a_quota_that_is_used_up_says_which_and_when_to_come_back(
+    gcs: GCS, front: Proxy, bucket: str, refusal: tuple[int, str, str, str]
+):
+    status, reason, words, limit = refusal
+    body = json.dumps({"error": {"errors": [{"reason": reason, "message": words}]}}).encode()
+    front.faults.append(Fault("POST", UPLOAD, status, times=10**6, body=body))
+    store = GCSStore(gcs.client(front.url), bucket, retry_seconds=1)
+    with pytest.raises(StoreError, match=rf"{status} used up: {limit}; come back at 2.*{words}"):
+        store.create("a/b", b"")
+    front.faults.clear()
+    store.create("a/b", b"")
+
+
 def test_a_bucket_that_is_not_there_is_an_error_and_not_an_empty_store(gcs: GCS):
     store = GCSStore(gcs.client(), "no-such-bucket", retry_seconds=2)
     for what in (lambda: list(store.list("a/")), store.check_writable):

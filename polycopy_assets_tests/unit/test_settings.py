@@ -3,7 +3,12 @@
 import pytest
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.settings import parse_rate_limit, read_settings
+from polycopy_assets.settings import (
+    parse_bucket,
+    parse_dataset,
+    parse_rate_limit,
+    read_settings,
+)
 
 
 def test_the_defaults_are_those_of_the_documents():
@@ -44,6 +49,16 @@ def test_several_windows_hold_at_once():
         ("POLYCOPY_TIMEOUT", "nan"),
         ("POLYCOPY_SEGMENT_BYTES", "99999999"),
         ("POLYCOPY_STORE", "s3://bucket"),
+        ("POLYCOPY_STORE", "gs://"),
+        ("POLYCOPY_STORE", "gs://bucket/../other"),
+        ("POLYCOPY_STORE", "gs://bucket//x"),
+        ("POLYCOPY_WAREHOUSE", "bigquery://project"),
+        ("POLYCOPY_WAREHOUSE", "bigquery://project/data`set"),
+        ("POLYCOPY_MAX_BYTES_BILLED", "10GB"),
+        ("POLYCOPY_MAX_BYTES_BILLED", "1"),
+        ("POLYCOPY_LOAD_VIA", "DTS"),
+        ("POLYCOPY_DTS_CONFIG", "abc"),
+        ("BIGQUERY_EMULATOR_HOST", "http://"),
         ("POLYCOPY_WAREHOUSE", "postgres://db"),
     ],
 )
@@ -55,3 +70,39 @@ def test_a_wrong_value_is_one_line_that_names_variable_value_and_what_is_accepte
     message = str(error.value)
     assert message.startswith(f"{name}={value!r} is not accepted: accepted is ")
     assert "\n" not in message
+
+
+def test_a_bucket_and_a_dataset_are_taken_apart():
+    assert parse_bucket("gs://my-bucket") == ("my-bucket", "")
+    assert parse_bucket("gs://my-bucket/a/b/") == ("my-bucket", "a/b")
+    assert parse_bucket("/a/directory") is None
+    assert parse_dataset("bigquery://my-project/my_set") == ("my-project", "my_set")
+    assert parse_dataset("bigquery://example.com:my-project/my_set") == (
+        "example.com:my-project",
+        "my_set",
+    )
+    assert parse_dataset("w.duckdb") is None
+
+
+GOOGLE = {"POLYCOPY_STORE": "gs://b-b-b/p", "POLYCOPY_WAREHOUSE": "bigquery://proj/d"}
+
+
+def test_the_settings_of_google_cloud_are_read():
+    found = read_settings(
+        {**GOOGLE, "POLYCOPY_MAX_BYTES_BILLED": "123456789012", "BIGQUERY_EMULATOR_HOST": "h:1"}
+    )
+    assert (found.max_bytes_billed, found.load_via) == (123_456_789_012, "job")
+    assert found.bigquery_emulator == "http://h:1"
+    config = "projects/p/locations/eu/transferConfigs/1-a"
+    found = read_settings({**GOOGLE, "POLYCOPY_LOAD_VIA": "dts", "POLYCOPY_DTS_CONFIG": config})
+    assert (found.load_via, found.dts_config) == ("dts", config)
+
+
+def test_bigquery_without_a_bucket_is_refused_with_the_reason():
+    with pytest.raises(ConfigurationError, match=r"POLYCOPY_STORE.*because BigQuery loads"):
+        read_settings({"POLYCOPY_WAREHOUSE": "bigquery://proj/d"})
+
+
+def test_transfers_without_a_config_are_refused():
+    with pytest.raises(ConfigurationError, match=r"POLYCOPY_DTS_CONFIG=''.*POLYCOPY_LOAD_VIA=dts"):
+        read_settings({**GOOGLE, "POLYCOPY_LOAD_VIA": "dts"})
