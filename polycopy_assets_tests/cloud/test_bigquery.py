@@ -288,6 +288,32 @@ def test_a_loader_that_comes_after_one_killed_before_it_could_note_the_batch_cha
     assert bench.ids() == expected(WALLETS)
 
 
+def test_a_staging_table_that_was_left_with_other_rows_is_filled_anew(
+    bench: Bench, place: Place, double: Double
+):
+    double.job_error(is_merge, "invalidQuery", "not now")
+    bench.batch(*WALLETS)
+    with pytest.raises(WarehouseError, match="not now"):
+        bench.load()
+    (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
+    bench.sql(f"DELETE FROM {{}}{staging} WHERE wallet_address = '{WALLETS[0]}'")
+    bench.load()
+    assert bench.ids() == expected(WALLETS)
+    assert [job.id[-2:] for job in double.done("load")] == ["_0", "_1"]
+    assert place.tables() == {"trades"}
+
+
+def test_a_staging_table_that_expired_is_made_anew(bench: Bench, place: Place, double: Double):
+    double.job_error(is_merge, "invalidQuery", "not now")
+    bench.batch(*WALLETS)
+    with pytest.raises(WarehouseError, match="not now"):
+        bench.load()
+    (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
+    bench.sql(f"DROP TABLE {{}}{staging}")
+    bench.load()
+    assert bench.ids() == expected(WALLETS)
+
+
 def test_two_loaders_at_once_end_in_the_same_table(place: Place, double: Double):
     first, second = place.bench(), place.bench()
     first.batch(*WALLETS[:2])
