@@ -177,6 +177,7 @@ _COLUMNS = dg.TableSchema(
         dg.TableColumn("first", "int", "oldest trade, epoch seconds"),
         dg.TableColumn("last", "int", "newest trade, epoch seconds"),
         dg.TableColumn("claim_start", "int", "where it counts from, if an older segment overlaps"),
+        dg.TableColumn("source", "string", "who served it; `checkpoint` if the old job's file"),
     ]
 )
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from polycopy_assets.errors import ObjectExists, PolycopyError
+from polycopy_assets.fetch.stored import read_segment
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
-from polycopy_assets.trades.frame import read_rows
 from polycopy_assets.trades.interval import BEGINNING, Interval, disjoint, subtract
 from polycopy_assets.trades.page import Page, PageSource
 from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
@@ -177,6 +177,7 @@ class WalletFetch:
                 crc32c=crc32c(draft.payload),
                 first=draft.first,
                 last=draft.last,
+                source=self._source.name,
             )
         )
 
@@ -191,21 +192,6 @@ class WalletFetch:
         if not described.keys() >= set(counted):
             described |= {(s.span, s.claim): s for s in self._known(self._wallet)}
         return tuple(
-            described.get((span, claim)) or self._describe(span, claim) for span, claim in counted
-        )
-
-    def _describe(self, span: Interval, claim: Interval) -> Segment:
-        """Reads a segment that an earlier run left without a record."""
-        data = self._store.read(segment_name(self._wallet, span))
-        times = read_rows(data, claim)["timestamp"].to_list()
-        return Segment(
-            wallet=self._wallet,
-            start=span.start,
-            until=span.until,
-            rows=len(times),
-            size=len(data),
-            crc32c=crc32c(data),
-            first=min(times, default=None),
-            last=max(times, default=None),
-            claim_start=None if claim == span else claim.start,
+            described.get((span, claim)) or read_segment(self._store, self._wallet, span, claim)
+            for span, claim in counted
         )

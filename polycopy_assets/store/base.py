@@ -12,10 +12,11 @@ NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class Stored(NamedTuple):
-    """An object as listed: name and size in bytes."""
+    """An object as listed: name, size in bytes, and its checksum where the listing tells it."""
 
     name: str
     size: int
+    crc32c: str | None = None
 
 
 class Store(Protocol):

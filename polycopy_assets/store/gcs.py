@@ -76,11 +76,12 @@ class GCSStore:
                 self._bucket,
                 prefix=self._prefix + prefix,
                 page_size=PAGE,
-                fields="items(name,size),nextPageToken",
+                fields="items(name,size,crc32c),nextPageToken",
                 retry=self._retry,
                 timeout=TIMEOUT_SECONDS,
             ):
-                yield Stored(blob.name.removeprefix(self._prefix), int(blob.size))
+                name = blob.name.removeprefix(self._prefix)
+                yield Stored(name, int(blob.size), _hex(blob.crc32c))
 
     def read(self, name: str) -> bytes:
         """The object's bytes, checked against its checksum; raises ObjectLost if it is gone."""
@@ -201,6 +202,11 @@ def _reason(error: BaseException) -> str:
         used_up = explain(str(first.get("reason", "")), message)
         return f"{error.code} {f'{used_up}. Google says: ' if used_up else ''}{message}"
     return f"{type(error).__name__}: {error}".replace("\n", " ")
+
+
+def _hex(checksum: str | None) -> str | None:
+    """Google's checksum as records carry it."""
+    return base64.b64decode(checksum).hex() if checksum else None
 
 
 def _base64(digest: bytes) -> str:

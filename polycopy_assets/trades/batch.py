@@ -26,7 +26,8 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A segment that the batch holds: within start <= timestamp < until its rows are all.
 
     `version` is the data version of the wallet's record that named the segment; empty if more
-    segments of that record follow in the next batch.
+    segments of that record follow in the next batch. `first`, `last` and `source` are the
+    segment's.
     """
 
     segment: str
@@ -37,6 +38,9 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     size: int
     crc32c: str
     version: str
+    first: int | None = None
+    last: int | None = None
+    source: str | None = None
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,6 +87,9 @@ def claim(segment: Segment, version: str) -> Claim:
         size=segment.size,
         crc32c=segment.crc32c,
         version=version,
+        first=segment.first,
+        last=segment.last,
+        source=segment.source,
     )
 
 

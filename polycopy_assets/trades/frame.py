@@ -69,7 +69,10 @@ _BOTH = {
     "timestamp": pl.Int64(),
     "title": pl.String(),
 }
-SERVED_SCHEMA = {**_POLYMARKET, **_DOME, **_BOTH}
+SOURCE_FIELD = "polycopy_source"
+"""Says in a row that it is not as a source served it, but from elsewhere, and from where."""
+
+SERVED_SCHEMA = {**_POLYMARKET, **_DOME, **_BOTH, SOURCE_FIELD: pl.String()}
 """What is read of a served row, whichever source it came from; a field it lacks is null."""
 
 
@@ -82,6 +85,12 @@ def read_rows(payload: bytes, claim: Interval | None = None) -> pl.DataFrame:
     if claim is None:
         return rows
     return rows.filter(pl.col("timestamp").is_between(claim.start, claim.until - 1))
+
+
+def source_of_row() -> pl.Expr:
+    """Who served a row that `read_rows` has read."""
+    shape = pl.when(pl.col("user").is_null()).then(pl.lit("polymarket")).otherwise(pl.lit("dome"))
+    return pl.coalesce(pl.col(SOURCE_FIELD), shape)
 
 
 def table_rows(served: pl.DataFrame) -> pl.DataFrame:
@@ -101,9 +110,7 @@ def table_rows(served: pl.DataFrame) -> pl.DataFrame:
         taker="taker",
         market_slug=pl.coalesce("slug", "market_slug"),
         title="title",
-        source=pl.when(pl.col("user").is_null())
-        .then(pl.lit("polymarket"))
-        .otherwise(pl.lit("dome")),
+        source=source_of_row(),
         key=tx.str.to_lowercase(),
         log_index="log_index",
         served=pl.int_range(pl.len(), dtype=pl.UInt32),

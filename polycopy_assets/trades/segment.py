@@ -20,6 +20,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     `size` is bytes of the gzip file, `crc32c` its checksum as eight hex digits. Where an older
     segment reaches into this one, `claim_start` says from when on this one counts. `rows`,
     `first` and `last` (oldest and newest trade, epoch seconds, None if empty) are of that claim.
+    `source` is who served the rows, where that is known.
     """
 
     wallet: str
@@ -31,6 +32,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     first: int | None = None
     last: int | None = None
     claim_start: int | None = None
+    source: str | None = None
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from polycopy_assets.errors import InvalidWallet
 
-_ADDRESS = re.compile(r"0x[0-9a-f]{40}")
+ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
 
 def parse_wallet(text: str) -> str:
@@ -14,7 +14,7 @@ def parse_wallet(text: str) -> str:
     Case and surrounding white space do not matter. Raises InvalidWallet for anything else.
     """
     wallet = text.strip().lower()
-    if not _ADDRESS.fullmatch(wallet):
+    if not ADDRESS.fullmatch(wallet):
         raise InvalidWallet(f"not a wallet: {text.strip()!r} (expected 0x and 40 hex digits)")
     return wallet
 

@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
 
 
@@ -24,17 +25,6 @@ class Duplicates(NamedTuple):
 
     found: Sequence[tuple[str, str, int]]
     since: datetime | None = None
-
-
-class Checkpoint(NamedTuple):
-    """A row of the old job's ledger, as it stands there."""
-
-    wallet_address: str | None
-    completed: bool | None
-    processed_at: datetime | None
-    trade_count: int | None
-    gcs_file: str | None
-    upload_successful: bool | None
 
 
 class Cost(NamedTuple):
@@ -59,10 +49,11 @@ class Parts(Protocol):
 
 
 class Warehouse(Protocol):
-    """The tables `traders`, `trades` and, read only, `backfill_checkpoint`.
+    """The tables `traders`, `trades` and, where an old job left it, `backfill_checkpoint`.
 
     Every method raises WarehouseError when it cannot do what it says; a failed read is never an
-    empty answer.
+    empty answer. Reading changes nothing: a table that is not there is read as an empty one, and
+    made by the first method that writes to it.
     """
 
     uri: str
@@ -88,6 +79,14 @@ class Warehouse(Protocol):
         """All rows of `backfill_checkpoint`; None if there is no such table."""
         ...
 
+    def tick_off(self, rows: Sequence[Checkpoint]) -> None:
+        """Makes `backfill_checkpoint`, which has to be there, say what `rows` say.
+
+        All rows of those wallets, in any case, are changed; for a wallet that has none, one is
+        added. Every row has to name its wallet.
+        """
+        ...
+
     def loaded_batches(self) -> set[int]:
         """Numbers of the batches that the table holds; gone if the table is."""
         ...
@@ -105,6 +104,21 @@ class Warehouse(Protocol):
 
     def rows_by_wallet(self) -> Mapping[str, int]:
         """Rows in `trades` for each `wallet_address`."""
+        ...
+
+    def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:
+        """The rows of `trades`, counted for each `wallet_address`; one query.
+
+        Addresses in several cases are counted together, in lower case. `claims` tells until when
+        (epoch seconds) a wallet's claims reach, from the beginning.
+        """
+        ...
+
+    def delete_misspelled(self, claims: Mapping[str, int]) -> int:
+        """Deletes the rows inside `claims` whose address is not in lower case; how many.
+
+        Such rows are not ours: what is claimed is loaded under the address in lower case.
+        """
         ...
 
     def duplicates(self, limit: int) -> Duplicates:

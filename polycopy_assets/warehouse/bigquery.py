@@ -19,12 +19,17 @@ from typing import Protocol
 import polars as pl
 from google.api_core import exceptions
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+from google.cloud.bigquery import (
+    ArrayQueryParameter,
+    ScalarQueryParameter,
+    StructQueryParameter,
+)
 
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.frame import PART_SCHEMA, TABLE_SCHEMA
-from polycopy_assets.warehouse.base import Checkpoint, Cost, Duplicates, Loaded, Parts
+from polycopy_assets.warehouse.base import Cost, Duplicates, Loaded, Parts
 from polycopy_assets.warehouse.jobs import ATTEMPTS, TIMEOUT, Jobs, Parameter, failing
 
 BATCHES_LABEL = "polycopy_batches"
@@ -37,11 +42,20 @@ MERGES_AT_ONCE = 2
 _FEW_WALLETS = 1_000
 _NEW_TRADERS = 20_000
 _URIS = 10_000
+_TICKS = 10_000
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _TYPES: Mapping[type[pl.DataType], str] = {
     pl.String: "STRING",
     pl.Float64: "FLOAT64",
     pl.Datetime: "TIMESTAMP",
+}
+_CHECKPOINT_TYPES = {
+    "wallet_address": "STRING",
+    "completed": "BOOL",
+    "processed_at": "TIMESTAMP",
+    "trade_count": "INT64",
+    "gcs_file": "STRING",
+    "upload_successful": "BOOL",
 }
 _LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
 
@@ -108,21 +122,27 @@ class BigQueryWarehouse:
 
     def traders(self) -> list[str | None]:
         """`traders.wallet_address`, as it stands there; one query, of that column alone."""
-        self._table("traders")
+        if self._found("traders") is None:
+            return []
         return [row[0] for row in self._rows("traders")]
 
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table. One query."""
-        with failing(f"cannot read {self.uri}", keep=exceptions.NotFound):
-            try:
-                self._client.get_table(self._name("backfill_checkpoint"), **self._jobs.request)
-            except exceptions.NotFound:
-                return None
+        if self._found("backfill_checkpoint") is None:
+            return None
         return [Checkpoint(*row.values()) for row in self._rows("checkpoint")]
+
+    def tick_off(self, rows: Sequence[Checkpoint]) -> None:
+        """Makes `backfill_checkpoint` say what `rows` say; one statement for 10,000 wallets."""
+        for start in range(0, len(rows), _TICKS):
+            some = rows[start : start + _TICKS]
+            ticks = ArrayQueryParameter("ticks", "STRUCT", [_tick(row) for row in some])
+            self._jobs.query(self._sql("tick_off"), [ticks])
 
     def loaded_batches(self) -> set[int]:
         """Numbers of the batches that the table holds, by its label; costs nothing."""
-        return set(range(1, _last_batch(self._table("trades")) + 1))
+        table = self._found("trades")
+        return set(range(1, _last_batch(table) + 1)) if table else set()
 
     def load(self, manifest: Manifest, parts: Parts) -> Loaded:
         """Stages the batch, replaces what it claims by its rows, and notes it on the table."""
@@ -152,17 +172,35 @@ class BigQueryWarehouse:
 
     def count_rows(self) -> int:
         """Rows in `trades`; one query, which bills nothing."""
-        self._table("trades")
+        if self._found("trades") is None:
+            return 0
         return sum(row[0] for row in self._rows("count_rows"))
 
     def rows_by_wallet(self) -> Mapping[str, int]:
         """Rows in `trades` for each `wallet_address`; one query, of that column alone."""
-        self._table("trades")
+        if self._found("trades") is None:
+            return {}
         return {row[0]: row[1] for row in self._rows("rows_by_wallet")}
+
+    def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:
+        """The rows of `trades`, counted for each `wallet_address`; one query, of three columns."""
+        table = self._found("trades")
+        if table is None:
+            return []
+        known = {field.name.lower() for field in table.schema}
+        sql = self._sql("tally", source="T.source" if "source" in known else "NULL")
+        rows = self._jobs.rows(self._jobs.query(sql, [_packed(claims)]))
+        return [(row[0], Tally(*row.values()[1:])) for row in rows]
+
+    def delete_misspelled(self, claims: Mapping[str, int]) -> int:
+        """Deletes the rows inside `claims` whose address is not in lower case; how many."""
+        job = self._jobs.query(self._sql("delete_misspelled"), [_packed(claims)])
+        return job.num_dml_affected_rows or 0
 
     def duplicates(self, limit: int) -> Duplicates:
         """Ids that occur more than once in as many of the newest months as CHECK_BYTES allows."""
-        self._table("trades")
+        if self._found("trades") is None:
+            return Duplicates([])
         sql = self._sql("duplicates")
 
         def parameters(since: datetime) -> list[Parameter]:
@@ -199,17 +237,20 @@ class BigQueryWarehouse:
     def _name(self, table: str) -> bigquery.TableReference:
         return self._dataset.table(table)
 
+    def _found(self, name: str) -> bigquery.Table | None:
+        """A table as it is now; None if there is none."""
+        with failing(f"cannot use table {name} of {self.uri}", keep=exceptions.NotFound):
+            try:
+                return self._client.get_table(self._name(name), **self._jobs.request)
+            except exceptions.NotFound:
+                return None
+
     def _table(self, name: str) -> bigquery.Table:
         """`traders` or `trades` as it is now; made if it is missing, widened if it is narrower."""
         wanted = _schema(TABLE_SCHEMA)
         if name == "traders":
             wanted = wanted[:1]
-        with failing(f"cannot use table {name} of {self.uri}", keep=exceptions.NotFound):
-            try:
-                table = self._client.get_table(self._name(name), **self._jobs.request)
-            except exceptions.NotFound:
-                table = self._create(name, wanted)
-        return self._widened(table, wanted)
+        return self._widened(self._found(name) or self._create(name, wanted), wanted)
 
     def _create(self, name: str, schema: Sequence[bigquery.SchemaField]) -> bigquery.Table:
         table = bigquery.Table(self._name(name), schema=schema)
@@ -369,14 +410,15 @@ class BigQueryWarehouse:
     def _rows(self, name: str) -> Iterable[bigquery.Row]:
         return self._jobs.rows(self._jobs.query(self._sql(name)))
 
-    def _sql(self, name: str, staging: bigquery.Table | None = None) -> str:
-        """A statement with the names of tables, which cannot be parameters, filled in."""
+    def _sql(self, name: str, staging: bigquery.Table | None = None, source: str = "") -> str:
+        """A statement with names of tables and a column, which cannot be parameters, filled in."""
         package = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
         return Template((package / f"{name}.sql").read_text()).substitute(
             trades=_quoted(self._name("trades")),
             traders=_quoted(self._name("traders")),
             checkpoint=_quoted(self._name("backfill_checkpoint")),
             staging=_quoted(staging.reference) if staging else "",
+            source=source,
         )
 
 
@@ -401,6 +443,26 @@ def _last_batch(table: bigquery.Table) -> int:
     if not text.isdecimal():
         raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
     return int(text)
+
+
+def _packed(claims: Mapping[str, int]) -> Parameter:
+    """Until when each wallet's claims reach, as one text: 53 bytes a wallet.
+
+    A request is 10 MB at most; as an array of structures it would hold a tenth of the wallets.
+    """
+    packed = ",".join(f"{wallet}{until:010d}" for wallet, until in claims.items())
+    return ScalarQueryParameter("claims", "STRING", packed)
+
+
+def _tick(row: Checkpoint) -> StructQueryParameter:
+    """A row of `backfill_checkpoint` as a parameter."""
+    return StructQueryParameter(
+        None,
+        *(
+            ScalarQueryParameter(name, kind, getattr(row, name))
+            for name, kind in _CHECKPOINT_TYPES.items()
+        ),
+    )
 
 
 def _between(low: datetime, high: datetime) -> list[Parameter]:

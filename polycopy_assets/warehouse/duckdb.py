@@ -9,18 +9,32 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import polars as pl
 
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
+from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
-from polycopy_assets.warehouse.base import Checkpoint, Duplicates, Loaded, Parts
+from polycopy_assets.warehouse.base import Duplicates, Loaded, Parts
 
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
+_HELD = ("Could not set lock on file", "with a different configuration")
+"""What DuckDB says when another process, or another thread that writes, has the file."""
+
+_CHECKPOINT_SCHEMA: dict[str, pl.DataType] = {
+    "wallet_address": pl.String(),
+    "completed": pl.Boolean(),
+    "processed_at": pl.Datetime("us", "UTC"),
+    "trade_count": pl.Int64(),
+    "gcs_file": pl.String(),
+    "upload_successful": pl.Boolean(),
+}
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
@@ -67,22 +81,30 @@ class DuckDBWarehouse:
 
     def traders(self) -> list[str | None]:
         """`traders.wallet_address`, as it stands there."""
-        with self._open() as db:
-            rows = db.execute("SELECT wallet_address FROM traders ORDER BY rowid").fetchall()
-        return [row[0] for row in rows]
+        return [row[0] for row in self._read("traders", "traders")]
 
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table."""
-        with self._open() as db:
-            tables = db.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-            if ("backfill_checkpoint",) not in tables:
+        with self._reading() as db:
+            if db is None or not _columns(db, "backfill_checkpoint"):
                 return None
-            return [Checkpoint(*row) for row in db.execute(_sql("checkpoint")).fetchall()]
+            return [
+                Checkpoint(row[0], row[1], _utc(row[2]), *row[3:])
+                for row in db.execute(_sql("checkpoint")).fetchall()
+            ]
+
+    def tick_off(self, rows: Sequence[Checkpoint]) -> None:
+        """Makes `backfill_checkpoint` say what `rows` say, in one transaction."""
+        frame = pl.DataFrame(rows, schema=_CHECKPOINT_SCHEMA, orient="row")
+        with _parquet(frame) as path, self._open() as db:
+            db.execute("BEGIN")
+            db.execute(_sql("tick_off_known"), {"ticks": str(path)})
+            db.execute(_sql("tick_off_new"), {"ticks": str(path)})
+            db.execute("COMMIT")
 
     def loaded_batches(self) -> set[int]:
         """Numbers of the batches that the table holds."""
-        with self._open() as db:
-            return {row[0] for row in db.execute("SELECT batch FROM polycopy_batches").fetchall()}
+        return {row[0] for row in self._read("loaded_batches", "polycopy_batches")}
 
     def load(self, manifest: Manifest, parts: Parts) -> Loaded:
         """Replaces what the batch claims by its rows, in one transaction."""
@@ -107,18 +129,53 @@ class DuckDBWarehouse:
 
     def count_rows(self) -> int:
         """Rows in `trades`."""
-        with self._open() as db:
-            return _number(db.execute("SELECT count(*) FROM trades"))
+        return sum(row[0] for row in self._read("count_rows", "trades"))
 
     def rows_by_wallet(self) -> Mapping[str, int]:
         """Rows in `trades` for each `wallet_address`."""
-        with self._open() as db:
-            return dict(db.execute(_sql("rows_by_wallet")).fetchall())
+        return dict(self._read("rows_by_wallet", "trades"))
+
+    def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:
+        """The rows of `trades`, counted for each `wallet_address` in any case."""
+        with _claims_table(claims) as path, self._reading() as db:
+            columns = _columns(db, "trades") if db is not None else ()
+            if db is None or not columns:
+                return []
+            sql = _sql("tally" if "source" in columns else "tally_without_source")
+            found = db.execute(sql, {"claims": str(path)}).fetchall()
+        return [(row[0], Tally(*row[1:])) for row in found]
+
+    def delete_misspelled(self, claims: Mapping[str, int]) -> int:
+        """Deletes the rows inside `claims` whose address is not in lower case; how many."""
+        with _claims_table(claims) as path, self._open() as db:
+            return _changed(db.execute(_sql("delete_misspelled"), {"claims": str(path)}))
 
     def duplicates(self, limit: int) -> Duplicates:
         """Ids that occur more than once in the table, at most `limit` of them."""
-        with self._open() as db:
-            return Duplicates(db.execute(_sql("duplicates"), {"limit": limit}).fetchall())
+        return Duplicates(self._read("duplicates", "trades", {"limit": limit}))
+
+    def _read(
+        self, name: str, table: str, parameters: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """What statement `name` gives; nothing if there is no such table."""
+        with self._reading() as db:
+            if db is None or not _columns(db, table):
+                return []
+            return db.execute(_sql(name), parameters or {}).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+        """A connection that cannot change anything; None if there is no file yet."""
+        if not self.path.exists():
+            yield None
+            return
+        db = self._connect(read_only=True)
+        try:
+            yield db
+        except duckdb.Error as error:
+            raise WarehouseError(f"{self.uri}: {error}") from error
+        finally:
+            db.close()
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -131,14 +188,14 @@ class DuckDBWarehouse:
         finally:
             db.close()
 
-    def _connect(self) -> duckdb.DuckDBPyConnection:
+    def _connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         deadline = self._clock() + self._lock_wait
         while True:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                return duckdb.connect(str(self.path), config=_CONFIG)
-            except duckdb.IOException as error:
-                if "Could not set lock on file" not in str(error):
+                return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG)
+            except (duckdb.IOException, duckdb.ConnectionException) as error:
+                if not any(sign in str(error) for sign in _HELD):
                     raise WarehouseError(f"cannot open {self.uri}: {error}") from error
                 if self._clock() >= deadline:
                     raise WarehouseBusy(
@@ -154,17 +211,45 @@ class DuckDBWarehouse:
 def _claims_file(claims: Sequence[Claim]) -> Iterator[Path]:
     """The claimed intervals as a Parquet file that DuckDB can read."""
     intervals = claimed_intervals(claims)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "claims.parquet"
-        pl.DataFrame(
-            {
-                "wallet_address": [wallet for wallet, _ in intervals],
-                "start": [span.start for _, span in intervals],
-                "until": [span.until for _, span in intervals],
-            },
-            schema={"wallet_address": pl.String, "start": pl.Int64, "until": pl.Int64},
-        ).write_parquet(path)
+    frame = pl.DataFrame(
+        {
+            "wallet_address": [wallet for wallet, _ in intervals],
+            "start": [span.start for _, span in intervals],
+            "until": [span.until for _, span in intervals],
+        },
+        schema={"wallet_address": pl.String, "start": pl.Int64, "until": pl.Int64},
+    )
+    with _parquet(frame) as path:
         yield path
+
+
+@contextmanager
+def _claims_table(claims: Mapping[str, int]) -> Iterator[Path]:
+    """Until when each wallet's claims reach, as a Parquet file that DuckDB can read."""
+    frame = pl.DataFrame(
+        {"wallet_address": list(claims), "until": list(claims.values())},
+        schema={"wallet_address": pl.String, "until": pl.Int64},
+    )
+    with _parquet(frame) as path:
+        yield path
+
+
+@contextmanager
+def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.parquet"
+        frame.write_parquet(path)
+        yield path
+
+
+def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    """The names of a table's columns; none if there is no such table."""
+    return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
+
+
+def _utc(moment: datetime | None) -> datetime | None:
+    """A time of the checkpoint, which DuckDB gives without a zone."""
+    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(result: duckdb.DuckDBPyConnection) -> int:

@@ -10,6 +10,8 @@ import msgspec
 import pytest
 
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 
 
@@ -205,3 +207,93 @@ def test_the_old_jobs_ledger_is_read_as_it_stands(bench: Bench):
     assert first.processed_at.replace(tzinfo=None) == dt.datetime(2026, 1, 2, 3, 4, 5)  # noqa: DTZ001
     assert (first.gcs_file, first.upload_successful) == ("gs://b/trades/0xA.jsonl", True)
     assert set(second) == {None}
+
+
+def _ticked(wallet: str, moment: dt.datetime, count: int) -> Checkpoint:
+    return Checkpoint(
+        wallet_address=wallet,
+        completed=True,
+        processed_at=moment,
+        trade_count=count,
+        gcs_file=f"gs://b/{wallet}/",
+        upload_successful=True,
+    )
+
+
+def checkpoint_table(bench: Bench) -> None:
+    text = "VARCHAR" if isinstance(bench.warehouse, DuckDBWarehouse) else "STRING"
+    bench.sql(
+        f"CREATE TABLE {{}}backfill_checkpoint (wallet_address {text}, completed BOOL,"
+        f" processed_at TIMESTAMP, trade_count INT64, gcs_file {text}, upload_successful BOOL)"
+    )
+
+
+def test_wallets_are_ticked_off_in_the_checkpoint_whatever_case_it_has_them_in(bench: Bench):
+    checkpoint_table(bench)
+    upper = "0x" + WALLETS[0][2:].upper()
+    bench.sql(
+        "INSERT INTO {}backfill_checkpoint VALUES"
+        f" ('{upper}', FALSE, NULL, NULL, NULL, NULL), ('{upper}', NULL, NULL, 3, 'f', FALSE),"
+        " ('nobody', FALSE, NULL, NULL, NULL, NULL), (NULL, FALSE, NULL, NULL, NULL, NULL)"
+    )
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    ticks = [_ticked(w, moment, n) for n, w in enumerate(WALLETS)]
+    for _ in range(2):
+        bench.warehouse.tick_off(ticks)
+    rows = bench.warehouse.checkpoint()
+    assert rows is not None
+    assert len(rows) == len(WALLETS) + 3
+    ours = [row for row in rows if row.completed]
+    assert sorted(str(row.wallet_address).lower() for row in ours) == sorted([*WALLETS, WALLETS[0]])
+    for row in ours:
+        number = WALLETS.index(str(row.wallet_address).lower())
+        assert row == ticks[number]._replace(wallet_address=row.wallet_address)
+    assert {row.wallet_address for row in rows if not row.completed} == {"nobody", None}
+
+
+def test_rows_are_tallied_inside_the_claims_and_told_from_those_of_an_older_job(bench: Bench):
+    bench.batch(*WALLETS[:3])
+    bench.load()
+    one, two, three = WALLETS[:3]
+    rows = {wallet: len(WORLD.truth(wallet)) for wallet in (one, two, three)}
+    cut = middle(two)
+    before = sum(trade.timestamp < cut for trade in WORLD.truth(two))
+    upper = "0x" + one[2:].upper()
+    for wallet, seconds in ((one, 5), (upper, 6), (one, END + 1), (three, END)):
+        moment = f"{dt.datetime.fromtimestamp(seconds, dt.UTC):%F %T}"
+        bench.sql(
+            "INSERT INTO {}trades (wallet_address, timestamp, id)"
+            f" VALUES ('{wallet}', TIMESTAMP '{moment}', 'x')"
+        )
+    claims = {one: END, two: cut, three: END, WALLETS[3]: END}
+    tallied = dict(bench.warehouse.tally(claims))
+    assert tallied == {
+        one: Tally(rows[one] + 3, rows[one] + 2, rows[one], 1),
+        two: Tally(rows[two], before, before, 0),
+        three: Tally(rows[three] + 1, rows[three], rows[three], 0),
+    }
+    assert bench.warehouse.delete_misspelled({one: 6}) == 0
+    assert bench.warehouse.delete_misspelled(claims) == 1
+    assert dict(bench.warehouse.tally({}))[one] == Tally(rows[one] + 2, 0, 0, 0)
+
+
+def test_reading_makes_no_table_and_widens_none(bench: Bench):
+    warehouse = bench.warehouse
+    assert warehouse.traders() == []
+    assert warehouse.loaded_batches() == set()
+    assert warehouse.count_rows() == 0
+    assert warehouse.rows_by_wallet() == {}
+    assert warehouse.tally({WALLETS[0]: END}) == []
+    assert warehouse.duplicates(3).found == []
+    assert warehouse.checkpoint() is None
+    text = "VARCHAR" if isinstance(bench.warehouse, DuckDBWarehouse) else "STRING"
+    bench.sql(f"CREATE TABLE {{}}trades (wallet_address {text}, id {text}, timestamp TIMESTAMP)")
+    bench.sql(
+        f"INSERT INTO {{}}trades VALUES ('{WALLETS[0]}', 'a', TIMESTAMP '2026-01-01 00:00:00')"
+    )
+    assert warehouse.count_rows() == 1
+    assert warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(1, 1, 0, 0))]
+    with pytest.raises(Exception, match=r"(?i)title|not found|unrecognized|column"):
+        bench.sql("SELECT title FROM {}trades")
+    with pytest.raises(Exception, match=r"(?i)traders"):
+        bench.sql("SELECT * FROM {}traders")

@@ -388,14 +388,13 @@ class Statement:
         """The tables that it names; raises JobError for one that is not there."""
         if isinstance(self.tree, exp.Create | exp.Drop):
             return []
-        ctes = {cte.alias for cte in self.tree.find_all(exp.CTE)}
-        found = {
-            table.name: table
-            for node in self.tree.find_all(exp.Table)
-            if node.name and node.name not in ctes
-            for table in [self._resolve(node)]
-        }
+        found = {table.name: table for node in self._nodes() for table in [self._resolve(node)]}
         return list(found.values())
+
+    def _nodes(self) -> list[exp.Table]:
+        """Where it names a table; a name that it gives itself in WITH is none."""
+        own = {cte.alias for cte in self.tree.find_all(exp.CTE)}
+        return [n for n in self.tree.find_all(exp.Table) if n.name and n.name not in own]
 
     def _name(self, node: exp.Table) -> Name:
         default = self._default or {}
@@ -421,9 +420,7 @@ class Statement:
             whens is not None and any("MATCHED THEN DELETE" in w.sql() for w in whens.expressions)
         )
         total = 0
-        for node in self.tree.find_all(exp.Table):
-            if not node.name:
-                continue
+        for node in self._nodes():
             table = self._resolve(node)
             every = star or (takes and target is table)
             if (
@@ -558,6 +555,9 @@ class Statement:
                     return exp.Table(
                         this=exp.to_identifier(name, quoted=True), alias=node.args.get("alias")
                     )
+            if isinstance(node, exp.CountIf) and not isinstance(node.parent, exp.Coalesce):
+                # DuckDB counts no rows as NULL where BigQuery counts them as 0.
+                return exp.Coalesce(this=node.copy(), expressions=[exp.Literal.number(0)])
             if isinstance(node, exp.DataType) and node.this == exp.DataType.Type.TIMESTAMPTZ:
                 return exp.DataType.build("TIMESTAMP", dialect="duckdb")
             return node
@@ -577,9 +577,23 @@ def _value(item: Mapping[str, Any]) -> Expression:
     kind, value = item["parameterType"], item["parameterValue"]
     if kind["type"] == "ARRAY":
         inner = kind["arrayType"]
-        values = [_scalar(inner["type"], each["value"]) for each in value.get("arrayValues", [])]
+        values = [
+            _value({"parameterType": inner, "parameterValue": each})
+            for each in value.get("arrayValues", [])
+        ]
         array = exp.Array(expressions=values)
         return array if values else exp.cast(array, "ARRAY<STRING>", dialect="bigquery")
+    if kind["type"] == "STRUCT":
+        fields = {field["name"]: field["type"] for field in kind["structTypes"]}
+        return exp.Struct(
+            expressions=[
+                exp.PropertyEQ(
+                    this=exp.to_identifier(name),
+                    expression=_value({"parameterType": fields[name], "parameterValue": inner}),
+                )
+                for name, inner in value["structValues"].items()
+            ]
+        )
     return _scalar(kind["type"], value.get("value"))
 
 

@@ -1,0 +1,26 @@
+"""Segments that are in the store and in no record: read, to learn what a record would say."""
+
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.frame import read_rows, source_of_row
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import Segment, segment_name
+
+
+def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> Segment:
+    """The stored segment of `wallet` that covers `span`, as far as it answers for `claim`."""
+    data = store.read(segment_name(wallet, span))
+    rows = read_rows(data, claim)
+    times = rows["timestamp"].to_list()
+    sources = rows.select(source_of_row()).to_series().unique().to_list()
+    return Segment(
+        wallet=wallet,
+        start=span.start,
+        until=span.until,
+        rows=len(times),
+        size=len(data),
+        crc32c=crc32c(data),
+        first=min(times, default=None),
+        last=max(times, default=None),
+        claim_start=None if claim == span else claim.start,
+        source=sources[0] if len(sources) == 1 else None,
+    )

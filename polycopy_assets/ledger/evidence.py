@@ -1,0 +1,118 @@
+"""Evidence: whether what the old job ticked off can be believed, and until when."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from polycopy_assets.ledger.facts import Checkpoint, Facts, OldFile
+from polycopy_assets.trades.interval import BEGINNING
+
+MARGIN = 86_400
+"""Seconds before `processed_at` that an old file is not believed to be whole.
+
+The tick was written when the fetch had ended, so trades of its last minutes or hours may be
+missing; and it was written in local time, up to fourteen hours ahead of UTC.
+"""
+
+
+class Believed(msgspec.Struct, frozen=True):
+    """The file holds all that the old job was served before `until`, epoch seconds."""
+
+    file: OldFile
+    until: int
+
+
+class Empty(msgspec.Struct, frozen=True):
+    """The checkpoint says that there are no trades, and there is no file that says otherwise."""
+
+
+class Unread(msgspec.Struct, frozen=True):
+    """Nothing speaks against the file so far; it has to be read."""
+
+    file: OldFile
+
+
+class Refuted(msgspec.Struct, frozen=True):
+    """Ticked off, and not so; why."""
+
+    why: str
+
+
+Evidence = Believed | Empty | Unread | Refuted
+
+
+def ticked_off(facts: Facts) -> bool:
+    """Whether the checkpoint says that the wallet is complete."""
+    return any(tick.completed for tick in facts.ticks)
+
+
+def evidence(facts: Facts, now: int) -> Evidence:
+    """What the checkpoint's tick is worth, for a wallet that is ticked off; `now` epoch seconds.
+
+    Rows of the checkpoint for one wallet may disagree: one that the file bears out is enough.
+    """
+    return next(_evidence(facts, now))
+
+
+def _evidence(facts: Facts, now: int) -> Iterator[Evidence]:
+    """What there is to say about the tick; the first counts."""
+    ticks = [tick for tick in facts.ticks if tick.completed]
+    no_rows = all(file.size == 0 or file.rows == 0 for file in facts.old_files)
+    if no_rows and {tick.trade_count for tick in ticks} - {None} == {0}:
+        yield Empty()
+    if not any(tick.upload_successful for tick in ticks):
+        yield Refuted("the checkpoint does not say that its file went up")
+    if not facts.old_files:
+        yield Refuted(f"its file is not in the store, {_counted(ticks)}")
+        return
+    file, *others = facts.old_files
+    if others:
+        names = ", ".join(file.name for file in facts.old_files)
+        yield Refuted(f"there are {len(facts.old_files)} files of it: {names}")
+    own = [tick for tick in ticks if tick.upload_successful and _names(tick, facts.wallet)]
+    if not own:
+        yield Refuted(f"the checkpoint names another file: {ticks[0].gcs_file!r}")
+    yield from _of_file(file, own, now)
+
+
+def _of_file(file: OldFile, ticks: list[Checkpoint], now: int) -> Iterator[Evidence]:
+    if file.problem:
+        yield Refuted(f"{file.name}: {file.problem}")
+    if file.rows is None:
+        yield Unread(file)
+    borne_out = [tick for tick in ticks if tick.trade_count in {None, file.rows}]
+    if not borne_out:
+        yield Refuted(f"{file.name} has {file.rows} rows, {_counted(ticks)}")
+    if not file.rows:
+        yield Empty()
+    until = _until(borne_out, file, now)
+    if until <= BEGINNING:
+        yield Refuted("its processed_at lies before all trades")
+    yield Believed(file, until)
+
+
+def _until(ticks: list[Checkpoint], file: OldFile, now: int) -> int:
+    """The earliest of the times at which the file may have been fetched, minus the margin.
+
+    Without a date it is the newest trade: whoever was served that one, was served all before it.
+    """
+    dates = [_seconds(tick.processed_at) for tick in ticks if tick.processed_at is not None]
+    return min([*(dates or [file.last or BEGINNING]), now]) - MARGIN
+
+
+def _seconds(moment: datetime) -> int:
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _names(tick: Checkpoint, wallet: str) -> bool:
+    """Whether the tick's file is the wallet's; one that names no file speaks of the wallet's."""
+    name = (tick.gcs_file or "").strip().rsplit("/", 1)[-1]
+    return not name or name.lower() == f"{wallet}.jsonl"
+
+
+def _counted(ticks: Iterable[Checkpoint]) -> str:
+    known = sorted({tick.trade_count for tick in ticks if tick.trade_count is not None})
+    if not known:
+        return "the checkpoint has no count"
+    return f"the checkpoint counted {' and '.join(map(str, known))}"

@@ -1,0 +1,97 @@
+"""Facts: what each ledger says of a wallet, as plain data. Whoever reads the ledgers fills it."""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import NamedTuple
+
+import msgspec
+
+from polycopy_assets.trades.interval import BEGINNING, Interval, union
+from polycopy_assets.trades.segment import Segment
+
+
+class Checkpoint(NamedTuple):
+    """A row of the old job's ledger, as it stands there."""
+
+    wallet_address: str | None
+    completed: bool | None
+    processed_at: datetime | None
+    trade_count: int | None
+    gcs_file: str | None
+    upload_successful: bool | None
+
+
+class Tally(NamedTuple):
+    """A wallet's rows in the table, its address in any case.
+
+    `inside` are those within its claims; `ours` those of them that we loaded (they have a source,
+    and the address in lower case); `misspelled` those of them with the address in another case.
+    """
+
+    rows: int = 0
+    inside: int = 0
+    ours: int = 0
+    misspelled: int = 0
+
+
+class Recorded(msgspec.Struct, frozen=True, kw_only=True):
+    """What the wallet's latest record says; `problem` if it cannot be a record of ours."""
+
+    rows: int
+    segments: tuple[Segment, ...]
+    covered_until: int
+    problem: str = ""
+
+
+class StoredSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment as the store lists it; the checksum where the listing or a reading tells it."""
+
+    span: Interval
+    size: int
+    crc32c: str | None = None
+
+
+class OldFile(msgspec.Struct, frozen=True, kw_only=True):
+    """The old job's file of a wallet; `rows` is None as long as nobody has read it.
+
+    `problem` says which line is no trade of the wallet; `last` is the newest trade, epoch seconds.
+    """
+
+    name: str
+    size: int
+    rows: int | None = None
+    last: int | None = None
+    problem: str = ""
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """All that is known of one wallet.
+
+    `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
+    checkpoint at all that the wallet could be ticked off in.
+    """
+
+    wallet: str
+    wanted: bool = False
+    registered: bool = False
+    record: Recorded | None = None
+    stored: tuple[StoredSegment, ...] = ()
+    old_files: tuple[OldFile, ...] = ()
+    ticks: tuple[Checkpoint, ...] = ()
+    ticked_here: bool = False
+    tally: Tally = Tally()
+
+
+def whole_until(spans: Iterable[Interval]) -> int | None:
+    """Until when `spans` cover everything from the beginning; None if there is any gap."""
+    joined = union(spans)
+    if len(joined) != 1 or joined[0].start != BEGINNING:
+        return None
+    return joined[0].until
+
+
+def claimed_until(facts: Facts) -> int:
+    """Until when the table's rows of the wallet are to be exactly the store's; epoch seconds."""
+    stored = whole_until(item.span for item in facts.stored)
+    recorded = facts.record.covered_until if facts.record else BEGINNING
+    return max(recorded, stored or BEGINNING)

@@ -1,0 +1,155 @@
+"""Findings: each wallet gets exactly one, and each finding asks for one action."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from polycopy_assets.ledger.evidence import (
+    Believed,
+    Empty,
+    Evidence,
+    Refuted,
+    Unread,
+    evidence,
+    ticked_off,
+)
+from polycopy_assets.ledger.facts import Facts, Recorded, StoredSegment, whole_until
+from polycopy_assets.trades.old_job import CHECKPOINT
+
+ACTIONS = {
+    "ghost": "refetch",
+    "orphan": "record",
+    "adoptable": "adopt",
+    "false_complete": "fetch",
+    "empty_complete": "confirm",
+    "adopted": "replace",
+    "unloaded": "reload",
+    "surplus": "reload",
+    "unregistered": "register",
+    "unexported": "export",
+    "remaining": "backfill",
+    "consistent": "none",
+}
+"""The action for each finding; in the order in which people should look at them."""
+
+SETTLED = frozenset({"consistent", "remaining"})
+"""Findings that ask nothing of a reconciliation."""
+
+POLICIES = ("verified", "never", "refetch")
+"""What `adopt` may be: believe old files that are borne out; never; or only until refetched."""
+
+
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """What the ledgers come to for one wallet; `why` names the evidence."""
+
+    wallet: str
+    finding: str
+    action: str
+    why: str = ""
+
+
+def classify(facts: Facts, *, adopt: str, now: int) -> Finding:
+    """The finding for one wallet under policy `adopt`; `now` in epoch seconds.
+
+    Old files that could decide must have been read (see `to_read`).
+    """
+    if facts.record is not None:
+        name, why = next(_of_recorded(facts, facts.record, adopt))
+    else:
+        name, why = next(_of_unrecorded(facts, adopt, now))
+    return Finding(wallet=facts.wallet, finding=name, action=ACTIONS[name], why=why)
+
+
+def to_read(facts: Facts, *, adopt: str, now: int) -> str | None:
+    """The old file that has to be read before the wallet can be classified, if there is one."""
+    if adopt == "never" or facts.record is not None or _whole(facts) or not ticked_off(facts):
+        return None
+    found = evidence(facts, now)
+    return found.file.name if isinstance(found, Unread) else None
+
+
+def count(findings: Iterable[Finding]) -> dict[str, int]:
+    """How many wallets have each finding; findings that nobody has are left out."""
+    counted = Counter(item.finding for item in findings)
+    return {name: counted[name] for name in ACTIONS if counted[name]}
+
+
+def table_differs(facts: Facts, rows: int) -> str:
+    """How the table differs from the `rows` that the store holds; empty if it does not."""
+    inside, ours = facts.tally.inside, facts.tally.ours
+    if ours < rows:
+        return f"{rows} trades in the store, {ours} of them in the table"
+    if inside > rows:
+        return f"{rows} trades in the store, {inside} rows in the table"
+    return ""
+
+
+def lost_segments(record: Recorded, stored: Iterable[StoredSegment]) -> dict[str, str]:
+    """The recorded segments that the store does not hold as recorded, by name, and why."""
+    there = {item.span: item for item in stored}
+    lost: dict[str, str] = {}
+    for segment in record.segments:
+        found = there.get(segment.span)
+        if found is None:
+            lost[segment.name] = "is gone"
+        elif found.size != segment.size:
+            lost[segment.name] = f"has {found.size} bytes, its record says {segment.size}"
+        elif found.crc32c not in {None, segment.crc32c}:
+            lost[segment.name] = "has another checksum than its record says"
+    return lost
+
+
+def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[str, str]]:
+    """The findings for a recorded wallet, the gravest first."""
+    if record.problem:
+        yield "ghost", record.problem
+    lost = lost_segments(record, facts.stored)
+    if lost:
+        name, why = next(iter(lost.items()))
+        yield "ghost", f"{name} {why}" + (f", and {len(lost) - 1} more" if len(lost) > 1 else "")
+    if (_whole(facts) or 0) > record.covered_until:
+        yield "orphan", "the store covers more than its record says"
+    adopted = sum(segment.source == CHECKPOINT for segment in record.segments)
+    if adopted and adopt == "refetch":
+        yield "adopted", f"{adopted} segments come from the old job"
+    differs = table_differs(facts, record.rows)
+    if differs:
+        yield ("unloaded" if facts.tally.ours < record.rows else "surplus"), differs
+    if not facts.registered:
+        yield "unregistered", "it is recorded and no partition"
+    if facts.ticked_here and not ticked_off(facts):
+        yield "unexported", "the checkpoint does not say that it is complete"
+    yield "consistent", ""
+
+
+def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, str]]:
+    """The findings for a wallet without a record, the gravest first."""
+    if _whole(facts):
+        yield "orphan", "the store covers it and nothing is recorded"
+    if ticked_off(facts):
+        yield _of_ticked(evidence(facts, now), adopt)
+    if not facts.registered and (facts.ticks or facts.stored or facts.old_files):
+        yield "unregistered", "it is known to the checkpoint or the store, and no partition"
+    if facts.registered or facts.wanted:
+        yield "remaining", "part of it is in the store" if facts.stored else ""
+    yield "consistent", "rows in the table that nobody asked for"
+
+
+def _of_ticked(found: Evidence, adopt: str) -> tuple[str, str]:
+    """The finding for a wallet that the checkpoint ticked off and nobody has recorded."""
+    match found:
+        case Empty():
+            return "empty_complete", "ticked off with no trades"
+        case Refuted(why):
+            return "false_complete", why
+        case Believed(file) | Unread(file) if adopt == "never":
+            return "remaining", f"{file.name} is not adopted: the policy is never to"
+        case Believed(file):
+            return "adoptable", f"{file.name} has {file.rows} trades"
+        case Unread(file):
+            raise ValueError(f"{file.name} has to be read first")
+
+
+def _whole(facts: Facts) -> int | None:
+    return whole_until(item.span for item in facts.stored)

@@ -1,0 +1,110 @@
+"""The old job's files: one JSON object a line, Dome's shape reduced, times as text.
+
+They are read to be adopted: a line becomes a row in Dome's shape that says where it comes from.
+"""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+import msgspec
+
+from polycopy_assets.errors import ContractBroken
+from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
+from polycopy_assets.trades.frame import SOURCE_FIELD
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.page import Row
+from polycopy_assets.trades.segment import PREFIX
+from polycopy_assets.trades.wallet import ADDRESS
+
+CHECKPOINT = "checkpoint"
+"""The source of what was adopted: the old job, on the word of its checkpoint."""
+
+_SUFFIX = ".jsonl"
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class OldTrade(msgspec.Struct):
+    """A line of an old file; `timestamp` is `YYYY-MM-DD HH:MM:SS`, taken as UTC."""
+
+    wallet_address: Text
+    timestamp: str | int
+    side: Literal["BUY", "SELL"]
+    price: float
+    shares_normalized: float
+    tx_hash: Text
+    id: str | None = None
+    token_id: str | None = None
+    token_label: str | None = None
+    condition_id: str | None = None
+    order_hash: str | None = None
+    taker: str | None = None
+    market_slug: str | None = None
+    title: str | None = None
+
+
+# The old job loaded its files into typed columns, which takes numbers written as text as well.
+_decoder = msgspec.json.Decoder(OldTrade, strict=False)
+
+
+def parse_old_name(name: str) -> str | None:
+    """The wallet that an old file's name tells, in lower case; None if it is no such name."""
+    if not name.startswith(PREFIX) or not name.endswith(_SUFFIX):
+        return None
+    wallet = name[len(PREFIX) : -len(_SUFFIX)].lower()
+    return wallet if ADDRESS.fullmatch(wallet) else None
+
+
+def read_line(line: bytes, wallet: str) -> Row:
+    """The row that a line stands for; raises ContractBroken if it is no trade of `wallet`."""
+    try:
+        trade = _decoder.decode(line)
+        seconds = _seconds(trade.timestamp)
+    except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError) as error:
+        raise ContractBroken(f"not a trade: {error}") from error
+    if trade.wallet_address.strip().lower() != wallet:
+        raise ContractBroken(f"of another wallet: {trade.wallet_address!r}")
+    return Row(wallet, seconds, trade.tx_hash, _served(trade, wallet, seconds))
+
+
+def cut(rows: Iterable[Row], span: Interval, segment_bytes: int = SEGMENT_BYTES) -> Iterator[Draft]:
+    """The segments that cover `span` with `rows`, which lie in it, newest first."""
+    cutter = Cutter(span.until, segment_bytes)
+    for row in rows:
+        draft = cutter.add(row)
+        if draft:
+            yield draft
+    yield cutter.finish(span.start)
+
+
+def _seconds(text: str | int) -> int:
+    if isinstance(text, int):
+        return text
+    moment = datetime.fromisoformat(text.strip())
+    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _served(trade: OldTrade, wallet: str, seconds: int) -> bytes:
+    """The line in Dome's shape; the old `id` is the order's hash, or else the transaction's."""
+    order = trade.order_hash or trade.id
+    if order and order.lower() == trade.tx_hash.lower():
+        order = None
+    return msgspec.json.encode(
+        {
+            "user": wallet,
+            "side": trade.side,
+            "token_id": trade.token_id,
+            "token_label": trade.token_label,
+            "condition_id": trade.condition_id,
+            "price": trade.price,
+            "shares_normalized": trade.shares_normalized,
+            "timestamp": seconds,
+            "tx_hash": trade.tx_hash,
+            "order_hash": order,
+            "taker": trade.taker,
+            "market_slug": trade.market_slug,
+            "title": trade.title,
+            SOURCE_FIELD: CHECKPOINT,
+        }
+    )

@@ -1,0 +1,10 @@
+-- What an older job put inside the claims under an address that is not in lower case; packed as in
+-- tally.sql.
+DELETE FROM `$trades` AS T
+WHERE T.wallet_address != LOWER(TRIM(T.wallet_address))
+    AND EXISTS (
+        SELECT 1
+        FROM UNNEST(SPLIT(@claims, ',')) AS packed
+        WHERE LOWER(TRIM(T.wallet_address)) = SUBSTR(packed, 1, 42)
+            AND T.timestamp < TIMESTAMP_SECONDS(CAST(SUBSTR(packed, 43, 10) AS INT64))
+    )

@@ -1,0 +1,19 @@
+-- The rows of every wallet, and those inside its claims, which start at the beginning. A packed claim
+-- is an address of 42 characters and the second, in ten digits, until when it reaches.
+WITH claims AS (
+    SELECT
+        SUBSTR(packed, 1, 42) AS wallet_address,
+        TIMESTAMP_SECONDS(CAST(SUBSTR(packed, 43, 10) AS INT64)) AS until
+    FROM UNNEST(SPLIT(@claims, ',')) AS packed
+    WHERE packed != ''
+)
+SELECT
+    LOWER(TRIM(T.wallet_address)) AS wallet,
+    COUNT(*) AS row_count,
+    COUNTIF(T.timestamp < C.until) AS inside,
+    COUNTIF(T.timestamp < C.until AND $source IS NOT NULL AND T.wallet_address = C.wallet_address)
+        AS ours,
+    COUNTIF(T.timestamp < C.until AND T.wallet_address != C.wallet_address) AS misspelled
+FROM `$trades` AS T
+LEFT JOIN claims AS C ON LOWER(TRIM(T.wallet_address)) = C.wallet_address
+GROUP BY wallet

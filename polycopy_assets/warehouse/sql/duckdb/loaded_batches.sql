@@ -1,0 +1,1 @@
+SELECT batch FROM polycopy_batches;

@@ -1,0 +1,14 @@
+-- The same for a table of the old job's, whose rows are none of ours.
+SELECT
+    lower(trim(trades.wallet_address)) AS wallet,
+    count(*),
+    count(*) FILTER (WHERE trades.timestamp < make_timestamp(claims.until * 1000000)),
+    0,
+    count(*) FILTER (
+        WHERE trades.timestamp < make_timestamp(claims.until * 1000000)
+          AND trades.wallet_address != claims.wallet_address
+    )
+FROM trades
+LEFT JOIN read_parquet($claims) AS claims
+    ON lower(trim(trades.wallet_address)) = claims.wallet_address
+GROUP BY wallet;

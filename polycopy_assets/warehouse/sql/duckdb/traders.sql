@@ -1,0 +1,1 @@
+SELECT wallet_address FROM traders ORDER BY rowid;
