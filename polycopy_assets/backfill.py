@@ -1,31 +1,28 @@
 """The backfill from the command line: register, fetch, combine, load. All state is elsewhere."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import dagster as dg
 import msgspec
 
 from polycopy_assets import record
 from polycopy_assets.assets.wallet_trades import Select
-from polycopy_assets.combine import pending, read_manifests
 from polycopy_assets.definitions import build
 from polycopy_assets.errors import (
-    PolycopyError,
     QuotaExceeded,
     StoreError,
     WarehouseBusy,
     WarehouseError,
 )
-from polycopy_assets.instance import WORKER_TAG, end_dead_runs, worker
-from polycopy_assets.load import unloaded
+from polycopy_assets.instance import end_dead_runs
 from polycopy_assets.partitions import register, registered
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.runs import Runs
 from polycopy_assets.settings import Settings, parse_bucket, parse_dataset, wrong
 
 Say = Callable[[str], None]
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -94,14 +91,15 @@ def backfill(
     report, and do not keep the others from being loaded.
     """
     check_usable(settings)
+    runs = Runs(lambda: build(settings, progress), progress)
     for run_id in end_dead_runs(instance):
         say(f"run {run_id} was left behind by a process that is gone; it is ended")
     _register(instance, settings, say)
     wallets = registered(instance)
     complete = record.versions(instance)
     if refresh or any(wallet not in complete for wallet in wallets):
-        _fetch(instance, settings, Select.ALL if refresh else Select.REMAINING, progress)
-    failed_checks = _load(instance, settings)
+        runs.fetch(instance, select=(Select.ALL if refresh else Select.REMAINING).name)
+    failed_checks = runs.load(instance, open_store(settings), open_warehouse(settings, "trades"))
     complete = record.versions(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
     return Report(
@@ -141,59 +139,3 @@ def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Non
         say(f"{len(new)} new wallets")
     for text in refused:
         say(f"refused: {text!r} in the table traders is not a wallet")
-
-
-def _fetch(
-    instance: dg.DagsterInstance, settings: Settings, select: Select, progress: Progress
-) -> None:
-    config = {"ops": {"wallet_trades": {"config": {"select": select.name}}}}
-    result = _run(instance, settings, "fetch", config, progress)
-    if not result.success and not progress.failures:
-        raise PolycopyError(_why(result))
-
-
-def _load(instance: dg.DagsterInstance, settings: Settings) -> list[str]:
-    """Combines and loads, unless the table holds all that is recorded; the checks that failed."""
-    manifests = read_manifests(open_store(settings))
-    loaded = open_warehouse(settings, "trades").loaded_batches()
-    if not pending(record.versions(instance), manifests) and not unloaded(manifests, loaded):
-        return []
-    result = _run(instance, settings, "load", {}, None)
-    if not result.success:
-        raise PolycopyError(_why(result))
-    return [
-        f"{check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
-        for check in result.get_asset_check_evaluations()
-        if not check.passed
-    ]
-
-
-def _run(
-    instance: dg.DagsterInstance,
-    settings: Settings,
-    job: str,
-    config: Mapping[str, object],
-    progress: Progress | None,
-) -> dg.ExecuteInProcessResult:
-    return (
-        build(settings, progress)
-        .resolve_job_def(job)
-        .execute_in_process(
-            instance=instance,
-            run_config={**_QUIET, **config},
-            tags={WORKER_TAG: worker()},
-            raise_on_error=False,
-        )
-    )
-
-
-def _why(result: dg.ExecuteInProcessResult) -> str:
-    """The errors of the steps that failed, each with the cause behind it."""
-    reasons = []
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error:
-            error = event.step_failure_data.error
-            while error.cause:
-                error = error.cause
-            reasons.append(error.message.strip())
-    return "; ".join(reasons) or f"run {result.run_id} failed"

@@ -73,17 +73,21 @@ def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[
 
 
 def new_claims(
-    records: Iterable[tuple[str, Sequence[Segment]]], manifests: Iterable[Manifest]
+    records: Iterable[tuple[str, Sequence[Segment]]],
+    manifests: Iterable[Manifest],
+    again: Collection[str] = (),
 ) -> list[Claim]:
     """The claims of (data version, segments) records that no manifest lists, wallet by wallet.
 
-    A wallet whose version is new though all its segments are known is combined whole.
+    A wallet whose version is new though all its segments are known is combined whole, and so are
+    those in `again`.
     """
-    listed = {_identity(item) for manifest in manifests for item in manifest.claims}
+    listed = {identity(item) for manifest in manifests for item in manifest.claims}
     claims: list[Claim] = []
     for version, segments in records:
         every = [claim(segment, version) for segment in segments]
-        claims += [item for item in every if _identity(item) not in listed] or every
+        new = [item for item in every if identity(item) not in listed]
+        claims += every if not new or every[0].wallet in again else new
     return sorted(claims, key=lambda item: (item.wallet, item.start))
 
 
@@ -207,5 +211,6 @@ def _clear(store: Store, prefix: str, *, keep: Collection[str]) -> None:
             store.delete(item.name)
 
 
-def _identity(item: Claim) -> tuple[str, int, str]:
+def identity(item: Claim) -> tuple[str, int, str]:
+    """What makes two claims the same: segment, from when it counts, checksum."""
     return (item.segment, item.start, item.crc32c)

@@ -1,17 +1,26 @@
 """The map: assets, checks, jobs, resources. The only place that reads the environment."""
 
 import os
+from collections.abc import Callable
 
 import dagster as dg
 
 from polycopy_assets import checks, jobs
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.combined_trades import combined_trades
+from polycopy_assets.assets.reconciliation import reconciliation
 from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import SourceResource, store_resource, warehouse_resource
+from polycopy_assets.reconcile.report import Report
+from polycopy_assets.resources import (
+    PolicyResource,
+    SourceResource,
+    store_resource,
+    warehouse_resource,
+)
+from polycopy_assets.runs import Runs
 from polycopy_assets.settings import API_KEY, Settings, read_settings
 
 
@@ -20,12 +29,28 @@ def settings() -> Settings:
     return read_settings(os.environ)
 
 
-def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
-    """The definitions for `chosen`; a fetch counts into `progress` if it is given."""
+def build(
+    chosen: Settings,
+    progress: Progress | None = None,
+    on_report: Callable[[Report], None] = lambda report: None,
+) -> dg.Definitions:
+    """The definitions for `chosen`.
+
+    What is done is counted into `progress` if it is given; `on_report` is called with what a
+    reconciliation came to.
+    """
+    counted = progress or Progress()
     return dg.Definitions(
-        assets=[traders, backfill_checkpoint, wallet_trades, combined_trades, trades],
+        assets=[
+            traders,
+            backfill_checkpoint,
+            wallet_trades,
+            combined_trades,
+            trades,
+            reconciliation,
+        ],
         asset_checks=[checks.no_duplicate_ids, checks.rows_match_record],
-        jobs=[jobs.fetch, jobs.load],
+        jobs=[jobs.fetch, jobs.load, jobs.reconcile],
         resources={
             "source": SourceResource(
                 kind=chosen.source,
@@ -38,7 +63,10 @@ def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
             ),
             "store": store_resource(chosen),
             "warehouse": warehouse_resource(chosen),
-            "progress": dg.ResourceDefinition(lambda _: progress or Progress()),
+            "policy": PolicyResource(adopt=chosen.adopt),
+            "progress": dg.ResourceDefinition(lambda _: counted),
+            "runs": dg.ResourceDefinition(lambda _: Runs(lambda: build(chosen, counted), counted)),
+            "on_report": dg.ResourceDefinition(lambda _: on_report),
         },
         # A killed run must not leave a step process behind that goes on writing.
         executor=dg.in_process_executor,

@@ -1,4 +1,4 @@
-"""How a backfill looks: a bar on a terminal, plain lines elsewhere."""
+"""How a long command looks: a bar on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -29,11 +29,11 @@ def own_stderr() -> Iterator[TextIO]:
 
 
 @contextmanager
-def shown(progress: Progress, stream: TextIO) -> Iterator[None]:
-    """Shows `progress` on `stream` until the context ends."""
+def shown(progress: Progress, title: str, stream: TextIO) -> Iterator[None]:
+    """Shows `progress` of what `title` names on `stream` until the context ends."""
     ended = threading.Event()
     show = _bar if stream.isatty() else _lines
-    thread = threading.Thread(target=show, args=(progress, stream, ended), name="display")
+    thread = threading.Thread(target=show, args=(progress, title, stream, ended), name="display")
     thread.start()
     try:
         yield
@@ -42,9 +42,9 @@ def shown(progress: Progress, stream: TextIO) -> Iterator[None]:
         thread.join()
 
 
-def _lines(progress: Progress, stream: TextIO, ended: threading.Event) -> None:
+def _lines(progress: Progress, _title: str, stream: TextIO, ended: threading.Event) -> None:
     while not ended.wait(LINE_EVERY_SECONDS):
-        if progress.wallets:
+        if progress.step or progress.wallets:
             print(progress.line(), file=stream, flush=True)
 
 
@@ -54,20 +54,18 @@ class _Line(ProgressColumn):
         self._progress = progress
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - rich asks for it
-        return Text(self._progress.line() if self._progress.wallets else "preparing")
+        busy = self._progress.step or self._progress.wallets
+        return Text(self._progress.line() if busy else "preparing")
 
 
-def _bar(progress: Progress, stream: TextIO, ended: threading.Event) -> None:
+def _bar(progress: Progress, title: str, stream: TextIO, ended: threading.Event) -> None:
     console = Console(file=stream)
     columns = (TextColumn("{task.description}"), BarColumn(), _Line(progress))
     with Bar(*columns, console=console, auto_refresh=False) as bar:
-        task = bar.add_task("backfill", total=None)
+        task = bar.add_task(title, total=None)
         going = True
         while going:
             going = not ended.wait(_REFRESH_SECONDS)
-            bar.update(
-                task,
-                total=progress.wallets or None,
-                completed=progress.done + len(progress.failures),
-            )
+            done, total = progress.share
+            bar.update(task, total=total or None, completed=done)
             bar.refresh()

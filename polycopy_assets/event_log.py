@@ -7,19 +7,31 @@ writes; the files on disk are the same, so either class can open what the other 
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster import DagsterEventType, EventLogEntry
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, CursorResult, Engine, create_engine
 from sqlalchemy.pool import QueuePool
 
 BUSY_SECONDS = 60
 KEPT_ENGINES = 8
+
+
+def _is_materialization(event: EventLogEntry) -> bool:
+    return event.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION
+
+
+def _inserted(result: CursorResult[Any]) -> int:
+    key = result.inserted_primary_key
+    if key is None:
+        raise dg.DagsterInvariantViolationError("an event was stored without an id")
+    return int(key[0])
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
@@ -41,6 +53,24 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     ) -> "PooledSqliteEventLogStorage":
         """The storage that `dagster.yaml` asks for."""
         return cls(inst_data=inst_data, **config_value)
+
+    def store_event_batch(self, events: Sequence[EventLogEntry]) -> None:
+        """Stores materializations of one run, or of none, in one transaction for each file.
+
+        The original stores them one by one. Anything else than materializations still is.
+        """
+        if not events or any(not _is_materialization(e) for e in events):
+            super().store_event_batch(events)
+            return
+        (run_id,) = {event.run_id for event in events}
+        inserts = [self.prepare_insert_event(event) for event in events]
+        with self.run_connection(run_id) as connection:
+            for insert in inserts:
+                connection.execute(insert)
+        with self.index_transaction() as connection:
+            ids = [_inserted(connection.execute(insert)) for insert in inserts]
+            self._store_asset_event_tags(connection, events, ids)
+            self._store_asset_event(connection, events[-1], ids[-1])
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

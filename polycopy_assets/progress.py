@@ -10,7 +10,7 @@ class Progress(msgspec.Struct):
     """Counters of one fetch; watched while it runs, and summed up when it has ended.
 
     `trades` are rows served, `stored` new rows of wallets that are done, `requests` HTTP requests
-    of all kinds, `failures` (wallet, reason).
+    of all kinds, `failures` (wallet, reason). Work that is no fetch is a step, with a name.
     """
 
     wallets: int = 0
@@ -20,7 +20,21 @@ class Progress(msgspec.Struct):
     pages: int = 0
     requests: int = 0
     failures: list[tuple[str, str]] = []
+    step: str = ""
+    step_done: int = 0
+    step_total: int = 0
     started: float = msgspec.field(default_factory=time.monotonic)
+
+    def begin(self, step: str, total: int = 0) -> None:
+        """Starts a step of `total` parts, if that is known; an empty name ends it."""
+        self.step, self.step_done, self.step_total = step, 0, total
+
+    @property
+    def share(self) -> tuple[int, int]:
+        """(done, total) of what is under way; total 0 if nobody knows it."""
+        if self.step:
+            return self.step_done, self.step_total
+        return self.done + len(self.failures), self.wallets
 
     def page(self, rows: int) -> None:
         """Counts one page of `rows` trades."""
@@ -32,6 +46,9 @@ class Progress(msgspec.Struct):
 
     def line(self, clock: Callable[[], float] = time.monotonic) -> str:
         """One line for a log: wallets, trades, requests a second, time left, failures."""
+        if self.step:
+            total = f"/{self.step_total:,}" if self.step_total else ""
+            return f"{self.step}: {self.step_done:,}{total}"
         seconds = max(clock() - self.started, 1e-9)
         ended = self.done + len(self.failures)
         left = f"{seconds / ended * (self.wallets - ended):.0f} s left" if ended else "starting"

@@ -5,6 +5,7 @@ changes with the segments that hold trades. A materialization that somebody repo
 the UI has no such data version and does not make a wallet complete.
 """
 
+import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
@@ -23,6 +24,7 @@ DATA_VERSION_TAG = "dagster/data_version"
 _PAGE = 500
 
 Metadata = Mapping[str, dg.MetadataValue]
+REVOKED = "revoked"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -101,6 +103,27 @@ def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
             yield _read(event.partition, item.run_id, event)
 
 
+def ledger(instance: dg.DagsterInstance) -> Iterator[tuple[str, Record | PolycopyError]]:
+    """Every wallet that is complete by the record: its record, or what is wrong with it."""
+    for item in _latest(instance, versions(instance)):
+        event = item.asset_materialization
+        if event is not None and event.partition is not None:
+            try:
+                yield event.partition, _read(event.partition, item.run_id, event)
+            except PolycopyError as error:
+                yield event.partition, error
+
+
+def revocation(wallet: str, why: str) -> dg.AssetMaterialization:
+    """The event that takes a record back: the wallet is not complete until it is fetched.
+
+    Dagster cannot delete a materialization; a later one without a data version of ours counts.
+    """
+    return materialization(
+        wallet, f"{REVOKED}-{uuid.uuid4().hex[:16]}", {"revoked": dg.MetadataValue.text(why)}
+    )
+
+
 def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
     """The latest record of one wallet, if it is one of ours."""
     found = instance.fetch_materializations(
@@ -110,6 +133,14 @@ def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
     if event is None or rows_in_version((event.tags or {}).get(DATA_VERSION_TAG, "")) is None:
         return None
     return _read(wallet, found[0].run_id, event)
+
+
+def record_or_none(instance: dg.DagsterInstance, wallet: str) -> Record | None:
+    """The latest record of one wallet; also None if it cannot be a record of ours."""
+    try:
+        return record(instance, wallet)
+    except PolycopyError:
+        return None
 
 
 def recorded_by(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
@@ -151,9 +182,12 @@ def _read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
     table = event.metadata.get("segments")
     if not isinstance(table, dg.TableMetadataValue):
         raise PolycopyError(f"the record of {wallet} (run {run_id}) lists no segments")
-    segments = tuple(
-        msgspec.convert({"wallet": wallet, **row.data}, Segment) for row in table.records
-    )
+    try:
+        segments = tuple(
+            msgspec.convert({"wallet": wallet, **row.data}, Segment) for row in table.records
+        )
+    except msgspec.ValidationError as error:
+        raise PolycopyError(f"the record of {wallet} (run {run_id}) is damaged: {error}") from error
     until = coverage(segments)
     if until is None:
         raise PolycopyError(f"the record of {wallet} (run {run_id}) has a gap in its coverage")

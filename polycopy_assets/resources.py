@@ -102,6 +102,12 @@ class WarehouseResource(dg.ConfigurableResource):
         return Transfer(DataTransferServiceClient(), self.dts_config)
 
 
+class PolicyResource(dg.ConfigurableResource):
+    """What is believed of an older job."""
+
+    adopt: str = Field(description="Its files: `verified`, `never` or `refetch`.")
+
+
 def store_resource(settings: Settings) -> StoreResource:
     """The store that is set."""
     return StoreResource(url=settings.store, gcs=GCSResource())

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.ledger.findings import POLICIES
 from polycopy_assets.sources import dome, polymarket
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
@@ -46,6 +47,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_bytes_billed: int = DEFAULT_MAX_BYTES_BILLED
     load_via: str = "job"
     dts_config: str = ""
+    adopt: str = POLICIES[0]
     bigquery_emulator: str = ""
     home: str = DEFAULT_HOME
 
@@ -95,6 +97,9 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             "projects/PROJECT/locations/LOCATION/transferConfigs/ID, which POLYCOPY_LOAD_VIA=dts"
             " needs",
         )
+    adopt = environ.get("POLYCOPY_ADOPT") or POLICIES[0]
+    if adopt not in POLICIES:
+        raise wrong("POLYCOPY_ADOPT", adopt, " or ".join(POLICIES))
     return Settings(
         source=source,
         source_url=url,
@@ -118,6 +123,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         ),
         load_via=load_via,
         dts_config=dts_config,
+        adopt=adopt,
         bigquery_emulator=_emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         home=_directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )

@@ -1,4 +1,4 @@
-"""`backfill_checkpoint`: the old job's ledger, which is read and never believed unproven."""
+"""`backfill_checkpoint`: the old job's ledger, which is never believed unproven."""
 
 import dagster as dg
 
@@ -13,7 +13,7 @@ from polycopy_assets.resources import WarehouseResource
         dg.AssetSpec(
             "backfill_checkpoint",
             description="What the old job ticked off: the table `backfill_checkpoint` of the "
-            "warehouse, if there is one. It is read only.",
+            "warehouse, if there is one. A reconciliation that acts ticks off what is complete.",
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import dagster as dg
+from pydantic import Field
 
 from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
@@ -15,6 +16,16 @@ from polycopy_assets.trades.batch import PARTS, Manifest, manifest_name
 
 ATTEMPTS = 3
 NAMED_WALLETS = 20
+
+
+class CombineConfig(dg.Config):
+    """What to combine besides what is new."""
+
+    again: list[str] = Field(
+        default=[],
+        description="Wallets to combine again, whole, so that loading puts right what the table "
+        "holds of them.",
+    )
 
 
 @dg.asset(
@@ -34,11 +45,11 @@ NAMED_WALLETS = 20
     ],
 )
 def combined_trades(
-    context: dg.AssetExecutionContext, store: StoreResource
+    context: dg.AssetExecutionContext, config: CombineConfig, store: StoreResource
 ) -> dg.MaterializeResult:
     """Commits what is new as batches of bounded size, or none if nothing is new."""
     objects = store.open()
-    manifests, made, lost = _combine(context, objects)
+    manifests, made, lost = _combine(context, objects, frozenset(config.again))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"batches-{len(manifests)}"),
         metadata={
@@ -57,9 +68,9 @@ def combined_trades(
 
 
 def _combine(
-    context: dg.AssetExecutionContext, store: Store
+    context: dg.AssetExecutionContext, store: Store, again: frozenset[str]
 ) -> tuple[list[Manifest], list[Manifest], dict[str, str]]:
-    """All batches, those made of what is new, and the wallets that had to be left out.
+    """All batches, those that were made, and the wallets that had to be left out.
 
     If another run takes a batch's number first, what is new is worked out again.
     """
@@ -67,9 +78,10 @@ def _combine(
     lost: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
         manifests = read_manifests(store)
-        wallets = pending(record.versions(context.instance), manifests)
-        found = record.records(context.instance, [w for w in wallets if w not in lost])
-        claims = new_claims(((item.version, item.segments) for item in found), manifests)
+        versions = record.versions(context.instance)
+        wallets = {*pending(versions, manifests), *(again & versions.keys())} - lost.keys()
+        found = record.records(context.instance, wallets)
+        claims = new_claims(((item.version, item.segments) for item in found), manifests, again)
         try:
             for each in combine_all(store, claims, manifests[-1].batch + 1 if manifests else 1):
                 lost |= each.lost

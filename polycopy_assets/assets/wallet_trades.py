@@ -15,6 +15,8 @@ from pydantic import Field
 from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.planned import mark_planned
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.fetch.wallet import Fetched
 from polycopy_assets.fetch.wallets import Failed
@@ -23,6 +25,7 @@ from polycopy_assets.progress import Progress
 from polycopy_assets.resources import SourceResource, StoreResource
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.segment import Segment, wallet_prefix
+from polycopy_assets.trades.wallet import parse_wallet
 
 LOG_EVERY_SECONDS = 10.0
 NAMED_FAILURES = 20
@@ -35,13 +38,30 @@ class Select(Enum):
     ALL = "all"
 
 
+class Mode(Enum):
+    """How much of a wallet is fetched."""
+
+    MISSING = "missing"
+    FULL = "full"
+
+
 class FetchConfig(dg.Config):
     """What to fetch when the run is not for particular partitions."""
 
     select: Select = Field(
         default=Select.REMAINING,
         description="`remaining`: wallets without a record. `all`: those, and what lies behind "
-        "the coverage of the others. Without effect where partitions were chosen.",
+        "the coverage of the others. Without effect where partitions or wallets are chosen.",
+    )
+    wallets: list[str] = Field(
+        default=[],
+        description="Exactly these, which have to be partitions: what the store lacks of each, "
+        "whatever their record says. Without effect where partitions were chosen.",
+    )
+    mode: Mode = Field(
+        default=Mode.MISSING,
+        description="`missing`: what the store lacks. `full`: everything anew; what there is stays "
+        "valid until the new is recorded, and goes then.",
     )
 
 
@@ -76,7 +96,8 @@ def wallet_trades(
     objects = store.open()
     objects.check_writable()
     done_before = _done_by_family(context)
-    targets = [wallet for wallet in _targets(context, config.select) if wallet not in done_before]
+    targets = [wallet for wallet in _targets(context, config) if wallet not in done_before]
+    progress.begin("")
     progress.wallets = len(targets)
     complete = record.versions(context.instance)
 
@@ -86,7 +107,7 @@ def wallet_trades(
 
     async def outcomes() -> AsyncIterator[Fetched | Failed]:
         async with source.fetcher(objects, known, progress) as fetcher:
-            async for outcome in fetcher.fetch(targets):
+            async for outcome in fetcher.fetch(targets, full=config.mode is Mode.FULL):
                 yield outcome
 
     failures: list[Failed] = []
@@ -100,6 +121,8 @@ def wallet_trades(
                 context.log.error(f"{outcome.wallet}: {outcome.reason}")
         else:
             yield _materialization(objects, outcome)
+            if outcome.superseded is not None:
+                refetch.finish(objects, outcome.wallet, outcome.superseded)
             progress.done += 1
             progress.stored += outcome.new_rows
     if failures:
@@ -113,12 +136,18 @@ def _has_partitions(context: dg.AssetExecutionContext) -> bool:
     return context.has_partition_key or context.has_partition_key_range
 
 
-def _targets(context: dg.AssetExecutionContext, select: Select) -> list[str]:
-    """The chosen partitions; or, in a run without any, what `select` asks for by the record."""
+def _targets(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
+    """The chosen partitions; or, in a run without any, what `config` asks for by the record."""
     if _has_partitions(context):
         return list(context.partition_keys)
     wallets = registered(context.instance)
-    if select is Select.ALL:
+    if config.wallets:
+        chosen = dict.fromkeys(parse_wallet(text) for text in config.wallets)
+        unknown = chosen.keys() - set(wallets)
+        if unknown:
+            raise PolycopyError(f"no partitions: {', '.join(sorted(unknown)[:NAMED_FAILURES])}")
+        return list(chosen)
+    if config.select is Select.ALL:
         return wallets
     complete = record.versions(context.instance)
     return [wallet for wallet in wallets if wallet not in complete]

@@ -1,5 +1,10 @@
 """Segments that are in the store and in no record: read, to learn what a record would say."""
 
+import zlib
+
+import polars as pl
+
+from polycopy_assets.errors import ObjectLost
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.frame import read_rows, source_of_row
 from polycopy_assets.trades.interval import Interval
@@ -7,9 +12,16 @@ from polycopy_assets.trades.segment import Segment, segment_name
 
 
 def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> Segment:
-    """The stored segment of `wallet` that covers `span`, as far as it answers for `claim`."""
-    data = store.read(segment_name(wallet, span))
-    rows = read_rows(data, claim)
+    """The stored segment of `wallet` that covers `span`, as far as it answers for `claim`.
+
+    Raises ObjectLost if it is not there, or not whole.
+    """
+    name = segment_name(wallet, span)
+    data = store.read(name)
+    try:
+        rows = read_rows(data, claim)
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+        raise ObjectLost(f"{name} is damaged: {error}") from error
     times = rows["timestamp"].to_list()
     sources = rows.select(source_of_row()).to_series().unique().to_list()
     return Segment(

@@ -4,10 +4,12 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from random import uniform
 
 import msgspec
 
 from polycopy_assets.errors import ObjectExists, PolycopyError
+from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.stored import read_segment
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
@@ -25,7 +27,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet whose coverage is durable from the beginning to `covered_until`.
 
     `segments` are all that count, oldest first; `new_rows`, `requests` and `unknown_fields`
-    (rows by field) are of this fetch alone; `seconds` is how long it took.
+    (rows by field) are of this fetch alone; `seconds` is how long it took. `superseded` are the
+    segments that a full refetch has replaced, None if there was none; see `fetch.refetch`.
     """
 
     wallet: str
@@ -36,6 +39,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     requests: int
     unknown_fields: Mapping[str, int]
     seconds: float
+    superseded: frozenset[str] | None = None
 
 
 class Walkers:
@@ -58,7 +62,7 @@ class Walkers:
 
 
 class WalletFetch:
-    """The fetch of one wallet up to `horizon` (epoch seconds)."""
+    """The fetch of one wallet up to `horizon` (epoch seconds); from the beginning if `full`."""
 
     def __init__(
         self,
@@ -71,6 +75,7 @@ class WalletFetch:
         walkers: Walkers,
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
+        full: bool = False,
     ) -> None:
         self._wallet = wallet
         self._horizon = horizon
@@ -80,6 +85,8 @@ class WalletFetch:
         self._walkers = walkers
         self._progress = progress
         self._segment_bytes = segment_bytes
+        self._full = full
+        self._replaced: frozenset[str] | None = None
         self._written: list[Segment] = []
         self._running: set[asyncio.Task[None]] = set()
         self._requests = 0
@@ -91,7 +98,7 @@ class WalletFetch:
         On an error, what was finished is kept in the store, and is where the next run goes on.
         """
         started = time.monotonic()
-        spans = await asyncio.to_thread(self._stored_spans)
+        spans = await asyncio.to_thread(self._spans_to_keep)
         await self._walk_all(subtract(Interval(BEGINNING, self._horizon), spans))
         segments = await asyncio.to_thread(self._segments)
         return Fetched(
@@ -103,6 +110,9 @@ class WalletFetch:
             requests=self._requests,
             unknown_fields=self._unknown_fields,
             seconds=time.monotonic() - started,
+            superseded=(
+                None if self._replaced is None else self._replaced - {s.name for s in segments}
+            ),
         )
 
     async def _walk_all(self, missing: list[Interval]) -> None:
@@ -165,6 +175,8 @@ class WalletFetch:
                 {"rows": str(draft.rows), "source": self._source.name},
             )
         except ObjectExists:
+            if self._replaced and segment_name(self._wallet, draft.span) in self._replaced:
+                raise
             # Another run was here first. What it wrote counts, and is read like any leftover.
             return
         self._written.append(
@@ -181,14 +193,31 @@ class WalletFetch:
             )
         )
 
-    def _stored_spans(self) -> list[Interval]:
-        named = (parse_name(item.name) for item in self._store.list(wallet_prefix(self._wallet)))
+    def _spans_to_keep(self) -> list[Interval]:
+        """What need not be asked for; starts or goes on with a full refetch."""
+        names = self._stored_names()
+        segments = [name for name in names if parse_name(name)]
+        if refetch.marker_name(self._wallet) in names:
+            self._replaced = refetch.under_way(self._store, self._wallet)
+        elif self._full and segments:
+            self._replaced = refetch.begin(self._store, self._wallet, segments)
+        if self._replaced is not None:
+            self._segment_bytes = int(self._segment_bytes * uniform(refetch.LEAST_SHARE, 1))
+        return self._counting(names)
+
+    def _counting(self, names: Iterable[str]) -> list[Interval]:
+        """The spans of the segments that count: all but those that are to be replaced."""
+        ignored = (self._replaced or frozenset()) - {segment.name for segment in self._written}
+        named = (parse_name(name) for name in names if name not in ignored)
         return [found[1] for found in named if found]
+
+    def _stored_names(self) -> list[str]:
+        return [item.name for item in self._store.list(wallet_prefix(self._wallet))]
 
     def _segments(self) -> tuple[Segment, ...]:
         """All segments of the wallet that count; those that nobody has described are read."""
         described = {(s.span, s.claim): s for s in self._written}
-        counted = disjoint(self._stored_spans())
+        counted = disjoint(self._counting(self._stored_names()))
         if not described.keys() >= set(counted):
             described |= {(s.span, s.claim): s for s in self._known(self._wallet)}
         return tuple(

@@ -52,12 +52,19 @@ class Fetcher:
         self._now = now
         self._walkers = Walkers(concurrency)
         self._horizon = 0
+        self._full = False
         self._down = ""
         self._failed_in_a_row = 0
         self._probe = asyncio.Lock()
 
-    async def fetch(self, wallets: Iterable[str]) -> AsyncIterator[Fetched | Failed]:
-        """Yields each wallet's outcome. If the source does not even tell its lag, all fail."""
+    async def fetch(
+        self, wallets: Iterable[str], *, full: bool = False
+    ) -> AsyncIterator[Fetched | Failed]:
+        """Yields each wallet's outcome. If the source does not even tell its lag, all fail.
+
+        With `full` the wallets are fetched from the beginning; see `fetch.refetch`.
+        """
+        self._full = full
         queue = iter(wallets)
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
@@ -98,6 +105,7 @@ class Fetcher:
             walkers=self._walkers,
             progress=self._progress,
             segment_bytes=self._segment_bytes,
+            full=self._full,
         )
         try:
             fetched = await fetch.run()

@@ -24,8 +24,8 @@ class Checkpoint(NamedTuple):
 class Tally(NamedTuple):
     """A wallet's rows in the table, its address in any case.
 
-    `inside` are those within its claims; `ours` those of them that we loaded (they have a source,
-    and the address in lower case); `misspelled` those of them with the address in another case.
+    `inside` are those within its claims, `ours` those of them that we loaded: they have a source,
+    and the address in lower case. `misspelled` are all those with the address in another case.
     """
 
     rows: int = 0

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,21 +18,29 @@ from polycopy_assets.ledger.evidence import (
 from polycopy_assets.ledger.facts import Facts, Recorded, StoredSegment, whole_until
 from polycopy_assets.trades.old_job import CHECKPOINT
 
-ACTIONS = {
-    "ghost": "refetch",
-    "orphan": "record",
-    "adoptable": "adopt",
-    "false_complete": "fetch",
-    "empty_complete": "confirm",
-    "adopted": "replace",
-    "unloaded": "reload",
-    "surplus": "reload",
-    "unregistered": "register",
-    "unexported": "export",
-    "remaining": "backfill",
-    "consistent": "none",
+
+class Kind(NamedTuple):
+    """A kind of finding: what is done about it, and what it says."""
+
+    action: str
+    meaning: str
+
+
+KINDS = {
+    "ghost": Kind("refetch", "recorded, but its data is gone or damaged"),
+    "orphan": Kind("record", "covered in the store, but not recorded"),
+    "adoptable": Kind("adopt", "the old job has it, and its file bears that out"),
+    "false_complete": Kind("fetch", "the old job ticked it off, but the evidence fails"),
+    "empty_complete": Kind("confirm", "the old job ticked it off as empty: one request tells"),
+    "adopted": Kind("replace", "from the old job's file, and to be fetched from the source"),
+    "unloaded": Kind("reload", "recorded and stored, but the table lacks rows"),
+    "surplus": Kind("reload", "the table has rows that the store has not"),
+    "unregistered": Kind("register", "known to a ledger, but no partition"),
+    "unexported": Kind("export", "complete, and the old job's checkpoint does not say so"),
+    "remaining": Kind("backfill", "wanted, and not there yet"),
+    "consistent": Kind("none", "all ledgers agree"),
 }
-"""The action for each finding; in the order in which people should look at them."""
+"""The findings, in the order in which people should look at them."""
 
 SETTLED = frozenset({"consistent", "remaining"})
 """Findings that ask nothing of a reconciliation."""
@@ -58,7 +67,7 @@ def classify(facts: Facts, *, adopt: str, now: int) -> Finding:
         name, why = next(_of_recorded(facts, facts.record, adopt))
     else:
         name, why = next(_of_unrecorded(facts, adopt, now))
-    return Finding(wallet=facts.wallet, finding=name, action=ACTIONS[name], why=why)
+    return Finding(wallet=facts.wallet, finding=name, action=KINDS[name].action, why=why)
 
 
 def to_read(facts: Facts, *, adopt: str, now: int) -> str | None:
@@ -72,7 +81,7 @@ def to_read(facts: Facts, *, adopt: str, now: int) -> str | None:
 def count(findings: Iterable[Finding]) -> dict[str, int]:
     """How many wallets have each finding; findings that nobody has are left out."""
     counted = Counter(item.finding for item in findings)
-    return {name: counted[name] for name in ACTIONS if counted[name]}
+    return {name: counted[name] for name in KINDS if counted[name]}
 
 
 def table_differs(facts: Facts, rows: int) -> str:

@@ -47,6 +47,12 @@ def subtract(whole: Interval, covered: Iterable[Interval]) -> list[Interval]:
     return missing
 
 
+def leading(spans: Iterable[Interval]) -> int:
+    """Until when `spans` cover everything from the beginning, before the first gap."""
+    first = next(iter(union(spans)), None)
+    return first.until if first and first.start == BEGINNING else BEGINNING
+
+
 def disjoint(spans: Iterable[Interval]) -> list[tuple[Interval, Interval]]:
     """(span, the part of it that counts) for the spans that add seconds, oldest first.
 

@@ -56,8 +56,8 @@ def parse_old_name(name: str) -> str | None:
     return wallet if ADDRESS.fullmatch(wallet) else None
 
 
-def read_line(line: bytes, wallet: str) -> Row:
-    """The row that a line stands for; raises ContractBroken if it is no trade of `wallet`."""
+def read_line(line: bytes, wallet: str) -> tuple[int, OldTrade]:
+    """Second and trade of a line; raises ContractBroken if it is no trade of `wallet`."""
     try:
         trade = _decoder.decode(line)
         seconds = _seconds(trade.timestamp)
@@ -65,6 +65,12 @@ def read_line(line: bytes, wallet: str) -> Row:
         raise ContractBroken(f"not a trade: {error}") from error
     if trade.wallet_address.strip().lower() != wallet:
         raise ContractBroken(f"of another wallet: {trade.wallet_address!r}")
+    return seconds, trade
+
+
+def as_row(line: bytes, wallet: str) -> Row:
+    """The row in Dome's shape that a line becomes; raises ContractBroken like `read_line`."""
+    seconds, trade = read_line(line, wallet)
     return Row(wallet, seconds, trade.tx_hash, _served(trade, wallet, seconds))
 
 

@@ -13,7 +13,7 @@ SELECT
     COUNTIF(T.timestamp < C.until) AS inside,
     COUNTIF(T.timestamp < C.until AND $source IS NOT NULL AND T.wallet_address = C.wallet_address)
         AS ours,
-    COUNTIF(T.timestamp < C.until AND T.wallet_address != C.wallet_address) AS misspelled
+    COUNTIF(T.wallet_address != LOWER(TRIM(T.wallet_address))) AS misspelled
 FROM `$trades` AS T
 LEFT JOIN claims AS C ON LOWER(TRIM(T.wallet_address)) = C.wallet_address
 GROUP BY wallet

@@ -5,8 +5,7 @@ SELECT
     count(*) FILTER (WHERE trades.timestamp < make_timestamp(claims.until * 1000000)),
     0,
     count(*) FILTER (
-        WHERE trades.timestamp < make_timestamp(claims.until * 1000000)
-          AND trades.wallet_address != claims.wallet_address
+        WHERE trades.wallet_address != lower(trim(trades.wallet_address))
     )
 FROM trades
 LEFT JOIN read_parquet($claims) AS claims

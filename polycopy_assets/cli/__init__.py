@@ -2,8 +2,7 @@
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -12,10 +11,12 @@ import click
 import msgspec
 
 from polycopy_assets.backfill import Report, backfill, check_usable, status
+from polycopy_assets.cli.common import as_json, one_line_errors, say
+from polycopy_assets.cli.reconcile import reconcile_command
 from polycopy_assets.definitions import settings
 from polycopy_assets.demo.run import run_demo
 from polycopy_assets.display import own_stderr, shown
-from polycopy_assets.errors import ConfigurationError, PolycopyError
+from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.instance import opened
 from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
@@ -24,7 +25,6 @@ from polycopy_assets.settings import Settings
 from polycopy_assets.trades.wallet import sort_out
 
 NAMED_FAILURES = 10
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
 
 
 @click.group()
@@ -37,7 +37,7 @@ def polycopy() -> None:
 @polycopy.command()
 def init() -> None:
     """Make the Dagster home ready, so that several processes can use it."""
-    with _one_line_errors(), opened(settings().home):
+    with one_line_errors(), opened(settings().home):
         click.echo(settings().home)
 
 
@@ -53,12 +53,12 @@ def add(addresses: Sequence[str], file: Iterable[str] | None) -> None:
     """Add wallets to the table `traders`, in any case; those it has are no error."""
     lines = [line.split("#")[0].strip() for line in file or ()]
     good, refused = sort_out([*addresses, *(line for line in lines if line)])
-    with _one_line_errors():
+    with one_line_errors():
         if not good and not refused:
             raise ConfigurationError("no wallet given: name addresses, or a file with -f")
         added = _add(settings(), good)
     for text in refused:
-        _say(f"refused: {text!r} is not a wallet (expected 0x and 40 hex digits)")
+        say(f"refused: {text!r} is not a wallet (expected 0x and 40 hex digits)")
     click.echo(f"{added} added, {len(good) - added} known already, {len(refused)} refused")
     sys.exit(2 if refused else 0)
 
@@ -68,7 +68,7 @@ def add(addresses: Sequence[str], file: Iterable[str] | None) -> None:
 @as_json
 def backfill_command(*, refresh: bool, as_json: bool) -> None:
     """Fetch every wallet that is not complete, combine, and load."""
-    with _one_line_errors():
+    with one_line_errors():
         report = _backfill(settings(), refresh=refresh)
     if as_json:
         click.echo(msgspec.json.encode(report))
@@ -81,7 +81,7 @@ def backfill_command(*, refresh: bool, as_json: bool) -> None:
 @as_json
 def status_command(*, as_json: bool) -> None:
     """Wallets total, complete, remaining and failed; trades; rows in the table."""
-    with _one_line_errors(), opened(settings().home) as instance:
+    with one_line_errors(), opened(settings().home) as instance:
         found = status(instance, settings())
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -102,8 +102,8 @@ def status_command(*, as_json: bool) -> None:
 )
 def demo(data: Path | None) -> None:
     """Run the whole pipeline on the built-in sample API: offline, on an empty machine."""
-    with _one_line_errors(), run_demo(settings(), data) as sample:
-        _say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
+    with one_line_errors(), run_demo(settings(), data) as sample:
+        say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
         _add(sample.settings, sample.wallets)
         report = _backfill(sample.settings, refresh=False)
         rows = open_warehouse(sample.settings, "trades").rows_by_wallet()
@@ -140,7 +140,11 @@ def _add(chosen: Settings, wallets: Sequence[str]) -> int:
 def _backfill(chosen: Settings, *, refresh: bool) -> Report:
     """The backfill, with its progress on standard error."""
     progress = Progress()
-    with opened(chosen.home) as instance, own_stderr() as stream, shown(progress, stream):
+    with (
+        opened(chosen.home) as instance,
+        own_stderr() as stream,
+        shown(progress, "backfill", stream),
+    ):
         return backfill(
             instance,
             chosen,
@@ -163,31 +167,19 @@ def _print(report: Report) -> None:
         f" {report.table_rows:,} rows in the table."
     )
     for failure in report.failures[:NAMED_FAILURES]:
-        _say(f"failed: {failure.wallet}: {failure.reason}")
+        say(f"failed: {failure.wallet}: {failure.reason}")
     if len(report.failures) > NAMED_FAILURES:
-        _say(f"and {len(report.failures) - NAMED_FAILURES} more")
+        say(f"and {len(report.failures) - NAMED_FAILURES} more")
     for check in report.failed_checks:
-        _say(f"check failed: {check}")
+        say(f"check failed: {check}")
 
 
 def _exit_code(report: Report) -> int:
     return 1 if report.failed or report.remaining or report.failed_checks else 0
 
 
-def _say(text: str) -> None:
-    """One line for people, on standard error: standard output is for results."""
-    click.echo(text, err=True)
-
-
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Turns our exceptions into one line and an exit code: 2 configuration, 1 the rest."""
-    try:
-        yield
-    except PolycopyError as error:
-        _say(f"polycopy: {error}")
-        sys.exit(2 if isinstance(error, ConfigurationError) else 1)
-
-
 def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
+
+
+polycopy.add_command(reconcile_command)

@@ -1,0 +1,165 @@
+"""`reconciliation`: record, store, checkpoint and table compared, wallet by wallet."""
+
+from collections.abc import Callable, Sequence
+from enum import Enum
+from itertools import islice
+
+import dagster as dg
+from pydantic import Field
+
+from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.cost import cost_metadata
+from polycopy_assets.charts import reconciliation_chart
+from polycopy_assets.instance import end_dead_runs
+from polycopy_assets.ledger.findings import KINDS, SETTLED
+from polycopy_assets.reconcile.report import Report, reconcile
+from polycopy_assets.record import WALLET_TRADES
+from polycopy_assets.resources import PolicyResource, StoreResource, WarehouseResource
+from polycopy_assets.runs import Runs
+
+NAMED = 5
+CHECK = "ledgers_agree"
+
+
+class Adopt(Enum):
+    """What is done with an old job's files."""
+
+    SETTING = "setting"
+    VERIFIED = "verified"
+    NEVER = "never"
+    REFETCH = "refetch"
+
+
+class ReconcileConfig(dg.Config):
+    """How to reconcile; as it stands, a dry run."""
+
+    apply: bool = Field(default=False, description="Act on what is found. Otherwise only look.")
+    verify: bool = Field(
+        default=False, description="Read every recorded segment again and check its sum. Slow."
+    )
+    adopt: Adopt = Field(
+        default=Adopt.SETTING,
+        description="What an old job's files are worth: `verified`: those that are borne out are "
+        "taken over. `never`. `refetch`: taken over until they are fetched from the source. "
+        "`setting`: as POLYCOPY_ADOPT says.",
+    )
+
+
+@dg.asset(
+    deps=[WALLET_TRADES, "trades", "backfill_checkpoint", "traders"],
+    # What it fetches counts against the same budget.
+    pool="source",
+    group_name="trades",
+    kinds={"table"},
+    owners=OWNERS,
+    description="What record, store, the old job's checkpoint and the table say of each wallet, "
+    "and what to do about it. Materializing it changes nothing unless `apply` is set.",
+    check_specs=[
+        dg.AssetCheckSpec(
+            CHECK,
+            asset="reconciliation",
+            description="No wallet has a finding that asks for action.",
+        )
+    ],
+)
+def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
+    context: dg.AssetExecutionContext,
+    config: ReconcileConfig,
+    store: StoreResource,
+    warehouse: WarehouseResource,
+    policy: PolicyResource,
+    runs: dg.ResourceParam[Runs],
+    on_report: dg.ResourceParam[Callable[[Report], None]],
+) -> dg.MaterializeResult:
+    """Compares, acts if it is asked to, and shows what there is."""
+    if config.apply:
+        end_dead_runs(context.instance)
+    table = warehouse.open("reconciliation", context.run.run_id)
+    report = reconcile(
+        context.instance,
+        store.open(),
+        table,
+        runs,
+        adopt=policy.adopt if config.adopt is Adopt.SETTING else config.adopt.value,
+        verify=config.verify,
+        apply=config.apply,
+        say=context.log.info,
+    )
+    on_report(report)
+    for failure in report.failures:
+        context.log.error(f"{failure.wallet}: {failure.reason}")
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(report.findings),
+            "findings": _table(report),
+            "chart": dg.MetadataValue.md(reconciliation_chart(report.counts, report.covered)),
+            "counts": dg.MetadataValue.json(dict(report.counts)),
+            "applied": report.applied,
+            "left": dg.MetadataValue.json(dict(report.left)),
+            "failures": dg.MetadataValue.json(
+                [[item.wallet, item.reason] for item in report.failures[:NAMED]]
+            ),
+            "refused": len(report.refused),
+            "first_refused": dg.MetadataValue.json(
+                [[item.ledger, item.text] for item in report.refused[:NAMED]]
+            ),
+            "seconds": report.seconds,
+            **cost_metadata(table.cost),
+        },
+        check_results=[_check(report)],
+    )
+
+
+def _table(report: Report) -> dg.MetadataValue:
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "finding": name,
+                    "wallets": wallets,
+                    "action": KINDS[name].action,
+                    "meaning": KINDS[name].meaning,
+                    "left": report.left.get(name, 0),
+                    "first": ", ".join(_first(report, name)),
+                }
+            )
+            for name, wallets in report.counts.items()
+        ],
+        schema=dg.TableSchema(
+            columns=[
+                dg.TableColumn("finding", "string"),
+                dg.TableColumn("wallets", "int"),
+                dg.TableColumn("action", "string"),
+                dg.TableColumn("meaning", "string"),
+                dg.TableColumn("left", "int", "after the action, if it was taken"),
+                dg.TableColumn("first", "string", "the first wallets"),
+            ]
+        ),
+    )
+
+
+def _first(report: Report, name: str) -> Sequence[str]:
+    return list(islice((x.wallet for x in report.findings if x.finding == name), NAMED))
+
+
+def _check(report: Report) -> dg.AssetCheckResult:
+    trouble = {name: n for name, n in report.left.items() if name not in SETTLED}
+    told = "; ".join(
+        f"{wallets} {name} (first {', '.join(report.first_left(name, NAMED))}): "
+        f"{KINDS[name].meaning}"
+        for name, wallets in trouble.items()
+    )
+    checks = "; ".join(report.failed_checks)
+    return dg.AssetCheckResult(
+        check_name=CHECK,
+        passed=report.clean,
+        metadata={
+            "trouble": dg.MetadataValue.json(trouble),
+            "first": dg.MetadataValue.json(
+                {name: report.first_left(name, NAMED) for name in trouble}
+            ),
+            "what_to_do": "docs/reconciliation.md; `polycopy reconcile --apply` acts",
+        },
+        description="; ".join(part for part in (told, checks) if part)
+        or f"{len(report.findings)} wallets are in order",
+    )

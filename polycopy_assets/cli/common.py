@@ -1,0 +1,26 @@
+"""What all commands share: how they speak, and how they fail."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+
+from polycopy_assets.errors import ConfigurationError, PolycopyError
+
+as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
+
+
+def say(text: str) -> None:
+    """One line for people, on standard error: standard output is for results."""
+    click.echo(text, err=True)
+
+
+@contextmanager
+def one_line_errors() -> Iterator[None]:
+    """Turns our exceptions into one line and an exit code: 2 configuration, 1 the rest."""
+    try:
+        yield
+    except PolycopyError as error:
+        say(f"polycopy: {error}")
+        sys.exit(2 if isinstance(error, ConfigurationError) else 1)

@@ -1,0 +1,127 @@
+"""`polycopy reconcile`: looks by itself, and acts as a run of the job `reconcile`."""
+
+import sys
+from typing import TextIO
+
+import click
+import dagster as dg
+import msgspec
+
+from polycopy_assets.backfill import check_usable
+from polycopy_assets.cli.common import as_json as json_option
+from polycopy_assets.cli.common import one_line_errors, say
+from polycopy_assets.definitions import build, settings
+from polycopy_assets.display import own_stderr, shown
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.instance import end_dead_runs, opened
+from polycopy_assets.ledger.findings import KINDS, POLICIES, SETTLED
+from polycopy_assets.progress import Progress
+from polycopy_assets.reconcile.report import Report, reconcile
+from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.runs import Runs, why
+from polycopy_assets.settings import Settings
+
+NAMED = 3
+
+
+@click.command("reconcile")
+@click.option("--apply", is_flag=True, help="Act on what is found; otherwise nothing is changed.")
+@click.option("--verify", is_flag=True, help="Read every recorded segment again. Slow.")
+@click.option("--adopt", type=click.Choice(POLICIES), help="Instead of POLYCOPY_ADOPT.")
+@json_option
+def reconcile_command(*, apply: bool, verify: bool, adopt: str | None, as_json: bool) -> None:
+    """Compare record, store, checkpoint and table, wallet by wallet."""
+    with one_line_errors():
+        report = run_reconcile(settings(), adopt, apply=apply, verify=verify)
+    if as_json:
+        click.echo(msgspec.json.encode(_json(report)))
+    else:
+        _print(report)
+    sys.exit(0 if report.clean else 1)
+
+
+def run_reconcile(chosen: Settings, adopt: str | None, *, apply: bool, verify: bool) -> Report:
+    """A reconciliation with its progress on standard error; raises PolycopyError."""
+    policy = adopt or chosen.adopt
+    progress = Progress()
+    with (
+        opened(chosen.home) as instance,
+        own_stderr() as stream,
+        shown(progress, "reconcile", stream),
+    ):
+        if apply:
+            return _act(instance, chosen, policy, progress, stream, verify=verify)
+        return reconcile(
+            instance,
+            open_store(chosen),
+            open_warehouse(chosen, "reconciliation"),
+            Runs(lambda: build(chosen, progress), progress),
+            adopt=policy,
+            verify=verify,
+            apply=False,
+            say=lambda text: None,
+        )
+
+
+def _act(
+    instance: dg.DagsterInstance,
+    chosen: Settings,
+    policy: str,
+    progress: Progress,
+    stream: TextIO,
+    *,
+    verify: bool,
+) -> Report:
+    check_usable(chosen)
+    for run_id in end_dead_runs(instance):
+        print(f"run {run_id} was left behind by a process that is gone; it is ended", file=stream)
+    reports: list[Report] = []
+    runs = Runs(lambda: build(chosen, progress, reports.append), progress)
+    config = {"apply": True, "verify": verify, "adopt": policy.upper()}
+    result = runs.run(instance, "reconcile", {"reconciliation": config})
+    if not reports:
+        raise PolycopyError(why(result))
+    return reports[0]
+
+
+def _json(report: Report) -> dict[str, object]:
+    return {
+        "counts": report.counts,
+        "findings": report.findings,
+        "refused": report.refused,
+        "applied": report.applied,
+        "left": report.left,
+        "failures": report.failures,
+        "failed_checks": report.failed_checks,
+        "seconds": report.seconds,
+    }
+
+
+def _print(report: Report) -> None:
+    click.echo(f"{'finding':<16}{'wallets':>9}  {'action':<10}what it means")
+    for name, wallets in report.counts.items():
+        kind = KINDS[name]
+        click.echo(f"{name:<16}{wallets:>9,}  {kind.action:<10}{kind.meaning}")
+    for name in [name for name in report.counts if name not in SETTLED]:
+        some = [item for item in report.findings if item.finding == name]
+        for item in some[:NAMED]:
+            say(f"{name}: {item.wallet}: {item.why}")
+        if len(some) > NAMED:
+            say(f"{name}: and {len(some) - NAMED:,} more")
+    for item in report.refused:
+        say(f"refused: {item.text!r} in {item.ledger} names no wallet")
+    for failure in report.failures:
+        say(f"failed: {failure.wallet}: {failure.reason}")
+    for check in report.failed_checks:
+        say(f"check failed: {check}")
+    click.echo(_summary(report))
+
+
+def _summary(report: Report) -> str:
+    asking = sum(n for name, n in report.counts.items() if name not in SETTLED)
+    if not asking:
+        return "Nothing to do."
+    if not report.applied:
+        return f"{asking:,} wallets ask for action; nothing was changed. `--apply` acts."
+    left = sum(n for name, n in report.left.items() if name not in SETTLED)
+    return f"{asking:,} wallets asked for action; {left:,} still do, after {report.seconds:.1f} s."

@@ -1,0 +1,1 @@
+"""Reconciliation: the four ledgers read, compared, and brought to agree."""

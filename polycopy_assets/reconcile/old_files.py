@@ -1,0 +1,152 @@
+"""The old job's files: looked into, and turned into segments. They themselves are never touched.
+
+A whale's file does not fit into memory: what is kept of a line is its second and where it stands.
+"""
+
+import mmap
+from array import array
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import polars as pl
+
+from polycopy_assets.errors import ContractBroken, ObjectExists
+from polycopy_assets.fetch.stored import read_segment
+from polycopy_assets.ledger.evidence import Believed
+from polycopy_assets.ledger.facts import OldFile
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
+from polycopy_assets.trades.interval import (
+    BEGINNING,
+    Interval,
+    disjoint,
+    leading,
+    subtract,
+)
+from polycopy_assets.trades.old_job import CHECKPOINT, as_row, cut, read_line
+from polycopy_assets.trades.page import Row
+from polycopy_assets.trades.segment import Segment, segment_name
+
+
+class Adopted(msgspec.Struct, frozen=True, kw_only=True):
+    """A wallet's segments from the beginning without a gap, those of the old file among them.
+
+    `rows` are the old file's; `more` tells that trades are known or stored behind them, so that
+    the wallet should be fetched now.
+    """
+
+    wallet: str
+    segments: tuple[Segment, ...]
+    rows: int
+    more: bool
+
+
+def inspect(store: Store, file: OldFile, wallet: str) -> OldFile:
+    """The same file, read: how many trades of `wallet` it has, or what is wrong with it."""
+    with store.local(file.name) as path:
+        try:
+            lines = _lines(path, wallet)
+        except ContractBroken as error:
+            return msgspec.structs.replace(file, rows=0, problem=str(error))
+    last = lines["second"].max()
+    return msgspec.structs.replace(
+        file, rows=len(lines), last=last if isinstance(last, int) else None
+    )
+
+
+def adopt(
+    store: Store,
+    wallet: str,
+    believed: Believed,
+    stored: Sequence[Interval],
+    segment_bytes: int = SEGMENT_BYTES,
+) -> Adopted:
+    """Stores what the old file has before `believed.until` and the store lacks.
+
+    Raises ContractBroken if the file is not any more what it was when it was believed.
+    """
+    described: dict[Interval, Segment] = {}
+    with store.local(believed.file.name) as path:
+        lines = _lines(path, wallet)
+        if len(lines) != believed.file.rows:
+            raise ContractBroken(f"{believed.file.name} has changed: {len(lines)} rows now")
+        for gap in reversed(subtract(Interval(BEGINNING, believed.until), stored)):
+            for draft in cut(_rows(path, lines, gap, wallet), gap, segment_bytes):
+                described |= _write(store, wallet, draft)
+    spans = [*stored, *described]
+    until = leading(spans)
+    return Adopted(
+        wallet=wallet,
+        segments=tuple(
+            described[span]
+            if span in described and claim == span
+            else read_segment(store, wallet, span, claim)
+            for span, claim in disjoint(spans)
+            if span.until <= until
+        ),
+        rows=sum(segment.rows for segment in described.values()),
+        more=any(span.until > until for span in spans)
+        or bool((lines["second"] >= believed.until).any()),
+    )
+
+
+def _write(store: Store, wallet: str, draft: Draft) -> dict[Interval, Segment]:
+    name = segment_name(wallet, draft.span)
+    try:
+        store.create(name, draft.payload, {"rows": str(draft.rows), "source": CHECKPOINT})
+    except ObjectExists:
+        return {draft.span: read_segment(store, wallet, draft.span, draft.span)}
+    segment = Segment(
+        wallet=wallet,
+        start=draft.span.start,
+        until=draft.span.until,
+        rows=draft.rows,
+        size=len(draft.payload),
+        crc32c=crc32c(draft.payload),
+        first=draft.first,
+        last=draft.last,
+        source=CHECKPOINT,
+    )
+    return {draft.span: segment}
+
+
+def _lines(path: Path, wallet: str) -> pl.DataFrame:
+    """Second, offset and length of every line that is not blank, in the file's order.
+
+    Raises ContractBroken naming the first line that is no trade of `wallet`, or a transaction
+    with two times.
+    """
+    seconds, offsets, lengths, transactions = array("q"), array("q"), array("q"), array("q")
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    second, trade = read_line(line, wallet)
+                except ContractBroken as error:
+                    raise ContractBroken(f"line {number} is {error}") from error
+                seconds.append(second)
+                offsets.append(offset)
+                lengths.append(len(line))
+                transactions.append(hash(trade.tx_hash.lower()))
+            offset += len(line)
+    lines = pl.DataFrame(
+        {"second": seconds, "offset": offsets, "length": lengths, "transaction": transactions},
+        schema=dict.fromkeys(("second", "offset", "length", "transaction"), pl.Int64),
+    )
+    if (lines.group_by("transaction").agg(pl.col("second").n_unique())["second"] > 1).any():
+        raise ContractBroken("a transaction has fills at two times")
+    return lines.drop("transaction")
+
+
+def _rows(path: Path, lines: pl.DataFrame, span: Interval, wallet: str) -> Iterator[Row]:
+    """The rows of the file within `span`, newest first."""
+    within = lines.filter(pl.col("second").is_between(span.start, span.until - 1)).sort(
+        "second", descending=True, maintain_order=True
+    )
+    if within.is_empty():
+        return
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        for offset, length in within.select("offset", "length").iter_rows():
+            yield as_row(content[offset : offset + length], wallet)

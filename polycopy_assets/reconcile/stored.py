@@ -1,0 +1,101 @@
+"""What the store really holds of a wallet: described, and cleared of what is damaged."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+
+from polycopy_assets.errors import ObjectLost
+from polycopy_assets.fetch.stored import read_segment
+from polycopy_assets.ledger.facts import Facts, StoredSegment
+from polycopy_assets.ledger.findings import lost_segments
+from polycopy_assets.record import Record
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.batch import Claim, Manifest
+from polycopy_assets.trades.interval import Interval, disjoint
+from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
+
+QUARANTINE = "quarantine/"
+"""Where damaged segments are kept, for people; nothing reads from there."""
+
+
+class Shelf:
+    """The store's segments; what batches say of them need not be read again."""
+
+    def __init__(self, store: Store, manifests: Iterable[Manifest]) -> None:
+        self._store = store
+        self._claims: dict[str, dict[tuple[str, int], Claim]] = defaultdict(dict)
+        for manifest in manifests:
+            for item in manifest.claims:
+                self._claims[item.wallet][item.segment, item.start] = item
+
+    def segments(self, facts: Facts) -> tuple[tuple[Segment, ...], str]:
+        """The segments that a record of the wallet names, oldest first.
+
+        If one of them is damaged it is set aside, and the second item says so.
+        """
+        stored = {item.span: item for item in facts.stored}
+        recorded = {(s.span, s.claim): s for s in (facts.record.segments if facts.record else ())}
+        found: list[Segment] = []
+        for span, counts in disjoint(stored):
+            known = recorded.get((span, counts)) or self._claimed(facts.wallet, span, counts)
+            if known is None or not _same(stored[span], known):
+                try:
+                    known = read_segment(self._store, facts.wallet, span, counts)
+                except ObjectLost as error:
+                    self._set_aside(segment_name(facts.wallet, span))
+                    return (), str(error)
+            found.append(known)
+        return tuple(found), ""
+
+    def clear_lost(self, facts: Facts, latest: Record | None) -> str:
+        """Looks again at a record without data, and sets aside what is damaged.
+
+        Returns what is lost; nothing if the wallet was put right since the facts were read.
+        """
+        if facts.record is None or (latest and latest.segments != facts.record.segments):
+            return ""
+        known = {item.span: item for item in facts.stored}
+        there = []
+        for item in self._store.list(wallet_prefix(facts.wallet)):
+            named = parse_name(item.name)
+            if named:
+                seen = known.get(named[1])
+                checksum = seen.crc32c if seen and seen.size == item.size else item.crc32c
+                there.append(StoredSegment(span=named[1], size=item.size, crc32c=checksum))
+        lost = lost_segments(facts.record, there)
+        for item in there:
+            name = segment_name(facts.wallet, item.span)
+            if name in lost:
+                self._set_aside(name)
+        return "; ".join(f"{name} {why}" for name, why in lost.items()) or facts.record.problem
+
+    def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
+        """What the latest batch that holds a segment says of it."""
+        name = segment_name(wallet, span)
+        item = self._claims[wallet].get((name, counts.start)) if wallet in self._claims else None
+        if item is None or item.until != counts.until:
+            return None
+        return Segment(
+            wallet=wallet,
+            start=span.start,
+            until=span.until,
+            rows=item.rows,
+            size=item.size,
+            crc32c=item.crc32c,
+            first=item.first,
+            last=item.last,
+            claim_start=None if counts == span else counts.start,
+            source=item.source,
+        )
+
+    def _set_aside(self, name: str) -> None:
+        """Copies a damaged object to the quarantine, and removes it."""
+        try:
+            data = self._store.read(name)
+        except ObjectLost:
+            return
+        self._store.create(f"{QUARANTINE}{name}.{crc32c(data)}", data)
+        self._store.delete(name)
+
+
+def _same(stored: StoredSegment, known: Segment) -> bool:
+    return stored.size == known.size and stored.crc32c in {None, known.crc32c}

@@ -1,0 +1,90 @@
+"""Runs of the jobs in this process, for the commands and for a reconciliation that acts."""
+
+from collections.abc import Callable, Collection, Mapping
+
+import dagster as dg
+
+from polycopy_assets import record
+from polycopy_assets.combine import pending, read_manifests
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.instance import WORKER_TAG, worker
+from polycopy_assets.load import unloaded
+from polycopy_assets.progress import Progress
+from polycopy_assets.store.base import Store
+from polycopy_assets.warehouse.base import Warehouse
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class Runs:
+    """Runs jobs of the definitions that `build` makes; what a fetch does is counted in `progress`.
+
+    Such runs do not go through Dagster's queue.
+    """
+
+    def __init__(self, build: Callable[[], dg.Definitions], progress: Progress) -> None:
+        self._build = build
+        self.progress = progress
+
+    def run(
+        self,
+        instance: dg.DagsterInstance,
+        job: str,
+        ops: Mapping[str, Mapping[str, object]] | None = None,
+    ) -> dg.ExecuteInProcessResult:
+        """Runs `job` to its end, with the configuration of each of its `ops`; never raises."""
+        config = {"ops": {name: {"config": dict(value)} for name, value in (ops or {}).items()}}
+        return (
+            self._build()
+            .resolve_job_def(job)
+            .execute_in_process(
+                instance=instance,
+                run_config={**_QUIET, **config},
+                tags={WORKER_TAG: worker()},
+                raise_on_error=False,
+            )
+        )
+
+    def fetch(self, instance: dg.DagsterInstance, **config: object) -> None:
+        """Fetches wallets; raises PolycopyError if something other than a wallet failed."""
+        failures = len(self.progress.failures)
+        result = self.run(instance, "fetch", {"wallet_trades": config})
+        if not result.success and len(self.progress.failures) == failures:
+            raise PolycopyError(why(result))
+
+    def load(
+        self,
+        instance: dg.DagsterInstance,
+        store: Store,
+        warehouse: Warehouse,
+        *,
+        again: Collection[str] = (),
+    ) -> list[str]:
+        """Combines and loads, unless the table holds all that is recorded; the checks that failed.
+
+        Wallets in `again` are combined once more. Raises PolycopyError if it cannot be done.
+        """
+        manifests = read_manifests(store)
+        waiting = pending(record.versions(instance), manifests)
+        if not again and not waiting and not unloaded(manifests, warehouse.loaded_batches()):
+            return []
+        result = self.run(instance, "load", {"combined_trades": {"again": sorted(again)}})
+        if not result.success:
+            raise PolycopyError(why(result))
+        return [
+            f"{check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
+            for check in result.get_asset_check_evaluations()
+            if not check.passed
+        ]
+
+
+def why(result: dg.ExecuteInProcessResult) -> str:
+    """The errors of the steps that failed, each with the cause behind it."""
+    reasons = []
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error:
+            error = event.step_failure_data.error
+            while error.cause:
+                error = error.cause
+            reasons.append(error.message.strip())
+    return "; ".join(reasons) or f"run {result.run_id} failed"
