@@ -26,6 +26,7 @@ from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_warehouse
 from polycopy_assets.settings import Settings, read_settings
+from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 
@@ -53,7 +54,7 @@ class Deployment:
         return read_settings(self.environ)
 
     @property
-    def store(self) -> LocalStore:
+    def store(self) -> Store:
         """The store."""
         return LocalStore(Path(self.settings.store))
 
@@ -117,6 +118,11 @@ class Deployment:
         """What a query on the tables gives; `{}` stands before their names."""
         with duckdb.connect(self.settings.warehouse, read_only=True) as db:
             return db.execute(sql.replace("{}", "")).fetchall()
+
+    def execute(self, sql: str) -> None:
+        """Runs a statement on the tables, past our code; `{}` stands before their names."""
+        with duckdb.connect(self.settings.warehouse) as db:
+            db.execute(sql.replace("{}", ""))
 
     def table(self) -> Trades:
         """What the table holds, as a multiset."""

@@ -54,6 +54,16 @@ class ReconcileConfig(dg.Config):
     owners=OWNERS,
     description="What record, store, the old job's checkpoint and the table say of each wallet, "
     "and what to do about it. Materializing it changes nothing unless `apply` is set.",
+    metadata={
+        "dagster/column_schema": dg.TableSchema(
+            columns=[
+                dg.TableColumn("wallet", "string", "every wallet that any ledger knows"),
+                dg.TableColumn("finding", "string", "what the ledgers come to; exactly one"),
+                dg.TableColumn("action", "string", "what `apply` does about it"),
+                dg.TableColumn("why", "string", "the evidence"),
+            ]
+        )
+    },
     check_specs=[
         dg.AssetCheckSpec(
             CHECK,

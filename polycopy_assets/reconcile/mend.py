@@ -88,10 +88,10 @@ class Mender:
             for item in of.get(name, [])
         ]
         self._fetch(self._to_fetch)
+        self._delete_misspelled()
         failed_checks = self._load(again=self._wrong_in_table())
         if policy == "refetch":
             failed_checks = self._replace() or failed_checks
-        self._delete_misspelled()
         self._tick_off()
         return failed_checks
 

@@ -7,6 +7,8 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
+from polycopy_assets.store.base import Store
+from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets_tests.bench import Sql
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.fakes.gcs import GCS, google_environ
@@ -32,6 +34,13 @@ class GoogleDeployment(Deployment):
             **google_environ(gcs, bigquery_url),
             **settings,
         )
+
+    @property
+    def store(self) -> Store:
+        return GCSStore(self.gcs, self.name, PREFIX)
+
+    def execute(self, sql: str) -> None:
+        bigquery_sql(self.bigquery, self.name)(sql)
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         return bigquery_sql(self.bigquery, self.name)(sql)

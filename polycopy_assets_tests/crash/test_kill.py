@@ -101,7 +101,7 @@ def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(tmp_path: 
     with sample_api(world) as served:
         deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
-        manifests = deployment.store.root / "combined"
+        manifests = Path(deployment.settings.store) / "combined"
         process = subprocess.Popen(
             [sys.executable, "-m", "polycopy_assets", "backfill"],
             env=deployment.process_environ(),
