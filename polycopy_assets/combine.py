@@ -60,8 +60,16 @@ def read_manifests(store: Store) -> list[Manifest]:
         for item in store.list(MANIFESTS)
         if (number := parse_manifest_name(item.name)) is not None
     )
+
+    def read(number: int) -> Manifest:
+        name = manifest_name(number)
+        try:
+            return Manifest.decode(store.read(name))
+        except msgspec.DecodeError as error:
+            raise StoreError(f"{store.uri(name)} is damaged: {error}") from error
+
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as readers:
-        return [Manifest.decode(d) for d in readers.map(store.read, map(manifest_name, numbers))]
+        return list(readers.map(read, numbers))
 
 
 def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[str]:

@@ -10,6 +10,19 @@ from polycopy_assets.trades.frame import read_rows, source_of_row
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import Segment, segment_name
 
+QUARANTINE = "quarantine/"
+"""Where damaged segments are kept, for people; nothing reads from there."""
+
+
+def set_aside(store: Store, name: str) -> None:
+    """Copies a damaged object to the quarantine, and removes it; no error if it is gone."""
+    try:
+        data = store.read(name)
+    except ObjectLost:
+        return
+    store.create(f"{QUARANTINE}{name}.{crc32c(data)}", data)
+    store.delete(name)
+
 
 def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> Segment:
     """The stored segment of `wallet` that covers `span`, as far as it answers for `claim`.

@@ -8,9 +8,9 @@ from random import uniform
 
 import msgspec
 
-from polycopy_assets.errors import ObjectExists, PolycopyError
+from polycopy_assets.errors import ObjectExists, ObjectLost, PolycopyError
 from polycopy_assets.fetch import refetch
-from polycopy_assets.fetch.stored import read_segment
+from polycopy_assets.fetch.stored import read_segment, set_aside
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
@@ -99,8 +99,10 @@ class WalletFetch:
         """
         started = time.monotonic()
         spans = await asyncio.to_thread(self._spans_to_keep)
-        await self._walk_all(subtract(Interval(BEGINNING, self._horizon), spans))
-        segments = await asyncio.to_thread(self._segments)
+        segments: tuple[Segment, ...] | None = None
+        while segments is None:
+            await self._walk_all(subtract(Interval(BEGINNING, self._horizon), spans))
+            segments, spans = await asyncio.to_thread(self._segments)
         return Fetched(
             wallet=self._wallet,
             source=self._source.name,
@@ -211,16 +213,30 @@ class WalletFetch:
         named = (parse_name(name) for name in names if name not in ignored)
         return [found[1] for found in named if found]
 
+    def _spans_of_store(self) -> list[Interval]:
+        return self._counting(self._stored_names())
+
     def _stored_names(self) -> list[str]:
         return [item.name for item in self._store.list(wallet_prefix(self._wallet))]
 
-    def _segments(self) -> tuple[Segment, ...]:
-        """All segments of the wallet that count; those that nobody has described are read."""
+    def _segments(self) -> tuple[tuple[Segment, ...] | None, list[Interval]]:
+        """All segments of the wallet that count, and their spans; the undescribed ones are read.
+
+        None if one of them is damaged: it is set aside then, and its interval is to be asked for.
+        """
+        spans = self._spans_of_store()
         described = {(s.span, s.claim): s for s in self._written}
-        counted = disjoint(self._counting(self._stored_names()))
+        counted = disjoint(spans)
         if not described.keys() >= set(counted):
             described |= {(s.span, s.claim): s for s in self._known(self._wallet)}
-        return tuple(
-            described.get((span, claim)) or read_segment(self._store, self._wallet, span, claim)
-            for span, claim in counted
-        )
+        segments = []
+        for span, claim in counted:
+            try:
+                segments.append(
+                    described.get((span, claim))
+                    or read_segment(self._store, self._wallet, span, claim)
+                )
+            except ObjectLost:
+                set_aside(self._store, segment_name(self._wallet, span))
+                return None, [each for each in spans if each != span]
+        return tuple(segments), spans

@@ -137,7 +137,7 @@ def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, st
     if _whole(facts):
         yield "orphan", "the store covers it and nothing is recorded"
     if ticked_off(facts):
-        yield _of_ticked(evidence(facts, now), adopt)
+        yield from _of_ticked(evidence(facts, now), adopt)
     if not facts.registered and (facts.ticks or facts.stored or facts.old_files):
         yield "unregistered", "it is known to the checkpoint or the store, and no partition"
     if facts.registered or facts.wanted:
@@ -145,18 +145,19 @@ def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, st
     yield "consistent", "rows in the table that nobody asked for"
 
 
-def _of_ticked(found: Evidence, adopt: str) -> tuple[str, str]:
-    """The finding for a wallet that the checkpoint ticked off and nobody has recorded."""
+def _of_ticked(found: Evidence, adopt: str) -> Iterator[tuple[str, str]]:
+    """The finding for a wallet that the checkpoint ticked off and nobody has recorded.
+
+    There is none where a file would have to be believed and the policy is never to.
+    """
     match found:
         case Empty():
-            return "empty_complete", "ticked off with no trades"
+            yield "empty_complete", "ticked off with no trades"
         case Refuted(why):
-            return "false_complete", why
-        case Believed(file) | Unread(file) if adopt == "never":
-            return "remaining", f"{file.name} is not adopted: the policy is never to"
-        case Believed(file):
-            return "adoptable", f"{file.name} has {file.rows} trades"
-        case Unread(file):
+            yield "false_complete", why
+        case Believed(file) if adopt != "never":
+            yield "adoptable", f"{file.name} has {file.rows} trades"
+        case Unread(file) if adopt != "never":
             raise ValueError(f"{file.name} has to be read first")
 
 

@@ -197,13 +197,15 @@ class Mender:
 
     def _wrong_in_table(self) -> set[str]:
         """The recorded wallets of which the table does not hold what was loaded of them."""
+        unrecorded = {w: facts for w, facts in self._ledgers.facts.items() if not facts.record}
         loaded = {
             identity(item)
             for manifest in self._ledgers.manifests
             if manifest.batch in self._ledgers.loaded
             for item in manifest.claims
         }
-        wrong = set()
+        # What was fetched without a record before may be what was loaded long ago.
+        wrong = {w for w in self._to_fetch if w in unrecorded and unrecorded[w].tally.rows}
         for wallet, facts in self._ledgers.facts.items():
             segments = self._recorded.get(wallet) or (facts.record.segments if facts.record else ())
             rows = sum(item.rows for item in segments if identity(claim(item, "")) in loaded)

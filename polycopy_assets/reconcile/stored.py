@@ -4,17 +4,14 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from polycopy_assets.errors import ObjectLost
-from polycopy_assets.fetch.stored import read_segment
+from polycopy_assets.fetch.stored import read_segment, set_aside
 from polycopy_assets.ledger.facts import Facts, StoredSegment
 from polycopy_assets.ledger.findings import lost_segments
 from polycopy_assets.record import Record
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import Claim, Manifest
 from polycopy_assets.trades.interval import Interval, disjoint
 from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
-
-QUARANTINE = "quarantine/"
-"""Where damaged segments are kept, for people; nothing reads from there."""
 
 
 class Shelf:
@@ -41,7 +38,7 @@ class Shelf:
                 try:
                     known = read_segment(self._store, facts.wallet, span, counts)
                 except ObjectLost as error:
-                    self._set_aside(segment_name(facts.wallet, span))
+                    set_aside(self._store, segment_name(facts.wallet, span))
                     return (), str(error)
             found.append(known)
         return tuple(found), ""
@@ -65,7 +62,7 @@ class Shelf:
         for item in there:
             name = segment_name(facts.wallet, item.span)
             if name in lost:
-                self._set_aside(name)
+                set_aside(self._store, name)
         return "; ".join(f"{name} {why}" for name, why in lost.items()) or facts.record.problem
 
     def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
@@ -86,15 +83,6 @@ class Shelf:
             claim_start=None if counts == span else counts.start,
             source=item.source,
         )
-
-    def _set_aside(self, name: str) -> None:
-        """Copies a damaged object to the quarantine, and removes it."""
-        try:
-            data = self._store.read(name)
-        except ObjectLost:
-            return
-        self._store.create(f"{QUARANTINE}{name}.{crc32c(data)}", data)
-        self._store.delete(name)
 
 
 def _same(stored: StoredSegment, known: Segment) -> bool:

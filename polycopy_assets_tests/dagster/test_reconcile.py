@@ -1,0 +1,432 @@
+"""`polycopy reconcile` and the `reconciliation` asset, on a directory and DuckDB."""
+
+import json
+import random
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from polycopy_assets import record
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.generate import LAST, generate
+from polycopy_assets.demo.world import World
+from polycopy_assets.fetch import refetch
+from polycopy_assets.partitions import registered
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import parse_name, segment_name, wallet_prefix
+from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.old_job import OldJob, old_file, upper
+
+PROCESSED = LAST + 864_000
+
+
+def reconcile(deployment: Deployment, *options: str, code: int = 0) -> dict[str, Any]:
+    done = deployment.polycopy("reconcile", "--json", *options)
+    assert done.returncode == code, done.stderr + done.stdout[-2000:]
+    return json.loads(done.stdout)
+
+
+def wallets_of(world: World) -> list[str]:
+    return [wallet.lower() for wallet in world.wallets()]
+
+
+def test_an_empty_machine_has_nothing_to_reconcile_and_stays_empty(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    told = reconcile(deployment)
+    assert (told["counts"], told["findings"], told["applied"]) == ({}, [], False)
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "warehouse.duckdb").exists()
+    assert reconcile(deployment, "--apply")["counts"] == {}
+
+
+def test_wallets_ticked_off_without_data_are_all_found_and_fetched(tmp_path: Path):
+    world = generate(5, 200, most_trades=30)
+    ticked = wallets_of(world)[:161]
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        old = OldJob(deployment)
+        for wallet in ticked:
+            old.tick(upper(wallet), 7, at=PROCESSED, file=f"gs://b/trades/{wallet}.jsonl")
+        old.write()
+        told = reconcile(deployment, code=1)
+        assert told["counts"] == {"false_complete": 161}
+        assert {item["wallet"] for item in told["findings"]} == set(ticked)
+        assert "not in the store" in told["findings"][0]["why"]
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": 161}
+        assert set(api.state.counts.requests) == set(ticked)
+        assert deployment.table() == truth(world, ticked)
+
+
+def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_request(
+    tmp_path: Path,
+):
+    world = generate(6, 60, whales=1, whale_trades=4000)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+        deployment.want(world.wallets())
+        deployment.backfill()
+        deployment.backfill(refresh=True)  # leaves empty segments that no batch holds
+        with deployment.instance() as instance:
+            before = {r.wallet: r for r in record.records(instance, wallets_of(world))}
+        shutil.rmtree(tmp_path / "dagster")
+        api.state.counts.reset()
+        assert reconcile(deployment, code=1)["counts"] == {"orphan": 60}
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": 60}
+        with deployment.instance() as instance:
+            after = {r.wallet: r for r in record.records(instance, wallets_of(world))}
+        for wallet, was in before.items():
+            now = after[wallet]
+            assert (now.version, now.covered_until) == (was.version, was.covered_until)
+            assert [s.name for s in now.segments] == [s.name for s in was.segments]
+            assert [(s.rows, s.crc32c, s.first) for s in now.segments] == [
+                (s.rows, s.crc32c, s.first) for s in was.segments
+            ]
+        again = deployment.backfill()
+        assert (again.requests, again.complete, again.trades_fetched) == (0, 60, 0)
+        assert not api.state.counts.requests
+        assert deployment.table() == truth(world)
+
+
+def test_of_a_ghost_exactly_what_is_lost_is_fetched_and_what_is_damaged_is_kept(tmp_path: Path):
+    world = generate(7, 3, whales=3, whale_trades=3000)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+        deployment.want(world.wallets())
+        deployment.backfill()
+        store, (gone, torn, _) = deployment.store, wallets_of(world)
+        lost: dict[str, Interval] = {}
+        for wallet in (gone, torn):
+            names = [item.name for item in store.list(wallet_prefix(wallet))]
+            assert len(names) > 3
+            data = store.read(names[1])
+            store.delete(names[1])
+            if wallet == torn:
+                store.create(names[1], data[:-1])
+            found = parse_name(names[1])
+            assert found
+            lost[wallet] = found[1]
+        api.state.counts.reset()
+        told = reconcile(deployment, "--apply")
+        assert told["counts"] == {"ghost": 2, "consistent": 1}
+        assert told["left"] == {"consistent": 3}
+        assert {item.wallet for item in api.state.counts.log} == {gone, torn}
+        for wallet, span in lost.items():
+            asked = [a for a in api.state.counts.log if a.wallet == wallet]
+            inside = [a for a in asked if a.end < LAST]
+            assert {(a.start, a.end) for a in inside} == {(max(span.start, 1), span.until - 1)}
+            assert all(a.rows == 0 for a in asked if a not in inside), "what is stored came again"
+        kept = [item.name for item in store.list("quarantine/")]
+        assert len(kept) == 1
+        assert torn in kept[0]
+        assert deployment.table() == truth(world)
+
+
+def test_a_changed_byte_is_found_by_verify_alone_and_the_wallet_is_put_right(tmp_path: Path):
+    world = generate(8, 12)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        store = deployment.store
+        name = next(iter(store.list("trades/"))).name
+        data = bytearray(store.read(name))
+        data[-9] ^= 1
+        store.delete(name)
+        store.create(name, bytes(data))
+        assert reconcile(deployment)["counts"] == {"consistent": 12}
+        told = reconcile(deployment, "--verify", code=1)
+        assert told["counts"] == {"ghost": 1, "consistent": 11}
+        (ghost,) = [item for item in told["findings"] if item["finding"] == "ghost"]
+        assert "another checksum" in ghost["why"]
+        assert reconcile(deployment, "--verify", "--apply")["left"] == {"consistent": 12}
+        assert reconcile(deployment, "--verify")["counts"] == {"consistent": 12}
+        assert deployment.table() == truth(world)
+
+
+def test_a_damaged_segment_without_a_record_is_set_aside_and_fetched(tmp_path: Path):
+    world = generate(9, 4)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        shutil.rmtree(tmp_path / "dagster")
+        shutil.rmtree(tmp_path / "store" / "combined")
+        store = deployment.store
+        name = next(iter(store.list("trades/"))).name
+        data = store.read(name)
+        store.delete(name)
+        store.create(name, data[: len(data) // 2])
+        api.state.counts.reset()
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": 4}
+        assert set(api.state.counts.requests) == {name.split("/")[1]}
+        assert deployment.table() == truth(world)
+
+
+@pytest.mark.parametrize("policy", ["verified", "never", "refetch"])
+def test_the_policy_decides_what_old_files_are_worth(tmp_path: Path, policy: str):
+    world = generate(10, 12, most_trades=60)
+    wallets = [wallet for wallet in wallets_of(world) if world.truth(wallet)]
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_ADOPT=policy)
+        old = OldJob(deployment)
+        for wallet in wallets:
+            trades = world.truth(wallet)
+            # The old job lost fills of one order: what it has is not all there was.
+            known = [t for n, t in enumerate(trades) if n % 3 or len(trades) < 3]
+            old.put(wallet, old_file(known))
+            old.tick(wallet, len(known), at=PROCESSED)
+        old.write()
+        told = reconcile(deployment, "--apply")
+        sources = {row[0] for row in deployment.rows("SELECT DISTINCT source FROM {}trades")}
+        if policy == "never":
+            assert told["counts"] == {"unregistered": len(wallets)}
+            assert told["left"] == {"remaining": len(wallets)}
+            assert not sources
+            deployment.backfill()
+            assert deployment.table() == truth(world)
+            return
+        assert told["counts"] == {"adoptable": len(wallets)}
+        assert told["left"] == {"consistent": len(wallets)}
+        if policy == "verified":
+            assert sources == {"checkpoint"}
+            assert not api.state.counts.requests
+            told = reconcile(deployment, "--adopt", "refetch", code=1)
+            assert told["counts"] == {"adopted": len(wallets)}
+            assert reconcile(deployment, "--apply", "--adopt", "refetch")["left"] == {
+                "consistent": len(wallets)
+            }
+        assert deployment.table() == truth(world)
+        assert {row[0] for row in deployment.rows("SELECT DISTINCT source FROM {}trades")} == {
+            "polymarket"
+        }
+        assert not [
+            item for item in deployment.store.list("trades/") if refetch.MARKER in item.name
+        ]
+        assert all(deployment.store.read(f"trades/{wallet}.jsonl") for wallet in wallets)
+
+
+def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(tmp_path: Path):
+    world = generate(12, 10)
+    wallets = wallets_of(world)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        old = OldJob(deployment)
+        for wallet in wallets:
+            old.tick(wallet, 5, at=PROCESSED)
+        old.write()
+        environ = {"POLYCOPY_SOURCE_URL": "http://127.0.0.1:9"}
+        done = deployment.polycopy("reconcile", "--apply", "--json", environ=environ)
+        assert done.returncode == 1
+        told = json.loads(done.stdout)
+        assert told["left"] == {"false_complete": 10}
+        assert {item["wallet"] for item in told["failures"]} == set(wallets)
+        assert "127.0.0.1:9" in told["failures"][0]["reason"]
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": 10}
+        assert deployment.table() == truth(world)
+
+
+def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(tmp_path: Path):
+    world = generate(13, 5)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+    (tmp_path / "store").rename(tmp_path / "unmounted")
+    done = deployment.polycopy("reconcile", "--apply")
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "is POLYCOPY_STORE right?" in done.stderr
+    with deployment.instance() as instance:
+        assert len(record.versions(instance)) == 5
+
+
+def test_a_ledger_that_cannot_be_read_stops_it(tmp_path: Path):
+    world = generate(14, 5)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+    deployment.execute("CREATE TABLE backfill_checkpoint (wallet_address VARCHAR)")
+    done = deployment.polycopy("reconcile")
+    assert done.returncode == 1
+    assert "completed" in done.stderr
+    deployment.execute("DROP TABLE backfill_checkpoint")
+    manifest = next(iter(deployment.store.list("combined/manifests/"))).name
+    deployment.store.delete(manifest)
+    deployment.store.create(manifest, b"{broken")
+    done = deployment.polycopy("reconcile")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert manifest in done.stderr
+
+
+def test_a_wrong_policy_is_one_line_that_says_what_is_accepted(tmp_path: Path):
+    done = Deployment(tmp_path, "http://127.0.0.1:9", POLYCOPY_ADOPT="maybe").polycopy("reconcile")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "polycopy: POLYCOPY_ADOPT='maybe' is not accepted: accepted is verified or never or"
+        " refetch\n"
+    )
+
+
+def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(tmp_path: Path):
+    world = generate(15, 2, whales=1, whale_trades=6000)
+    whale = wallets_of(world)[0]
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+        deployment.want(world.wallets())
+        deployment.backfill()
+        store = deployment.store
+        names = [item.name for item in store.list(wallet_prefix(whale))]
+        # As if killed after two new segments: a marker, the old ones, and two that overlap them.
+        refetch.begin(store, whale, names)
+        horizon = LAST + 1000
+        api.state.counts.reset()
+        world.add(new_trades(whale, LAST + 500, 9))
+        with deployment.instance() as instance:
+            done = (
+                build(deployment.settings)
+                .resolve_job_def("fetch")
+                .execute_in_process(
+                    instance=instance,
+                    run_config={"ops": {"wallet_trades": {"config": {"wallets": [whale]}}}},
+                )
+            )
+            assert done.success
+            now = record.record(instance, whale)
+        assert now is not None
+        assert {segment.name for segment in now.segments}.isdisjoint(names)
+        assert {item.name for item in store.list(wallet_prefix(whale))} == {
+            segment.name for segment in now.segments
+        }
+        assert now.covered_until > horizon
+        deployment.backfill()
+        assert deployment.table() == truth(world)
+        assert reconcile(deployment)["counts"] == {"consistent": 2}
+
+
+def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(tmp_path: Path):
+    world = generate(16, 8)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        wallet = next(w for w in wallets_of(world) if world.truth(w))
+        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallet}'")
+        done = deployment.dagster(
+            "asset",
+            "materialize",
+            "-m",
+            "polycopy_assets.definitions",
+            "--select",
+            "reconciliation",
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        metadata, check = _latest(deployment)
+        assert metadata["counts"].value == {"unloaded": 1, "consistent": 7}
+        rows = [row.data for row in metadata["findings"].records]
+        assert (rows[0]["finding"], rows[0]["wallets"], rows[0]["first"]) == ("unloaded", 1, wallet)
+        assert metadata["chart"].value.startswith("![wallets by finding](data:image/png;base64,")
+        assert not check.passed
+        assert wallet in str(check.description)
+        assert "the table lacks rows" in str(check.description)
+        assert deployment.table() != truth(world), "a dry run repaired something"
+        with deployment.instance() as instance:
+            job = build(deployment.settings).resolve_job_def("reconcile")
+            config = {"ops": {"reconciliation": {"config": {"apply": True}}}}
+            assert job.execute_in_process(instance=instance, run_config=config).success
+        metadata, check = _latest(deployment)
+        assert metadata["left"].value == {"consistent": 8}
+        assert check.passed
+        assert deployment.table() == truth(world)
+
+
+def _latest(deployment: Deployment) -> tuple[Any, dg.AssetCheckEvaluation]:
+    with deployment.instance() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("reconciliation"))
+        assert event is not None
+        assert event.asset_materialization is not None
+        (check,) = instance.event_log_storage.get_asset_check_execution_history(
+            dg.AssetCheckKey(dg.AssetKey("reconciliation"), "ledgers_agree"), limit=1
+        )
+        assert check.event is not None
+        assert check.event.dagster_event is not None
+        evaluation = check.event.dagster_event.event_specific_data
+        assert isinstance(evaluation, dg.AssetCheckEvaluation)
+        return event.asset_materialization.metadata, evaluation
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_is_wrong_at_once_one_pass_settles_it(tmp_path: Path, seed: int):
+    rng = random.Random(seed)
+    world = generate(100 + seed, 50, whales=3, whale_trades=900)
+    wallets = wallets_of(world)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="9000")
+        known = [wallet for wallet in wallets if rng.random() < 0.7]
+        deployment.want(known)
+        deployment.backfill()
+        store = deployment.store
+        old = OldJob(deployment)
+        for wallet in wallets:
+            _wrong(rng, deployment, old, wallet, world)
+        old.write()
+        if seed == 2:
+            shutil.rmtree(tmp_path / "dagster")
+        first = reconcile(deployment, code=1)
+        assert len(first["findings"]) == len({item["wallet"] for item in first["findings"]})
+        done = reconcile(deployment, "--apply")
+        assert done["counts"] == first["counts"]
+        assert done["left"].keys() <= {"consistent", "remaining"}, done["left"]
+        deployment.want(wallets)
+        assert deployment.backfill().remaining == 0
+        # Rows of an older job in another case may belong to wallets that came only now.
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": 50}
+        assert deployment.table() == truth(world)
+        stored = Counter(item.name.split("/")[1] for item in store.list("trades/"))
+        assert set(wallets) <= set(stored)
+        with deployment.instance() as instance:
+            assert set(registered(instance)) == set(wallets)
+
+
+def _wrong(
+    rng: random.Random, deployment: Deployment, old: OldJob, wallet: str, world: World
+) -> None:
+    """A handful of things go wrong with a wallet, each for itself."""
+    store, trades = deployment.store, world.truth(wallet)
+    names = [item.name for item in store.list(wallet_prefix(wallet))]
+    for name in names:
+        luck = rng.random()
+        if luck < 0.2:
+            data = store.read(name)
+            store.delete(name)
+            if luck < 0.1:
+                store.create(name, data[:-2])
+    if rng.random() < 0.4:
+        content = old_file(trades)
+        store.create(
+            f"trades/{upper(wallet) if rng.random() < 0.5 else wallet}.jsonl",
+            content[:-7] if rng.random() < 0.2 else content,
+        )
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        old.tick(
+            rng.choice((wallet, upper(wallet))),
+            rng.choice((len(trades), None, 0, len(trades) + 1)),
+            at=rng.choice((PROCESSED, None, LAST - 10**7)),
+            completed=rng.choice((True, True, None, False)),
+            uploaded=rng.choice((True, True, None, False)),
+        )
+    if rng.random() < 0.2:
+        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallet}'")
+    if rng.random() < 0.3:
+        address = rng.choice((wallet, upper(wallet)))
+        deployment.execute(
+            "INSERT INTO trades (wallet_address, id, timestamp)"
+            f" VALUES ('{address}', 'old', TIMESTAMP '2024-05-05 00:00:00')"
+        )
+    if rng.random() < 0.1 and not names:
+        store.create(segment_name(wallet, Interval(LAST + 10, LAST + 20)), b"\x1f\x8b garbage")
