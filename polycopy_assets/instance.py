@@ -3,6 +3,7 @@
 import fcntl
 import os
 import socket
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -12,6 +13,8 @@ import dagster as dg
 
 from polycopy_assets.errors import ConfigurationError
 
+_CREATING = ".creating"
+_DATABASES = ("history", "schedules", "storage")
 WORKER_TAG = "polycopy/worker"
 _UNFINISHED = [
     dg.DagsterRunStatus.STARTING,
@@ -46,13 +49,32 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     """
     prepare(home)
     os.environ["DAGSTER_HOME"] = home
-    with _alone(home):
-        # Two processes that create the databases at once: one of them would die of it.
+    # Two processes that create the databases at once: one of them would die of it.
+    with _alone(home), _created_whole(Path(home)):
         instance = dg.DagsterInstance.from_config(home)
         instance.get_runs_count()
         instance.get_dynamic_partitions("wallets")
     with instance:
         yield instance
+
+
+@contextmanager
+def _created_whole(home: Path) -> Iterator[None]:
+    """Creates the databases whole: those that a process died over are put out of the way first.
+
+    A killed creation leaves tables that the next one trips over. The marker is there only while
+    nothing has ever been kept in them.
+    """
+    marker = home / _CREATING
+    databases = [home / name for name in _DATABASES if (home / name).exists()]
+    if marker.exists():
+        for database in databases:
+            database.rename(home / f"{database.name}.half-made-{uuid.uuid4().hex[:8]}")
+        databases = []
+    if not databases:
+        marker.touch()
+    yield
+    marker.unlink(missing_ok=True)
 
 
 @contextmanager
