@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 _COLOURS = {"consistent": "#3a9d5d", "remaining": "#8a8f98"}
+_BEFORE = 30 * 86_400
 _TROUBLE = "#d9822b"
 
 
@@ -25,13 +26,15 @@ def reconciliation_chart(counts: Mapping[str, int], covered: Sequence[int]) -> s
     )
     findings.bar_label(bars, labels=[f"{counts[name]:,}" for name in names], padding=3)
     findings.set_xscale("symlog", linthresh=1)
-    findings.margins(x=0.15)
+    findings.margins(x=0.25)
     findings.set_title("wallets by finding")
     days = sorted(covered)
+    if days:
+        days.insert(0, days[0] - _BEFORE)
     # A wallet counts on every day that it is covered; so the curve falls as coverage ends.
     coverage.step(
         [date2num(datetime.fromtimestamp(day, UTC)) for day in days],
-        range(len(days), 0, -1),
+        [len(covered), *range(len(covered), 0, -1)][: len(days)],
         where="pre",
         color=_COLOURS["consistent"],
     )

@@ -22,6 +22,6 @@ TRADES_COLUMNS = dg.TableSchema(
         dg.TableColumn("taker", "string", "the taker's address; Dome only"),
         dg.TableColumn("market_slug", "string", "the market"),
         dg.TableColumn("title", "string", "the market's title"),
-        dg.TableColumn("source", "string", "polymarket or dome"),
+        dg.TableColumn("source", "string", "polymarket or dome; checkpoint if from an old job"),
     ]
 )

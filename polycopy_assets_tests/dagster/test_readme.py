@@ -6,41 +6,73 @@ import subprocess
 import sys
 from pathlib import Path
 
-from polycopy_assets.demo.generate import generate
+import pytest
+
+from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.old_job import OldJob, old_file
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = {".venv/bin/polycopy": "polycopy_assets", ".venv/bin/dagster": "dagster"}
 
 
-def commands() -> list[list[str]]:
-    """Every command of the README's shell blocks that calls one of our programs."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def commands(document: str) -> list[list[str]]:
+    """Every command of a document's shell blocks that calls one of our programs."""
+    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     found = [shlex.split(line, comments=True) for line in lines]
     return [words for words in found if words and words[0] in PROGRAMS]
 
 
+def run(words: list[str], deployment: Deployment) -> subprocess.CompletedProcess[str]:
+    """Runs a command as it stands there, on `deployment`."""
+    program, *arguments = words
+    return subprocess.run(
+        [sys.executable, "-m", PROGRAMS[program], *arguments],
+        env=deployment.process_environ(),
+        cwd=deployment.root,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("document", ["docs/reconciliation.md", "docs/migrating.md"])
+def test_the_commands_about_an_old_jobs_remains_work_as_they_stand_there(
+    tmp_path: Path, document: str
+):
+    found = commands(document)
+    assert len(found) == 4
+    world = generate(98, 12, most_trades=20)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        old = OldJob(deployment)
+        for number, wallet in enumerate(world.wallets()):
+            trades = world.truth(wallet)
+            if number % 2:
+                old.put(wallet.lower(), old_file(trades))
+            old.tick(wallet, len(trades), at=LAST + 864_000)
+        old.write()
+        assert run(found[0], deployment).returncode == 1, "there is something to find"
+        for words in found[1:]:
+            done = run(words, deployment)
+            assert done.returncode == 0, (words, done.stderr)
+    assert deployment.table() == truth(world)
+
+
 def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path):
-    found = commands()
+    found = commands("README.md")
     wallets = {word for words in found for word in words if word.startswith("0x")}
-    assert len(found) == 7
+    assert len(found) == 8
     assert len(wallets) == 1
     world = generate(97, 3, whales=3, whale_trades=20)
     (tmp_path / "my-wallets.txt").write_text("\n".join(world.wallets()))
     with sample_api(world) as served:
         deployment = Deployment(tmp_path, served.url)
-        for program, *arguments in found:
-            done = subprocess.run(
-                [sys.executable, "-m", PROGRAMS[program], *arguments],
-                env=deployment.process_environ(),
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=120,
-                check=False,
-            )
-            assert done.returncode == 0, (program, arguments, done.stderr)
+        for words in found:
+            done = run(words, deployment)
+            assert done.returncode == 0, (words, done.stderr)
     assert deployment.table() == truth(world)
     with deployment.instance() as instance:
         assert set(instance.get_dynamic_partitions("wallets")) >= wallets
