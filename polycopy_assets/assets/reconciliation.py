@@ -1,8 +1,7 @@
 """`reconciliation`: record, store, checkpoint and table compared, wallet by wallet."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from enum import Enum
-from itertools import islice
 
 import dagster as dg
 from pydantic import Field
@@ -101,8 +100,8 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(report.findings),
-            "findings": _table(report),
             "chart": dg.MetadataValue.md(reconciliation_chart(report.counts, report.covered)),
+            "findings": _table(report),
             "counts": dg.MetadataValue.json(dict(report.counts)),
             "applied": report.applied,
             "left": dg.MetadataValue.json(dict(report.left)),
@@ -128,9 +127,8 @@ def _table(report: Report) -> dg.MetadataValue:
                     "finding": name,
                     "wallets": wallets,
                     "action": KINDS[name].action,
-                    "meaning": KINDS[name].meaning,
                     "left": report.left.get(name, 0),
-                    "first": ", ".join(_first(report, name)),
+                    "first": next(x.wallet for x in report.findings if x.finding == name),
                 }
             )
             for name, wallets in report.counts.items()
@@ -140,16 +138,11 @@ def _table(report: Report) -> dg.MetadataValue:
                 dg.TableColumn("finding", "string"),
                 dg.TableColumn("wallets", "int"),
                 dg.TableColumn("action", "string"),
-                dg.TableColumn("meaning", "string"),
                 dg.TableColumn("left", "int", "after the action, if it was taken"),
-                dg.TableColumn("first", "string", "the first wallets"),
+                dg.TableColumn("first", "string", "the first wallet"),
             ]
         ),
     )
-
-
-def _first(report: Report, name: str) -> Sequence[str]:
-    return list(islice((x.wallet for x in report.findings if x.finding == name), NAMED))
 
 
 def _check(report: Report) -> dg.AssetCheckResult:
