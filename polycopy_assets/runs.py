@@ -1,5 +1,6 @@
 """Runs of the jobs in this process, for the commands and for a reconciliation that acts."""
 
+import re
 from collections.abc import Callable, Collection, Mapping
 
 import dagster as dg
@@ -13,6 +14,8 @@ from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
 from polycopy_assets.warehouse.base import Warehouse
 
+_INTERRUPTED = "interrupted: start it again, it goes on where it was"
+_OURS = re.compile(r"^polycopy_assets\.errors\.[A-Za-z]+: ")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -86,5 +89,6 @@ def why(result: dg.ExecuteInProcessResult) -> str:
             error = event.step_failure_data.error
             while error.cause:
                 error = error.cause
-            reasons.append(error.message.strip())
+            interrupted = error.cls_name == "DagsterExecutionInterruptedError"
+            reasons.append(_INTERRUPTED if interrupted else _OURS.sub("", error.message.strip()))
     return "; ".join(reasons) or f"run {result.run_id} failed"

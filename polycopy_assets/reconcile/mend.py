@@ -223,9 +223,9 @@ class Mender:
 
     def _tick_off(self) -> None:
         """Tells the old job's checkpoint, if there is one, which wallets are complete."""
-        if self._warehouse.checkpoint() is None:
-            return
         known = self._ledgers.facts
+        if not any(facts.ticked_here for facts in known.values()):
+            return
         new = [
             w for w in record.versions(self._instance) if not (w in known and ticked_off(known[w]))
         ]

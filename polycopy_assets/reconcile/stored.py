@@ -1,7 +1,8 @@
 """What the store really holds of a wallet: described, and cleared of what is damaged."""
 
-from collections import defaultdict
+import threading
 from collections.abc import Iterable
+from functools import cached_property
 
 from polycopy_assets.errors import ObjectLost
 from polycopy_assets.fetch.stored import read_segment, set_aside
@@ -19,10 +20,17 @@ class Shelf:
 
     def __init__(self, store: Store, manifests: Iterable[Manifest]) -> None:
         self._store = store
-        self._claims: dict[str, dict[tuple[str, int], Claim]] = defaultdict(dict)
-        for manifest in manifests:
-            for item in manifest.claims:
-                self._claims[item.wallet][item.segment, item.start] = item
+        self._manifests = manifests
+        self._lock = threading.Lock()
+
+    @cached_property
+    def _claims(self) -> dict[tuple[str, int], Claim]:
+        """The latest claim of each segment, and from when it counts."""
+        return {
+            (item.segment, item.start): item
+            for manifest in self._manifests
+            for item in manifest.claims
+        }
 
     def segments(self, facts: Facts) -> tuple[tuple[Segment, ...], str]:
         """The segments that a record of the wallet names, oldest first.
@@ -68,7 +76,8 @@ class Shelf:
     def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
         """What the latest batch that holds a segment says of it."""
         name = segment_name(wallet, span)
-        item = self._claims[wallet].get((name, counts.start)) if wallet in self._claims else None
+        with self._lock:
+            item = self._claims.get((name, counts.start))
         if item is None or item.until != counts.until:
             return None
         return Segment(

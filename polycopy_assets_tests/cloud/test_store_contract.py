@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.local import LocalStore
 
 
 def test_of_thirty_who_create_the_same_name_one_wins_and_its_bytes_stand(store: Store):
@@ -51,6 +52,9 @@ def test_listing_is_by_prefix_and_sorted_and_tells_sizes(store: Store):
         ("t/b/2", 3),
         ("t/c", 3),
     ]
+    # Where the listing tells checksums, they are those that records carry.
+    assert {item.crc32c for item in store.list("t/")} <= {None, crc32c(b"xyz")}
+    assert isinstance(store, LocalStore) or all(item.crc32c for item in store.list("t/"))
     assert [item.name for item in store.list("t/b/")] == ["t/b/10", "t/b/2"]
     assert list(store.list("nothing/")) == []
 
