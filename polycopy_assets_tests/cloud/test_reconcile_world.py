@@ -21,9 +21,11 @@ from polycopy_assets.runs import Runs
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.cloud.google import GoogleDeployment
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.fakes.bigquery import Double
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
 
 DAY = 86_400
+Laid = tuple[World, Deployment, Served, Double | None]
 PROCESSED = LAST + 10 * DAY
 
 
@@ -74,16 +76,14 @@ class Groups:
 
 
 @pytest.fixture(params=["duckdb", "bigquery"])
-def world_and_deployment(
-    request: pytest.FixtureRequest, tmp_path: Path
-) -> Iterator[tuple[World, Deployment, Served]]:
+def world_and_deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Laid]:
     world = generate(11, 1000, most_trades=40)
     with sample_api(world) as api:
         if request.param == "duckdb":
-            yield world, Deployment(tmp_path, api.url), api
+            yield world, Deployment(tmp_path, api.url), api, None
         else:
             gcs, double = request.getfixturevalue("gcs"), request.getfixturevalue("double")
-            yield world, GoogleDeployment(tmp_path, api.url, gcs, double.url), api
+            yield world, GoogleDeployment(tmp_path, api.url, gcs, double.url), api, double
 
 
 def lay_out(world: World, deployment: Deployment, groups: Groups) -> None:
@@ -222,14 +222,15 @@ def snapshot(deployment: Deployment) -> dict[str, Any]:
 
 @pytest.mark.timeout(600)
 def test_every_finding_is_found_and_mended_and_the_table_is_the_truth(
-    world_and_deployment: tuple[World, Deployment, Served],
+    world_and_deployment: Laid,
 ):
-    world, deployment, api = world_and_deployment
+    world, deployment, api, double = world_and_deployment
     groups = Groups(world)
     lay_out(world, deployment, groups)
     api.state.counts.reset()
 
     before = snapshot(deployment)
+    jobs = len(double.jobs) if double else 0
     dry = deployment.polycopy("reconcile", "--json")
     assert dry.returncode == 1, dry.stderr
     told = json.loads(dry.stdout)
@@ -246,6 +247,8 @@ def test_every_finding_is_found_and_mended_and_the_table_is_the_truth(
         ("checkpoint", "NULL"),
         ("store", "trades/no-wallet.jsonl"),
     }
+    # Wanted wallets, checkpoint and rows: one query each, and nothing else.
+    assert double is None or [job.kind for job in double.jobs[jobs:]] == ["query"] * 3
     assert snapshot(deployment) == before, "a dry run changed something"
     assert not api.state.counts.requests, "a dry run asked the source"
 

@@ -16,8 +16,12 @@ from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.world import World
 from polycopy_assets.fetch import refetch
 from polycopy_assets.partitions import registered
+from polycopy_assets.progress import Progress
+from polycopy_assets.reconcile.look import look
+from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import parse_name, segment_name, wallet_prefix
+from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
 
@@ -262,6 +266,50 @@ def test_a_ledger_that_cannot_be_read_stops_it(tmp_path: Path):
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     assert manifest in done.stderr
+
+
+def test_a_look_lists_the_store_once_and_asks_each_table_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(17, 20)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+    calls: Counter[str] = Counter()
+
+    def counted(kind: type, name: str) -> None:
+        original = getattr(kind, name)
+
+        def call(self: Any, *args: Any) -> Any:
+            calls[" ".join([name, *(a for a in args if isinstance(a, str))])] += 1
+            return original(self, *args)
+
+        monkeypatch.setattr(kind, name, call)
+
+    for name in ("list", "read"):
+        counted(LocalStore, name)
+    for name in ("traders", "checkpoint", "tally", "count_rows", "rows_by_wallet"):
+        counted(DuckDBWarehouse, name)
+    with deployment.instance() as instance:
+        ledgers = look(
+            instance,
+            deployment.store,
+            deployment.warehouse,
+            adopt="verified",
+            verify=False,
+            progress=Progress(),
+            now=PROCESSED,
+        )
+    assert len(ledgers.facts) == 20
+    assert calls == {
+        "list trades/": 1,
+        "list combined/manifests/": 1,
+        "read combined/manifests/00000001.json": 1,
+        "traders": 1,
+        "checkpoint": 1,
+        "tally": 1,
+    }
 
 
 def test_a_wrong_policy_is_one_line_that_says_what_is_accepted(tmp_path: Path):
