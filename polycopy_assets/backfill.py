@@ -112,7 +112,7 @@ def backfill(
         table_rows=open_warehouse(settings, "trades").count_rows(),
         seconds=round(time.monotonic() - progress.started, 3),
         failures=[Failure(wallet, reason) for wallet, reason in progress.failures],
-        failed_checks=failed_checks,
+        failed_checks=failed_checks or [],
     )
 
 

@@ -62,15 +62,15 @@ class Runs:
         warehouse: Warehouse,
         *,
         again: Collection[str] = (),
-    ) -> list[str]:
-        """Combines and loads, unless the table holds all that is recorded; the checks that failed.
+    ) -> list[str] | None:
+        """Combines and loads; the checks that failed. None if the table holds all that is recorded.
 
         Wallets in `again` are combined once more. Raises PolycopyError if it cannot be done.
         """
         manifests = read_manifests(store)
         waiting = pending(record.versions(instance), manifests)
         if not again and not waiting and not unloaded(manifests, warehouse.loaded_batches()):
-            return []
+            return None
         result = self.run(instance, "load", {"combined_trades": {"again": sorted(again)}})
         if not result.success:
             raise PolycopyError(why(result))

@@ -10,7 +10,8 @@ import msgspec
 from polycopy_assets.ledger.facts import claimed_until
 from polycopy_assets.ledger.findings import SETTLED, Finding, classify, count
 from polycopy_assets.reconcile.look import Ledgers, Refused, look
-from polycopy_assets.reconcile.mend import Mender, Say
+from polycopy_assets.reconcile.mend import Mender
+from polycopy_assets.reconcile.recording import Say
 from polycopy_assets.runs import Runs
 from polycopy_assets.store.base import Store
 from polycopy_assets.warehouse.base import Warehouse
@@ -91,8 +92,9 @@ def reconcile(
     ledgers, findings = compare(verify=verify)
     left, failures, failed_checks = findings, [], []
     if apply and any(item.finding not in SETTLED for item in findings):
-        mender = Mender(instance, store, warehouse, runs, ledgers, now=now, say=say)
-        failed_checks = mender.act(findings, adopt)
+        mender = Mender(instance, store, warehouse, runs, ledgers, adopt=adopt, now=now, say=say)
+        mender.act(findings)
+        failed_checks = mender.failed_checks
         failures = [Failure(wallet, reason) for wallet, reason in mender.failures]
         ledgers, left = compare(verify=False)
     return Report(
