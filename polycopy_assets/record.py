@@ -25,6 +25,7 @@ _PAGE = 500
 
 Metadata = Mapping[str, dg.MetadataValue]
 REVOKED = "revoked"
+BEHIND = "trades_behind"
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +37,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...]
     covered_until: int
     metadata: Metadata
+
+    @property
+    def behind(self) -> int:
+        """How many trades are known behind what was taken over from an old file."""
+        value = self.metadata.get(BEHIND)
+        return value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0
 
 
 def materialization(wallet: str, version: str, metadata: Metadata) -> dg.AssetMaterialization:

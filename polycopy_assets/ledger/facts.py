@@ -35,11 +35,15 @@ class Tally(NamedTuple):
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """What the wallet's latest record says; `problem` if it cannot be a record of ours."""
+    """What the wallet's latest record says; `problem` if it cannot be a record of ours.
+
+    `behind` is set if it was taken over from an old file, and trades are known behind it.
+    """
 
     rows: int
     segments: tuple[Segment, ...]
     covered_until: int
+    behind: int = 0
     problem: str = ""
 
 

@@ -33,6 +33,7 @@ KINDS = {
     "false_complete": Kind("fetch", "the old job ticked it off, but the evidence fails"),
     "empty_complete": Kind("confirm", "the old job ticked it off as empty: one request tells"),
     "adopted": Kind("replace", "from the old job's file, and to be fetched from the source"),
+    "behind": Kind("fetch", "from the old job's file, which has later trades that are not here"),
     "unloaded": Kind("reload", "recorded and stored, but the table lacks rows"),
     "surplus": Kind("reload", "the table has rows that the store has not"),
     "unregistered": Kind("register", "known to a ledger, but no partition"),
@@ -122,6 +123,8 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
     adopted = sum(segment.source == CHECKPOINT for segment in record.segments)
     if adopted and adopt == "refetch":
         yield "adopted", f"{adopted} segments come from the old job"
+    if record.behind:
+        yield "behind", f"{record.behind} trades are known behind what was taken over"
     differs = table_differs(facts, record.rows)
     if differs:
         yield ("unloaded" if facts.tally.ours < record.rows else "surplus"), differs

@@ -125,6 +125,7 @@ def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recor
                 rows=sum(segment.rows for segment in item.segments),
                 segments=item.segments,
                 covered_until=item.covered_until,
+                behind=item.behind,
             )
     return found
 

@@ -25,6 +25,9 @@ from polycopy_assets.trades.old_job import CHECKPOINT
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.warehouse.base import Warehouse
 
+LACKING = ("false_complete", "empty_complete", "behind")
+"""Findings of wallets that the source has to be asked for, besides those that recording finds."""
+
 _TICKS = 10_000
 
 
@@ -73,8 +76,8 @@ class Mender:
         recording.record_stored(of.get("orphan", []))
         recording.adopt(of.get("adoptable", []))
         self.failures += recording.failures
-        unproven = [*of.get("false_complete", []), *of.get("empty_complete", [])]
-        to_fetch = recording.to_fetch | {item.wallet for item in unproven}
+        lacking = [item for name in LACKING for item in of.get(name, [])]
+        to_fetch = recording.to_fetch | {item.wallet for item in lacking}
         wrong = self._wrong_in_table(to_fetch)
         self._load(self._ledgers.facts.keys() - to_fetch, again=wrong - to_fetch)
         self._fetch(to_fetch)

@@ -32,14 +32,14 @@ from polycopy_assets.trades.segment import Segment, segment_name
 class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet's segments from the beginning without a gap, those of the old file among them.
 
-    `rows` are the old file's; `more` tells that trades are known or stored behind them, so that
-    the wallet should be fetched now.
+    `rows` are the old file's; `behind` counts its trades, and stored segments, behind them: as long
+    as there are any, the wallet has to be fetched.
     """
 
     wallet: str
     segments: tuple[Segment, ...]
     rows: int
-    more: bool
+    behind: int
 
 
 def inspect(store: Store, file: OldFile, wallet: str) -> OldFile:
@@ -86,9 +86,21 @@ def adopt(
             if span.until <= until
         ),
         rows=sum(segment.rows for segment in described.values()),
-        more=any(span.until > until for span in spans)
-        or bool((lines["second"] >= believed.until).any()),
+        behind=sum(span.until > until for span in spans) + _behind(lines, until),
     )
+
+
+def count_behind(store: Store, file: OldFile, wallet: str, until: int) -> int:
+    """How many trades the old file has at `until` or later; 0 if it is not to be believed."""
+    with store.local(file.name) as path:
+        try:
+            return _behind(_lines(path, wallet), until)
+        except ContractBroken:
+            return 0
+
+
+def _behind(lines: pl.DataFrame, until: int) -> int:
+    return int((lines["second"] >= until).sum())
 
 
 def _write(store: Store, wallet: str, draft: Draft) -> dict[Interval, Segment]:

@@ -12,7 +12,7 @@ from polycopy_assets.ledger.evidence import Believed, evidence
 from polycopy_assets.ledger.facts import Facts
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.look import Ledgers
-from polycopy_assets.reconcile.old_files import adopt
+from polycopy_assets.reconcile.old_files import adopt, count_behind
 from polycopy_assets.reconcile.stored import Shelf
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.old_job import CHECKPOINT
@@ -75,7 +75,13 @@ class Recording:
                 self._say(f"{facts.wallet}: {damaged}; it is set aside, and fetched again")
                 self.to_fetch.add(facts.wallet)
                 return None
-            return self._materialization(facts.wallet, segments, source="store", new_rows=0)
+            behind = 0
+            if segments[-1].source == CHECKPOINT and len(facts.old_files) == 1:
+                # It was being taken over from the old file when the process was killed.
+                behind = count_behind(
+                    self._store, facts.old_files[0], facts.wallet, segments[-1].until
+                )
+            return self._materialization(facts.wallet, segments, source="store", behind=behind)
 
         self._each(orphans, "recording", event)
 
@@ -88,18 +94,28 @@ class Recording:
                 raise PolycopyError(f"there is nothing to adopt: {believed}")
             spans = [item.span for item in facts.stored]
             adopted = adopt(self._store, facts.wallet, believed, spans)
-            if adopted.more:
-                self.to_fetch.add(facts.wallet)
             return self._materialization(
-                facts.wallet, adopted.segments, source=CHECKPOINT, new_rows=adopted.rows
+                facts.wallet,
+                adopted.segments,
+                source=CHECKPOINT,
+                new_rows=adopted.rows,
+                behind=adopted.behind,
             )
 
         self._each(adoptable, "adopting", event)
 
     def _materialization(
-        self, wallet: str, segments: tuple[Segment, ...], *, source: str, new_rows: int
+        self,
+        wallet: str,
+        segments: tuple[Segment, ...],
+        *,
+        source: str,
+        new_rows: int = 0,
+        behind: int = 0,
     ) -> dg.AssetMaterialization:
         self.segments[wallet] = segments
+        if behind:
+            self.to_fetch.add(wallet)
         fetched = Fetched(
             wallet=wallet,
             source=source,
@@ -111,7 +127,8 @@ class Recording:
             seconds=0.0,
         )
         version, metadata = record.describe(fetched, self._store.uri(wallet_prefix(wallet)))
-        return record.materialization(wallet, version, metadata)
+        noted = {record.BEHIND: dg.MetadataValue.int(behind)} if behind else {}
+        return record.materialization(wallet, version, {**metadata, **noted})
 
     def _each(self, wallets: Sequence[Facts], doing: str, event: Event) -> None:
         """Writes the event of each wallet, once what it says is durable."""

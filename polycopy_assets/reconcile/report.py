@@ -55,7 +55,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clean(self) -> bool:
         """Whether nothing is left to do."""
-        return not self.failed_checks and not self.left.keys() - SETTLED
+        return not self.left.keys() - SETTLED
 
 
 def reconcile(

@@ -233,6 +233,32 @@ def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(tmp
         assert deployment.table() == truth(world)
 
 
+@pytest.mark.parametrize("lost", [False, True], ids=["killed", "and the record lost"])
+def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Path, lost: bool):  # noqa: FBT001
+    world = generate(18, 12, most_trades=60)
+    wallets = [wallet for wallet in wallets_of(world) if world.truth(wallet)]
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        old = OldJob(deployment)
+        for wallet in wallets:
+            trades = world.truth(wallet)
+            old.put(wallet, old_file(trades))
+            old.tick(wallet, len(trades), at=trades[0].timestamp + 3600)
+        old.write()
+        # The source is away: the same as if the process were killed before it asks.
+        environ = {"POLYCOPY_SOURCE_URL": "http://127.0.0.1:9"}
+        done = deployment.polycopy("reconcile", "--apply", "--json", environ=environ)
+        assert done.returncode == 1
+        assert json.loads(done.stdout)["left"] == {"behind": len(wallets)}
+        if lost:
+            shutil.rmtree(tmp_path / "dagster")
+            assert reconcile(deployment, code=1)["counts"] == {"orphan": len(wallets)}
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": len(wallets)}
+        for asked in api.state.counts.log:
+            assert asked.start >= world.truth(asked.wallet)[0].timestamp - 90_000
+        assert deployment.table() == truth(world)
+
+
 def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(tmp_path: Path):
     world = generate(13, 5)
     with sample_api(world) as api:

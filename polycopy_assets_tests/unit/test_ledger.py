@@ -119,6 +119,10 @@ def found(facts: Facts, adopt: str = "verified") -> str:
         (with_(GOOD, record=None, registered=False, ticks=()), "orphan"),
         (with_(GOOD, record=None, stored=stored(TWO), ticks=()), "remaining"),
         (with_(GOOD, record=None, stored=stored(TWO), ticks=(), registered=False), "unregistered"),
+        (
+            with_(GOOD, record=msgspec.structs.replace(recorded(ONE, TWO), behind=2)),
+            "behind",
+        ),
         (with_(GOOD, tally=Tally(5, 5, 5, 0)), "unloaded"),
         (with_(GOOD, tally=Tally(0, 0, 0, 0)), "unloaded"),
         (with_(GOOD, tally=Tally(6, 6, 5, 1)), "unloaded"),
@@ -236,6 +240,8 @@ def any_facts(draw: st.DrawFn) -> Facts:
     ]
     whole = whole_until(item.span for item in segments)
     record = recorded(*segments) if whole and draw(st.booleans()) else None
+    if record is not None:
+        record = msgspec.structs.replace(record, behind=draw(st.sampled_from([0, 0, 3])))
     if draw(st.integers(0, 9)) == 0:
         record = Recorded(rows=0, segments=(), covered_until=0, problem="no segments")
     there = [item for item in segments if draw(st.integers(0, 3))]

@@ -97,7 +97,7 @@ def test_a_whales_file_is_cut_into_segments_and_every_trade_arrives_once(tmp_pat
     adopted = adopt(store, WALLET, Believed(file, END), [], segment_bytes=2000)
     assert len(adopted.segments) > 1
     assert coverage(adopted.segments) == END
-    assert not adopted.more
+    assert adopted.behind == 0
     assert sum(segment.rows for segment in adopted.segments) == adopted.rows == 400
     assert {segment.source for segment in adopted.segments} == {"checkpoint"}
     payload = b"".join(gzip.decompress(store.read(s.name)) for s in adopted.segments)
@@ -114,7 +114,7 @@ def test_what_lies_behind_the_bound_is_left_to_be_fetched(tmp_path: Path):
     file = inspect(store, file, WALLET)
     bound = TRADES[100].timestamp
     adopted = adopt(store, WALLET, Believed(file, bound), [])
-    assert adopted.more
+    assert adopted.behind == sum(trade.timestamp >= bound for trade in TRADES)
     assert coverage(adopted.segments) == bound
     assert adopted.rows == sum(trade.timestamp < bound for trade in TRADES)
 
@@ -131,7 +131,7 @@ def test_only_what_the_store_lacks_is_taken_from_the_file(tmp_path: Path):
     behind = [Interval(END + 5, END + 9)]
     store.create(f"trades/{WALLET}/{END + 5:010d}-{END + 9:010d}.jsonl.gz", gzip.compress(b""))
     third = adopt(store, WALLET, Believed(file, END), [*spans, Interval(middle, END), *behind])
-    assert (third.rows, third.more, coverage(third.segments)) == (0, True, END)
+    assert (third.rows, third.behind, coverage(third.segments)) == (0, 1, END)
 
 
 def test_a_file_that_changed_since_it_was_believed_is_not_adopted(tmp_path: Path):
