@@ -80,11 +80,21 @@ def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
 
 def versions(instance: dg.DagsterInstance) -> dict[str, str]:
     """The data version of every wallet that is complete by the record; one query."""
+    found = _latest_versions(instance).items()
+    return {wallet: version for wallet, version in found if rows_in_version(version) is not None}
+
+
+def taken_back(instance: dg.DagsterInstance) -> set[str]:
+    """The wallets whose latest record is a revocation: not fetched again yet; one query."""
+    found = _latest_versions(instance).items()
+    return {wallet for wallet, version in found if version.startswith(f"{REVOKED}-")}
+
+
+def _latest_versions(instance: dg.DagsterInstance) -> dict[str, str]:
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION, tag_keys=[DATA_VERSION_TAG]
     )
-    found = ((wallet, tag.get(DATA_VERSION_TAG, "")) for wallet, tag in tags.items())
-    return {wallet: version for wallet, version in found if rows_in_version(version) is not None}
+    return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
 
 
 def failed(instance: dg.DagsterInstance) -> list[str]:

@@ -71,6 +71,7 @@ class OldFile(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one wallet.
 
+    `taken_back` tells that it had a record whose data was lost, and is not fetched again yet.
     `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
     checkpoint at all that the wallet could be ticked off in.
     """
@@ -79,6 +80,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     wanted: bool = False
     registered: bool = False
     record: Recorded | None = None
+    taken_back: bool = False
     stored: tuple[StoredSegment, ...] = ()
     old_files: tuple[OldFile, ...] = ()
     ticks: tuple[Checkpoint, ...] = ()

@@ -73,7 +73,8 @@ def classify(facts: Facts, *, adopt: str, now: int) -> Finding:
 
 def to_read(facts: Facts, *, adopt: str, now: int) -> str | None:
     """The old file that has to be read before the wallet can be classified, if there is one."""
-    if adopt == "never" or facts.record is not None or _whole(facts) or not ticked_off(facts):
+    decided = facts.record is not None or facts.taken_back or _whole(facts)
+    if adopt == "never" or decided or not ticked_off(facts):
         return None
     found = evidence(facts, now)
     return found.file.name if isinstance(found, Unread) else None
@@ -139,6 +140,8 @@ def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, st
     """The findings for a wallet without a record, the gravest first."""
     if _whole(facts):
         yield "orphan", "the store covers it and nothing is recorded"
+    if facts.taken_back:
+        yield "ghost", "its record was taken back, and it is not fetched again yet"
     if ticked_off(facts):
         yield from _of_ticked(evidence(facts, now), adopt)
     if not facts.registered and (facts.ticks or facts.stored or facts.old_files):

@@ -75,6 +75,7 @@ def look(
     """
     refused: list[Refused] = []
     recorded = _record(instance, progress)
+    taken_back = record.taken_back(instance)
     partitions = set(registered(instance))
     stored, old_files = _listing(store, refused, progress)
     manifests = read_manifests(store)
@@ -100,12 +101,15 @@ def look(
             wanted=wallet in wanted,
             registered=wallet in partitions,
             record=recorded.get(wallet),
+            taken_back=wallet in taken_back,
             stored=tuple(stored.get(wallet, ())),
             old_files=tuple(old_files.get(wallet, ())),
             ticks=tuple(ticks.get(wallet, ())),
             ticked_here=checkpoint is not None,
         )
-        for wallet in sorted({*recorded, *partitions, *stored, *old_files, *ticks, *wanted})
+        for wallet in sorted(
+            {*recorded, *taken_back, *partitions, *stored, *old_files, *ticks, *wanted}
+        )
     }
     _inspect(store, facts, adopt, now, progress)
     _tally(warehouse, facts, refused, progress)

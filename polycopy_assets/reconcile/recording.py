@@ -58,6 +58,9 @@ class Recording:
         """Takes back records whose data is lost; a fetch then asks for exactly what is lost."""
 
         def event(facts: Facts) -> dg.AssetMaterialization | None:
+            if facts.taken_back:  # by a process that was killed before it could fetch
+                self.to_fetch.add(facts.wallet)
+                return None
             why = self._shelf.clear_lost(facts, record.record_or_none(self._instance, facts.wallet))
             if not why:
                 return None  # meanwhile it was put right

@@ -129,6 +129,28 @@ def test_of_a_ghost_exactly_what_is_lost_is_fetched_and_what_is_damaged_is_kept(
         assert deployment.table() == truth(world)
 
 
+def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(tmp_path: Path):
+    world = generate(19, 4)
+    wallet = next(w for w in wallets_of(world) if world.truth(w))
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        shutil.rmtree(tmp_path / "store" / "trades" / wallet)
+        environ = {"POLYCOPY_SOURCE_URL": "http://127.0.0.1:9"}
+        assert deployment.polycopy("reconcile", "--apply", environ=environ).returncode == 1
+        told = reconcile(deployment, code=1)
+        assert told["counts"] == {"ghost": 1, "consistent": 3}
+        (ghost,) = [item for item in told["findings"] if item["finding"] == "ghost"]
+        assert (ghost["wallet"], ghost["why"]) == (
+            wallet,
+            "its record was taken back, and it is not fetched again yet",
+        )
+        assert deployment.polycopy("status", "--json").stdout.count('"complete":3') == 1
+        assert reconcile(deployment, "--apply")["left"] == {"consistent": 4}
+        assert deployment.table() == truth(world)
+
+
 def test_a_changed_byte_is_found_by_verify_alone_and_the_wallet_is_put_right(tmp_path: Path):
     world = generate(8, 12)
     with sample_api(world) as api:
@@ -233,8 +255,7 @@ def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(tmp
         assert deployment.table() == truth(world)
 
 
-@pytest.mark.parametrize("lost", [False, True], ids=["killed", "and the record lost"])
-def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Path, lost: bool):  # noqa: FBT001
+def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Path):
     world = generate(18, 12, most_trades=60)
     wallets = [wallet for wallet in wallets_of(world) if world.truth(wallet)]
     with sample_api(world) as api:
@@ -250,9 +271,9 @@ def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Pa
         done = deployment.polycopy("reconcile", "--apply", "--json", environ=environ)
         assert done.returncode == 1
         assert json.loads(done.stdout)["left"] == {"behind": len(wallets)}
-        if lost:
-            shutil.rmtree(tmp_path / "dagster")
-            assert reconcile(deployment, code=1)["counts"] == {"orphan": len(wallets)}
+        assert reconcile(deployment, code=1)["counts"] == {"behind": len(wallets)}
+        shutil.rmtree(tmp_path / "dagster")
+        assert reconcile(deployment, code=1)["counts"] == {"orphan": len(wallets)}
         assert reconcile(deployment, "--apply")["left"] == {"consistent": len(wallets)}
         for asked in api.state.counts.log:
             assert asked.start >= world.truth(asked.wallet)[0].timestamp - 90_000

@@ -116,6 +116,8 @@ def found(facts: Facts, adopt: str = "verified") -> str:
         (with_(GOOD, stored=stored(ONE, TWO, segment(2000, 3000))), "orphan"),
         (with_(GOOD, stored=stored(ONE, TWO, segment(2500, 3000))), "consistent"),
         (with_(GOOD, record=None), "orphan"),
+        (with_(GOOD, record=None, taken_back=True), "orphan"),
+        (with_(GOOD, record=None, taken_back=True, stored=()), "ghost"),
         (with_(GOOD, record=None, registered=False, ticks=()), "orphan"),
         (with_(GOOD, record=None, stored=stored(TWO), ticks=()), "remaining"),
         (with_(GOOD, record=None, stored=stored(TWO), ticks=(), registered=False), "unregistered"),
@@ -251,6 +253,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
         wanted=draw(st.booleans()),
         registered=draw(st.booleans()),
         record=record,
+        taken_back=record is None and draw(st.booleans()),
         stored=tuple(
             StoredSegment(
                 span=item.span,
@@ -307,6 +310,7 @@ def acted(facts: Facts, finding: Finding) -> Facts:
         facts,
         registered=True,
         record=recorded(*segments),
+        taken_back=False,
         stored=stored(*(segment(*span) for span in covered)),
         ticks=(tick(total),) if facts.ticked_here else facts.ticks,
         tally=Tally(total + 3, total, total, 0),
