@@ -12,7 +12,7 @@ import msgspec
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.frame import SOURCE_FIELD
-from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.segment import PREFIX
 from polycopy_assets.trades.wallet import ADDRESS
@@ -63,6 +63,8 @@ def read_line(line: bytes, wallet: str) -> tuple[int, OldTrade]:
         seconds = _seconds(trade.timestamp)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise ContractBroken(f"not a trade: {error}") from error
+    if seconds <= BEGINNING:
+        raise ContractBroken(f"not a trade: its time is {trade.timestamp!r}")
     if trade.wallet_address.strip().lower() != wallet:
         raise ContractBroken(f"of another wallet: {trade.wallet_address!r}")
     return seconds, trade

@@ -66,6 +66,8 @@ def test_a_line_becomes_a_row_in_domes_shape(changes: dict[str, Any], seconds: i
         (b"[]", "not a trade"),
         (a_line(timestamp="yesterday"), "not a trade: Invalid isoformat"),
         (a_line(timestamp=None), "timestamp"),
+        (a_line(timestamp="1969-12-31 23:59:59"), "its time is '1969"),
+        (b"\xef\xbb\xbf" + a_line(), "not a trade"),
         (a_line(side="HOLD"), "side"),
         (a_line(price="much"), "price"),
         (a_line(tx_hash=""), "tx_hash"),
@@ -77,6 +79,12 @@ def test_a_line_that_is_no_trade_of_the_wallet_is_named(tmp_path: Path, line: by
     found = inspect(store, file, WALLET)
     assert "line 3 is" in found.problem
     assert problem in found.problem
+
+
+def test_line_ends_of_another_system_and_a_missing_last_one_do_not_matter(tmp_path: Path):
+    store, file = stored(tmp_path, a_line() + b"\r\n\r\n" + a_line(price=0.5))
+    found = inspect(store, file, WALLET)
+    assert (found.rows, found.problem) == (2, "")
 
 
 def test_names_in_any_case_are_the_wallets_and_others_are_nobodys():
