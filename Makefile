@@ -4,10 +4,10 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-cloud lint types imports check bench lock clean
+.PHONY: help demo dev test test-dev browser-test pictures test-cloud lint types imports check bench bench-scattered lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(BIN)/python:
 	$(PYTHON) -m venv .venv
@@ -34,7 +34,18 @@ dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
 
 test: .venv/.installed-dev .venv-bqemulator/.installed ## the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not browser and not dev"
+
+test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
+	$(BIN)/python -m pytest -n 0 -s -m dev
+
+browser-test: .venv/.installed-dev ## Dagster's UI in headless Chromium; pictures in .browser/
+	@command -v chromium chromium-browser >/dev/null || \
+	  { echo "chromium is not installed: apt-get install chromium" >&2; exit 2; }
+	$(BIN)/python -m pytest -n 0 -s -m browser
+
+pictures: ## make docs/pictures from what `make browser-test` left in .browser/
+	$(BIN)/python -m polycopy_assets_tests.browser.pictures
 
 test-cloud: .venv/.installed-dev ## the contract suites on a real project: POLYCOPY_TEST_PROJECT
 	@test -n "$(POLYCOPY_TEST_PROJECT)" || \
@@ -56,6 +67,9 @@ check: lint types imports ## lint, types and import rule
 bench: .venv/.installed-dev ## where the time of a backfill of small wallets goes
 	$(BIN)/python benchmarks/small_wallets.py
 
+bench-scattered: .venv/.installed-dev ## scattered wallets, in the ways that the UI offers
+	PYTHONPATH=. $(BIN)/python benchmarks/scattered.py
+
 lock: .venv/.installed-dev ## write requirements.lock anew
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-header \
@@ -66,4 +80,4 @@ lock: .venv/.installed-dev ## write requirements.lock anew
 	  --annotation-style line --output-file polycopy_assets_tests/fakes/bqemulator.lock -
 
 clean: ## remove the virtual environment and caches; data in .polycopy stays
-	rm -rf .venv .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser

@@ -7,7 +7,6 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets import record
-from polycopy_assets.assets.wallet_trades import Select
 from polycopy_assets.definitions import build
 from polycopy_assets.errors import (
     QuotaExceeded,
@@ -15,7 +14,7 @@ from polycopy_assets.errors import (
     WarehouseBusy,
     WarehouseError,
 )
-from polycopy_assets.instance import end_dead_runs
+from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.partitions import register, registered
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_store, open_warehouse
@@ -92,13 +91,13 @@ def backfill(
     """
     check_usable(settings)
     runs = Runs(lambda: build(settings, progress), progress)
-    for run_id in end_dead_runs(instance):
-        say(f"run {run_id} was left behind by a process that is gone; it is ended")
+    for run_id, cause in end_dead_runs(instance).items():
+        say(f"run {run_id} was left behind and is ended: {cause}")
     _register(instance, settings, say)
     wallets = registered(instance)
     complete = record.versions(instance)
     if refresh or any(wallet not in complete for wallet in wallets):
-        runs.fetch(instance, select=(Select.ALL if refresh else Select.REMAINING).name)
+        runs.fetch(instance, select="all" if refresh else "remaining")
     failed_checks = runs.load(instance, open_store(settings), open_warehouse(settings, "trades"))
     complete = record.versions(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]

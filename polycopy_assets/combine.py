@@ -72,11 +72,17 @@ def read_manifests(store: Store) -> list[Manifest]:
         return list(readers.map(read, numbers))
 
 
-def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[str]:
-    """The wallets whose recorded data version is not the one combined last."""
+def combined_versions(manifests: Iterable[Manifest]) -> dict[str, str]:
+    """The data version of each wallet that was combined last."""
     combined: dict[str, str] = {}
     for manifest in manifests:
         combined |= {item.wallet: item.version for item in manifest.claims}
+    return combined
+
+
+def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[str]:
+    """The wallets whose recorded data version is not the one combined last."""
+    combined = combined_versions(manifests)
     return sorted(w for w, version in versions.items() if combined.get(w) != version)
 
 

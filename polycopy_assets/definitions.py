@@ -5,13 +5,14 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from polycopy_assets import checks, jobs
+from polycopy_assets import jobs
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.combined_trades import combined_trades
 from polycopy_assets.assets.reconciliation import reconciliation
 from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
+from polycopy_assets.checks import CHECKS
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.report import Report
 from polycopy_assets.resources import (
@@ -21,6 +22,8 @@ from polycopy_assets.resources import (
     warehouse_resource,
 )
 from polycopy_assets.runs import Runs
+from polycopy_assets.schedules import daily_refresh
+from polycopy_assets.sensors import SENSORS
 from polycopy_assets.settings import API_KEY, Settings, read_settings
 
 
@@ -49,8 +52,10 @@ def build(
             trades,
             reconciliation,
         ],
-        asset_checks=[checks.no_duplicate_ids, checks.rows_match_record],
-        jobs=[jobs.fetch, jobs.load, jobs.reconcile],
+        asset_checks=CHECKS,
+        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.reconcile],
+        sensors=SENSORS,
+        schedules=[daily_refresh],
         resources={
             "source": SourceResource(
                 kind=chosen.source,
@@ -63,7 +68,7 @@ def build(
             ),
             "store": store_resource(chosen),
             "warehouse": warehouse_resource(chosen),
-            "policy": PolicyResource(adopt=chosen.adopt),
+            "policy": PolicyResource(adopt=chosen.adopt, late_hours=chosen.late_hours),
             "progress": dg.ResourceDefinition(lambda _: counted),
             "runs": dg.ResourceDefinition(lambda _: Runs(lambda: build(chosen, counted), counted)),
             "on_report": dg.ResourceDefinition(lambda _: on_report),

@@ -1,8 +1,7 @@
-"""The Dagster instance: its home made ready, and runs that died with their process ended."""
+"""The Dagster instance: its home made ready, its databases created whole."""
 
 import fcntl
 import os
-import socket
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,12 +14,6 @@ from polycopy_assets.errors import ConfigurationError
 
 _CREATING = ".creating"
 _DATABASES = ("history", "schedules", "storage")
-WORKER_TAG = "polycopy/worker"
-_UNFINISHED = [
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 def prepare(home: str) -> bool:
@@ -50,7 +43,7 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     prepare(home)
     os.environ["DAGSTER_HOME"] = home
     # Two processes that create the databases at once: one of them would die of it.
-    with _alone(home), _created_whole(Path(home)):
+    with alone(home), _created_whole(Path(home)):
         instance = dg.DagsterInstance.from_config(home)
         instance.get_runs_count()
         instance.get_dynamic_partitions("wallets")
@@ -78,38 +71,8 @@ def _created_whole(home: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _alone(home: str) -> Iterator[None]:
-    """Waits until no other process is at this point for `home`."""
+def alone(home: str) -> Iterator[None]:
+    """Waits until no other process of this machine is at such a point for `home`."""
     with (Path(home) / ".opening").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def worker() -> str:
-    """What names this process in the tags of its runs: host and process id."""
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
-def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Marks as failed the runs whose `polycopy` process is gone; their run ids.
-
-    Nothing that they recorded is lost: a wallet is recorded when it is durable, and the next
-    fetch goes on behind the last segment.
-    """
-    ended = []
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        host, _, pid = run.tags.get(WORKER_TAG, "").rpartition(":")
-        if host == socket.gethostname() and not _alive(int(pid)):
-            instance.report_run_failed(run, f"the process {pid} that ran it is gone")
-            ended.append(run.run_id)
-    return ended
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

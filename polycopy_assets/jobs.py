@@ -1,4 +1,4 @@
-"""The jobs: fetch alone in its run, combine and load in a run of their own, and reconcile.
+"""The jobs: fetch alone in its run, combine and load in a run of their own, check, reconcile.
 
 `wallet_trades` has no output (see `assets/wallet_trades.py`), so whatever stood behind it in the
 same run would be skipped without a word.
@@ -6,18 +6,13 @@ same run would be skipped without a word.
 
 import dagster as dg
 
+_DAY = 86_400
+
 fetch = dg.define_asset_job(
     "fetch",
     selection=["wallet_trades"],
-    description="Fetches wallets from the source into the store and records them.",
-    executor_def=dg.in_process_executor,
-)
-
-reconcile = dg.define_asset_job(
-    "reconcile",
-    selection=["reconciliation"],
-    description="Compares record, store, checkpoint and table; with `apply: true` acts on what it "
-    "finds.",
+    description="Fetches wallets from the source into the store and records them. Launched without "
+    "a partition it fetches what the configuration selects in one run, however scattered.",
     executor_def=dg.in_process_executor,
 )
 
@@ -25,5 +20,22 @@ load = dg.define_asset_job(
     "load",
     selection=["combined_trades", "trades"],
     description="Combines what is new, loads it into the table, and checks the table.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/max_runtime": str(_DAY // 4)},
+)
+
+check = dg.define_asset_job(
+    "check",
+    selection=dg.AssetSelection.checks_for_assets("traders"),
+    description="What is wrong with wallets right now; asks neither source nor warehouse.",
+    executor_def=dg.in_process_executor,
+    tags={"dagster/max_runtime": str(_DAY // 24)},
+)
+
+reconcile = dg.define_asset_job(
+    "reconcile",
+    selection=["reconciliation"],
+    description="Compares record, store, checkpoint and table; with `apply: true` acts on what it "
+    "finds.",
     executor_def=dg.in_process_executor,
 )

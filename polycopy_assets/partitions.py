@@ -4,10 +4,17 @@ A key is what `parse_wallet` returns: lower case, `0x` and 40 hexadecimal digits
 """
 
 from collections.abc import Iterable
+from datetime import UTC
 
 import dagster as dg
+from dagster._core.storage.event_log.schema import DynamicPartitionsTable
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
+from sqlalchemy import select
 
+from polycopy_assets.errors import PolycopyError
 from polycopy_assets.trades.wallet import sort_out
+
+_CHUNK = 5_000
 
 wallets_partitions = dg.DynamicPartitionsDefinition(name="wallets")
 
@@ -22,9 +29,25 @@ def register(
     wallets, refused = sort_out(texts)
     existing = set(registered(instance))
     new = [wallet for wallet in wallets if wallet not in existing]
-    if new:
-        instance.add_dynamic_partitions(str(wallets_partitions.name), new)
+    for start in range(0, len(new), _CHUNK):
+        instance.add_dynamic_partitions(str(wallets_partitions.name), new[start : start + _CHUNK])
     return new, refused
+
+
+def registered_at(instance: dg.DagsterInstance) -> dict[str, float]:
+    """When each key was registered, epoch seconds.
+
+    Dagster keeps the time and has no method that tells it; a test pins its table.
+    """
+    wanted = select(DynamicPartitionsTable.c.partition, DynamicPartitionsTable.c.create_timestamp)
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        raise PolycopyError(f"{type(storage).__name__} does not tell when a wallet was registered")
+    with storage.index_connection() as connection:
+        rows = connection.execute(
+            wanted.where(DynamicPartitionsTable.c.partitions_def_name == wallets_partitions.name)
+        ).fetchall()
+    return {key: moment.replace(tzinfo=UTC).timestamp() for key, moment in rows}
 
 
 def registered(instance: dg.DagsterInstance) -> list[str]:

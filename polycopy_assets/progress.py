@@ -2,8 +2,20 @@
 
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import msgspec
+
+SAMPLES = 1000
+
+
+class Sample(NamedTuple):
+    """How far a fetch was: seconds since it started, wallets that have ended, trades, requests."""
+
+    seconds: float
+    ended: int
+    trades: int
+    requests: int
 
 
 class Progress(msgspec.Struct):
@@ -24,6 +36,7 @@ class Progress(msgspec.Struct):
     step_done: int = 0
     step_total: int = 0
     started: float = msgspec.field(default_factory=time.monotonic)
+    samples: list[Sample] = []
 
     def begin(self, step: str, total: int = 0) -> None:
         """Starts a step of `total` parts, if that is known; an empty name ends it."""
@@ -36,6 +49,19 @@ class Progress(msgspec.Struct):
             return self.step_done, self.step_total
         return self.done + len(self.failures), self.wallets
 
+    @property
+    def state(self) -> tuple[object, ...]:
+        """What changes when anything moves."""
+        return self.requests, self.trades, self.done, len(self.failures), self.share
+
+    def sample(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Notes how far it is, for the picture; keeps a bounded number of samples."""
+        if self.wallets and not self.step:
+            ended = self.done + len(self.failures)
+            self.samples.append(Sample(clock() - self.started, ended, self.trades, self.requests))
+        if len(self.samples) > SAMPLES:
+            del self.samples[1::2]
+
     def page(self, rows: int) -> None:
         """Counts one page of `rows` trades."""
         self.trades += rows
@@ -47,6 +73,8 @@ class Progress(msgspec.Struct):
     def line(self, clock: Callable[[], float] = time.monotonic) -> str:
         """One line for a log: wallets, trades, requests a second, time left, failures."""
         if self.step:
+            if not self.step_done and not self.step_total:
+                return self.step
             total = f"/{self.step_total:,}" if self.step_total else ""
             return f"{self.step}: {self.step_done:,}{total}"
         seconds = max(clock() - self.started, 1e-9)

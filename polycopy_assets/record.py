@@ -5,6 +5,7 @@ changes with the segments that hold trades. A materialization that somebody repo
 the UI has no such data version and does not make a wallet complete.
 """
 
+import hashlib
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -37,6 +38,13 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...]
     covered_until: int
     metadata: Metadata
+
+    @property
+    def unknown_fields(self) -> tuple[str, ...]:
+        """The fields of the source's answers that were not known when it was fetched."""
+        value = self.metadata.get("unknown_fields")
+        found = value.data if isinstance(value, dg.JsonMetadataValue) else None
+        return tuple(found) if isinstance(found, dict) else ()
 
     @property
     def behind(self) -> int:
@@ -104,9 +112,24 @@ def failed(instance: dg.DagsterInstance) -> list[str]:
     return [key for key in keys if statuses.get(key) == AssetPartitionStatus.FAILED]
 
 
+def digest(versions: Mapping[str, str]) -> str:
+    """Names one state of the record: it differs as soon as any wallet's version does."""
+    text = "\n".join(f"{wallet} {version}" for wallet, version in sorted(versions.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def rows(versions: Mapping[str, str]) -> dict[str, int]:
     """The recorded row count of each wallet."""
     return {wallet: rows_in_version(version) or 0 for wallet, version in versions.items()}
+
+
+def longest_ago_first(instance: dg.DagsterInstance, wallets: Collection[str]) -> list[str]:
+    """`wallets`, those first whose coverage ends first; what has no legible record before all."""
+    until = dict.fromkeys(wallets, 0)
+    for wallet, found in _read_all(instance, wallets):
+        if isinstance(found, Record):
+            until[wallet] = found.covered_until
+    return sorted(wallets, key=lambda wallet: until[wallet])
 
 
 def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[Record]:
@@ -122,13 +145,7 @@ def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
 
 def ledger(instance: dg.DagsterInstance) -> Iterator[tuple[str, Record | PolycopyError]]:
     """Every wallet that is complete by the record: its record, or what is wrong with it."""
-    for item in _latest(instance, versions(instance)):
-        event = item.asset_materialization
-        if event is not None and event.partition is not None:
-            try:
-                yield event.partition, _read(event.partition, item.run_id, event)
-            except PolycopyError as error:
-                yield event.partition, error
+    yield from _read_all(instance, versions(instance))
 
 
 def revocation(wallet: str, why: str) -> dg.AssetMaterialization:
@@ -193,6 +210,18 @@ def _latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
         yield from instance.fetch_materializations(
             AssetRecordsFilter(asset_key=WALLET_TRADES, storage_ids=page), limit=_PAGE
         ).records
+
+
+def _read_all(
+    instance: dg.DagsterInstance, wallets: Collection[str]
+) -> Iterator[tuple[str, Record | PolycopyError]]:
+    for item in _latest(instance, wallets):
+        event = item.asset_materialization
+        if event is not None and event.partition is not None:
+            try:
+                yield event.partition, _read(event.partition, item.run_id, event)
+            except PolycopyError as error:
+                yield event.partition, error
 
 
 def _read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:

@@ -10,14 +10,18 @@ from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery_datatransfer_v1 import DataTransferServiceClient
-from pydantic import Field
+from pydantic import Field, field_validator
 
-from polycopy_assets.errors import StoreError, WarehouseError
+from polycopy_assets.errors import ConfigurationError, StoreError, WarehouseError
 from polycopy_assets.fetch.wallet import KnownSegments
 from polycopy_assets.fetch.wallets import Fetcher
+from polycopy_assets.ledger.findings import Policy
 from polycopy_assets.progress import Progress
 from polycopy_assets.settings import (
+    DEFAULT_LATE_HOURS,
     DEFAULT_MAX_BYTES_BILLED,
+    Kind,
+    LoadVia,
     Settings,
     parse_bucket,
     parse_dataset,
@@ -31,7 +35,7 @@ from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
 from polycopy_assets.warehouse.dts import Transfer
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb import LOCK_WAIT_SECONDS, DuckDBWarehouse
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -75,17 +79,20 @@ class WarehouseResource(dg.ConfigurableResource):
     max_bytes_billed: int = Field(
         default=DEFAULT_MAX_BYTES_BILLED, description="Cap on the bytes that a query may bill."
     )
-    load_via: str = Field(default="job", description="`job`, or `dts`: Data Transfer Service.")
+    load_via: LoadVia = Field(default="job", description="`job`, or `dts`: Data Transfer Service.")
     dts_config: str = Field(default="", description="The transfer config; for `dts` only.")
 
-    def open(self, asset: str, run_id: str = "command") -> Warehouse:
+    def open(
+        self, asset: str, run_id: str = "command", *, patience: float = LOCK_WAIT_SECONDS
+    ) -> Warehouse:
         """The warehouse, for `asset` in run `run_id`, which are labels of all it does.
 
+        `patience` is for how many seconds it waits for a DuckDB file that another process has.
         Nothing is connected yet. Raises WarehouseError without credentials.
         """
         dataset = parse_dataset(self.url)
         if dataset is None:
-            return DuckDBWarehouse(Path(self.url).expanduser())
+            return DuckDBWarehouse(Path(self.url).expanduser(), lock_wait=patience)
         try:
             with self.bigquery.get_client() as client:
                 return BigQueryWarehouse(
@@ -103,9 +110,18 @@ class WarehouseResource(dg.ConfigurableResource):
 
 
 class PolicyResource(dg.ConfigurableResource):
-    """What is believed of an older job."""
+    """What is believed of an older job, and what is late."""
 
-    adopt: str = Field(description="Its files: `verified`, `never` or `refetch`.")
+    adopt: Policy = Field(
+        default="verified",
+        description="An older job's files: `verified`: those that are borne out are taken over. "
+        "`never`. `refetch`: taken over until they are fetched from the source.",
+    )
+    late_hours: int = Field(
+        default=DEFAULT_LATE_HOURS,
+        ge=1,
+        description="Hours after which a wallet that has no trades yet is late.",
+    )
 
 
 def store_resource(settings: Settings) -> StoreResource:
@@ -146,21 +162,38 @@ def _one_line(error: Exception) -> str:
 class SourceResource(dg.ConfigurableResource):
     """The trades API, with the request budget that all requests of a run share."""
 
-    kind: str = Field(description="`polymarket` (Data API v2) or `dome` (Dome's contract).")
+    kind: Kind = Field(description="`polymarket` (Data API v2) or `dome` (Dome's contract).")
     url: str = Field(description="Base URL, without a trailing slash.")
     rate_limit: str = Field(description="REQUESTS/SECONDS windows, e.g. `100/1,500/10`.")
-    concurrency: int = Field(description="Requests in flight.")
-    timeout: float = Field(default=30.0, description="Seconds of silence before a retry.")
+    concurrency: int = Field(ge=1, le=1000, description="Requests in flight.")
+    timeout: float = Field(
+        default=30.0, gt=0, le=600, description="Seconds of silence before a retry."
+    )
     segment_bytes: int = Field(
-        default=SEGMENT_BYTES, description="Compressed bytes after which a segment is cut."
+        default=SEGMENT_BYTES,
+        ge=1,
+        le=SEGMENT_BYTES,
+        description="Compressed bytes after which a segment is cut.",
     )
     api_key: str = Field(default="", description="For `dome` only.", repr=False)
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _accepted(cls, text: str) -> str:
+        try:
+            parse_rate_limit(text)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return text
+
     @asynccontextmanager
     async def fetcher(
-        self, store: Store, known: KnownSegments, progress: Progress
+        self, store: Store, known: KnownSegments, progress: Progress, *, idle: float
     ) -> AsyncIterator[Fetcher]:
-        """A fetcher from this source into `store`; to be opened on the loop that uses it."""
+        """A fetcher from this source into `store`; to be opened on the loop that uses it.
+
+        `idle` tells for how many seconds no other run has asked the source.
+        """
         async with open_source(
             self.kind,
             self.url,
@@ -169,6 +202,7 @@ class SourceResource(dg.ConfigurableResource):
             timeout=self.timeout,
             api_key=self.api_key,
             on_request=progress.request,
+            idle=idle,
         ) as source:
             yield Fetcher(
                 source,

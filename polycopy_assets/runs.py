@@ -8,10 +8,10 @@ import dagster as dg
 from polycopy_assets import record
 from polycopy_assets.combine import pending, read_manifests
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.instance import WORKER_TAG, worker
 from polycopy_assets.load import unloaded
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
+from polycopy_assets.turns import FOR_TAG
 from polycopy_assets.warehouse.base import Warehouse
 
 _INTERRUPTED = "interrupted: start it again, it goes on where it was"
@@ -22,12 +22,14 @@ _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 class Runs:
     """Runs jobs of the definitions that `build` makes; what a fetch does is counted in `progress`.
 
-    Such runs do not go through Dagster's queue.
+    Such runs do not go through Dagster's queue. `parent` is the run whose step starts them, if one
+    does: they need not wait for a turn that it holds.
     """
 
     def __init__(self, build: Callable[[], dg.Definitions], progress: Progress) -> None:
         self._build = build
         self.progress = progress
+        self.parent = ""
 
     def run(
         self,
@@ -43,7 +45,7 @@ class Runs:
             .execute_in_process(
                 instance=instance,
                 run_config={**_QUIET, **config},
-                tags={WORKER_TAG: worker()},
+                tags={FOR_TAG: self.parent} if self.parent else {},
                 raise_on_error=False,
             )
         )
@@ -87,7 +89,7 @@ def why(result: dg.ExecuteInProcessResult) -> str:
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error:
             error = event.step_failure_data.error
-            while error.cause:
+            while error.cause and not _OURS.match(error.message):
                 error = error.cause
             interrupted = error.cls_name == "DagsterExecutionInterruptedError"
             reasons.append(_INTERRUPTED if interrupted else _OURS.sub("", error.message.strip()))

@@ -1,17 +1,24 @@
 """The settings: names, defaults, and what is accepted. Reads a mapping, never the environment."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import msgspec
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.ledger.findings import POLICIES
+from polycopy_assets.ledger.findings import POLICIES, Policy
 from polycopy_assets.sources import dome, polymarket
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
+
+Kind = Literal["polymarket", "dome"]
+LoadVia = Literal["job", "dts"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+LOAD_VIA: tuple[LoadVia, ...] = get_args(LoadVia)
+Word = TypeVar("Word", bound=str)
 
 SOURCES = {"polymarket": polymarket.BASE_URL, "dome": dome.BASE_URL}
 DEFAULT_HOME = ".polycopy/dagster"
@@ -20,8 +27,8 @@ DEFAULT_WAREHOUSE = ".polycopy/warehouse.duckdb"
 DEFAULT_RATE_LIMIT = "200/10"
 API_KEY = "DOME_API_KEY"
 
+DEFAULT_LATE_HOURS = 24
 DEFAULT_MAX_BYTES_BILLED = 10_000_000_000
-LOAD_VIA = ("job", "dts")
 
 _BUCKET = re.compile(r"gs://([a-z0-9][a-z0-9._-]{1,220}[a-z0-9])((?:/[A-Za-z0-9._=-]+)*)/?")
 _DATASET = re.compile(r"bigquery://([a-z0-9][a-z0-9.:-]{0,62})/([A-Za-z0-9_]{1,1024})/?")
@@ -36,7 +43,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `max_bytes_billed` bytes a query; the emulator is BigQuery's stand-in, empty for the real one.
     """
 
-    source: str = "polymarket"
+    source: Kind = "polymarket"
     source_url: str = polymarket.BASE_URL
     rate_limit: str = DEFAULT_RATE_LIMIT
     concurrency: int = 16
@@ -45,9 +52,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     store: str = DEFAULT_STORE
     warehouse: str = DEFAULT_WAREHOUSE
     max_bytes_billed: int = DEFAULT_MAX_BYTES_BILLED
-    load_via: str = "job"
+    load_via: LoadVia = "job"
     dts_config: str = ""
-    adopt: str = POLICIES[0]
+    adopt: Policy = POLICIES[0]
+    late_hours: int = DEFAULT_LATE_HOURS
     bigquery_emulator: str = ""
     home: str = DEFAULT_HOME
 
@@ -59,9 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings that `environ` holds; raises ConfigurationError naming the wrong one."""
-    source = environ.get("POLYCOPY_SOURCE") or "polymarket"
-    if source not in SOURCES:
-        raise wrong("POLYCOPY_SOURCE", source, " or ".join(SOURCES))
+    source = _one_of(environ, "POLYCOPY_SOURCE", KINDS)
     if source == "dome" and not environ.get(API_KEY):
         raise ConfigurationError(
             f"{API_KEY} is not set: accepted is the API key of the gateway,"
@@ -86,9 +92,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         raise wrong(
             "POLYCOPY_STORE", store, "gs://BUCKET[/PREFIX], because BigQuery loads from there"
         )
-    load_via = environ.get("POLYCOPY_LOAD_VIA") or "job"
-    if load_via not in LOAD_VIA:
-        raise wrong("POLYCOPY_LOAD_VIA", load_via, " or ".join(LOAD_VIA))
+    load_via = _one_of(environ, "POLYCOPY_LOAD_VIA", LOAD_VIA)
     dts_config = environ.get("POLYCOPY_DTS_CONFIG") or ""
     if (dts_config or load_via == "dts") and not _DTS_CONFIG.fullmatch(dts_config):
         raise wrong(
@@ -97,9 +101,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             "projects/PROJECT/locations/LOCATION/transferConfigs/ID, which POLYCOPY_LOAD_VIA=dts"
             " needs",
         )
-    adopt = environ.get("POLYCOPY_ADOPT") or POLICIES[0]
-    if adopt not in POLICIES:
-        raise wrong("POLYCOPY_ADOPT", adopt, " or ".join(POLICIES))
+    adopt = _one_of(environ, "POLYCOPY_ADOPT", POLICIES)
     return Settings(
         source=source,
         source_url=url,
@@ -124,9 +126,21 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         load_via=load_via,
         dts_config=dts_config,
         adopt=adopt,
+        late_hours=int(
+            _number(environ, "POLYCOPY_LATE_HOURS", DEFAULT_LATE_HOURS, 1, 8760, whole=True)
+        ),
         bigquery_emulator=_emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         home=_directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )
+
+
+def _one_of(environ: Mapping[str, str], name: str, accepted: Sequence[Word]) -> Word:
+    """The accepted word that is set; the first if none is."""
+    text = environ.get(name) or accepted[0]
+    for word in accepted:
+        if text == word:
+            return word
+    raise wrong(name, text, " or ".join(accepted))
 
 
 def parse_bucket(url: str) -> tuple[str, str] | None:

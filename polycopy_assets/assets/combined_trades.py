@@ -10,11 +10,17 @@ from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.combine import combine_all, new_claims, pending, read_manifests
 from polycopy_assets.errors import ObjectExists
+from polycopy_assets.liveness import alive
+from polycopy_assets.progress import Progress
 from polycopy_assets.resources import StoreResource
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import PARTS, Manifest, manifest_name
+from polycopy_assets.turns import WAREHOUSE, turn
 
 ATTEMPTS = 3
+RECORD = "record"
+"""The metadata that tells which state of the record was combined, or loaded."""
+
 NAMED_WALLETS = 20
 
 
@@ -30,6 +36,7 @@ class CombineConfig(dg.Config):
 
 @dg.asset(
     deps=[record.WALLET_TRADES],
+    pool=WAREHOUSE,
     group_name="trades",
     kinds={"polars", "parquet"},
     owners=OWNERS,
@@ -45,14 +52,19 @@ class CombineConfig(dg.Config):
     ],
 )
 def combined_trades(
-    context: dg.AssetExecutionContext, config: CombineConfig, store: StoreResource
+    context: dg.AssetExecutionContext,
+    config: CombineConfig,
+    store: StoreResource,
+    progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     """Commits what is new as batches of bounded size, or none if nothing is new."""
     objects = store.open()
-    manifests, made, lost = _combine(context, objects, frozenset(config.again))
+    with alive(context), turn(context, WAREHOUSE, progress):
+        recorded, manifests, made, lost = _combine(context, objects, frozenset(config.again))
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"batches-{len(manifests)}"),
         metadata={
+            RECORD: recorded,
             "dagster/row_count": sum(item.rows for item in manifests),
             "dagster/uri": objects.uri(PARTS),
             "batches": len(manifests),
@@ -69,8 +81,8 @@ def combined_trades(
 
 def _combine(
     context: dg.AssetExecutionContext, store: Store, again: frozenset[str]
-) -> tuple[list[Manifest], list[Manifest], dict[str, str]]:
-    """All batches, those that were made, and the wallets that had to be left out.
+) -> tuple[str, list[Manifest], list[Manifest], dict[str, str]]:
+    """Which record was combined, all batches, those that were made, and the wallets left out.
 
     If another run takes a batch's number first, what is new is worked out again.
     """
@@ -95,7 +107,7 @@ def _combine(
             continue
         if not made:
             context.log.info("nothing is new")
-        return manifests, made, lost
+        return record.digest(versions), manifests, made, lost
     raise AssertionError("unreachable")
 
 
@@ -116,8 +128,8 @@ def _check(lost: Mapping[str, str]) -> dg.AssetCheckResult:
             "first_wallets": dg.MetadataValue.json(named),
         },
         description=(
-            f"{len(lost)} wallets were left out, because segments that their record"
-            " names are gone or changed"
+            f"{len(lost)} wallets were left out, first {next(iter(named))}, because segments that"
+            " their record names are gone or changed: `polycopy reconcile --apply` fetches them"
             if lost
             else "every new segment is in the store"
         ),

@@ -1,7 +1,8 @@
 """`reconciliation`: record, store, checkpoint and table compared, wallet by wallet."""
 
 from collections.abc import Callable
-from enum import Enum
+from contextlib import nullcontext
+from typing import Literal
 
 import dagster as dg
 from pydantic import Field
@@ -9,24 +10,19 @@ from pydantic import Field
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.charts import reconciliation_chart
-from polycopy_assets.instance import end_dead_runs
 from polycopy_assets.ledger.findings import KINDS, SETTLED
+from polycopy_assets.liveness import alive
 from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.record import WALLET_TRADES
 from polycopy_assets.resources import PolicyResource, StoreResource, WarehouseResource
 from polycopy_assets.runs import Runs
+from polycopy_assets.turns import SOURCE, turn
 
 NAMED = 5
 CHECK = "ledgers_agree"
 
 
-class Adopt(Enum):
-    """What is done with an old job's files."""
-
-    SETTING = "setting"
-    VERIFIED = "verified"
-    NEVER = "never"
-    REFETCH = "refetch"
+Adopt = Literal["setting", "verified", "never", "refetch"]
 
 
 class ReconcileConfig(dg.Config):
@@ -37,7 +33,7 @@ class ReconcileConfig(dg.Config):
         default=False, description="Read every recorded segment again and check its sum. Slow."
     )
     adopt: Adopt = Field(
-        default=Adopt.SETTING,
+        default="setting",
         description="What an old job's files are worth: `verified`: those that are borne out are "
         "taken over. `never`. `refetch`: taken over until they are fetched from the source. "
         "`setting`: as POLYCOPY_ADOPT says.",
@@ -47,7 +43,7 @@ class ReconcileConfig(dg.Config):
 @dg.asset(
     deps=[WALLET_TRADES, "trades", "backfill_checkpoint", "traders"],
     # What it fetches counts against the same budget.
-    pool="source",
+    pool=SOURCE,
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
@@ -81,19 +77,21 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     on_report: dg.ResourceParam[Callable[[Report], None]],
 ) -> dg.MaterializeResult:
     """Compares, acts if it is asked to, and shows what there is."""
-    if config.apply:
-        end_dead_runs(context.instance)
     table = warehouse.open("reconciliation", context.run.run_id)
-    report = reconcile(
-        context.instance,
-        store.open(),
-        table,
-        runs,
-        adopt=policy.adopt if config.adopt is Adopt.SETTING else config.adopt.value,
-        verify=config.verify,
-        apply=config.apply,
-        say=context.log.info,
-    )
+    runs.parent = context.run.run_id
+    # What acts must not act on what another run has changed since it was looked at.
+    alone = turn(context, SOURCE, runs.progress) if config.apply else nullcontext()
+    with alive(context), alone:
+        report = reconcile(
+            context.instance,
+            store.open(),
+            table,
+            runs,
+            adopt=policy.adopt if config.adopt == "setting" else config.adopt,
+            verify=config.verify,
+            apply=config.apply,
+            say=context.log.info,
+        )
     on_report(report)
     for failure in report.failures:
         context.log.error(f"{failure.wallet}: {failure.reason}")

@@ -5,64 +5,68 @@ durable, and no output: an output would mark every targeted wallet as materializ
 failed. `docs/dagster.md` tells which patterns were tried.
 """
 
-from collections.abc import AsyncIterator, Iterator
-from enum import Enum
+from collections.abc import AsyncIterator, Iterator, Mapping
 from time import monotonic
+from typing import Literal, NamedTuple
 
 import dagster as dg
 from pydantic import Field
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.planned import mark_planned
+from polycopy_assets.charts import CHARTED_WALLETS, progress_chart
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.fetch.wallet import Fetched
 from polycopy_assets.fetch.wallets import Failed
+from polycopy_assets.liveness import alive
 from polycopy_assets.partitions import registered, wallets_partitions
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import SourceResource, StoreResource
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.segment import Segment, wallet_prefix
 from polycopy_assets.trades.wallet import parse_wallet
+from polycopy_assets.turns import SOURCE, turn
 
-LOG_EVERY_SECONDS = 10.0
+Event = dg.AssetMaterialization | dg.AssetObservation
+
 NAMED_FAILURES = 20
+DOWN_TAG = "polycopy/source_down"
+"""The tag of a run that found the source down: when, epoch seconds."""
 
+FAILED_TAG = "polycopy/failed_wallets"
+"""The tag of a run that failed because wallets did: how many."""
 
-class Select(Enum):
-    """What a run without partitions of its own fetches."""
+CHART_EVERY_SECONDS = 900.0
 
-    REMAINING = "remaining"
-    ALL = "all"
-
-
-class Mode(Enum):
-    """How much of a wallet is fetched."""
-
-    MISSING = "missing"
-    FULL = "full"
+Select = Literal["chosen", "remaining", "due", "failed", "all"]
+Mode = Literal["missing", "full"]
 
 
 class FetchConfig(dg.Config):
-    """What to fetch when the run is not for particular partitions."""
+    """What to fetch: of the chosen partitions, or, in a run without any, of all wallets."""
 
     select: Select = Field(
-        default=Select.REMAINING,
-        description="`remaining`: wallets without a record. `all`: those, and what lies behind "
-        "the coverage of the others. Without effect where partitions or wallets are chosen.",
+        default="chosen",
+        description="`chosen`: all of the chosen partitions or wallets; in a run without any, "
+        "`remaining`. `remaining`: wallets without a record; the others are not asked for. "
+        "`all`: also what lies behind the coverage of those that have one, longest not brought up "
+        "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones, "
+        "but a failed one only when its next attempt is due.",
     )
     wallets: list[str] = Field(
         default=[],
-        description="Exactly these, which have to be partitions: what the store lacks of each, "
-        "whatever their record says. Without effect where partitions were chosen.",
+        description="Only these, in a run without partitions; they have to be partitions. One run, "
+        "however scattered they are.",
     )
     mode: Mode = Field(
-        default=Mode.MISSING,
+        default="missing",
         description="`missing`: what the store lacks. `full`: everything anew; what there is stays "
         "valid until the new is recorded, and goes then.",
     )
+    limit: int = Field(default=0, ge=0, description="At most so many wallets; 0 is no limit.")
 
 
 @dg.asset(
@@ -71,7 +75,7 @@ class FetchConfig(dg.Config):
     deps=["traders"],
     output_required=False,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    pool="source",
+    pool=SOURCE,
     group_name="trades",
     kinds={"python", "json"},
     owners=OWNERS,
@@ -91,14 +95,75 @@ def wallet_trades(
     source: SourceResource,
     store: StoreResource,
     progress: dg.ResourceParam[Progress],
-) -> Iterator[dg.AssetMaterialization]:
+) -> Iterator[Event]:
     """Yields one materialization for each wallet that is durable; raises Failure if any failed."""
-    objects = store.open()
-    objects.check_writable()
+    with alive(context, progress), turn(context, SOURCE, progress) as idle:
+        objects = store.open()
+        objects.check_writable()
+        plan = _plan(context, config)
+        progress.begin("")
+        progress.wallets = len(plan.targets)
+        yield from _record_again(context, plan.skipped)
+        outcomes = _outcomes(context, config, source, objects, progress, plan.targets, idle)
+        failures: list[Failed] = []
+        for outcome in _charted(outcomes, progress):
+            if isinstance(outcome, Fetched):
+                yield _materialization(objects, outcome)
+                if outcome.superseded is not None:
+                    refetch.finish(objects, outcome.wallet, outcome.superseded)
+                progress.done += 1
+                progress.stored += outcome.new_rows
+            elif isinstance(outcome, Failed):
+                failures.append(outcome)
+                progress.failures.append((outcome.wallet, outcome.reason))
+                if outcome.tried:
+                    context.log.error(f"{outcome.wallet}: {outcome.reason}")
+                    yield attempts.observation(outcome, plan.failed_before.get(outcome.wallet))
+            else:
+                yield outcome
+        context.log.info(progress.line())
+        if failures:
+            yield from _record_again(context, plan.done_before)
+            _note(context, failures)
+            raise _failure(failures, progress)
+
+
+class _Plan(NamedTuple):
+    """What to fetch; what to record once more though nothing is fetched for it.
+
+    `done_before` are the wallets that the runs recorded that this one retries, `failed_before` the
+    latest failed attempts of those to fetch.
+    """
+
+    targets: list[str]
+    skipped: set[str]
+    done_before: set[str]
+    failed_before: Mapping[str, attempts.Attempt]
+
+
+def _plan(context: dg.AssetExecutionContext, config: FetchConfig) -> _Plan:
     done_before = _done_by_family(context)
-    targets = [wallet for wallet in _targets(context, config) if wallet not in done_before]
-    progress.begin("")
-    progress.wallets = len(targets)
+    chosen = _chosen(context, config)
+    targets = [wallet for wallet in _targets(context, config, chosen) if wallet not in done_before]
+    return _Plan(
+        targets,
+        # A backfill calls a partition failed that none of its runs has recorded.
+        {*chosen} - {*targets} - done_before if _has_partitions(context) else set(),
+        done_before,
+        attempts.latest(context.instance, targets),
+    )
+
+
+def _outcomes(  # noqa: PLR0917
+    context: dg.AssetExecutionContext,
+    config: FetchConfig,
+    source: SourceResource,
+    store: Store,
+    progress: Progress,
+    targets: list[str],
+    idle: float,
+) -> Iterator[Fetched | Failed]:
+    """What becomes of each of `targets`, as soon as it is known."""
     complete = record.versions(context.instance)
 
     def known(wallet: str) -> tuple[Segment, ...]:
@@ -106,51 +171,83 @@ def wallet_trades(
         return found.segments if found else ()
 
     async def outcomes() -> AsyncIterator[Fetched | Failed]:
-        async with source.fetcher(objects, known, progress) as fetcher:
-            async for outcome in fetcher.fetch(targets, full=config.mode is Mode.FULL):
+        async with source.fetcher(store, known, progress, idle=idle) as fetcher:
+            async for outcome in fetcher.fetch(targets, full=config.mode == "full"):
                 yield outcome
 
-    failures: list[Failed] = []
-    for outcome in _logged(
-        context, progress, iterate(outcomes, ahead=4 * source.concurrency) if targets else iter(())
-    ):
-        if isinstance(outcome, Failed):
-            failures.append(outcome)
-            progress.failures.append((outcome.wallet, outcome.reason))
-            if outcome.tried:
-                context.log.error(f"{outcome.wallet}: {outcome.reason}")
-        else:
-            yield _materialization(objects, outcome)
-            if outcome.superseded is not None:
-                refetch.finish(objects, outcome.wallet, outcome.superseded)
-            progress.done += 1
-            progress.stored += outcome.new_rows
-    if failures:
-        yield from _record_again(context, done_before)
-        if not _has_partitions(context):
-            mark_planned(context, [item.wallet for item in failures if item.tried])
-        raise _failure(failures, progress)
+    return iterate(outcomes, ahead=4 * source.concurrency) if targets else iter(())
+
+
+def _charted(
+    outcomes: Iterator[Fetched | Failed], progress: Progress
+) -> Iterator[Fetched | Failed | dg.AssetObservation]:
+    """The outcomes, with a picture of the progress now and then, and at the end."""
+    charted = monotonic()
+    for outcome in outcomes:
+        yield outcome
+        if monotonic() - charted >= CHART_EVERY_SECONDS:
+            charted = monotonic()
+            yield _picture(progress)
+    progress.sample()
+    if progress.wallets >= CHARTED_WALLETS:
+        yield _picture(progress)
+
+
+def _note(context: dg.AssetExecutionContext, failures: list[Failed]) -> None:
+    """Makes visible which wallets failed, and that the source was down."""
+    if not _has_partitions(context):
+        mark_planned(context, [item.wallet for item in failures if item.tried])
+    tags = {FAILED_TAG: str(len(failures))}
+    if any(not item.tried for item in failures):
+        tags[DOWN_TAG] = str(attempts.now())
+    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def _has_partitions(context: dg.AssetExecutionContext) -> bool:
     return context.has_partition_key or context.has_partition_key_range
 
 
-def _targets(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
-    """The chosen partitions; or, in a run without any, what `config` asks for by the record."""
+def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
+    """The wallets that are spoken of: partitions, the configured ones, or all."""
     if _has_partitions(context):
         return list(context.partition_keys)
     wallets = registered(context.instance)
-    if config.wallets:
-        chosen = dict.fromkeys(parse_wallet(text) for text in config.wallets)
-        unknown = chosen.keys() - set(wallets)
-        if unknown:
-            raise PolycopyError(f"no partitions: {', '.join(sorted(unknown)[:NAMED_FAILURES])}")
-        return list(chosen)
-    if config.select is Select.ALL:
+    if not config.wallets:
         return wallets
+    chosen = dict.fromkeys(parse_wallet(text) for text in config.wallets)
+    unknown = chosen.keys() - set(wallets)
+    if unknown:
+        raise PolycopyError(f"no partitions: {', '.join(sorted(unknown)[:NAMED_FAILURES])}")
+    return list(chosen)
+
+
+def _targets(
+    context: dg.AssetExecutionContext, config: FetchConfig, chosen: list[str]
+) -> list[str]:
+    """Those of `chosen` that `config` asks for, in the order in which they are asked for."""
+    select = config.select
+    if select == "chosen":
+        particular = _has_partitions(context) or config.wallets
+        select = "all" if particular else "remaining"
+    if _has_partitions(context) and (select in {"due", "failed"} or config.limit):
+        # What a run over partitions does not record counts as failed in the end.
+        raise PolycopyError(
+            "`select: due`, `select: failed` and `limit` are for a run without partitions:"
+            " launch the job `fetch` from its launchpad"
+        )
     complete = record.versions(context.instance)
-    return [wallet for wallet in wallets if wallet not in complete]
+    remaining = [wallet for wallet in chosen if wallet not in complete]
+    if select == "remaining":
+        targets = remaining
+    elif select == "failed":
+        failed = set(record.failed(context.instance))
+        targets = [wallet for wallet in chosen if wallet in failed]
+    elif select == "due":
+        targets = attempts.due(context.instance, remaining)
+    else:
+        known = [wallet for wallet in chosen if wallet in complete]
+        targets = remaining + record.longest_ago_first(context.instance, known)
+    return targets[: config.limit or None]
 
 
 def _done_by_family(context: dg.AssetExecutionContext) -> set[str]:
@@ -162,17 +259,20 @@ def _done_by_family(context: dg.AssetExecutionContext) -> set[str]:
     return record.recorded_by(context.instance, ancestors)
 
 
-def _logged(
-    context: dg.AssetExecutionContext, progress: Progress, outcomes: Iterator[Fetched | Failed]
-) -> Iterator[Fetched | Failed]:
-    """The outcomes, with a line in the run's log now and then."""
-    logged = monotonic()
-    for outcome in outcomes:
-        yield outcome
-        if monotonic() - logged >= LOG_EVERY_SECONDS:
-            logged = monotonic()
-            context.log.info(progress.line())
-    context.log.info(progress.line())
+def _picture(progress: Progress) -> dg.AssetObservation:
+    """How the fetch went on, for people: on the asset's page, among its events."""
+    return dg.AssetObservation(
+        asset_key=record.WALLET_TRADES,
+        description=progress.line(),
+        metadata={
+            "progress": dg.MetadataValue.md(progress_chart(progress.samples, progress.wallets)),
+            "wallets": progress.wallets,
+            "done": progress.done,
+            "failed": len(progress.failures),
+            "trades": progress.trades,
+            "requests": progress.requests,
+        },
+    )
 
 
 def _materialization(store: Store, fetched: Fetched) -> dg.AssetMaterialization:

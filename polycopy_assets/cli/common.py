@@ -1,10 +1,12 @@
 """What all commands share: how they speak, and how they fail."""
 
+import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
 
@@ -24,3 +26,13 @@ def one_line_errors() -> Iterator[None]:
     except PolycopyError as error:
         say(f"polycopy: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        # Dagster's database, or the disk below it: nothing of ours lets such an error through.
+        reason = getattr(error, "orig", None) or error
+        say(f"polycopy: Dagster's database in DAGSTER_HOME cannot be used: {one_line(reason)}")
+        sys.exit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks."""
+    return " ".join(str(error).split())

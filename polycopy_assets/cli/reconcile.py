@@ -13,8 +13,9 @@ from polycopy_assets.cli.common import one_line_errors, say
 from polycopy_assets.definitions import build, settings
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.instance import end_dead_runs, opened
+from polycopy_assets.instance import opened
 from polycopy_assets.ledger.findings import KINDS, POLICIES, SETTLED
+from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.resources import open_store, open_warehouse
@@ -73,11 +74,11 @@ def _act(
     verify: bool,
 ) -> Report:
     check_usable(chosen)
-    for run_id in end_dead_runs(instance):
-        print(f"run {run_id} was left behind by a process that is gone; it is ended", file=stream)
+    for run_id, cause in end_dead_runs(instance).items():
+        print(f"run {run_id} was left behind and is ended: {cause}", file=stream)
     reports: list[Report] = []
     runs = Runs(lambda: build(chosen, progress, reports.append), progress)
-    config = {"apply": True, "verify": verify, "adopt": policy.upper()}
+    config = {"apply": True, "verify": verify, "adopt": policy}
     result = runs.run(instance, "reconcile", {"reconciliation": config})
     if not reports:
         raise PolycopyError(why(result))

@@ -16,6 +16,7 @@ class Steering(msgspec.Struct):
 
     lag_seconds: int | None = None
     latency: float | None = None
+    down: bool | None = None
     faults: dict[str, float] | None = None
     wallet_faults: dict[str, str] | None = None
 
@@ -84,3 +85,5 @@ def apply(state: State, wanted: Steering) -> None:
         state.lag_seconds = wanted.lag_seconds
     if wanted.latency is not None:
         state.latency = wanted.latency
+    if wanted.down is not None:
+        state.down = wanted.down

@@ -70,6 +70,8 @@ def routes(state: State) -> list[Route]:
         return _trades(state, dict(request.query_params))
 
     async def status(_: Request) -> Response:
+        if state.down:
+            return v2_error(503, "dependency_unavailable", "down")
         serving = {"lag_seconds": state.lag_seconds, "healthy": True}
         return json({"data": {"serving": serving, "computed_at": int(time.time())}})
 

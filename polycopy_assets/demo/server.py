@@ -64,6 +64,8 @@ def serve(state: State, port: int = 0) -> Iterator[Served]:
 
 def _wanted(entry: logging.LogRecord) -> bool:
     """Leaves out what happens on purpose: connections closed, and hanging answers given up."""
-    if entry.exc_info and isinstance(entry.exc_info[1], ConnectionResetError):
+    if entry.exc_info and isinstance(
+        entry.exc_info[1], ConnectionResetError | asyncio.CancelledError
+    ):
         return False
     return "timeout graceful shutdown exceeded" not in entry.getMessage()

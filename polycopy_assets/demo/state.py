@@ -39,6 +39,7 @@ class State:
         self.counts = Counts()
         self.lag_seconds = lag_seconds
         self.latency = 0.0
+        self.down = False
         self.dome_key = dome_key
         self.rate_limit = rate_limit
         self.refused = 0
@@ -111,6 +112,8 @@ def trade_route(state: State, handler: Handler, error: ErrorShape = v2_error) ->
         state.counts.arrived(request.query_params.get("user", ""), now)
         if state.over_limit(now):
             return error(429, "rate_limited", "too many requests")
+        if state.down:
+            return error(503, "dependency_unavailable", "down")
         if state.latency:
             await asyncio.sleep(state.latency)
         fault = state.faults.draw()

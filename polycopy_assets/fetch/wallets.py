@@ -17,15 +17,20 @@ from polycopy_assets.trades.page import PageSource
 DOWN_AFTER = 8
 """Wallets that failed in a row before the source itself is asked whether it is alive."""
 
+HOPELESS_AFTER = 24
+"""Wallets that failed in a row after which it counts as down, whatever it says of itself."""
+
 
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet that could not be completed, and why; its finished segments are kept.
 
-    `tried` is False where the source was down and the wallet's turn never came.
+    `kind` is the error's: `permanent`, `transient`, `contract` or `store`. `tried` is False where
+    the source was down and the wallet's turn never came.
     """
 
     wallet: str
     reason: str
+    kind: str = ""
     tried: bool = True
 
 
@@ -111,17 +116,20 @@ class Fetcher:
             fetched = await fetch.run()
         except (SourceError, StoreError) as error:
             await self._after_failure(error)
-            return Failed(wallet=wallet, reason=f"{error.kind}: {error}")
+            return Failed(wallet=wallet, reason=f"{error.kind}: {error}", kind=error.kind)
         self._failed_in_a_row = 0
         return fetched
 
     async def _after_failure(self, error: PolycopyError) -> None:
-        """After many failures in a row, asks whether the source is down for everybody.
+        """After many outages in a row, asks whether the source is down for everybody.
 
         Without this a dead source would be tried for every wallet, for hours.
         """
-        self._failed_in_a_row += isinstance(error, TransientError)
+        if not isinstance(error, TransientError):
+            return
+        self._failed_in_a_row += 1
         async with self._probe:
             if self._failed_in_a_row >= DOWN_AFTER and not self._down:
-                self._failed_in_a_row = 0
                 await self._lag()
+            if self._failed_in_a_row >= HOPELESS_AFTER and not self._down:
+                self._down = f"{self._failed_in_a_row} wallets in a row failed, last: {error}"

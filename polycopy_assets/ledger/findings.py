@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import msgspec
 
@@ -46,7 +46,8 @@ KINDS = {
 SETTLED = frozenset({"consistent", "remaining"})
 """Findings that ask nothing of a reconciliation."""
 
-POLICIES = ("verified", "never", "refetch")
+Policy = Literal["verified", "never", "refetch"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 """What `adopt` may be: believe old files that are borne out; never; or only until refetched."""
 
 

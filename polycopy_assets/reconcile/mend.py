@@ -83,7 +83,7 @@ class Mender:
         self._fetch(to_fetch)
         self._load(to_fetch, again=wrong & to_fetch)
         if self._refetch:
-            self._fetch(self._adopted(), mode="FULL")
+            self._fetch(self._adopted(), mode="full")
             self._load((), again=())
         self._tick_off()
 

@@ -86,7 +86,7 @@ class Recording:
                 )
             return self._materialization(facts.wallet, segments, source="store", behind=behind)
 
-        self._each(orphans, "recording", event)
+        self._each(orphans, "recording", event, unless_recorded=True)
 
     def adopt(self, adoptable: Sequence[Facts]) -> None:
         """Takes over old files; a wallet with trades behind what is believed is to be fetched."""
@@ -105,7 +105,7 @@ class Recording:
                 behind=adopted.behind,
             )
 
-        self._each(adoptable, "adopting", event)
+        self._each(adoptable, "adopting", event, unless_recorded=True)
 
     def _materialization(
         self,
@@ -133,8 +133,14 @@ class Recording:
         noted = {record.BEHIND: dg.MetadataValue.int(behind)} if behind else {}
         return record.materialization(wallet, version, {**metadata, **noted})
 
-    def _each(self, wallets: Sequence[Facts], doing: str, event: Event) -> None:
-        """Writes the event of each wallet, once what it says is durable."""
+    def _each(
+        self, wallets: Sequence[Facts], doing: str, event: Event, *, unless_recorded: bool = False
+    ) -> None:
+        """Writes the event of each wallet, once what it says is durable.
+
+        With `unless_recorded` a wallet that somebody else has recorded since it was looked at is
+        left as it is: what was planned for it is not true any more.
+        """
         self._progress.begin(doing, len(wallets))
 
         def made(facts: Facts) -> dg.AssetMaterialization | None:
@@ -147,7 +153,9 @@ class Recording:
         with ThreadPoolExecutor(_WORKERS, thread_name_prefix="mend") as workers:
             for start in range(0, len(wallets), CHUNK):
                 chunk = wallets[start : start + CHUNK]
-                events = [item for item in workers.map(made, chunk) if item is not None]
+                meanwhile = record.versions(self._instance) if unless_recorded else {}
+                left = [facts for facts in chunk if facts.wallet not in meanwhile]
+                events = [item for item in workers.map(made, left) if item is not None]
                 for _ in runless.write(self._instance, events):
                     pass
                 self._progress.step_done += len(chunk)

@@ -48,7 +48,8 @@ class Http:
 
     `timeout` is seconds of silence before an attempt counts as failed. `explain` may turn a
     refusal (status, decoded error body) into a clearer reason; `on_request` is called for every
-    request that is sent. Use as an async context manager.
+    request that is sent. `idle` tells for how many seconds nobody else has asked. Use as an async
+    context manager.
     """
 
     def __init__(
@@ -62,9 +63,11 @@ class Http:
         attempts: int = ATTEMPTS,
         explain: Callable[[int, Mapping[str, Any]], str | None] = lambda status, body: None,
         on_request: Callable[[], None] = lambda: None,
+        idle: float = float("inf"),
     ) -> None:
         self._base = base_url.rstrip("/")
         self._budget = Budget(windows)
+        self._budget.hold(max(window.seconds for window in windows) - idle)
         self._in_flight = asyncio.Semaphore(concurrency)
         self._attempts = attempts
         self._explain = explain

@@ -20,11 +20,13 @@ async def open_source(
     concurrency: int,
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
+    idle: float = float("inf"),
     on_request: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PageSource]:
     """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
 
-    `timeout` is seconds; `api_key` is needed by `dome` alone.
+    `timeout` is seconds; `api_key` is needed by `dome` alone; `idle` is for how many seconds nobody
+    else has asked this source: what was asked before still counts against the budget.
     """
     is_dome = kind == Dome.name
     async with Http(
@@ -35,5 +37,6 @@ async def open_source(
         headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
+        idle=idle,
     ) as http:
         yield Dome(http) if is_dome else Polymarket(http)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,13 @@ class Duplicates(NamedTuple):
     """
 
     found: Sequence[tuple[str, str, int]]
+    since: datetime | None = None
+
+
+class Months(NamedTuple):
+    """Rows by month, each named by its first day; `since` as in `Duplicates`."""
+
+    rows: Mapping[date, int]
     since: datetime | None = None
 
 
@@ -75,6 +82,10 @@ class Warehouse(Protocol):
         """`traders.wallet_address`, as it stands there."""
         ...
 
+    def traders_state(self) -> str:
+        """Names the state of `traders`: another whenever it may have changed. Costs nothing."""
+        ...
+
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table."""
         ...
@@ -104,6 +115,10 @@ class Warehouse(Protocol):
 
     def rows_by_wallet(self) -> Mapping[str, int]:
         """Rows in `trades` for each `wallet_address`."""
+        ...
+
+    def rows_by_month(self) -> Months:
+        """Rows in `trades` for each month of `timestamp`; bounded like `duplicates`."""
         ...
 
     def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:

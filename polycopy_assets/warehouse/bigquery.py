@@ -29,7 +29,7 @@ from polycopy_assets.errors import WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.frame import PART_SCHEMA, TABLE_SCHEMA
-from polycopy_assets.warehouse.base import Cost, Duplicates, Loaded, Parts
+from polycopy_assets.warehouse.base import Cost, Duplicates, Loaded, Months, Parts
 from polycopy_assets.warehouse.jobs import ATTEMPTS, TIMEOUT, Jobs, Parameter, failing
 
 BATCHES_LABEL = "polycopy_batches"
@@ -126,6 +126,11 @@ class BigQueryWarehouse:
             return []
         return [row[0] for row in self._rows("traders")]
 
+    def traders_state(self) -> str:
+        """Names the state of `traders`, by its metadata; costs nothing."""
+        table = self._found("traders")
+        return "none" if table is None else str(table.etag)
+
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table. One query."""
         if self._found("backfill_checkpoint") is None:
@@ -150,7 +155,9 @@ class BigQueryWarehouse:
             raise WarehouseError(
                 f"batch {manifest.batch} was combined for DuckDB alone: it has no file of claims"
             )
-        self._table("trades")
+        if _last_batch(self._table("trades")) >= manifest.batch:
+            # Its rows go over those of later batches, which are to be loaded behind it again.
+            self._note(manifest.batch - 1, lower=True)
         name = self._batch_name(manifest)
         for _ in range(ATTEMPTS):
             staging = self._staging(name)
@@ -201,22 +208,36 @@ class BigQueryWarehouse:
         """Ids that occur more than once in as many of the newest months as CHECK_BYTES allows."""
         if self._found("trades") is None:
             return Duplicates([])
-        sql = self._sql("duplicates")
+        limited = ScalarQueryParameter("limit", "INT64", limit)
+        rows, since = self._newest("duplicates", [limited])
+        return Duplicates([(row[0], row[1], row[2]) for row in rows], since)
 
-        def parameters(since: datetime) -> list[Parameter]:
-            return [
-                ScalarQueryParameter("since", "TIMESTAMP", since),
-                ScalarQueryParameter("limit", "INT64", limit),
-            ]
+    def rows_by_month(self) -> Months:
+        """Rows in `trades` for each of as many of the newest months as CHECK_BYTES allows."""
+        if self._found("trades") is None:
+            return Months({})
+        rows, since = self._newest("rows_by_month", [])
+        return Months({row[0]: row[1] for row in rows}, since)
+
+    def _newest(
+        self, name: str, parameters: Sequence[Parameter]
+    ) -> tuple[list[bigquery.Row], datetime | None]:
+        """What statement `name` gives over as many of the newest months as CHECK_BYTES allows.
+
+        And since when that is; None if it is the whole table.
+        """
+        sql = self._sql(name)
+
+        def bounded(since: datetime) -> list[Parameter]:
+            return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
 
         windows = [_BEGINNING, *_months_back(12, 3, 1)]
         since = next(
-            (each for each in windows if self._jobs.estimate(sql, parameters(each)) <= CHECK_BYTES),
+            (each for each in windows if self._jobs.estimate(sql, bounded(each)) <= CHECK_BYTES),
             windows[-1],
         )
-        job = self._jobs.query(sql, parameters(since))
-        found = [(row[0], row[1], row[2]) for row in self._jobs.rows(job)]
-        return Duplicates(found, None if since == _BEGINNING else since)
+        rows = list(self._jobs.rows(self._jobs.query(sql, bounded(since))))
+        return rows, None if since == _BEGINNING else since
 
     # -- tables ---------------------------------------------------------------------------------
 
@@ -384,11 +405,11 @@ class BigQueryWarehouse:
             return 0, [*whose, *_between(low, low)]
         return count, [*whose, *_between(first, last + timedelta(microseconds=1))]
 
-    def _note(self, batch: int) -> None:
-        """Writes the batch's number on the table; a number that is higher already stays."""
+    def _note(self, batch: int, *, lower: bool = False) -> None:
+        """Writes the batch's number on the table; a higher one stays, unless `lower`."""
         for _ in range(10):
             table = self._table("trades")
-            if _last_batch(table) >= batch:
+            if _last_batch(table) >= batch and not lower:
                 return
             table.labels = {**table.labels, BATCHES_LABEL: str(batch)}
             with failing(f"cannot label table trades of {self.uri}", exceptions.PreconditionFailed):

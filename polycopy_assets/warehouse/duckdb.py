@@ -20,7 +20,7 @@ import polars as pl
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
-from polycopy_assets.warehouse.base import Duplicates, Loaded, Parts
+from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts
 
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
@@ -83,13 +83,21 @@ class DuckDBWarehouse:
         """`traders.wallet_address`, as it stands there."""
         return [row[0] for row in self._read("traders", "traders")]
 
+    def traders_state(self) -> str:
+        """Names the state of the file: when it changed, and how large it is."""
+        try:
+            stat = self.path.stat()
+        except FileNotFoundError:
+            return "none"
+        return f"{stat.st_mtime_ns}-{stat.st_size}"
+
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table."""
         with self._reading() as db:
             if db is None or not _columns(db, "backfill_checkpoint"):
                 return None
             return [
-                Checkpoint(row[0], row[1], _utc(row[2]), *row[3:])
+                Checkpoint(_text(row[0]), row[1], _utc(row[2]), *row[3:])
                 for row in db.execute(_sql("checkpoint")).fetchall()
             ]
 
@@ -123,6 +131,7 @@ class DuckDBWarehouse:
                     f"batch {manifest.batch} has {manifest.rows} rows by its manifest,"
                     f" but {inserted} in its parts; nothing was loaded"
                 )
+            db.execute(_sql("forget_later"), {"batch": manifest.batch})
             db.execute(_sql("record_batch"), {"batch": manifest.batch, "rows": manifest.rows})
             db.execute("COMMIT")
         return Loaded(inserted, deleted)
@@ -134,6 +143,10 @@ class DuckDBWarehouse:
     def rows_by_wallet(self) -> Mapping[str, int]:
         """Rows in `trades` for each `wallet_address`."""
         return dict(self._read("rows_by_wallet", "trades"))
+
+    def rows_by_month(self) -> Months:
+        """Rows in `trades` for each month."""
+        return Months(dict(self._read("rows_by_month", "trades")))
 
     def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:
         """The rows of `trades`, counted for each `wallet_address` in any case."""
@@ -173,7 +186,7 @@ class DuckDBWarehouse:
         try:
             yield db
         except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {error}") from error
+            raise WarehouseError(f"{self.uri}: {_one_line(error)}") from error
         finally:
             db.close()
 
@@ -184,7 +197,7 @@ class DuckDBWarehouse:
             db.execute(_sql("create"))
             yield db
         except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {error}") from error
+            raise WarehouseError(f"{self.uri}: {_one_line(error)}") from error
         finally:
             db.close()
 
@@ -247,9 +260,23 @@ def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
 
 
-def _utc(moment: datetime | None) -> datetime | None:
-    """A time of the checkpoint, which DuckDB gives without a zone."""
-    return moment if moment is None or moment.tzinfo else moment.replace(tzinfo=UTC)
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _text(value: object) -> str | None:
+    """A wallet of the checkpoint; what is no text is named as what it is."""
+    return value if value is None or isinstance(value, str) else repr(value)
+
+
+def _utc(moment: object) -> datetime | None:
+    """A time of the checkpoint, which DuckDB gives without a zone; None for what is no time.
+
+    DuckDB gives years that Python does not know as text.
+    """
+    if not isinstance(moment, datetime):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _number(result: duckdb.DuckDBPyConnection) -> int:

@@ -297,3 +297,44 @@ def test_reading_makes_no_table_and_widens_none(bench: Bench):
         bench.sql("SELECT title FROM {}trades")
     with pytest.raises(Exception, match=r"(?i)traders"):
         bench.sql("SELECT * FROM {}traders")
+
+
+def test_rows_are_counted_by_month(bench: Bench):
+    assert bench.warehouse.rows_by_month().rows == {}
+    bench.batch(*WALLETS[:2])
+    bench.load()
+    want = Counter(
+        dt.datetime.fromtimestamp(trade.timestamp, dt.UTC).date().replace(day=1)
+        for wallet in WALLETS[:2]
+        for trade in WORLD.truth(wallet)
+    )
+    assert bench.warehouse.rows_by_month() == (want, None)
+
+
+def test_the_state_of_traders_changes_when_somebody_is_added_and_not_by_looking(
+    bench: Bench, request: pytest.FixtureRequest
+):
+    skip(request, on="bqemulator", because="its tables have the same etag for ever")
+    before = bench.warehouse.traders_state()
+    bench.warehouse.add_traders(WALLETS[:1])
+    first = bench.warehouse.traders_state()
+    assert bench.warehouse.traders() == WALLETS[:1]
+    assert bench.warehouse.traders_state() == first != before
+    bench.warehouse.add_traders(WALLETS[1:2])
+    assert bench.warehouse.traders_state() != first
+
+
+def test_a_batch_that_comes_behind_a_later_one_has_the_later_one_loaded_again(bench: Bench):
+    """Its rows go over those of the later batch; killed in between, nobody would ever know."""
+    cut = middle(WALLETS[0])
+    bench.fetch(WALLETS[0], 0, cut)
+    first = bench.combine()
+    bench.fetch(WALLETS[0], cut, END)
+    bench.combine()
+    bench.load()
+    assert first is not None
+    bench.warehouse.load(first, bench.store)
+    assert bench.warehouse.loaded_batches() == {1}
+    assert len(bench.load()) == 1
+    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.ids() == expected(WALLETS[:1])

@@ -3,129 +3,17 @@
 import os
 import re
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
-import httpx
 import pytest
 
 from polycopy_assets import record
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
-
-ROOT = Path(__file__).parents[2]
-LAUNCH = """
-mutation ($params: LaunchBackfillParams!) {
-  launchPartitionBackfill(backfillParams: $params) {
-    __typename
-    ... on LaunchBackfillSuccess { backfillId }
-    ... on PythonError { message }
-  }
-}
-"""
-STATUS = """
-query ($id: String!) {
-  partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status } }
-}
-"""
-
+from polycopy_assets_tests.dev import dagster_dev, wait_for
 
 QUEUED = dg.DagsterRunStatus.QUEUED
-
-
-class Ui:
-    """The webserver's GraphQL interface, as the UI uses it."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def query(self, text: str, **variables: Any) -> dict[str, Any]:
-        answer = httpx.post(
-            f"{self._url}/graphql", json={"query": text, "variables": variables}, timeout=30
-        )
-        body = answer.json()
-        assert "errors" not in body, body
-        return body["data"]
-
-    def launch_backfill(self, wallets: list[str]) -> str:
-        params = {"assetSelection": [{"path": ["wallet_trades"]}], "partitionNames": wallets}
-        launched = self.query(LAUNCH, params=params)["launchPartitionBackfill"]
-        assert launched["__typename"] == "LaunchBackfillSuccess", launched
-        return launched["backfillId"]
-
-    def backfill_status(self, backfill_id: str) -> str:
-        return self.query(STATUS, id=backfill_id)["partitionBackfillOrError"]["status"]
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return listener.getsockname()[1]
-
-
-@contextmanager
-def dagster_dev(deployment: Deployment) -> Iterator[Ui]:
-    """`dagster dev` in a process group of its own; killed with all its children at the end."""
-    assert deployment.polycopy("init").returncode == 0
-    port = _free_port()
-    with (deployment.root / "dev.log").open("w") as log:
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml")),
-                *("--host", "127.0.0.1", "--port", str(port)),
-            ],
-            env=deployment.process_environ(),
-            cwd=deployment.root,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
-        try:
-            url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: _answers(f"{url}/server_info"), 90, "the webserver")
-            yield Ui(url)
-        finally:
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            for pid in _group(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait(10)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=2).is_success
-    except httpx.TransportError:
-        return False
-
-
-def _group(leader: int) -> list[int]:
-    """The processes of a session that are still there."""
-    found = []
-    for path in Path("/proc").iterdir():
-        if path.name.isdigit():
-            try:
-                if os.getsid(int(path.name)) == leader:
-                    found.append(int(path.name))
-            except ProcessLookupError:
-                continue
-    return found
-
-
-def wait_for(condition: Any, seconds: float, what: str) -> float:
-    """Waits until `condition()` is true, and says how long that took."""
-    started = time.monotonic()
-    while not condition():
-        assert time.monotonic() - started < seconds, f"{what} did not come in {seconds} s"
-        time.sleep(0.25)
-    return time.monotonic() - started
 
 
 def _worker_pid(instance: dg.DagsterInstance, run_id: str) -> int | None:
@@ -140,6 +28,7 @@ def _runs(instance: dg.DagsterInstance, backfill_id: str) -> list[dg.DagsterRun]
     return list(instance.get_runs(dg.RunsFilter(tags={"dagster/backfill": backfill_id})))
 
 
+@pytest.mark.dev
 @pytest.mark.timeout(420)
 def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path: Path):
     world = generate(89, 400, most_trades=10)

@@ -1,5 +1,6 @@
 """What a run over many partitions leaves in Dagster's record."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from polycopy_assets import record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.liveness import WORKER_TAG, end_dead_runs, worker
 from polycopy_assets.partitions import wallets_partitions
 from polycopy_assets.store.base import crc32c
 from polycopy_assets_tests.deployment import Deployment, sample_api
@@ -192,19 +194,26 @@ def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path):
 
 
 def test_a_run_left_behind_by_a_dead_process_is_ended_by_the_next_backfill(tmp_path: Path):
-    from polycopy_assets.instance import WORKER_TAG, end_dead_runs, worker
-
     deployment = Deployment(tmp_path, "http://127.0.0.1:9")
-    host = worker().rpartition(":")[0]
     with deployment.instance() as instance:
         job = build(deployment.settings).resolve_job_def("fetch")
-        dead, alive, foreign = (
-            instance.create_run_for_job(
-                job, tags={WORKER_TAG: tag}, status=dg.DagsterRunStatus.STARTED
-            )
-            for tag in (f"{host}:{2**22 + 1}", worker(), "another-host:1")
+        dead, alive, foreign, retried = (
+            instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED) for _ in range(4)
         )
-        assert end_dead_runs(instance) == [dead.run_id]
+        gone = f"{socket.gethostname()}:{2**22 + 1}"
+        for run, tag in [
+            (dead, f"{dead.run_id[:8]}@{gone}"),
+            (alive, worker(alive.run_id)),
+            (foreign, f"{foreign.run_id[:8]}@another-host:1"),
+            (retried, f"{dead.run_id[:8]}@{gone}"),  # as a retried run inherits it
+        ]:
+            instance.add_run_tags(run.run_id, {WORKER_TAG: tag})
+        assert list(end_dead_runs(instance)) == [dead.run_id]
         statuses = {r.run_id: r.status for r in instance.get_runs()}
     assert statuses[dead.run_id] == dg.DagsterRunStatus.FAILURE
-    assert statuses[alive.run_id] == statuses[foreign.run_id] == dg.DagsterRunStatus.STARTED
+    assert (
+        statuses[alive.run_id]
+        == statuses[foreign.run_id]
+        == statuses[retried.run_id]
+        == dg.DagsterRunStatus.STARTED
+    )

@@ -37,6 +37,7 @@ _FROM_DUCKDB = {
     "DOUBLE": "FLOAT",
     "BIGINT": "INTEGER",
     "HUGEINT": "INTEGER",
+    "DATE": "DATE",
     "BOOLEAN": "BOOLEAN",
 }
 _SHORT = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}

@@ -1,0 +1,154 @@
+"""Checks of the wanted wallets: which failed, which are late, where the source broke its contract.
+
+They are checks of `traders`. As checks of `wallet_trades` they would be steps of every run that
+fetches, behind a step without an output: skipped, or called failed when a wallet failed.
+"""
+
+from collections.abc import Collection, Mapping
+from time import time
+
+import dagster as dg
+
+from polycopy_assets import attempts, record
+from polycopy_assets.attempts import Attempt
+from polycopy_assets.checks.computed import NAMED, computed
+from polycopy_assets.partitions import registered, registered_at
+from polycopy_assets.resources import PolicyResource
+
+WANTED = "traders"
+_TO_DO = {
+    "permanent": "the source refuses the wallet: see the reason; if the address is wrong, take it "
+    "out of `traders`",
+    "transient": "the source did not answer properly: is it up? It is tried again",
+    "contract": "the source answers otherwise than it promises: nothing was taken over; "
+    "docs/operations.md, 'The source breaks its contract'",
+    "store": "the store could not be written or read: see the reason",
+}
+_LATE = (
+    "turn the sensor `new_wallets` on, or launch the job `fetch`; if a fetch is under way, its run "
+    "page tells how far it is"
+)
+_AGAIN = "when the cause is gone: Materialize, 'Failed'; or the job `fetch` with `select: failed`"
+
+
+@dg.asset_check(
+    asset=WANTED,
+    additional_deps=[record.WALLET_TRADES],
+    description="The latest attempt of every wanted wallet succeeded.",
+)
+def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Fails with the first wallets whose latest attempt failed, and why it did."""
+    with computed(context) as outcome:
+        failed = record.failed(context.instance)
+        tried = attempts.latest(context.instance, failed)
+        kinds = sorted({each.kind for each in tried.values()})
+        outcome.result = dg.AssetCheckResult(
+            passed=not failed,
+            description=(
+                f"{len(failed)} wallets failed, first {failed[0]}: {_reason(tried, failed[0])}"
+                if failed
+                else "no wallet failed"
+            ),
+            metadata={
+                "failed": len(failed),
+                "given_up": sum(each.due is None for each in tried.values()),
+                "first": _named(failed, tried),
+                **_to_do([*(_TO_DO[kind] for kind in kinds if kind in _TO_DO), _AGAIN], failed),
+            },
+        )
+    return outcome.result
+
+
+@dg.asset_check(
+    asset=WANTED,
+    additional_deps=[record.WALLET_TRADES],
+    description="No wallet has been waiting for its first trades for longer than "
+    "POLYCOPY_LATE_HOURS.",
+)
+def no_wallet_late(
+    context: dg.AssetCheckExecutionContext, policy: PolicyResource
+) -> dg.AssetCheckResult:
+    """Fails with the first wallets that were registered long ago and are not complete."""
+    with computed(context) as outcome:
+        instance = context.instance
+        complete = record.versions(instance)
+        since = registered_at(instance)
+        before = time() - policy.late_hours * 3600
+        late = [
+            wallet
+            for wallet in registered(instance)
+            if wallet not in complete and since.get(wallet, 0) < before
+        ]
+        tried = attempts.latest(instance, late)
+        outcome.result = dg.AssetCheckResult(
+            passed=not late,
+            description=(
+                f"{len(late)} wallets are not complete after {policy.late_hours} hours, first "
+                f"{late[0]}: {_reason(tried, late[0])}"
+                if late
+                else f"no wallet has waited longer than {policy.late_hours} hours"
+            ),
+            metadata={
+                "late": len(late),
+                "hours": policy.late_hours,
+                "first": _named(late, tried),
+                **_to_do([_LATE], late),
+            },
+        )
+    return outcome.result
+
+
+@dg.asset_check(
+    asset=WANTED,
+    additional_deps=[record.WALLET_TRADES],
+    description="The source answers as its contract promises, and with no field that we do not "
+    "know.",
+)
+def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Fails with the first wallets whose answers broke the contract; warns of unknown fields."""
+    with computed(context) as outcome:
+        failed = record.failed(context.instance)
+        tried = attempts.latest(context.instance, failed)
+        broken = [
+            wallet for wallet in failed if wallet in tried and tried[wallet].kind == "contract"
+        ]
+        unknown: dict[str, str] = {}
+        for wallet, found in record.ledger(context.instance):
+            fields = found.unknown_fields if isinstance(found, record.Record) else ()
+            for name in fields:
+                unknown.setdefault(name, wallet)
+        named = ", ".join(f"`{name}` (first {wallet})" for name, wallet in sorted(unknown.items()))
+        outcome.result = dg.AssetCheckResult(
+            passed=not broken and not unknown,
+            severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+            description=(
+                f"{len(broken)} wallets, first {broken[0]}: {_reason(tried, broken[0])}"
+                if broken
+                else f"fields that we do not know: {named}; they are kept in the segments"
+                if unknown
+                else "the source keeps its contract"
+            ),
+            metadata={
+                "broken": len(broken),
+                "first": _named(broken, tried),
+                "unknown_fields": dg.MetadataValue.json(unknown),
+                **_to_do([_TO_DO["contract"]], [*broken, *unknown]),
+            },
+        )
+    return outcome.result
+
+
+def _reason(tried: Mapping[str, Attempt], wallet: str) -> str:
+    return tried[wallet].reason if wallet in tried else "it was not tried, or its run died"
+
+
+def _named(wallets: Collection[str], tried: Mapping[str, Attempt]) -> dg.MetadataValue:
+    first = list(wallets)[:NAMED]
+    return dg.MetadataValue.table(
+        [dg.TableRecord({"wallet": wallet, "reason": _reason(tried, wallet)}) for wallet in first],
+        schema=dg.TableSchema([dg.TableColumn("wallet"), dg.TableColumn("reason")]),
+    )
+
+
+def _to_do(texts: Collection[str], trouble: Collection[str]) -> dict[str, dg.MetadataValue]:
+    return {"what_to_do": dg.MetadataValue.text("; ".join(texts))} if trouble else {}

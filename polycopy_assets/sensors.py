@@ -1,0 +1,227 @@
+"""The sensors: new wallets are fetched, what is new is loaded, dead runs are ended, checks are run.
+
+They decide from the record and from Dagster's list of runs (`pace.py`), one run at a time each.
+Why these are sensors and no automation conditions: `docs/automation.md`.
+"""
+
+from collections.abc import Sequence
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets import attempts, jobs, pace, record
+from polycopy_assets.assets.combined_trades import RECORD
+from polycopy_assets.assets.wallet_trades import DOWN_TAG, FAILED_TAG
+from polycopy_assets.errors import WarehouseBusy
+from polycopy_assets.liveness import end_dead_runs
+from polycopy_assets.partitions import register, registered
+from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.warehouse.base import Warehouse
+
+EVERY_SECONDS = 30
+READ_EVERY_SECONDS = 3_600.0
+WALLETS_A_RUN = 2_000
+NAMED = 10
+_HISTORY = 25
+
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_FETCHING = frozenset({"fetch", "reconcile"})
+_TRADES = dg.AssetKey("trades")
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What `new_wallets` remembers of `traders`: its state, when it was read, what was refused.
+
+    Forgotten, it is read once more.
+    """
+
+    state: str = ""
+    read_at: float = 0.0
+    refused: int = 0
+    first_refused: list[str] = []
+
+
+@dg.sensor(
+    jobs=[jobs.fetch],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Registers the wallets that are new in `traders`, and fetches every wallet without "
+    "a record: also those that were there before, and those that failed, when their next attempt "
+    "is due. One run at a time, at most 2,000 wallets each.",
+)
+def new_wallets(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+) -> dg.SensorResult:
+    """One tick; reads `traders` only when it has changed, and once an hour."""
+    seen = msgspec.json.decode(context.cursor, type=Seen) if context.cursor else Seen()
+    busy = ""
+    try:
+        seen = _read_traders(context, warehouse.open("new_wallets", "sensor", patience=10.0), seen)
+    except WarehouseBusy as error:
+        # The table is being loaded. What is registered can be fetched meanwhile.
+        busy = f"; `traders` was not read: {error}"
+        context.log.warning(busy.lstrip("; "))
+    decision = pace.fetch(_fetch_situation(context.instance), attempts.now())
+    refused = (
+        f"; {seen.refused} rows of `traders` are no wallets: {', '.join(seen.first_refused)}"
+        if seen.refused
+        else ""
+    )
+    told = f"{decision.why}{refused}{busy}"
+    context.log.info(told)
+    cursor = msgspec.json.encode(seen).decode()
+    if isinstance(decision, pace.Wait):
+        return dg.SensorResult(skip_reason=told, cursor=cursor)
+    config = {"select": "due", "limit": WALLETS_A_RUN}
+    request = dg.RunRequest(run_config={"ops": {"wallet_trades": {"config": config}}})
+    return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+
+@dg.sensor(
+    jobs=[jobs.load],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Combines and loads what the record has and the table has not: when a fetch has "
+    "ended, and every 15 minutes of a long one.",
+)
+def new_trades(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """One tick; asks Dagster's database alone."""
+    return _run_if(context, pace.load(_load_situation(context.instance), attempts.now()))
+
+
+@dg.sensor(
+    jobs=[jobs.check],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Runs the checks of wallets and batches after each fetch and load, and every hour.",
+)
+def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """One tick; asks Dagster's database alone."""
+    instance = context.instance
+    checked = _latest(instance, "check", 1)
+    worked = [*_latest(instance, "fetch", 1), *_latest(instance, "load", 1)]
+    decision = pace.check(
+        _moment(checked[0]) if checked else None,
+        max((run.end_time for run in worked if run.end_time), default=None),
+        _under_way(instance, "check"),
+        attempts.now(),
+    )
+    return _run_if(context, decision)
+
+
+@dg.sensor(
+    jobs=[jobs.fetch],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs whose process is gone or that have been silent for five minutes, so "
+    "that they block nothing. Dagster's run retries start them again.",
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """One tick; see `liveness.py`."""
+    ended = end_dead_runs(context.instance)
+    for run_id, why in ended.items():
+        context.log.warning(f"run {run_id} is ended: {why}")
+    return dg.SensorResult(
+        skip_reason="; ".join(f"run {run_id[:8]} is ended: {why}" for run_id, why in ended.items())
+        or "no run is dead"
+    )
+
+
+SENSORS = [new_wallets, new_trades, checks_due, dead_runs]
+
+
+def _run_if(context: dg.SensorEvaluationContext, decision: pace.Decision) -> dg.SensorResult:
+    context.log.info(decision.why)
+    if isinstance(decision, pace.Act):
+        return dg.SensorResult(run_requests=[dg.RunRequest()])
+    return dg.SensorResult(skip_reason=decision.why)
+
+
+def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: Seen) -> Seen:
+    """What is new in `traders` registered, if it has changed or was read long ago."""
+    # Asked before the rows are read: what changes in between is read at the next tick.
+    state = table.traders_state()
+    now = attempts.now()
+    if state == seen.state and now - seen.read_at < READ_EVERY_SECONDS:
+        return seen
+    new, refused = register(context.instance, table.traders())
+    if new:
+        context.log.info(f"{len(new)} new wallets")
+    for text in refused:
+        context.log.warning(f"refused: {text!r} in the table traders is not a wallet")
+    return Seen(state, now, len(refused), [repr(text) for text in refused[:NAMED]])
+
+
+def _fetch_situation(instance: dg.DagsterInstance) -> pace.FetchSituation:
+    complete = record.versions(instance)
+    remaining = [wallet for wallet in registered(instance) if wallet not in complete]
+    tried = attempts.latest(instance, remaining)
+    due = attempts.due_of(remaining, tried)
+    given_up = sum(each.due is None for each in tried.values())
+    fruitless = []
+    for run in _latest(instance, "fetch", _HISTORY):
+        tags = run.dagster_run.tags
+        if run.dagster_run.is_success or (FAILED_TAG in tags and DOWN_TAG not in tags):
+            break
+        fruitless.append(float(tags.get(DOWN_TAG, _moment(run))))
+    return pace.FetchSituation(
+        due=len(due),
+        waiting=len(remaining) - len(due) - given_up,
+        given_up=given_up,
+        under_way=_fetching(instance),
+        fruitless=fruitless,
+    )
+
+
+def _load_situation(instance: dg.DagsterInstance) -> pace.LoadSituation:
+    versions = record.versions(instance)
+    event = instance.get_latest_materialization_event(_TRADES)
+    loaded = event.asset_materialization if event else None
+    state = loaded.metadata.get(RECORD) if loaded else None
+    finished = _latest(instance, "load", _HISTORY)
+    failures = []
+    for run in finished:
+        if run.dagster_run.is_success:
+            break
+        failures.append(_moment(run))
+    fetching = _fetching(instance)
+    started = instance.get_run_record_by_id(fetching) if fetching else None
+    return pace.LoadSituation(
+        loaded=(state.value == record.digest(versions)) if state else not versions,
+        under_way=_under_way(instance, "load"),
+        fetching=fetching is not None,
+        since=max(
+            _moment(finished[0]) if finished else 0.0, (started and started.start_time) or 0.0
+        ),
+        failures=failures,
+    )
+
+
+def _latest(instance: dg.DagsterInstance, job: str, limit: int) -> Sequence[dg.RunRecord]:
+    """The latest runs of `job` that have ended, newest first."""
+    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+    return instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ended), limit=limit)
+
+
+def _moment(run: dg.RunRecord) -> float:
+    return run.end_time or run.update_timestamp.timestamp()
+
+
+def _under_way(instance: dg.DagsterInstance, job: str) -> str | None:
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1)
+    return runs[0].run_id if runs else None
+
+
+def _fetching(instance: dg.DagsterInstance) -> str | None:
+    """A run that fetches, or is about to."""
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)):
+        chosen = run.asset_selection or ()
+        if run.job_name in _FETCHING or record.WALLET_TRADES in chosen:
+            return run.run_id
+    return None

@@ -1,0 +1,5 @@
+-- Of one column, from a month on; partitions before it are not read.
+SELECT DATE(TIMESTAMP_TRUNC(T.timestamp, MONTH)) AS month, COUNT(*) AS trades
+FROM `$trades` AS T
+WHERE T.timestamp >= @since
+GROUP BY month

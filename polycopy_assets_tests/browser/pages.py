@@ -1,0 +1,85 @@
+"""Dagster's pages as a person uses them, in headless Chromium."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+LONG = 120_000
+"""Milliseconds that a page may take to show what a run brought."""
+
+
+class Pages:
+    """One browser tab on Dagster's UI; `shot` keeps what it shows as a picture."""
+
+    def __init__(self, page: Page, url: str, pictures: Path) -> None:
+        self.page = page
+        self._url = url
+        self._pictures = pictures
+
+    def go(self, path: str) -> None:
+        """Opens a page."""
+        self.page.goto(f"{self._url}{path}")
+
+    def shot(self, name: str) -> None:
+        """Keeps a picture of the page, once it has stopped moving."""
+        self.page.wait_for_timeout(1_500)
+        self._pictures.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=self._pictures / f"{name}.png")
+
+    def picture(self, key: str, name: str) -> None:
+        """Opens the picture that stands in the metadata under `key`, and keeps it."""
+        row = self.page.locator("tr").filter(has_text=key)
+        row.get_by_text("[Show Markdown]").click(timeout=LONG)
+        self.page.locator("img[src^='data:image/png']").wait_for(timeout=LONG)
+        self.shot(name)
+
+    def turn_on(self, sensor: str) -> None:
+        """Turns a sensor on, on the page of all automation."""
+        self.go("/automation")
+        row = self.page.locator("[data-index]").filter(has_text=sensor)
+        row.locator("label").nth(1).click(timeout=LONG)
+
+    def partitions(self) -> dict[str, int]:
+        """How many partitions of `wallet_trades` are in which state, as the page says."""
+        self.go("/assets/wallet_trades?view=partitions")
+        counts = {}
+        for state in ("Failed", "Materialized", "Missing"):
+            label = self.page.get_by_text(f"{state} (", exact=False).first
+            label.wait_for(timeout=LONG)
+            counts[state] = int((label.inner_text()).split("(")[1].rstrip(")").replace(",", ""))
+        return counts
+
+    def materialize(self, choice: str) -> None:
+        """Launches a backfill of `All`, `Failed`, or `Failed and missing` partitions."""
+        self.go("/assets/wallet_trades?view=partitions")
+        self.page.get_by_role("button", name="Materialize").first.click(timeout=LONG)
+        self.page.get_by_role("button", name=choice, exact=True).click(timeout=LONG)
+        self.page.wait_for_timeout(500)
+
+    def launch(self) -> None:
+        """Launches what the dialog has chosen."""
+        self.page.get_by_role("button", name="Launch backfill").click()
+        expect(self.page.get_by_role("button", name="Launch backfill")).to_have_count(
+            0, timeout=LONG
+        )
+
+
+@contextmanager
+def browser(url: str, pictures: Path) -> Iterator[Pages]:
+    """Headless Chromium, as Debian has it, on Dagster's UI at `url`."""
+    assert CHROMIUM, "chromium is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=CHROMIUM,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking"],
+        )
+        try:
+            page = chromium.new_page(viewport={"width": 1_400, "height": 900})
+            page.set_default_timeout(30_000)
+            yield Pages(page, url, pictures)
+        finally:
+            chromium.close()

@@ -1,0 +1,150 @@
+"""What the people who run this do in Dagster's UI, done in a browser.
+
+Pictures of the pages stay in `.browser/`.
+"""
+
+import re
+import time
+from collections import Counter
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from playwright.sync_api import expect
+
+from polycopy_assets import record
+from polycopy_assets.demo.generate import generate
+from polycopy_assets_tests.browser.pages import LONG, browser
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.dev import dagster_dev, wait_for
+
+PICTURES = Path(__file__).parents[2] / ".browser"
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
+
+
+def _ended(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
+    return list(instance.get_runs(dg.RunsFilter(job_name=job)))
+
+
+def test_five_hundred_new_wallets_arrive_with_one_click_on_the_sensor(tmp_path: Path):
+    world = generate(21, 500, most_trades=60)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        with (
+            dagster_dev(deployment) as ui,
+            browser(ui.url, PICTURES) as pages,
+            deployment.instance() as instance,
+        ):
+            pages.turn_on("new_wallets")
+            pages.shot("automation")
+            # Past our command, which would register them as well.
+            deployment.warehouse.add_traders(wallets)
+            took = wait_for(
+                lambda: any(run.is_success for run in _ended(instance, "load")), 300, "a load"
+            )
+            wait_for(lambda: len(record.versions(instance)) == 500, 60, "all wallets")
+            time.sleep(40)  # one more tick of every sensor, which has nothing to do
+            print(f"500 wallets in the table {took:.0f} s after they were wanted")
+            assert deployment.table() == truth(world)
+            assert len(_ended(instance, "load")) <= 3
+            assert len(_ended(instance, "fetch")) == 1
+            assert pages.partitions() == {"Failed": 0, "Materialized": 500, "Missing": 0}
+            pages.go("/assets/trades")
+            expect(pages.page.get_by_text("trades_and_wallets")).to_be_visible(timeout=LONG)
+            pages.picture("trades_and_wallets", "trades")
+            pages.go("/locations/polycopy_assets.definitions/asset-groups/trades")
+            expect(pages.page.get_by_text("wallet_trades").first).to_be_visible(timeout=LONG)
+            pages.shot("asset-graph")
+    assert set(served.state.counts.requests.values()) == {1}, "some wallet was asked for twice"
+
+
+def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path: Path):
+    world = generate(22, 1000, most_trades=4)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    failing = wallets[7::50]
+    assert len(failing) == 20
+    with sample_api(world) as served:
+        served.state.faults.set_wallets(dict.fromkeys(failing, "404"))
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(wallets)
+        with (
+            dagster_dev(deployment) as ui,
+            browser(ui.url, PICTURES) as pages,
+            deployment.instance() as instance,
+        ):
+            pages.materialize("All")
+            pages.shot("backfill-dialog")
+            pages.launch()
+            green = _watch(instance, 980)
+            assert len(green) > 2, "partitions turn green one by one, not at the end"
+            wait_for(lambda: len(record.failed(instance)) == 20, 120, "the end of the run")
+            assert pages.partitions() == {"Failed": 20, "Materialized": 980, "Missing": 0}
+            pages.shot("partitions")
+            _find_the_reason(pages, failing[3])
+            _read_the_run(pages, instance)
+            _see_the_checks(pages, 20)
+
+            served.state.faults.set_wallets({})
+            before = Counter(served.state.counts.requests)
+            started = time.monotonic()
+            pages.materialize("Failed and missing")
+            pages.shot("failed-and-missing")
+            pages.launch()
+            wait_for(lambda: len(record.versions(instance)) == 1000, 600, "the twenty")
+            print(f"20 scattered wallets, as a backfill: {time.monotonic() - started:.0f} s")
+            asked = Counter(served.state.counts.requests) - before
+            assert asked == Counter(dict.fromkeys(failing, 1))
+            assert pages.partitions() == {"Failed": 0, "Materialized": 1000, "Missing": 0}
+            wait_for(lambda: deployment.warehouse.count_rows() == world_rows(world), 300, "a load")
+    assert deployment.table() == truth(world)
+
+
+def world_rows(world) -> int:
+    return sum(len(world.truth(wallet)) for wallet in world.wallets())
+
+
+def _watch(instance: dg.DagsterInstance, wanted: int) -> set[int]:
+    """The numbers of materialized partitions that were seen on the way to `wanted`."""
+    seen: set[int] = set()
+
+    def enough() -> bool:
+        seen.add(len(record.versions(instance)))
+        return max(seen) >= wanted
+
+    wait_for(enough, 400, f"{wanted} partitions")
+    return seen
+
+
+def _find_the_reason(pages, wallet: str) -> None:
+    """From the partition that is red to the reason why it failed, by clicks."""
+    page = pages.page
+    page.get_by_placeholder("Filter by name…").fill(wallet)
+    page.locator("span").filter(has_text=re.compile(f"^{wallet[:8]}")).first.click(timeout=LONG)
+    expect(page.get_by_text("failed, and did not materialize")).to_be_visible(timeout=LONG)
+    pages.shot("failed-wallet")
+    page.get_by_role("button", name=re.compile("View all historical events")).click()
+    # The row opens to what was noted of the attempt.
+    page.get_by_role("cell", name=wallet).last.click(timeout=LONG)
+    expect(page.get_by_text("refused with 404").first).to_be_visible(timeout=LONG)
+    pages.shot("failed-wallet-reason")
+
+
+def _read_the_run(pages, instance: dg.DagsterInstance) -> None:
+    """The page of the run says how far it came and who failed."""
+    (run,) = [r for r in instance.get_runs() if r.tags.get("dagster/backfill")]
+    pages.go(f"/runs/{run.run_id}")
+    expect(pages.page.get_by_text("20 of 1000 wallets failed").first).to_be_visible(timeout=LONG)
+    pages.shot("run")
+    pages.page.get_by_placeholder("Filter…").first.fill("requests/s")
+    expect(pages.page.get_by_text(re.compile("1,000/1,000 wallets")).first).to_be_visible(
+        timeout=LONG
+    )
+
+
+def _see_the_checks(pages, failed: int) -> None:
+    """The check of the wanted wallets names those that failed, and what to do."""
+    pages.go("/assets/traders?view=checks")
+    pages.page.get_by_text("no_wallet_failed").first.click(timeout=LONG)
+    expect(pages.page.get_by_text(f"{failed} wallets failed").first).to_be_visible(timeout=LONG)
+    pages.shot("checks")

@@ -1,0 +1,73 @@
+"""When to fetch, load and check: a situation in, a decision out."""
+
+import pytest
+
+from polycopy_assets import pace
+from polycopy_assets.pace import Act, FetchSituation, LoadSituation, Wait
+
+NOW = 1_800_000_000.0
+IDLE = FetchSituation(due=3, waiting=0, given_up=0, under_way=None)
+NEW = LoadSituation(loaded=False, under_way=None, fetching=False, since=0.0)
+
+
+def replace(situation, **changes):
+    fields = {name: getattr(situation, name) for name in situation.__struct_fields__}
+    return type(situation)(**{**fields, **changes})
+
+
+def test_wallets_that_are_due_are_fetched_one_run_at_a_time():
+    assert isinstance(pace.fetch(IDLE, NOW), Act)
+    busy = pace.fetch(replace(IDLE, under_way="abc"), NOW)
+    assert busy == Wait("run abc is fetching, or about to")
+
+
+def test_who_waits_and_who_is_given_up_is_told_when_nothing_is_due():
+    decision = pace.fetch(replace(IDLE, due=0, waiting=2, given_up=5), NOW)
+    assert isinstance(decision, Wait)
+    assert "2 failed and wait" in decision.why
+    assert "5 failed and are not tried again" in decision.why
+    assert pace.fetch(replace(IDLE, due=0), NOW) == Wait("nothing to fetch")
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"), [(1, 60), (2, 300), (3, 900), (4, 1800), (5, 3600), (25, 3600)]
+)
+def test_a_source_that_is_down_is_left_alone_for_longer_and_longer(times: int, seconds: float):
+    downs = [NOW - 60 * n for n in range(times)]
+    down = replace(IDLE, fruitless=downs)
+    assert isinstance(pace.fetch(down, NOW + seconds - 1), Wait)
+    assert isinstance(pace.fetch(down, NOW + seconds), Act)
+
+
+def test_what_is_new_is_loaded_when_nothing_is_under_way():
+    assert isinstance(pace.load(NEW, NOW), Act)
+    assert isinstance(pace.load(replace(NEW, loaded=True), NOW), Wait)
+    assert isinstance(pace.load(replace(NEW, under_way="abc"), NOW), Wait)
+
+
+def test_a_long_fetch_is_loaded_from_every_quarter_of_an_hour():
+    fetching = replace(NEW, fetching=True, since=NOW)
+    assert isinstance(pace.load(fetching, NOW + 899), Wait)
+    assert isinstance(pace.load(fetching, NOW + 900), Act)
+
+
+def test_loading_that_fails_is_tried_again_ever_later_and_not_for_ever():
+    waited = 0.0
+    for times, wait in enumerate(pace.LOAD_WAITS, 1):
+        failing = replace(NEW, failures=[NOW] * times)
+        assert isinstance(pace.load(failing, NOW + wait - 1), Wait)
+        assert isinstance(pace.load(failing, NOW + wait), Act)
+        waited += wait
+    given_up = pace.load(
+        replace(NEW, failures=[NOW] * (len(pace.LOAD_WAITS) + 1)), NOW + 10 * waited
+    )
+    assert isinstance(given_up, Wait)
+    assert "launch the job `load`" in given_up.why
+
+
+def test_checks_run_after_work_and_every_hour():
+    assert isinstance(pace.check(None, None, None, NOW), Act)
+    assert isinstance(pace.check(NOW - 10, NOW - 20, None, NOW), Wait)
+    assert isinstance(pace.check(NOW - 10, NOW - 5, None, NOW), Act)
+    assert isinstance(pace.check(NOW - 3600, None, None, NOW), Act)
+    assert isinstance(pace.check(NOW - 3600, None, "abc", NOW), Wait)
