@@ -148,3 +148,15 @@ def test_the_definitions_are_valid(tmp_path: Path):
     done = deployment.dagster("definitions", "validate", "-m", "polycopy_assets.definitions")
     assert done.returncode == 0, done.stderr
     assert "All code locations passed validation" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", [["backfill"], ["status"], ["reconcile", "--apply"]])
+def test_a_damaged_database_of_dagster_is_one_line(tmp_path: Path, command: list[str]):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    assert deployment.polycopy("init").returncode == 0
+    index = Path(deployment.settings.home) / "history" / "runs" / "index.db"
+    index.write_bytes(b"this is no database, whatever its name says" * 100)
+    done = deployment.polycopy(*command)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("polycopy: Dagster's database in DAGSTER_HOME")
