@@ -99,7 +99,7 @@ def new_trades(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     jobs=[jobs.check],
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Runs the checks of wallets and batches after each fetch and load, and every hour.",
+    description="Runs the checks of the wallets after each fetch and load, and every hour.",
 )
 def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """One tick; asks Dagster's database alone."""

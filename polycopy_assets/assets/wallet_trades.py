@@ -5,7 +5,8 @@ durable, and no output: an output would mark every targeted wallet as materializ
 failed. `docs/dagster.md` tells which patterns were tried.
 """
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from contextlib import closing
 from time import monotonic
 from typing import Literal, NamedTuple
 
@@ -104,23 +105,26 @@ def wallet_trades(
         progress.begin("")
         progress.wallets = len(plan.targets)
         yield from _record_again(context, plan.skipped)
-        outcomes = _outcomes(context, config, source, objects, progress, plan.targets, idle)
         failures: list[Failed] = []
-        for outcome in _charted(outcomes, progress):
-            if isinstance(outcome, Fetched):
-                yield _materialization(objects, outcome)
-                if outcome.superseded is not None:
-                    refetch.finish(objects, outcome.wallet, outcome.superseded)
-                progress.done += 1
-                progress.stored += outcome.new_rows
-            elif isinstance(outcome, Failed):
-                failures.append(outcome)
-                progress.failures.append((outcome.wallet, outcome.reason))
-                if outcome.tried:
-                    context.log.error(f"{outcome.wallet}: {outcome.reason}")
-                    yield attempts.observation(outcome, plan.failed_before.get(outcome.wallet))
-            else:
-                yield outcome
+        fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle)
+        # Closed before the turn is over: nothing goes on in the background then.
+        with closing(fetched) as outcomes:
+            for outcome in _charted(outcomes, progress):
+                if isinstance(outcome, Fetched):
+                    yield _materialization(objects, outcome)
+                    if outcome.superseded is not None:
+                        refetch.finish(objects, outcome.wallet, outcome.superseded)
+                    progress.done += 1
+                    progress.stored += outcome.new_rows
+                elif isinstance(outcome, Failed):
+                    failures.append(outcome)
+                    progress.failures.append((outcome.wallet, outcome.reason))
+                    if outcome.tried:
+                        context.log.error(f"{outcome.wallet}: {outcome.reason}")
+                        before = plan.failed_before.get(outcome.wallet)
+                        yield attempts.observation(outcome, before)
+                else:
+                    yield outcome
         context.log.info(progress.line())
         if failures:
             yield from _record_again(context, plan.done_before)
@@ -162,8 +166,10 @@ def _outcomes(  # noqa: PLR0917
     progress: Progress,
     targets: list[str],
     idle: float,
-) -> Iterator[Fetched | Failed]:
+) -> Generator[Fetched | Failed, None, None]:
     """What becomes of each of `targets`, as soon as it is known."""
+    if not targets:
+        return
     complete = record.versions(context.instance)
 
     def known(wallet: str) -> tuple[Segment, ...]:
@@ -175,7 +181,7 @@ def _outcomes(  # noqa: PLR0917
             async for outcome in fetcher.fetch(targets, full=config.mode == "full"):
                 yield outcome
 
-    return iterate(outcomes, ahead=4 * source.concurrency) if targets else iter(())
+    yield from iterate(outcomes, ahead=4 * source.concurrency)
 
 
 def _charted(
