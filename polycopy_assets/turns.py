@@ -44,8 +44,9 @@ def turn(context: dg.AssetExecutionContext, pool: str, progress: Progress) -> It
         with _noted(instance, pool) as idle:
             yield idle
         return
-    if pool not in storage.get_concurrency_keys():
-        storage.set_concurrency_slots(pool, 1)
+    with alone(instance.root_directory):
+        if pool not in storage.get_concurrency_keys():
+            storage.set_concurrency_slots(pool, 1)
     said = 0.0
     try:
         while not _claimed(instance, pool, run_id, step):
@@ -90,7 +91,8 @@ def _claimed(instance: dg.DagsterInstance, pool: str, run_id: str, step: str) ->
 def _free_the_dead(instance: dg.DagsterInstance, pool: str) -> None:
     end_dead_runs(instance)
     info = instance.event_log_storage.get_concurrency_info(pool)
-    for run_id in {*info.active_run_ids, *info.pending_run_ids}:
+    # A run killed between being next and taking its place is neither at it nor waiting.
+    for run_id in {*info.active_run_ids, *info.assigned_run_ids, *info.pending_run_ids}:
         run = instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)

@@ -475,10 +475,13 @@ def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
     assert benches[0].ids() == expected(WALLETS)
 
 
-def test_the_number_on_the_table_never_goes_back(bench: Bench, place: Place):
+def test_the_number_on_the_table_tells_what_is_loaded_and_nothing_else(bench: Bench, place: Place):
     manifests = [bench.batch(wallet) for wallet in WALLETS[:2]]
     bench.load()
+    # Its rows go over those of the second, which is loaded again behind it.
     place.warehouse().load(manifests[0], bench.store)
+    assert bench.warehouse.loaded_batches() == {1}
+    bench.load()
     assert bench.warehouse.loaded_batches() == {1, 2}
     client = bigquery_client(place.double.url)
     table = client.get_table(f"{place.name}.trades")
