@@ -6,6 +6,7 @@ ours whose process is gone, or that has said nothing for `SILENT_SECONDS`, is en
 its wallets are free, and Dagster's run retries start it again.
 """
 
+import logging
 import os
 import signal
 import socket
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.progress import Progress
+
+_LOG = logging.getLogger(__name__)
 
 WORKER_TAG = "polycopy/worker"
 BEAT_SECONDS = 10.0
@@ -44,12 +47,15 @@ def alive(
 ) -> Iterator[None]:
     """Says while the context lasts that the run lives, and how far it is.
 
-    A fetch that does not move for `STALLED_SECONDS` is interrupted, as by SIGTERM.
+    Interrupts this process, as by SIGTERM, when a fetch does not move for `STALLED_SECONDS`, or
+    when somebody else has ended the run: its turn is another one's then.
     """
     run_id = context.run.run_id
     context.instance.add_run_tags(run_id, {WORKER_TAG: worker(run_id)})
     ended = threading.Event()
-    thread = threading.Thread(target=_beat, args=(context, progress, ended), name="alive")
+    # A daemon thread: an interrupt may leave this context open, and must not keep the process.
+    beat = _Beat(context, progress)
+    thread = threading.Thread(target=beat.go_on, args=(ended,), name="alive", daemon=True)
     thread.start()
     try:
         yield
@@ -58,26 +64,53 @@ def alive(
         thread.join()
 
 
-def _beat(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
-    progress: Progress | None,
-    ended: threading.Event,
-) -> None:
-    started = moved = time.monotonic()
-    seen: object = None
-    while not ended.wait(BEAT_SECONDS):
-        now = time.monotonic()
+class _Beat:
+    """The lines that a step writes into its run's log every `BEAT_SECONDS`."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+        progress: Progress | None,
+    ) -> None:
+        self._context = context
+        self._progress = progress
+        self._seen: object = None
+        self._started = self._moved = time.monotonic()
+
+    def go_on(self, ended: threading.Event) -> None:
+        """Writes them until `ended` is set, or the process is interrupted."""
+        while not ended.wait(BEAT_SECONDS):
+            try:
+                why = self._say() or self._ended()
+            except Exception:  # noqa: BLE001 - logged; whatever kept it from saying so may pass
+                _LOG.warning("the run's log cannot be written", exc_info=True)
+                continue
+            if why and threading.main_thread().is_alive():
+                _LOG.error("%s: this process gives it up", why)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    def _say(self) -> str | None:
+        """One line; why to give the run up, if it does not move."""
+        now, progress = time.monotonic(), self._progress
         if progress is None:
-            context.log.info(f"at work for {now - started:.0f} s")
-            continue
+            self._context.log.info(f"at work for {now - self._started:.0f} s")
+            return None
         progress.sample()
-        context.log.info(progress.line())
-        if progress.step or progress.state != seen:
-            seen, moved = progress.state, now
-        elif now - moved > STALLED_SECONDS:
-            context.log.error(f"nothing has moved for {now - moved:.0f} s: the run is given up")
-            os.kill(os.getpid(), signal.SIGTERM)
-            return
+        self._context.log.info(progress.line())
+        if progress.step or progress.state != self._seen:
+            self._seen, self._moved = progress.state, now
+        elif now - self._moved > STALLED_SECONDS:
+            why = f"nothing has moved for {now - self._moved:.0f} s"
+            self._context.log.error(f"{why}: the run is given up")
+            return why
+        return None
+
+    def _ended(self) -> str | None:
+        run = self._context.instance.get_run_by_id(self._context.run.run_id)
+        if run is None or not run.is_finished:
+            return None
+        return f"run {run.run_id} was ended by somebody else ({run.status.value})"
 
 
 def end_dead_runs(

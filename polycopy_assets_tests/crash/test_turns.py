@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,15 +16,22 @@ from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 REQUESTS, SECONDS = 20, 2.0
 
 
-def _start(deployment: Deployment, *command: str) -> subprocess.Popen[str]:
+def _start(deployment: Deployment, *command: str, how: str = "-m") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", *command],
+        [sys.executable, how, *command],
         env=deployment.process_environ(),
         cwd=deployment.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def _wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def _materialize(deployment: Deployment, *which: str) -> subprocess.Popen[str]:
@@ -136,4 +145,31 @@ def test_a_fetch_that_does_not_move_gives_up_and_the_next_goes_on(tmp_path: Path
         assert "start it again" in done.stderr, done.stderr[-2000:]
         served.state.latency = 0.0
         assert deployment.polycopy("backfill").returncode == 0
+    assert deployment.table() == truth(world)
+
+
+def test_a_fetch_whose_run_was_ended_by_somebody_else_stops(tmp_path: Path):
+    """Its turn is another one's then: two fetches at once would break the request budget."""
+    world = generate(65, 60, most_trades=5)
+    quick = (
+        "from polycopy_assets import liveness; from polycopy_assets.__main__ import main;"
+        "liveness.BEAT_SECONDS = 0.2; main()"
+    )
+    with sample_api(world) as served:
+        served.state.latency = 1.0
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+        deployment.want([wallet.lower() for wallet in world.wallets()])
+        process = _start(deployment, quick, "backfill", how="-c")
+        with deployment.instance() as instance:
+            _wait_until(lambda: served.state.counts.trade_requests >= 5)
+            (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+            instance.report_run_failed(run, "somebody ended it")
+            said, _ = process.communicate(timeout=15)
+            asked = served.state.counts.trade_requests
+            assert process.returncode != 0
+            assert f"run {run.run_id} was ended by somebody else (FAILURE)" in said
+            assert asked < 30
+        served.state.latency = 0.0
+        done = deployment.polycopy("backfill")
+        assert done.returncode == 0, done.stderr
     assert deployment.table() == truth(world)
