@@ -111,8 +111,10 @@ def _print(report: Report) -> None:
             say(f"{name}: and {len(some) - NAMED:,} more")
     for item in report.refused:
         say(f"refused: {item.text!r} in {item.ledger} names no wallet")
-    for failure in report.failures:
+    for failure in report.failures[:NAMED]:
         say(f"failed: {failure.wallet}: {failure.reason}")
+    if len(report.failures) > NAMED:
+        say(f"failed: and {len(report.failures) - NAMED:,} more")
     for check in report.failed_checks:
         say(f"check failed: {check}")
     click.echo(_summary(report))

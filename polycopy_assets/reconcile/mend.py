@@ -12,6 +12,7 @@ import dagster as dg
 
 from polycopy_assets import record
 from polycopy_assets.combine import identity
+from polycopy_assets.errors import WarehouseError
 from polycopy_assets.ledger.evidence import ticked_off
 from polycopy_assets.ledger.facts import Checkpoint, Facts
 from polycopy_assets.ledger.findings import SETTLED, Finding, table_differs
@@ -152,8 +153,13 @@ class Mender:
         new = [item for item in complete if not (item in known and ticked_off(known[item]))]
         for start in range(0, len(new), _TICKS):
             chunk = new[start : start + _TICKS]
-            self._warehouse.tick_off([self._tick(item) for item in self._complete(chunk)])
-            self._say(f"{len(chunk):,} wallets ticked off in the checkpoint")
+            try:
+                self._warehouse.tick_off([self._tick(item) for item in self._complete(chunk)])
+            except WarehouseError as error:
+                why = f"the checkpoint could not be told: {error}"
+                self.failures += [(wallet, why) for wallet in chunk]
+            else:
+                self._say(f"{len(chunk):,} wallets ticked off in the checkpoint")
 
     def _tick(self, item: record.Record) -> Checkpoint:
         return Checkpoint(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import duckdb
 import pytest
 
 from polycopy_assets import record
@@ -63,6 +64,27 @@ def test_wallets_ticked_off_without_data_are_all_found_and_fetched(tmp_path: Pat
         assert reconcile(deployment, "--apply")["left"] == {"consistent": 161}
         assert set(api.state.counts.requests) == set(ticked)
         assert deployment.table() == truth(world, ticked)
+
+
+def test_a_checkpoint_that_takes_no_row_is_named_and_the_rest_is_done(tmp_path: Path):
+    world = generate(5, 30, most_trades=9)
+    wallets = wallets_of(world)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        old = OldJob(deployment)
+        old.tick(wallets[0], 7, at=PROCESSED, file="gs://b/none.jsonl")
+        old.write()
+        with duckdb.connect(str(tmp_path / "warehouse.duckdb")) as db:
+            db.execute("ALTER TABLE backfill_checkpoint ADD COLUMN host VARCHAR DEFAULT 'old'")
+            db.execute("ALTER TABLE backfill_checkpoint ALTER COLUMN host DROP DEFAULT")
+            db.execute("ALTER TABLE backfill_checkpoint ALTER COLUMN host SET NOT NULL")
+        deployment.want(wallets)
+        assert deployment.backfill().complete == 30
+        told = reconcile(deployment, "--apply", code=1)
+        assert told["left"] == {"consistent": 1, "unexported": 29}
+        assert {item["wallet"] for item in told["failures"]} == {*wallets[1:]}
+        assert "host" in told["failures"][0]["reason"]
+        assert deployment.table() == truth(world)
 
 
 def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_request(
