@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -94,24 +95,44 @@ def test_two_runs_on_one_wallet_both_end_well_and_nothing_is_doubled(tmp_path: P
     assert pages <= len(world.truth(wallet)) // 1000 + 2
 
 
+_NOTING_WHEN_THEY_WORK = """
+import runpy, sys, time
+from polycopy_assets.assets import combined_trades, trades
+spans = sys.argv.pop(1)
+for name in ("combined_trades", "trades"):
+    module = sys.modules[f"polycopy_assets.assets.{name}"]
+    def slowly(store, read=module.read_manifests, name=name):
+        begun = time.monotonic()
+        time.sleep(0.3)
+        with open(spans, "a") as file:
+            file.write(f"{name} {begun} {time.monotonic()}\\n")
+        return read(store)
+    module.read_manifests = slowly
+runpy.run_module("dagster", run_name="__main__")
+"""
+
+
 def test_loads_at_once_take_turns(tmp_path: Path):
     world = generate(63, 40, most_trades=30)
     with sample_api(world) as served:
         deployment = Deployment(tmp_path, served.url)
         deployment.want([wallet.lower() for wallet in world.wallets()])
-        module = ("-m", "polycopy_assets.definitions")
         _ended_well([_materialize(deployment, "--partition-range", _all(deployment))])
-        load = ("dagster", "asset", "materialize", *module, "--select", "combined_trades,trades")
-        _ended_well([_start(deployment, *load) for _ in range(3)])
-    with deployment.instance() as instance:
-        spans = sorted(
-            (stats.start_time, stats.end_time)
-            for run in instance.get_runs()
-            for stats in instance.get_run_step_stats(run.run_id, ["trades"])
-            if stats.start_time and stats.end_time
+        noted = tmp_path / "spans"
+        module = ("-m", "polycopy_assets.definitions")
+        load = ("asset", "materialize", *module, "--select", "combined_trades,trades")
+        _ended_well(
+            [
+                _start(deployment, _NOTING_WHEN_THEY_WORK, str(noted), *load, how="-c")
+                for _ in range(3)
+            ]
         )
-    assert len(spans) == 3
-    assert all(first[1] <= second[1] for first, second in pairwise(spans))
+    spans = sorted(
+        (float(begun), float(ended), name)
+        for name, begun, ended in map(str.split, noted.read_text().splitlines())
+    )
+    assert Counter(name for _, _, name in spans) == {"combined_trades": 3, "trades": 3}
+    assert all(first[1] <= second[0] for first, second in pairwise(spans))
     assert deployment.table() == truth(world)
 
 
