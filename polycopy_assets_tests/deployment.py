@@ -1,11 +1,13 @@
 """A deployment in a temporary directory, and what its table must hold."""
 
+import io
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ import duckdb
 import msgspec
 
 from polycopy_assets.backfill import Report, backfill
+from polycopy_assets.cli import polycopy
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served, serve
@@ -101,6 +104,19 @@ class Deployment:
             timeout=240,
             check=False,
         )
+
+    def here(self, *args: str) -> tuple[int, str]:
+        """Runs the command in this process, some seconds faster; exit code and standard output."""
+        handler, written, code = signal.getsignal(signal.SIGTERM), io.BytesIO(), 0
+        out = io.TextIOWrapper(written, write_through=True)
+        try:
+            with patch.dict(os.environ, self.process_environ(), clear=True), redirect_stdout(out):
+                polycopy.main(args, standalone_mode=False)
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        finally:
+            signal.signal(signal.SIGTERM, handler)
+        return code, written.getvalue().decode()
 
     def dagster(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Runs Dagster's own command."""

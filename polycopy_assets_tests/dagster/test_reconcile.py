@@ -30,9 +30,9 @@ PROCESSED = LAST + 864_000
 
 
 def reconcile(deployment: Deployment, *options: str, code: int = 0) -> dict[str, Any]:
-    done = deployment.polycopy("reconcile", "--json", *options)
-    assert done.returncode == code, done.stderr + done.stdout[-2000:]
-    return json.loads(done.stdout)
+    ended, said = deployment.here("reconcile", "--json", *options)
+    assert ended == code, said[-2000:]
+    return json.loads(said)
 
 
 def wallets_of(world: World) -> list[str]:
@@ -159,7 +159,7 @@ def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(tmp_path: Path)
         deployment.want(world.wallets())
         deployment.backfill()
         shutil.rmtree(tmp_path / "store" / "trades" / wallet)
-        environ = {"POLYCOPY_SOURCE_URL": "http://127.0.0.1:9"}
+        environ = {"POLYCOPY_SOURCE_URL": f"{api.url}/gone"}
         assert deployment.polycopy("reconcile", "--apply", environ=environ).returncode == 1
         told = reconcile(deployment, code=1)
         assert told["counts"] == {"ghost": 1, "consistent": 3}
@@ -288,8 +288,8 @@ def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Pa
             old.put(wallet, old_file(trades))
             old.tick(wallet, len(trades), at=trades[0].timestamp + 3600)
         old.write()
-        # The source is away: the same as if the process were killed before it asks.
-        environ = {"POLYCOPY_SOURCE_URL": "http://127.0.0.1:9"}
+        # The source refuses: the same as if the process were killed before it asks.
+        environ = {"POLYCOPY_SOURCE_URL": f"{api.url}/gone"}
         done = deployment.polycopy("reconcile", "--apply", "--json", environ=environ)
         assert done.returncode == 1
         assert json.loads(done.stdout)["left"] == {"behind": len(wallets)}
