@@ -33,6 +33,8 @@ from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 
+_MAIN = "from polycopy_assets.__main__ import main; main()"
+
 Trades = Counter[tuple[object, ...]]
 
 
@@ -92,16 +94,21 @@ class Deployment:
         return {**inherited, **self.environ}
 
     def polycopy(
-        self, *args: str, environ: Mapping[str, str] | None = None
+        self,
+        *args: str,
+        environ: Mapping[str, str] | None = None,
+        first: str = "",
+        timeout: float = 240,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the command as a process of its own."""
+        """Runs the command as a process of its own, in which the code `first` runs first."""
+        start = ["-c", f"{first}\n{_MAIN}"] if first else ["-m", "polycopy_assets"]
         return subprocess.run(
-            [sys.executable, "-m", "polycopy_assets", *args],
+            [sys.executable, *start, *args],
             env={**self.process_environ(), **(environ or {})},
             cwd=self.root,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=timeout,
             check=False,
         )
 

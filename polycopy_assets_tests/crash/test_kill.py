@@ -179,7 +179,6 @@ def test_an_interrupt_while_an_event_is_written_ends_the_process_too(tmp_path: P
     interrupted_at_the_fifth = """
 import os, signal
 from dagster._core.storage.event_log import SqliteEventLogStorage
-from polycopy_assets.__main__ import main
 write, seen = SqliteEventLogStorage.store_event, []
 def store_event(self, event):
     if event.is_dagster_event and event.dagster_event.is_step_materialization:
@@ -188,20 +187,11 @@ def store_event(self, event):
             os.kill(os.getpid(), signal.SIGTERM)
     return write(self, event)
 SqliteEventLogStorage.store_event = store_event
-main()
 """
     with sample_api(world) as served:
         deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
-        done = subprocess.run(
-            [sys.executable, "-c", interrupted_at_the_fifth, "backfill"],
-            env=deployment.process_environ(),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
+        done = deployment.polycopy("backfill", first=interrupted_at_the_fifth, timeout=30)
         assert done.returncode != 0
         assert "interrupted: start it again" in done.stderr
         assert deployment.backfill().complete == 20

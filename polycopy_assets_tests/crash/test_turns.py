@@ -146,22 +146,14 @@ def test_a_fetch_that_does_not_move_gives_up_and_the_next_goes_on(tmp_path: Path
     """Every request is bounded, so this takes a fault that nobody has thought of."""
     world = generate(64, 6, most_trades=5)
     impatient = (
-        "from polycopy_assets import liveness; from polycopy_assets.__main__ import main;"
-        "liveness.BEAT_SECONDS, liveness.STALLED_SECONDS = 0.2, 2.0; main()"
+        "from polycopy_assets import liveness;"
+        "liveness.BEAT_SECONDS, liveness.STALLED_SECONDS = 0.2, 2.0"
     )
     with sample_api(world) as served:
         deployment = Deployment(tmp_path, served.url, POLYCOPY_TIMEOUT="600")
         deployment.want([wallet.lower() for wallet in world.wallets()])
         served.state.latency = 500.0
-        done = subprocess.run(
-            [sys.executable, "-c", impatient, "backfill"],
-            env=deployment.process_environ(),
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        done = deployment.polycopy("backfill", first=impatient, timeout=60)
         assert done.returncode != 0
         assert "start it again" in done.stderr, done.stderr[-2000:]
         served.state.latency = 0.0
