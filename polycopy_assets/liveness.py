@@ -65,14 +65,19 @@ def alive(
 
 
 class _Beat:
-    """The lines that a step writes into its run's log every `BEAT_SECONDS`."""
+    """The lines that a step writes into its run's log every `BEAT_SECONDS`.
+
+    It keeps no hold of the step's context, through which an interrupted step would live on.
+    """
 
     def __init__(
         self,
         context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
         progress: Progress | None,
     ) -> None:
-        self._context = context
+        self._instance = context.instance
+        self._run_id = context.run.run_id
+        self._log = context.log
         self._progress = progress
         self._seen: object = None
         self._started = self._moved = time.monotonic()
@@ -94,20 +99,20 @@ class _Beat:
         """One line; why to give the run up, if it does not move."""
         now, progress = time.monotonic(), self._progress
         if progress is None:
-            self._context.log.info(f"at work for {now - self._started:.0f} s")
+            self._log.info(f"at work for {now - self._started:.0f} s")
             return None
         progress.sample()
-        self._context.log.info(progress.line())
+        self._log.info(progress.line())
         if progress.step or progress.state != self._seen:
             self._seen, self._moved = progress.state, now
         elif now - self._moved > STALLED_SECONDS:
             why = f"nothing has moved for {now - self._moved:.0f} s"
-            self._context.log.error(f"{why}: the run is given up")
+            self._log.error(f"{why}: the run is given up")
             return why
         return None
 
     def _ended(self) -> str | None:
-        run = self._context.instance.get_run_by_id(self._context.run.run_id)
+        run = self._instance.get_run_by_id(self._run_id)
         if run is None or not run.is_finished:
             return None
         return f"run {run.run_id} was ended by somebody else ({run.status.value})"

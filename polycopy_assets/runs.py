@@ -1,7 +1,13 @@
 """Runs of the jobs in this process, for the commands and for a reconciliation that acts."""
 
+import gc
+import os
 import re
-from collections.abc import Callable, Collection, Mapping
+import signal
+import socket
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 
 import dagster as dg
 
@@ -14,7 +20,6 @@ from polycopy_assets.store.base import Store
 from polycopy_assets.turns import FOR_TAG
 from polycopy_assets.warehouse.base import Warehouse
 
-_INTERRUPTED = "interrupted: start it again, it goes on where it was"
 _OURS = re.compile(r"^polycopy_assets\.errors\.[A-Za-z]+: ")
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -37,18 +42,25 @@ class Runs:
         job: str,
         ops: Mapping[str, Mapping[str, object]] | None = None,
     ) -> dg.ExecuteInProcessResult:
-        """Runs `job` to its end, with the configuration of each of its `ops`; never raises."""
+        """Runs `job` to its end, with the configuration of each of its `ops`.
+
+        Raises KeyboardInterrupt if the process was told to stop meanwhile, and nothing else.
+        """
         config = {"ops": {name: {"config": dict(value)} for name, value in (ops or {}).items()}}
-        return (
-            self._build()
-            .resolve_job_def(job)
-            .execute_in_process(
+        definition = self._build().resolve_job_def(job)
+        with _told_to_stop() as told_to_stop:
+            result = definition.execute_in_process(
                 instance=instance,
                 run_config={**_QUIET, **config},
                 tags={FOR_TAG: self.parent} if self.parent else {},
                 raise_on_error=False,
             )
-        )
+            if not result.success:
+                # Dagster may have left a step suspended: closed, it ends its fetch and its turn.
+                gc.collect()
+            if told_to_stop():
+                raise KeyboardInterrupt
+        return result
 
     def fetch(self, instance: dg.DagsterInstance, **config: object) -> None:
         """Fetches wallets; raises PolycopyError if something other than a wallet failed."""
@@ -83,6 +95,36 @@ class Runs:
         ]
 
 
+@contextmanager
+def _told_to_stop() -> Iterator[Callable[[], bool]]:
+    """Tells whether SIGINT or SIGTERM has come since.
+
+    To Dagster an interrupted step is one that failed, and an interrupt after the last step is none.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # signals reach the main thread alone
+        return
+    heard, noted = socket.socketpair()
+    with heard, noted:
+        heard.settimeout(0)
+        noted.settimeout(0)
+        outer = signal.set_wakeup_fd(noted.fileno(), warn_on_full_buffer=False)
+
+        def told() -> bool:
+            try:
+                signals = heard.recv(4096)
+            except BlockingIOError:
+                return False
+            if outer >= 0:
+                os.write(outer, signals)  # who waits for the run that started this one
+            return signal.SIGINT in signals or signal.SIGTERM in signals
+
+        try:
+            yield told
+        finally:
+            signal.set_wakeup_fd(outer)
+
+
 def why(result: dg.ExecuteInProcessResult) -> str:
     """The errors of the steps that failed, each with the cause behind it."""
     reasons = []
@@ -91,6 +133,5 @@ def why(result: dg.ExecuteInProcessResult) -> str:
             error = event.step_failure_data.error
             while error.cause and not _OURS.match(error.message):
                 error = error.cause
-            interrupted = error.cls_name == "DagsterExecutionInterruptedError"
-            reasons.append(_INTERRUPTED if interrupted else _OURS.sub("", error.message.strip()))
+            reasons.append(_OURS.sub("", error.message.strip()))
     return "; ".join(reasons) or f"run {result.run_id} failed"

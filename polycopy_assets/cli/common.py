@@ -26,6 +26,9 @@ def one_line_errors() -> Iterator[None]:
     except PolycopyError as error:
         say(f"polycopy: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
+    except KeyboardInterrupt:
+        say("polycopy: interrupted: start it again, it goes on where it was")
+        sys.exit(1)
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         # Dagster's database, or the disk below it: nothing of ours lets such an error through.
         reason = getattr(error, "orig", None) or error

@@ -27,31 +27,28 @@ def iterate(make: Callable[[], AsyncIterator[T]], *, ahead: int) -> Iterator[T]:
     Closing the iterator, or an exception thrown into it, cancels the asynchronous one and waits
     until it has ended, so that nothing goes on in the background.
     """
-    items: queue.Queue[T | _End] = queue.Queue(ahead)
-    stop = threading.Event()
-
-    def put(item: T | _End) -> None:
-        while not stop.is_set():
-            try:
-                items.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return
+    items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+    room = asyncio.Semaphore(ahead)
 
     async def pump() -> None:
         async for item in make():
-            await asyncio.to_thread(put, item)
+            await room.acquire()
+            items.put(item)
 
     def run() -> None:
         try:
             loop.run_until_complete(task)
-            put(_End(None))
+            items.put(_End(None))
         except BaseException as error:  # noqa: BLE001 - handed to the consumer, who raises it
-            put(_End(error))
+            items.put(_End(error))
         finally:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+
+    def in_loop(callback: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended and closed meanwhile
+            loop.call_soon_threadsafe(callback)
 
     loop = asyncio.new_event_loop()
     task = loop.create_task(pump())
@@ -59,11 +56,10 @@ def iterate(make: Callable[[], AsyncIterator[T]], *, ahead: int) -> Iterator[T]:
     thread.start()
     try:
         while not isinstance(item := items.get(), _End):
+            in_loop(room.release)
             yield item
         if item.error is not None:
             raise item.error
     finally:
-        stop.set()
-        with contextlib.suppress(RuntimeError):  # the loop has ended and closed meanwhile
-            loop.call_soon_threadsafe(task.cancel)
+        in_loop(task.cancel)
         thread.join()

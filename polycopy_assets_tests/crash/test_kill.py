@@ -9,34 +9,12 @@ import sys
 import time
 from pathlib import Path
 
-from polycopy_assets.demo.faults import Asked
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.state import State
-from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import parse_name
+from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
 KILLS = 5
-
-
-def _durable(deployment: Deployment) -> dict[str, list[Interval]]:
-    """What the store covers, by wallet."""
-    found: dict[str, list[Interval]] = {}
-    for item in deployment.store.list("trades/"):
-        named = parse_name(item.name)
-        assert named, item.name
-        found.setdefault(named[0], []).append(named[1])
-    return found
-
-
-def _asked_again(asked: list[Asked], durable: dict[str, list[Interval]]) -> list[Asked]:
-    """Requests that reach into what was durable before they were sent."""
-    return [
-        item
-        for item in asked
-        for span in durable.get(item.wallet, ())
-        if item.start < span.until and item.end >= span.start
-    ]
 
 
 def _kill_while_fetching(deployment: Deployment, state: State, seconds: float) -> bool:
@@ -78,17 +56,17 @@ def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(tmp_pat
         kills = 0
         for _ in range(KILLS):
             before = len(served.state.counts.log)
-            durable = _durable(deployment)
+            durable = stored_spans(deployment)
             if not _kill_while_fetching(deployment, served.state, rng.uniform(0.0, 1.0)):
                 break
             kills += 1
             time.sleep(0.3)
-            assert _asked_again(served.state.counts.log[before:], durable) == []
-        durable = _durable(deployment)
+            assert asked_again(served.state.counts.log[before:], durable) == []
+        durable = stored_spans(deployment)
         before = len(served.state.counts.log)
         done = deployment.polycopy("backfill", "--json")
         assert done.returncode == 0, done.stderr
-        assert _asked_again(served.state.counts.log[before:], durable) == []
+        assert asked_again(served.state.counts.log[before:], durable) == []
     assert kills == KILLS
     report = json.loads(done.stdout)
     assert (report["complete"], report["failed_checks"]) == (200, [])
@@ -143,56 +121,3 @@ def test_two_backfills_at_once_both_end_well_and_double_nothing(tmp_path: Path):
         ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     assert one.table() == truth(world)
-
-
-def test_sigterm_stops_within_seconds_and_keeps_what_was_finished(tmp_path: Path):
-    world = generate(83, 100)
-    with sample_api(world) as served:
-        served.state.latency = 0.3
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
-        deployment.want(world.wallets())
-        process = subprocess.Popen(
-            [sys.executable, "-m", "polycopy_assets", "backfill"],
-            env=deployment.process_environ(),
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while served.state.counts.trade_requests < 20:
-            assert process.poll() is None
-            time.sleep(0.05)
-        process.terminate()
-        assert process.wait(10) != 0
-        status = json.loads(deployment.polycopy("status", "--json").stdout)
-        assert 0 < status["complete"] < 100
-        served.state.latency = 0.0
-        durable = _durable(deployment)
-        before = len(served.state.counts.log)
-        assert deployment.backfill().complete == 100
-        assert _asked_again(served.state.counts.log[before:], durable) == []
-    assert deployment.table() == truth(world)
-
-
-def test_an_interrupt_while_an_event_is_written_ends_the_process_too(tmp_path: Path):
-    """Then the step is suspended, and nobody closes it."""
-    world = generate(84, 20, most_trades=5)
-    interrupted_at_the_fifth = """
-import os, signal
-from dagster._core.storage.event_log import SqliteEventLogStorage
-write, seen = SqliteEventLogStorage.store_event, []
-def store_event(self, event):
-    if event.is_dagster_event and event.dagster_event.is_step_materialization:
-        seen.append(event)
-        if len(seen) == 5:
-            os.kill(os.getpid(), signal.SIGTERM)
-    return write(self, event)
-SqliteEventLogStorage.store_event = store_event
-"""
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
-        deployment.want(world.wallets())
-        done = deployment.polycopy("backfill", first=interrupted_at_the_fifth, timeout=30)
-        assert done.returncode != 0
-        assert "interrupted: start it again" in done.stderr
-        assert deployment.backfill().complete == 20
-    assert deployment.table() == truth(world)

@@ -1,6 +1,8 @@
 """From an asynchronous iterator to an ordinary one."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator
 
@@ -52,3 +54,18 @@ def test_closing_early_cancels_what_goes_on_and_waits_for_it():
     items.close()  # type: ignore[attr-defined]
     assert ended == [True]
     assert fetch_threads() == []
+
+
+def test_a_process_ends_though_the_iterator_was_left_open():
+    code = """
+import time
+from polycopy_assets.fetch.bridge import iterate
+from polycopy_assets_tests.unit.test_bridge import numbers
+left_open = iterate(lambda: numbers(10**9), ahead=2)
+print(next(left_open))
+time.sleep(0.5)  # until there is no room any more
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=20, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

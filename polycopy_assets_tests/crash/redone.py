@@ -1,0 +1,26 @@
+"""What was done already, and what was asked for again."""
+
+from polycopy_assets.demo.faults import Asked
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import parse_name
+from polycopy_assets_tests.deployment import Deployment
+
+
+def stored_spans(deployment: Deployment) -> dict[str, list[Interval]]:
+    """What the store covers, by wallet."""
+    found: dict[str, list[Interval]] = {}
+    for item in deployment.store.list("trades/"):
+        named = parse_name(item.name)
+        assert named, item.name
+        found.setdefault(named[0], []).append(named[1])
+    return found
+
+
+def asked_again(asked: list[Asked], durable: dict[str, list[Interval]]) -> list[Asked]:
+    """Requests that reach into what was durable before they were sent."""
+    return [
+        item
+        for item in asked
+        for span in durable.get(item.wallet, ())
+        if item.start < span.until and item.end >= span.start
+    ]
