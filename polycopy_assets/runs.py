@@ -1,6 +1,5 @@
 """Runs of the jobs in this process, for the commands and for a reconciliation that acts."""
 
-import gc
 import os
 import re
 import signal
@@ -56,8 +55,8 @@ class Runs:
                 raise_on_error=False,
             )
             if not result.success:
-                # Dagster may have left a step suspended: closed, it ends its fetch and its turn.
-                gc.collect()
+                # An interrupt may have left a step suspended that nobody closes: its turn is over.
+                instance.event_log_storage.free_concurrency_slots_for_run(result.run_id)
             if told_to_stop():
                 raise KeyboardInterrupt
         return result
