@@ -19,6 +19,9 @@ LOAD_WAITS = (MINUTE, 5 * MINUTE, 30 * MINUTE, 2 * HOUR, 8 * HOUR, 24 * HOUR)
 LOAD_EVERY = 15 * MINUTE
 """Seconds between loads while a fetch goes on."""
 
+TOLD_EVERY = 12 * HOUR
+"""Seconds after which a table that needs nothing is materialized all the same: it is up to date."""
+
 CHECK_EVERY = HOUR
 """Seconds between runs of the checks when nothing happens."""
 
@@ -79,20 +82,28 @@ def fetch(situation: FetchSituation, now: float) -> Decision:
 class LoadSituation(msgspec.Struct, frozen=True, kw_only=True):
     """What a load depends on: whether the table has what the record has, and what is under way.
 
-    `since` is when the last load ended, or the fetch under way started; `failures` when the latest
-    loads failed: epoch seconds, newest first, up to the first that did not.
+    `since` is when the last load ended, or the fetch under way started; `fetched` when a wallet was
+    recorded last, and `told` when the table was materialized last; `failures` when the latest loads
+    failed: epoch seconds, newest first, up to the first that did not.
     """
 
     loaded: bool
     under_way: str | None
     fetching: bool
     since: float
+    fetched: float = 0.0
+    told: float = 0.0
     failures: Sequence[float] = ()
 
 
 def load(situation: LoadSituation, now: float) -> Decision:
-    """Whether to start a load. Wallets that fail hold nobody's table back."""
-    if situation.loaded:
+    """Whether to start a load. Wallets that fail hold nobody's table back.
+
+    Fetches that find nothing new leave nothing to load. Now and then the table is materialized all
+    the same, or its freshness policy would call it stale.
+    """
+    unsaid = situation.fetched > situation.told and now - situation.told >= TOLD_EVERY
+    if situation.loaded and not unsaid:
         return Wait("the table has what the record has")
     if situation.under_way:
         return Wait(f"run {situation.under_way} is loading, or about to")
@@ -105,7 +116,11 @@ def load(situation: LoadSituation, now: float) -> Decision:
         return Wait(f"loading failed {failed} times in a row; next try in {left:.0f} s")
     if situation.fetching and (left := situation.since + LOAD_EVERY - now) > 0:
         return Wait(f"a fetch is under way; next load when it ends, or in {left:.0f} s")
-    return Act("the record has more than the table")
+    return Act(
+        "nothing new was fetched: the table is still up to date"
+        if situation.loaded
+        else "the record has more than the table"
+    )
 
 
 def check(

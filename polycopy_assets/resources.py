@@ -34,6 +34,7 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
+from polycopy_assets.warehouse.bigquery_dataset import Dataset
 from polycopy_assets.warehouse.dts import Transfer
 from polycopy_assets.warehouse.duckdb import LOCK_WAIT_SECONDS, DuckDBWarehouse
 
@@ -95,13 +96,14 @@ class WarehouseResource(dg.ConfigurableResource):
             return DuckDBWarehouse(Path(self.url).expanduser(), lock_wait=patience)
         try:
             with self.bigquery.get_client() as client:
-                return BigQueryWarehouse(
+                tables = Dataset(
                     client,
                     *dataset,
                     max_bytes_billed=self.max_bytes_billed,
                     labels={"polycopy_asset": asset, "polycopy_run": run_id},
-                    loader=self._transfer() if self.load_via == "dts" else None,
                 )
+                by_dts = self.load_via == "dts"
+                return BigQueryWarehouse(tables, loader=self._transfer() if by_dts else None)
         except GoogleAuthError as error:
             raise WarehouseError(f"cannot use {self.url}: {_one_line(error)}") from error
 

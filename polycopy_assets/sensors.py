@@ -192,6 +192,7 @@ def _load_situation(instance: dg.DagsterInstance) -> pace.LoadSituation:
         failures.append(_moment(run))
     fetching = _fetching(instance)
     started = instance.get_run_record_by_id(fetching) if fetching else None
+    fetched = instance.get_latest_materialization_event(record.WALLET_TRADES)
     return pace.LoadSituation(
         loaded=(state.value == record.digest(versions)) if state else not versions,
         under_way=_under_way(instance, "load"),
@@ -199,6 +200,8 @@ def _load_situation(instance: dg.DagsterInstance) -> pace.LoadSituation:
         since=max(
             _moment(finished[0]) if finished else 0.0, (started and started.start_time) or 0.0
         ),
+        fetched=fetched.timestamp if fetched else 0.0,
+        told=event.timestamp if event else 0.0,
         failures=failures,
     )
 

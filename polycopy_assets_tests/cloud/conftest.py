@@ -12,6 +12,7 @@ from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
+from polycopy_assets.warehouse.bigquery_dataset import Dataset
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import Bench, duckdb_sql
 from polycopy_assets_tests.cloud.google import bigquery_client, bigquery_sql
@@ -122,11 +123,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
 
 
 def _bench(client: bigquery.Client, dataset: str, store: Store) -> Bench:
-    warehouse = BigQueryWarehouse(
-        client,
-        client.project,
-        dataset,
-        max_bytes_billed=10**10,
-        labels={"polycopy_asset": "trades"},
-    )
+    labels = {"polycopy_asset": "trades"}
+    tables = Dataset(client, client.project, dataset, max_bytes_billed=10**10, labels=labels)
+    warehouse = BigQueryWarehouse(tables)
     return Bench(store, warehouse, bigquery_sql(client, dataset))

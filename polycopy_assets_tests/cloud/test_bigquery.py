@@ -14,7 +14,10 @@ import pytest
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.warehouse import bigquery as bigquery_warehouse
-from polycopy_assets.warehouse.bigquery import BATCHES_LABEL, BigQueryWarehouse
+from polycopy_assets.warehouse import bigquery_load
+from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
+from polycopy_assets.warehouse.bigquery_dataset import Dataset
+from polycopy_assets.warehouse.bigquery_load import BATCHES_LABEL
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, Job
@@ -49,10 +52,12 @@ class Place:
             **options,
         }
         return BigQueryWarehouse(
-            bigquery_client(self.url),
-            PROJECT,
-            self.name,
-            **settings,  # type: ignore[arg-type]
+            Dataset(
+                bigquery_client(self.url),
+                PROJECT,
+                self.name,
+                **settings,  # type: ignore[arg-type]
+            )
         )
 
     def bench(self, **options: object) -> Bench:
@@ -213,9 +218,10 @@ def test_a_column_of_another_type_is_named_and_nothing_is_touched(bench: Bench, 
 
 
 def test_a_dataset_that_is_not_there_is_named(place: Place):
-    warehouse = BigQueryWarehouse(
+    nowhere = Dataset(
         bigquery_client(place.url), PROJECT, "nowhere", max_bytes_billed=10**10, labels={}
     )
+    warehouse = BigQueryWarehouse(nowhere)
     with pytest.raises(WarehouseError, match=r"bigquery://proj/nowhere.*404.*Dataset"):
         warehouse.check_writable()
     with pytest.raises(WarehouseError, match="nowhere"):
@@ -458,8 +464,8 @@ def test_of_three_merges_the_third_waits(place: Place, double: Double):
 def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
     place: Place, double: Double, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bigquery_warehouse, "MERGES_AT_ONCE", 9)
-    bigquery_warehouse._merging.clear()
+    monkeypatch.setattr(bigquery_load, "MERGES_AT_ONCE", 9)
+    bigquery_load._merging.clear()
     benches = [place.bench() for _ in range(4)]
     manifests = [benches[0].batch(wallet) for wallet in WALLETS]
     double.delay = 0.2
@@ -470,7 +476,7 @@ def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
         ]
         for each in loading:
             each.result(60)
-    bigquery_warehouse._merging.clear()
+    bigquery_load._merging.clear()
     assert double.most_dml_at_once == 2
     assert benches[0].ids() == expected(WALLETS)
 

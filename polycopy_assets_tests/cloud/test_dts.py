@@ -10,6 +10,7 @@ from google.cloud import bigquery
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
+from polycopy_assets.warehouse.bigquery_dataset import Dataset
 from polycopy_assets.warehouse.dts import Transfer
 from polycopy_assets_tests.bench import WALLETS, Bench, expected
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
@@ -46,11 +47,7 @@ def service(dataset: str, emulator: str) -> Iterator[DTS]:
 def bench(dataset: str, files: GCS, emulator: str, service: DTS) -> Bench:
     client = bigquery_client(emulator)
     warehouse = BigQueryWarehouse(
-        client,
-        PROJECT,
-        dataset,
-        max_bytes_billed=10**10,
-        labels={},
+        Dataset(client, PROJECT, dataset, max_bytes_billed=10**10, labels={}),
         loader=Transfer(service.client(), CONFIG, patience=3, poll=0.01),
     )
     return Bench(GCSStore(files.client(), dataset), warehouse, bigquery_sql(client, dataset))

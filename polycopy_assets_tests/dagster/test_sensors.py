@@ -322,6 +322,24 @@ def test_a_load_that_fails_is_tried_again_later_and_then_waits_for_a_person(
         assert told == "the table has what the record has"
 
 
+def test_a_table_into_which_nothing_new_comes_does_not_turn_stale_while_it_is_refreshed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(13, 3, most_trades=20)
+    with sample_api(world, lag_seconds=3000) as served, days(tmp_path, served, monkeypatch) as sim:
+        sim.deployment.want([wallet.lower() for wallet in world.wallets()])
+        sim.deployment.backfill()
+        for refreshed, loads in ((False, 0), (True, 1), (False, 1)):
+            sim.now += 13 * HOUR
+            if refreshed:
+                served.state.lag_seconds -= 1000
+                assert sim.deployment.backfill(refresh=True).trades_fetched == 0
+            for _ in range(2):
+                sim.follow("load", ticked(new_trades, sim.instance, sim.deployment))
+            assert sim.runs["load"] == loads
+        assert sim.deployment.table() == truth(world)
+
+
 def test_the_checks_run_after_work_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

@@ -65,6 +65,14 @@ def test_loading_that_fails_is_tried_again_ever_later_and_not_for_ever():
     assert "launch the job `load`" in given_up.why
 
 
+def test_a_table_that_needs_nothing_says_so_twice_a_day_as_long_as_wallets_are_fetched():
+    fresh = replace(NEW, loaded=True, told=NOW, fetched=NOW + 60)
+    assert isinstance(pace.load(fresh, NOW + pace.TOLD_EVERY - 1), Wait)
+    assert isinstance(pace.load(fresh, NOW + pace.TOLD_EVERY), Act)
+    nobody_fetches = replace(fresh, fetched=NOW - 60)
+    assert isinstance(pace.load(nobody_fetches, NOW + 10 * pace.TOLD_EVERY), Wait)
+
+
 def test_checks_run_after_work_and_every_hour():
     assert isinstance(pace.check(None, None, None, NOW), Act)
     assert isinstance(pace.check(NOW - 10, NOW - 20, None, NOW), Wait)

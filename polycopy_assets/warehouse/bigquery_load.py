@@ -1,0 +1,188 @@
+"""Loading into BigQuery: a batch into a staging table of its own, and from there into `trades`.
+
+One load job and one MERGE; both have ids that are made of the batch, so a run that was killed finds
+what it started. `trades` carries the number of the last batch in its label, so that what is loaded
+is told by the table itself and reading it costs nothing.
+"""
+
+import hashlib
+import threading
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from google.cloud import bigquery
+from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
+
+from polycopy_assets.errors import WarehouseError
+from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.frame import PART_SCHEMA
+from polycopy_assets.warehouse.base import Loaded, Parts
+from polycopy_assets.warehouse.bigquery_dataset import Dataset, quoted
+from polycopy_assets.warehouse.jobs import ATTEMPTS, Parameter
+
+BATCHES_LABEL = "polycopy_batches"
+STAGING = "polycopy_staging_"
+STAGING_LASTS = timedelta(days=3)
+
+MERGES_AT_ONCE = 2
+_FEW_WALLETS = 1_000
+_URIS = 10_000
+
+_merging: dict[str, threading.BoundedSemaphore] = defaultdict(
+    lambda: threading.BoundedSemaphore(MERGES_AT_ONCE)
+)
+
+
+class Loader(Protocol):
+    """Another way than a load job to fill a staging table; see `warehouse.dts`."""
+
+    def fill(self, table: bigquery.Table, folder: str, uris: Sequence[str]) -> None:
+        """Makes `table` hold exactly the Parquet files `uris`, which are all of `folder`."""
+        ...
+
+
+class BatchLoad:
+    """Loads batches into `trades` of a dataset; `loader` None means load jobs."""
+
+    def __init__(self, dataset: Dataset, loader: Loader | None = None) -> None:
+        self._dataset = dataset
+        self._loader = loader
+
+    def load(self, manifest: Manifest, parts: Parts) -> Loaded:
+        """Stages the batch, replaces what it claims by its rows, and notes it on the table."""
+        if manifest.claims_part is None:
+            raise WarehouseError(
+                f"batch {manifest.batch} was combined for DuckDB alone: it has no file of claims"
+            )
+        if last_batch(self._dataset.table("trades")) >= manifest.batch:
+            # Its rows go over those of later batches, which are to be loaded behind it again.
+            self._note(manifest.batch - 1, lower=True)
+        name = self._batch_name(manifest)
+        for _ in range(ATTEMPTS):
+            staging = self._dataset.passing_table(f"{STAGING}{name}", PART_SCHEMA, STAGING_LASTS)
+            try:
+                self._fill(manifest, parts, name, staging)
+                with _merging[f"{self._dataset.uri}/trades"]:
+                    loaded = self._merge(manifest, name, staging)
+            except WarehouseError:
+                if self._dataset.row_count(staging) is not None:
+                    raise
+                continue  # somebody who loads the same batch was faster, and has dropped it
+            self._note(manifest.batch)
+            self._dataset.drop(staging)
+            return loaded
+        raise WarehouseError(
+            f"the staging table of batch {manifest.batch} in {self._dataset.uri} goes away again"
+            " and again: who drops it?"
+        )
+
+    def _batch_name(self, manifest: Manifest) -> str:
+        """Names a batch, and the table that it goes to, for good: its number and a digest."""
+        what = f"{self._dataset.uri} {manifest.batch} ".encode() + manifest.encode()
+        return f"{manifest.batch:08d}_{hashlib.sha256(what).hexdigest()[:16]}"
+
+    def _fill(self, manifest: Manifest, parts: Parts, name: str, staging: bigquery.Table) -> None:
+        """Makes the staging table hold exactly the batch's trades and claims."""
+        files = [*manifest.parts, *([manifest.claims_part] if manifest.claims_part else [])]
+        if len(files) > _URIS:
+            raise WarehouseError(f"batch {manifest.batch} has more files than a load job takes")
+        expected = sum(part.rows for part in files)
+        uris = [parts.uri(part.name) for part in files]
+        if self._dataset.row_count(staging) != expected:
+            if self._loader is not None:
+                self._loader.fill(staging, uris[0].rsplit("/", 1)[0], uris)
+            else:
+                jobs = self._dataset.jobs
+                jobs.run(
+                    bigquery.LoadJob,
+                    f"polycopy_load_{name}",
+                    lambda job_id, labels: jobs.begin_load(uris, staging, job_id, labels),
+                    accept=lambda _: self._dataset.row_count(staging) == expected,
+                )
+        staged = self._dataset.row_count(staging)
+        if staged != expected:
+            raise WarehouseError(
+                f"batch {manifest.batch} has {expected} rows by its manifest, but {staged or 0}"
+                f" were staged from its parts; nothing was loaded"
+            )
+
+    def _merge(self, manifest: Manifest, name: str, staging: bigquery.Table) -> Loaded:
+        claimed = 0
+
+        def begin(job_id: str, labels: Mapping[str, str]) -> bigquery.QueryJob:
+            # What there is to delete is asked anew for each attempt, after the one before ended.
+            nonlocal claimed
+            claimed, parameters = self._claimed(manifest, staging)
+            return self._dataset.jobs.begin_query(
+                self._dataset.sql("merge", staging=quoted(staging.reference)),
+                parameters,
+                job_id,
+                labels,
+            )
+
+        # A MERGE that ended before this call may have been overtaken; running it again is safe.
+        job = self._dataset.jobs.run(
+            bigquery.QueryJob, f"polycopy_merge_{name}", begin, accept=lambda _: False
+        )
+        affected = job.num_dml_affected_rows or 0
+        inserted = job.dml_stats.inserted_row_count if job.dml_stats else affected - claimed
+        deleted = job.dml_stats.deleted_row_count if job.dml_stats else affected - inserted
+        if inserted != manifest.rows:
+            raise WarehouseError(
+                f"batch {manifest.batch} has {manifest.rows} rows, but job {job.job_id} put"
+                f" {inserted} into the table; it counts as not loaded"
+            )
+        return Loaded(inserted, deleted)
+
+    def _claimed(self, manifest: Manifest, staging: bigquery.Table) -> tuple[int, list[Parameter]]:
+        """How many rows the MERGE has to delete, and its parameters, which bound where they are.
+
+        A MERGE that may delete is billed all columns of all partitions that it may delete from;
+        this query is billed two columns, and most of the time finds that there are none.
+        """
+        wallets = sorted({claim.wallet for claim in manifest.claims})
+        many = len(wallets) > _FEW_WALLETS
+        whose: list[Parameter] = [
+            ScalarQueryParameter("many", "BOOL", many),
+            ArrayQueryParameter("wallets", "STRING", [] if many else wallets),
+            ScalarQueryParameter("first", "STRING", wallets[0]),
+            ScalarQueryParameter("last", "STRING", wallets[-1]),
+        ]
+        low = datetime.fromtimestamp(min(claim.start for claim in manifest.claims), UTC)
+        high = datetime.fromtimestamp(max(claim.until for claim in manifest.claims), UTC)
+        rows = self._dataset.rows(
+            "claimed", [*whose, *_between(low, high)], staging=quoted(staging.reference)
+        )
+        ((count, first, last),) = [row.values() for row in rows]
+        if not count:
+            return 0, [*whose, *_between(low, low)]
+        return count, [*whose, *_between(first, last + timedelta(microseconds=1))]
+
+    def _note(self, batch: int, *, lower: bool = False) -> None:
+        """Writes the batch's number on the table; a higher one stays, unless `lower`."""
+        for _ in range(10):
+            table = self._dataset.table("trades")
+            if last_batch(table) >= batch and not lower:
+                return
+            if self._dataset.label(table, BATCHES_LABEL, str(batch)):
+                return
+        raise WarehouseError(
+            f"table trades of {self._dataset.uri} is changed faster than it can be labelled"
+        )
+
+
+def last_batch(table: bigquery.Table) -> int:
+    """The number of the last batch that `trades` holds, by its label; 0 if none."""
+    text = (table.labels or {}).get(BATCHES_LABEL, "0")
+    if not text.isdecimal():
+        raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
+    return int(text)
+
+
+def _between(low: datetime, high: datetime) -> list[Parameter]:
+    return [
+        ScalarQueryParameter("low", "TIMESTAMP", low),
+        ScalarQueryParameter("high", "TIMESTAMP", high),
+    ]
