@@ -105,6 +105,14 @@ def new_claims(
     return sorted(claims, key=lambda item: (item.wallet, item.start))
 
 
+def next_batch(manifests: Sequence[Manifest], loaded: Collection[int]) -> int:
+    """The number of the next batch: behind all that there are, and all that the table has seen.
+
+    A number that the table holds would count as loaded, whatever is in it.
+    """
+    return max([0, *(manifest.batch for manifest in manifests), *loaded]) + 1
+
+
 def combine_all(
     store: Store, claims: Sequence[Claim], first: int, *, rows: int = BATCH_ROWS
 ) -> Iterator[Combined]:

@@ -6,6 +6,7 @@ the UI has no such data version and does not make a wallet complete.
 """
 
 import hashlib
+import re
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -25,7 +26,7 @@ DATA_VERSION_TAG = "dagster/data_version"
 _PAGE = 500
 
 Metadata = Mapping[str, dg.MetadataValue]
-REVOKED = "revoked"
+_REVOCATION = re.compile(r"revoked-([0-9]+)-[0-9a-f]{16}")
 BEHIND = "trades_behind"
 
 
@@ -86,21 +87,35 @@ def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
     return data_version(segments), metadata
 
 
-def versions(instance: dg.DagsterInstance) -> dict[str, str]:
-    """The data version of every wallet that is complete by the record; one query."""
-    found = _latest_versions(instance).items()
+def versions(
+    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
+) -> dict[str, str]:
+    """The data version of every wallet, or of each of `wallets`, that is complete by the record.
+
+    One query.
+    """
+    found = _latest_versions(instance, wallets).items()
     return {wallet: version for wallet, version in found if rows_in_version(version) is not None}
 
 
-def taken_back(instance: dg.DagsterInstance) -> set[str]:
-    """The wallets whose latest record is a revocation: not fetched again yet; one query."""
+def taken_back(instance: dg.DagsterInstance) -> dict[str, int]:
+    """The wallets whose latest record is a revocation: not fetched again yet; one query.
+
+    And until when (epoch seconds) the record covered them that was taken back.
+    """
     found = _latest_versions(instance).items()
-    return {wallet for wallet, version in found if version.startswith(f"{REVOKED}-")}
+    revoked = ((wallet, _REVOCATION.fullmatch(version)) for wallet, version in found)
+    return {wallet: int(version[1]) for wallet, version in revoked if version}
 
 
-def _latest_versions(instance: dg.DagsterInstance) -> dict[str, str]:
+def _latest_versions(
+    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
+) -> dict[str, str]:
     tags = instance.event_log_storage.get_latest_tags_by_partition(
-        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION, tag_keys=[DATA_VERSION_TAG]
+        WALLET_TRADES,
+        DagsterEventType.ASSET_MATERIALIZATION,
+        tag_keys=[DATA_VERSION_TAG],
+        asset_partitions=None if wallets is None else list(wallets),
     )
     return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
 
@@ -148,13 +163,17 @@ def ledger(instance: dg.DagsterInstance) -> Iterator[tuple[str, Record | Polycop
     yield from _read_all(instance, versions(instance))
 
 
-def revocation(wallet: str, why: str) -> dg.AssetMaterialization:
+def revocation(wallet: str, why: str, until: int) -> dg.AssetMaterialization:
     """The event that takes a record back: the wallet is not complete until it is fetched.
 
-    Dagster cannot delete a materialization; a later one without a data version of ours counts.
+    `until` is when (epoch seconds) the record's coverage ended: as long as the store covers less,
+    the wallet has lost something. Dagster cannot delete a materialization; a later one without a
+    data version of ours counts.
     """
     return materialization(
-        wallet, f"{REVOKED}-{uuid.uuid4().hex[:16]}", {"revoked": dg.MetadataValue.text(why)}
+        wallet,
+        f"revoked-{until}-{uuid.uuid4().hex[:16]}",
+        {"revoked": dg.MetadataValue.text(why)},
     )
 
 

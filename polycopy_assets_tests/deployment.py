@@ -1,6 +1,7 @@
 """A deployment in a temporary directory, and what its table must hold."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -124,6 +125,12 @@ class Deployment:
         finally:
             signal.signal(signal.SIGTERM, handler)
         return code, written.getvalue().decode()
+
+    def reconcile(self, *options: str, code: int = 0) -> dict[str, Any]:
+        """What `polycopy reconcile --json` says, in this process, if it ends with `code`."""
+        ended, said = self.here("reconcile", "--json", *options)
+        assert ended == code, said[-2000:]
+        return json.loads(said)
 
     def dagster(self, *args: str) -> subprocess.CompletedProcess[str]:
         """Runs Dagster's own command."""

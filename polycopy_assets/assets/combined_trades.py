@@ -1,6 +1,6 @@
 """`combined_trades`: what the record has and no batch holds yet, as batches of Parquet."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 from pydantic import Field
@@ -8,11 +8,11 @@ from pydantic import Field
 from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
-from polycopy_assets.combine import combine_all, new_claims, pending, read_manifests
+from polycopy_assets.combine import combine_all, new_claims, next_batch, pending, read_manifests
 from polycopy_assets.errors import ObjectExists
 from polycopy_assets.liveness import alive
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import StoreResource
+from polycopy_assets.resources import StoreResource, WarehouseResource
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import PARTS, Manifest, manifest_name
 from polycopy_assets.turns import WAREHOUSE, turn
@@ -55,12 +55,15 @@ def combined_trades(
     context: dg.AssetExecutionContext,
     config: CombineConfig,
     store: StoreResource,
+    warehouse: WarehouseResource,
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     """Commits what is new as batches of bounded size, or none if nothing is new."""
-    objects = store.open()
+    objects, table = store.open(), warehouse.open("combined_trades", context.run.run_id)
     with alive(context), turn(context, WAREHOUSE, progress):
-        recorded, manifests, made, lost = _combine(context, objects, frozenset(config.again))
+        recorded, manifests, made, lost = _combine(
+            context, objects, table.loaded_batches(), frozenset(config.again)
+        )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(f"batches-{len(manifests)}"),
         metadata={
@@ -80,7 +83,7 @@ def combined_trades(
 
 
 def _combine(
-    context: dg.AssetExecutionContext, store: Store, again: frozenset[str]
+    context: dg.AssetExecutionContext, store: Store, loaded: Collection[int], again: frozenset[str]
 ) -> tuple[str, list[Manifest], list[Manifest], dict[str, str]]:
     """Which record was combined, all batches, those that were made, and the wallets left out.
 
@@ -95,7 +98,7 @@ def _combine(
         found = record.records(context.instance, wallets)
         claims = new_claims(((item.version, item.segments) for item in found), manifests, again)
         try:
-            for each in combine_all(store, claims, manifests[-1].batch + 1 if manifests else 1):
+            for each in combine_all(store, claims, next_batch(manifests, loaded)):
                 lost |= each.lost
                 if each.manifest is not None:
                     made.append(each.manifest)

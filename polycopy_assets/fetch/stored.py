@@ -31,6 +31,9 @@ def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> 
     """
     name = segment_name(wallet, span)
     data = store.read(name)
+    if not data:
+        # To gzip nothing is a whole file of no rows.
+        raise ObjectLost(f"{name} is damaged: it has 0 bytes")
     try:
         rows = read_rows(data, claim)
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:

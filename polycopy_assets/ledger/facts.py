@@ -37,9 +37,11 @@ class Tally(NamedTuple):
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """What the wallet's latest record says; `problem` if it cannot be a record of ours.
 
-    `behind` is set if it was taken over from an old file, and trades are known behind it.
+    `version` is its data version. `behind` is set if it was taken over from an old file, and trades
+    are known behind it.
     """
 
+    version: str = ""
     rows: int
     segments: tuple[Segment, ...]
     covered_until: int
@@ -71,7 +73,10 @@ class OldFile(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known of one wallet.
 
-    `taken_back` tells that it had a record whose data was lost, and is not fetched again yet.
+    `taken_back` tells that it had a record whose data was lost, and is not fetched again yet: until
+    when that record covered it. `stored` are the segments that count; `replaced` those that a full
+    refetch has replaced, and has not removed yet. `pending` says why the table has not been loaded
+    with what is recorded; empty if it has.
     `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
     checkpoint at all that the wallet could be ticked off in.
     """
@@ -80,8 +85,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     wanted: bool = False
     registered: bool = False
     record: Recorded | None = None
-    taken_back: bool = False
+    taken_back: int | None = None
     stored: tuple[StoredSegment, ...] = ()
+    replaced: tuple[StoredSegment, ...] = ()
+    pending: str = ""
     old_files: tuple[OldFile, ...] = ()
     ticks: tuple[Checkpoint, ...] = ()
     ticked_here: bool = False

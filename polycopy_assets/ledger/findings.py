@@ -74,7 +74,7 @@ def classify(facts: Facts, *, adopt: str, now: int) -> Finding:
 
 def to_read(facts: Facts, *, adopt: str, now: int) -> str | None:
     """The old file that has to be read before the wallet can be classified, if there is one."""
-    decided = facts.record is not None or facts.taken_back or _whole(facts)
+    decided = facts.record is not None or facts.taken_back is not None or _whole(facts)
     if adopt == "never" or decided or not ticked_off(facts):
         return None
     found = evidence(facts, now)
@@ -116,7 +116,7 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
     """The findings for a recorded wallet, the gravest first."""
     if record.problem:
         yield "ghost", record.problem
-    lost = lost_segments(record, facts.stored)
+    lost = lost_segments(record, (*facts.stored, *facts.replaced))
     if lost:
         name, why = next(iter(lost.items()))
         yield "ghost", f"{name} {why}" + (f", and {len(lost) - 1} more" if len(lost) > 1 else "")
@@ -127,9 +127,7 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
         yield "adopted", f"{adopted} segments come from the old job"
     if record.behind:
         yield "behind", f"{record.behind} trades are known behind what was taken over"
-    differs = table_differs(facts, record.rows)
-    if differs:
-        yield ("unloaded" if facts.tally.ours < record.rows else "surplus"), differs
+    yield from _of_the_table(facts, record.rows)
     if not facts.registered:
         yield "unregistered", "it is recorded and no partition"
     if facts.ticked_here and not ticked_off(facts):
@@ -137,12 +135,24 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
     yield "consistent", ""
 
 
+def _of_the_table(facts: Facts, rows: int) -> Iterator[tuple[str, str]]:
+    """The findings for a table that should hold `rows` of the wallet."""
+    differs = table_differs(facts, rows)
+    if differs and facts.tally.ours < rows:
+        yield "unloaded", differs
+    if facts.pending:
+        yield "unloaded", facts.pending
+    if differs:
+        yield "surplus", differs
+
+
 def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, str]]:
     """The findings for a wallet without a record, the gravest first."""
-    if _whole(facts):
-        yield "orphan", "the store covers it and nothing is recorded"
-    if facts.taken_back:
+    whole = _whole(facts)
+    if facts.taken_back is not None and (not whole or whole < facts.taken_back):
         yield "ghost", "its record was taken back, and it is not fetched again yet"
+    if whole:
+        yield "orphan", "the store covers it and nothing is recorded"
     if ticked_off(facts):
         yield from _of_ticked(evidence(facts, now), adopt)
     if not facts.registered and (facts.ticks or facts.stored or facts.old_files):

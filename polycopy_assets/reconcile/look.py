@@ -12,50 +12,52 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets import record
-from polycopy_assets.combine import read_manifests
-from polycopy_assets.errors import InvalidWallet, ObjectLost, PolycopyError
-from polycopy_assets.fetch import refetch
+from polycopy_assets.combine import identity, read_manifests
+from polycopy_assets.combine import pending as not_combined
+from polycopy_assets.errors import InvalidWallet, PolycopyError
 from polycopy_assets.ledger.facts import (
     Checkpoint,
     Facts,
-    OldFile,
     Recorded,
     StoredSegment,
     Tally,
     claimed_until,
-    whole_until,
 )
 from polycopy_assets.ledger.findings import to_read
+from polycopy_assets.load import unloaded
 from polycopy_assets.partitions import registered
 from polycopy_assets.progress import Progress
+from polycopy_assets.reconcile.listing import (
+    Refused,
+    broken_batches,
+    list_store,
+    replaced_segments,
+    verified,
+)
 from polycopy_assets.reconcile.old_files import inspect
-from polycopy_assets.store.base import Store, crc32c
-from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.trades.old_job import parse_old_name
-from polycopy_assets.trades.segment import PREFIX, parse_name, segment_name
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import Manifest, claim
+from polycopy_assets.trades.segment import PREFIX
 from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.base import Warehouse
 
 _READERS = 8
 
 
-class Refused(msgspec.Struct, frozen=True):
-    """Something in a ledger that names no wallet; it is left alone."""
-
-    ledger: str
-    text: str
-
-
 class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: the facts of every wallet that any ledger knows, and what was refused.
 
-    `manifests` and `loaded` are the batches, and the numbers of those that the table holds.
+    `manifests` and `loaded` are the batches, and the numbers of those that the table holds;
+    `broken` the batches that it does not hold and that have lost their files. `forgotten` are the
+    wallets that were combined, and have trades that no batch holds any more.
     """
 
     facts: Mapping[str, Facts]
     refused: Sequence[Refused]
     manifests: Sequence[Manifest]
     loaded: frozenset[int]
+    broken: Sequence[Manifest]
+    forgotten: frozenset[str]
 
 
 def look(
@@ -77,7 +79,7 @@ def look(
     recorded = _record(instance, progress)
     taken_back = record.taken_back(instance)
     partitions = set(registered(instance))
-    stored, old_files = _listing(store, refused, progress)
+    stored, old_files, refetching = list_store(store, refused, progress)
     manifests = read_manifests(store)
     if recorded and not stored and not manifests:
         raise PolycopyError(
@@ -86,9 +88,19 @@ def look(
             " wallet_trades` takes back the record, and the next backfill fetches it all"
         )
     if verify:
-        stored = _verified(store, recorded, stored, progress)
+        stored = verified(store, recorded, stored, progress)
+    replaced = {
+        wallet: replaced_segments(store, wallet, stored[wallet], refused)
+        for wallet in refetching
+        if wallet in stored
+    }
     progress.begin("reading the tables")
     loaded = warehouse.loaded_batches()
+    waiting = unloaded(manifests, loaded)
+    broken = broken_batches(store, waiting)
+    new = set(not_combined({w: item.version for w, item in recorded.items()}, manifests))
+    forgotten = _forgotten(recorded, manifests) - new
+    pending = _pending(new | forgotten, waiting, broken)
     wanted = {wallet for wallet, _ in _sorted_out("traders", warehouse.traders(), refused)}
     checkpoint = warehouse.checkpoint()
     ticks: dict[str, list[Checkpoint]] = defaultdict(list)
@@ -101,8 +113,10 @@ def look(
             wanted=wallet in wanted,
             registered=wallet in partitions,
             record=recorded.get(wallet),
-            taken_back=wallet in taken_back,
-            stored=tuple(stored.get(wallet, ())),
+            taken_back=taken_back.get(wallet),
+            stored=_without(stored.get(wallet, ()), replaced.get(wallet, ())),
+            replaced=tuple(replaced.get(wallet, ())),
+            pending=pending.get(wallet, ""),
             old_files=tuple(old_files.get(wallet, ())),
             ticks=tuple(ticks.get(wallet, ())),
             ticked_here=checkpoint is not None,
@@ -112,20 +126,35 @@ def look(
         )
     }
     _inspect(store, facts, adopt, now, progress)
-    _tally(warehouse, facts, refused, progress)
+    _tally(warehouse, facts, refused, progress, by_id=verify)
     progress.begin("")
-    return Ledgers(facts=facts, refused=refused, manifests=manifests, loaded=frozenset(loaded))
+    return Ledgers(
+        facts=facts,
+        refused=refused,
+        manifests=manifests,
+        loaded=frozenset(loaded),
+        broken=broken,
+        forgotten=frozenset(forgotten),
+    )
 
 
 def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recorded]:
-    progress.begin("reading the record", len(record.versions(instance)))
+    versions = record.versions(instance)
+    progress.begin("reading the record", len(versions))
     found: dict[str, Recorded] = {}
     for wallet, item in record.ledger(instance):
         progress.step_done += 1
         if isinstance(item, PolycopyError):
-            found[wallet] = Recorded(rows=0, segments=(), covered_until=0, problem=str(item))
+            found[wallet] = Recorded(
+                version=versions.get(wallet, ""),
+                rows=0,
+                segments=(),
+                covered_until=0,
+                problem=str(item),
+            )
         else:
             found[wallet] = Recorded(
+                version=item.version,
                 rows=sum(segment.rows for segment in item.segments),
                 segments=item.segments,
                 covered_until=item.covered_until,
@@ -134,38 +163,29 @@ def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recor
     return found
 
 
-def _listing(
-    store: Store, refused: list[Refused], progress: Progress
-) -> tuple[dict[str, list[StoredSegment]], dict[str, list[OldFile]]]:
-    progress.begin("listing the store")
-    segments: dict[str, list[StoredSegment]] = defaultdict(list)
-    old_files: dict[str, list[OldFile]] = defaultdict(list)
-    refetching: list[str] = []
-    for item in store.list(PREFIX):
-        progress.step_done += 1
-        named = parse_name(item.name)
-        old = parse_old_name(item.name)
-        if named:
-            segment = StoredSegment(span=named[1], size=item.size, crc32c=item.crc32c)
-            segments[named[0]].append(segment)
-        elif item.name.endswith(f"/{refetch.MARKER}"):
-            refetching.append(item.name.split("/")[1])
-        elif old:
-            old_files[old].append(OldFile(name=item.name, size=item.size))
-        elif not item.name.endswith("/"):  # a folder that somebody made in the console
-            refused.append(Refused("store", item.name))
-    for wallet in refetching:
-        segments[wallet] = _without_replaced(store, wallet, segments[wallet])
-    return segments, old_files
+def _forgotten(recorded: Mapping[str, Recorded], manifests: Iterable[Manifest]) -> set[str]:
+    """The wallets with recorded trades that no batch holds."""
+    listed = {identity(item) for manifest in manifests for item in manifest.claims}
+    return {
+        wallet
+        for wallet, item in recorded.items()
+        if any(s.rows and identity(claim(s, "")) not in listed for s in item.segments)
+    }
 
 
-def _without_replaced(
-    store: Store, wallet: str, stored: list[StoredSegment]
-) -> list[StoredSegment]:
-    """The segments of a wallet under a full refetch: the new ones alone, once they are whole."""
-    old = refetch.under_way(store, wallet)
-    new = [item for item in stored if segment_name(wallet, item.span) not in old]
-    return new if whole_until(item.span for item in new) else stored
+def _pending(
+    uncombined: Iterable[str], waiting: Iterable[Manifest], broken: Iterable[Manifest]
+) -> dict[str, str]:
+    """The wallets of which the table has not been loaded with what is recorded, and why."""
+    why = dict.fromkeys(uncombined, "no batch holds all that is recorded")
+    for batches, text in (
+        (waiting, "batch {} is not loaded yet"),
+        (broken, "batch {} is not loaded yet, and its files are gone or changed"),
+    ):
+        for manifest in batches:
+            said = text.format(manifest.batch)
+            why |= {item.wallet: said for item in manifest.claims}
+    return why
 
 
 def _sorted_out(
@@ -179,34 +199,10 @@ def _sorted_out(
             refused.append(Refused(ledger, "NULL" if text is None else text))
 
 
-def _verified(
-    store: Store,
-    recorded: Mapping[str, Recorded],
-    stored: Mapping[str, Sequence[StoredSegment]],
-    progress: Progress,
-) -> dict[str, list[StoredSegment]]:
-    """The stored segments of recorded wallets with the checksum of what is really there."""
-    progress.begin("verifying segments", sum(len(item.segments) for item in recorded.values()))
-
-    def read(wallet: str, item: StoredSegment) -> StoredSegment | None:
-        try:
-            data = store.read(segment_name(wallet, item.span))
-        except ObjectLost:
-            return None
-        progress.step_done += 1
-        return StoredSegment(span=item.span, size=len(data), crc32c=crc32c(data))
-
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:
-        return {
-            wallet: [
-                found
-                for found in readers.map(read, [wallet] * len(items), items)
-                if found is not None
-            ]
-            if wallet in recorded
-            else list(items)
-            for wallet, items in stored.items()
-        }
+def _without(
+    stored: Sequence[StoredSegment], replaced: Sequence[StoredSegment]
+) -> tuple[StoredSegment, ...]:
+    return tuple(item for item in stored if item not in replaced)
 
 
 def _inspect(
@@ -227,12 +223,17 @@ def _inspect(
 
 
 def _tally(
-    warehouse: Warehouse, facts: dict[str, Facts], refused: list[Refused], progress: Progress
+    warehouse: Warehouse,
+    facts: dict[str, Facts],
+    refused: list[Refused],
+    progress: Progress,
+    *,
+    by_id: bool,
 ) -> None:
     """Counts the table's rows, those of wallets that no other ledger knows as well."""
     progress.begin("counting the table's rows")
     claims = {wallet: until for wallet, item in facts.items() if (until := claimed_until(item))}
-    found = warehouse.tally(claims)
+    found = warehouse.tally(claims, by_id=by_id)
     for wallet, number in _sorted_out("trades", [text for text, _ in found], refused):
         known = facts.get(wallet) or Facts(wallet=wallet)
         facts[wallet] = msgspec.structs.replace(known, tally=_sum(known.tally, found[number][1]))

@@ -13,6 +13,7 @@ import dagster as dg
 from polycopy_assets import record
 from polycopy_assets.combine import identity
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.fetch.stored import set_aside
 from polycopy_assets.ledger.evidence import ticked_off
 from polycopy_assets.ledger.facts import Checkpoint, Facts
 from polycopy_assets.ledger.findings import SETTLED, Finding, table_differs
@@ -21,7 +22,7 @@ from polycopy_assets.reconcile.look import Ledgers
 from polycopy_assets.reconcile.recording import Recording, Say
 from polycopy_assets.runs import Runs
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import claim
+from polycopy_assets.trades.batch import claim, manifest_name
 from polycopy_assets.trades.old_job import CHECKPOINT
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.warehouse.base import Warehouse
@@ -79,7 +80,7 @@ class Mender:
         self.failures += recording.failures
         lacking = [item for name in LACKING for item in of.get(name, [])]
         to_fetch = recording.to_fetch | {item.wallet for item in lacking}
-        wrong = self._wrong_in_table(to_fetch)
+        wrong = self._wrong_in_table(to_fetch) | self._set_broken_aside() | self._ledgers.forgotten
         self._load(self._ledgers.facts.keys() - to_fetch, again=wrong - to_fetch)
         self._fetch(to_fetch)
         self._load(to_fetch, again=wrong & to_fetch)
@@ -112,6 +113,13 @@ class Mender:
         checked = self._runs.load(self._instance, self._store, self._warehouse, again=again)
         if checked is not None:
             self.failed_checks = checked
+
+    def _set_broken_aside(self) -> set[str]:
+        """Takes batches that have lost files out of the way; the wallets to combine again."""
+        for manifest in self._ledgers.broken:
+            set_aside(self._store, manifest_name(manifest.batch))
+            self._say(f"batch {manifest.batch} has lost its files: it is combined again")
+        return {item.wallet for manifest in self._ledgers.broken for item in manifest.claims}
 
     def _wrong_in_table(self, to_fetch: Collection[str]) -> set[str]:
         """The wallets of which the table does not hold what was loaded of them.

@@ -55,6 +55,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     claims: list[Claim]
     claims_part: Part | None = None
 
+    @property
+    def files(self) -> list[Part]:
+        """All Parquet files of the batch: its parts, and that of its claims."""
+        return [*self.parts, *([self.claims_part] if self.claims_part else [])]
+
     def encode(self) -> bytes:
         """The manifest as JSON."""
         return msgspec.json.encode(self)

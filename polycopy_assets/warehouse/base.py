@@ -121,11 +121,14 @@ class Warehouse(Protocol):
         """Rows in `trades` for each month of `timestamp`; bounded like `duplicates`."""
         ...
 
-    def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:
+    def tally(
+        self, claims: Mapping[str, int], *, by_id: bool = False
+    ) -> list[tuple[str | None, Tally]]:
         """The rows of `trades`, counted for each `wallet_address`; one query.
 
         Addresses in several cases are counted together, in lower case. `claims` tells until when
-        (epoch seconds) a wallet's claims reach, from the beginning.
+        (epoch seconds) a wallet's claims reach, from the beginning. Two rows of ours with one id
+        count once where counting costs nothing; elsewhere only if `by_id` is set.
         """
         ...
 

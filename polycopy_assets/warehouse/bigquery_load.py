@@ -85,11 +85,10 @@ class BatchLoad:
 
     def _fill(self, manifest: Manifest, parts: Parts, name: str, staging: bigquery.Table) -> None:
         """Makes the staging table hold exactly the batch's trades and claims."""
-        files = [*manifest.parts, *([manifest.claims_part] if manifest.claims_part else [])]
-        if len(files) > _URIS:
+        if len(manifest.files) > _URIS:
             raise WarehouseError(f"batch {manifest.batch} has more files than a load job takes")
-        expected = sum(part.rows for part in files)
-        uris = [parts.uri(part.name) for part in files]
+        expected = sum(part.rows for part in manifest.files)
+        uris = [parts.uri(part.name) for part in manifest.files]
         if self._dataset.row_count(staging) != expected:
             if self._loader is not None:
                 self._loader.fill(staging, uris[0].rsplit("/", 1)[0], uris)

@@ -148,8 +148,11 @@ class DuckDBWarehouse:
         """Rows in `trades` for each month."""
         return Months(dict(self._read("rows_by_month", "trades")))
 
-    def tally(self, claims: Mapping[str, int]) -> list[tuple[str | None, Tally]]:
+    def tally(
+        self, claims: Mapping[str, int], *, by_id: bool = False
+    ) -> list[tuple[str | None, Tally]]:
         """The rows of `trades`, counted for each `wallet_address` in any case."""
+        del by_id  # always
         with _claims_table(claims) as path, self._reading() as db:
             columns = _columns(db, "trades") if db is not None else ()
             if db is None or not columns:

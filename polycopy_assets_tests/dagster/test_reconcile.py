@@ -29,23 +29,17 @@ from polycopy_assets_tests.old_job import OldJob, old_file, upper
 PROCESSED = LAST + 864_000
 
 
-def reconcile(deployment: Deployment, *options: str, code: int = 0) -> dict[str, Any]:
-    ended, said = deployment.here("reconcile", "--json", *options)
-    assert ended == code, said[-2000:]
-    return json.loads(said)
-
-
 def wallets_of(world: World) -> list[str]:
     return [wallet.lower() for wallet in world.wallets()]
 
 
 def test_an_empty_machine_has_nothing_to_reconcile_and_stays_empty(tmp_path: Path):
     deployment = Deployment(tmp_path, "http://127.0.0.1:9")
-    told = reconcile(deployment)
+    told = deployment.reconcile()
     assert (told["counts"], told["findings"], told["applied"]) == ({}, [], False)
     assert not (tmp_path / "store").exists()
     assert not (tmp_path / "warehouse.duckdb").exists()
-    assert reconcile(deployment, "--apply")["counts"] == {}
+    assert deployment.reconcile("--apply")["counts"] == {}
 
 
 def test_wallets_ticked_off_without_data_are_all_found_and_fetched(tmp_path: Path):
@@ -57,11 +51,11 @@ def test_wallets_ticked_off_without_data_are_all_found_and_fetched(tmp_path: Pat
         for wallet in ticked:
             old.tick(upper(wallet), 7, at=PROCESSED, file=f"gs://b/trades/{wallet}.jsonl")
         old.write()
-        told = reconcile(deployment, code=1)
+        told = deployment.reconcile(code=1)
         assert told["counts"] == {"false_complete": 161}
         assert {item["wallet"] for item in told["findings"]} == set(ticked)
         assert "not in the store" in told["findings"][0]["why"]
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": 161}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": 161}
         assert set(api.state.counts.requests) == set(ticked)
         assert deployment.table() == truth(world, ticked)
 
@@ -80,7 +74,7 @@ def test_a_checkpoint_that_takes_no_row_is_named_and_the_rest_is_done(tmp_path: 
             db.execute("ALTER TABLE backfill_checkpoint ALTER COLUMN host SET NOT NULL")
         deployment.want(wallets)
         assert deployment.backfill().complete == 30
-        told = reconcile(deployment, "--apply", code=1)
+        told = deployment.reconcile("--apply", code=1)
         assert told["left"] == {"consistent": 1, "unexported": 29}
         assert {item["wallet"] for item in told["failures"]} == {*wallets[1:]}
         assert "host" in told["failures"][0]["reason"]
@@ -100,8 +94,8 @@ def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_req
             before = {r.wallet: r for r in record.records(instance, wallets_of(world))}
         shutil.rmtree(tmp_path / "dagster")
         api.state.counts.reset()
-        assert reconcile(deployment, code=1)["counts"] == {"orphan": 60}
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": 60}
+        assert deployment.reconcile(code=1)["counts"] == {"orphan": 60}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": 60}
         with deployment.instance() as instance:
             after = {r.wallet: r for r in record.records(instance, wallets_of(world))}
         for wallet, was in before.items():
@@ -136,7 +130,7 @@ def test_of_a_ghost_exactly_what_is_lost_is_fetched_and_what_is_damaged_is_kept(
             assert found
             lost[wallet] = found[1]
         api.state.counts.reset()
-        told = reconcile(deployment, "--apply")
+        told = deployment.reconcile("--apply")
         assert told["counts"] == {"ghost": 2, "consistent": 1}
         assert told["left"] == {"consistent": 3}
         assert {item.wallet for item in api.state.counts.log} == {gone, torn}
@@ -161,7 +155,7 @@ def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(tmp_path: Path)
         shutil.rmtree(tmp_path / "store" / "trades" / wallet)
         environ = {"POLYCOPY_SOURCE_URL": f"{api.url}/gone"}
         assert deployment.polycopy("reconcile", "--apply", environ=environ).returncode == 1
-        told = reconcile(deployment, code=1)
+        told = deployment.reconcile(code=1)
         assert told["counts"] == {"ghost": 1, "consistent": 3}
         (ghost,) = [item for item in told["findings"] if item["finding"] == "ghost"]
         assert (ghost["wallet"], ghost["why"]) == (
@@ -169,7 +163,7 @@ def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(tmp_path: Path)
             "its record was taken back, and it is not fetched again yet",
         )
         assert deployment.polycopy("status", "--json").stdout.count('"complete":3') == 1
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": 4}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": 4}
         assert deployment.table() == truth(world)
 
 
@@ -185,13 +179,13 @@ def test_a_changed_byte_is_found_by_verify_alone_and_the_wallet_is_put_right(tmp
         data[-9] ^= 1
         store.delete(name)
         store.create(name, bytes(data))
-        assert reconcile(deployment)["counts"] == {"consistent": 12}
-        told = reconcile(deployment, "--verify", code=1)
+        assert deployment.reconcile()["counts"] == {"consistent": 12}
+        told = deployment.reconcile("--verify", code=1)
         assert told["counts"] == {"ghost": 1, "consistent": 11}
         (ghost,) = [item for item in told["findings"] if item["finding"] == "ghost"]
         assert "another checksum" in ghost["why"]
-        assert reconcile(deployment, "--verify", "--apply")["left"] == {"consistent": 12}
-        assert reconcile(deployment, "--verify")["counts"] == {"consistent": 12}
+        assert deployment.reconcile("--verify", "--apply")["left"] == {"consistent": 12}
+        assert deployment.reconcile("--verify")["counts"] == {"consistent": 12}
         assert deployment.table() == truth(world)
 
 
@@ -209,7 +203,7 @@ def test_a_damaged_segment_without_a_record_is_set_aside_and_fetched(tmp_path: P
         store.delete(name)
         store.create(name, data[: len(data) // 2])
         api.state.counts.reset()
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": 4}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": 4}
         assert set(api.state.counts.requests) == {name.split("/")[1]}
         assert deployment.table() == truth(world)
 
@@ -228,7 +222,7 @@ def test_the_policy_decides_what_old_files_are_worth(tmp_path: Path, policy: str
             old.put(wallet, old_file(known))
             old.tick(wallet, len(known), at=PROCESSED)
         old.write()
-        told = reconcile(deployment, "--apply")
+        told = deployment.reconcile("--apply")
         sources = {row[0] for row in deployment.rows("SELECT DISTINCT source FROM {}trades")}
         if policy == "never":
             assert told["counts"] == {"unregistered": len(wallets)}
@@ -242,9 +236,9 @@ def test_the_policy_decides_what_old_files_are_worth(tmp_path: Path, policy: str
         if policy == "verified":
             assert sources == {"checkpoint"}
             assert not api.state.counts.requests
-            told = reconcile(deployment, "--adopt", "refetch", code=1)
+            told = deployment.reconcile("--adopt", "refetch", code=1)
             assert told["counts"] == {"adopted": len(wallets)}
-            assert reconcile(deployment, "--apply", "--adopt", "refetch")["left"] == {
+            assert deployment.reconcile("--apply", "--adopt", "refetch")["left"] == {
                 "consistent": len(wallets)
             }
         assert deployment.table() == truth(world)
@@ -273,7 +267,7 @@ def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(tmp
         assert told["left"] == {"false_complete": 10}
         assert {item["wallet"] for item in told["failures"]} == set(wallets)
         assert "127.0.0.1:9" in told["failures"][0]["reason"]
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": 10}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": 10}
         assert deployment.table() == truth(world)
 
 
@@ -293,10 +287,10 @@ def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Pa
         done = deployment.polycopy("reconcile", "--apply", "--json", environ=environ)
         assert done.returncode == 1
         assert json.loads(done.stdout)["left"] == {"behind": len(wallets)}
-        assert reconcile(deployment, code=1)["counts"] == {"behind": len(wallets)}
+        assert deployment.reconcile(code=1)["counts"] == {"behind": len(wallets)}
         shutil.rmtree(tmp_path / "dagster")
-        assert reconcile(deployment, code=1)["counts"] == {"orphan": len(wallets)}
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": len(wallets)}
+        assert deployment.reconcile(code=1)["counts"] == {"orphan": len(wallets)}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": len(wallets)}
         for asked in api.state.counts.log:
             assert asked.start >= world.truth(asked.wallet)[0].timestamp - 90_000
         assert deployment.table() == truth(world)
@@ -350,9 +344,9 @@ def test_a_look_lists_the_store_once_and_asks_each_table_once(
     def counted(kind: type, name: str) -> None:
         original = getattr(kind, name)
 
-        def call(self: Any, *args: Any) -> Any:
+        def call(self: Any, *args: Any, **options: Any) -> Any:
             calls[" ".join([name, *(a for a in args if isinstance(a, str))])] += 1
-            return original(self, *args)
+            return original(self, *args, **options)
 
         monkeypatch.setattr(kind, name, call)
 
@@ -423,7 +417,7 @@ def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(tmp_
         assert now.covered_until > horizon
         deployment.backfill()
         assert deployment.table() == truth(world)
-        assert reconcile(deployment)["counts"] == {"consistent": 2}
+        assert deployment.reconcile()["counts"] == {"consistent": 2}
 
 
 def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(tmp_path: Path):
@@ -494,15 +488,15 @@ def test_whatever_is_wrong_at_once_one_pass_settles_it(tmp_path: Path, seed: int
         old.write()
         if seed == 2:
             shutil.rmtree(tmp_path / "dagster")
-        first = reconcile(deployment, code=1)
+        first = deployment.reconcile(code=1)
         assert len(first["findings"]) == len({item["wallet"] for item in first["findings"]})
-        done = reconcile(deployment, "--apply")
+        done = deployment.reconcile("--apply")
         assert done["counts"] == first["counts"]
         assert done["left"].keys() <= {"consistent", "remaining"}, done["left"]
         deployment.want(wallets)
         assert deployment.backfill().remaining == 0
         # Rows of an older job in another case may belong to wallets that came only now.
-        assert reconcile(deployment, "--apply")["left"] == {"consistent": 50}
+        assert deployment.reconcile("--apply")["left"] == {"consistent": 50}
         assert deployment.table() == truth(world)
         stored = Counter(item.name.split("/")[1] for item in store.list("trades/"))
         assert set(wallets) <= set(stored)

@@ -72,7 +72,7 @@ def test_a_record_that_is_taken_back_is_none(tmp_path: Path):
     with Deployment(tmp_path, "http://127.0.0.1:9").instance() as instance:
         register(instance, WALLETS[:3])
         list(runless.write(instance, map(event, WALLETS[:3])))
-        list(runless.write(instance, [record.revocation(WALLETS[1], "its data is gone")]))
+        list(runless.write(instance, [record.revocation(WALLETS[1], "its data is gone", 5)]))
         assert set(record.versions(instance)) == {WALLETS[0], WALLETS[2]}
         assert record.record(instance, WALLETS[1]) is None
         list(runless.write(instance, [event(WALLETS[1])]))

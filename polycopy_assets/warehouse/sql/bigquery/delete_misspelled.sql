@@ -6,5 +6,6 @@ WHERE T.wallet_address != LOWER(TRIM(T.wallet_address))
         SELECT 1
         FROM UNNEST(SPLIT(@claims, ',')) AS packed
         WHERE LOWER(TRIM(T.wallet_address)) = SUBSTR(packed, 1, 42)
+            AND T.timestamp >= TIMESTAMP_SECONDS(0)
             AND T.timestamp < TIMESTAMP_SECONDS(CAST(SUBSTR(packed, 43, 10) AS INT64))
     )

@@ -1,5 +1,6 @@
 -- The rows of every wallet, and those inside its claims, which start at the beginning. A packed claim
--- is an address of 42 characters and the second, in ten digits, until when it reaches.
+-- is an address of 42 characters and the second, in ten digits, until when it reaches. Of the
+-- rows that we loaded $own is counted: each row, or $distinct ids.
 WITH claims AS (
     SELECT
         SUBSTR(packed, 1, 42) AS wallet_address,
@@ -10,9 +11,13 @@ WITH claims AS (
 SELECT
     LOWER(TRIM(T.wallet_address)) AS wallet,
     COUNT(*) AS row_count,
-    COUNTIF(T.timestamp < C.until) AS inside,
-    COUNTIF(T.timestamp < C.until AND $source IS NOT NULL AND T.wallet_address = C.wallet_address)
-        AS ours,
+    COUNTIF(T.timestamp >= TIMESTAMP_SECONDS(0) AND T.timestamp < C.until) AS inside,
+    COUNT($distinct IF(
+        T.timestamp >= TIMESTAMP_SECONDS(0) AND T.timestamp < C.until
+            AND $source IS NOT NULL AND T.wallet_address = C.wallet_address,
+        $own,
+        NULL
+    )) AS ours,
     COUNTIF(T.wallet_address != LOWER(TRIM(T.wallet_address))) AS misspelled
 FROM `$trades` AS T
 LEFT JOIN claims AS C ON LOWER(TRIM(T.wallet_address)) = C.wallet_address

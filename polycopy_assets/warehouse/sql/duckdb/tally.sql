@@ -2,9 +2,13 @@
 SELECT
     lower(trim(trades.wallet_address)) AS wallet,
     count(*),
-    count(*) FILTER (WHERE trades.timestamp < make_timestamp(claims.until * 1000000)),
     count(*) FILTER (
-        WHERE trades.timestamp < make_timestamp(claims.until * 1000000)
+        WHERE trades.timestamp >= make_timestamp(0)
+          AND trades.timestamp < make_timestamp(claims.until * 1000000)
+    ),
+    count(DISTINCT trades.id) FILTER (
+        WHERE trades.timestamp >= make_timestamp(0)
+          AND trades.timestamp < make_timestamp(claims.until * 1000000)
           AND trades.source IS NOT NULL
           AND trades.wallet_address = claims.wallet_address
     ),

@@ -2,7 +2,10 @@
 SELECT
     lower(trim(trades.wallet_address)) AS wallet,
     count(*),
-    count(*) FILTER (WHERE trades.timestamp < make_timestamp(claims.until * 1000000)),
+    count(*) FILTER (
+        WHERE trades.timestamp >= make_timestamp(0)
+          AND trades.timestamp < make_timestamp(claims.until * 1000000)
+    ),
     0,
     count(*) FILTER (
         WHERE trades.wallet_address != lower(trim(trades.wallet_address))

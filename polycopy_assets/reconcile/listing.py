@@ -1,0 +1,110 @@
+"""The store as a ledger: listed once, and, to verify it, read."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import msgspec
+
+from polycopy_assets.errors import ObjectLost, StoreError
+from polycopy_assets.fetch import refetch
+from polycopy_assets.ledger.facts import OldFile, Recorded, StoredSegment, whole_until
+from polycopy_assets.progress import Progress
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.batch import PARTS, Manifest
+from polycopy_assets.trades.old_job import parse_old_name
+from polycopy_assets.trades.segment import PREFIX, parse_name, segment_name
+
+_READERS = 8
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """Something in a ledger that names no wallet; it is left alone."""
+
+    ledger: str
+    text: str
+
+
+def list_store(
+    store: Store, refused: list[Refused], progress: Progress
+) -> tuple[dict[str, list[StoredSegment]], dict[str, list[OldFile]], list[str]]:
+    """Segments and old files of each wallet, and the wallets that are fetched anew in full."""
+    progress.begin("listing the store")
+    segments: dict[str, list[StoredSegment]] = defaultdict(list)
+    old_files: dict[str, list[OldFile]] = defaultdict(list)
+    refetching: list[str] = []
+    for item in store.list(PREFIX):
+        progress.step_done += 1
+        named = parse_name(item.name)
+        old = parse_old_name(item.name)
+        if named:
+            segment = StoredSegment(span=named[1], size=item.size, crc32c=item.crc32c)
+            segments[named[0]].append(segment)
+        elif item.name.endswith(f"/{refetch.MARKER}"):
+            refetching.append(item.name.split("/")[1])
+        elif old:
+            old_files[old].append(OldFile(name=item.name, size=item.size))
+        elif not item.name.endswith("/"):  # a folder that somebody made in the console
+            refused.append(Refused("store", item.name))
+    return segments, old_files, refetching
+
+
+def replaced_segments(
+    store: Store, wallet: str, stored: Sequence[StoredSegment], refused: list[Refused]
+) -> list[StoredSegment]:
+    """The old segments of a wallet under a full refetch, once the new ones are whole."""
+    try:
+        old = refetch.under_way(store, wallet)
+    except ObjectLost:
+        return []  # it has ended meanwhile
+    except StoreError:
+        refused.append(Refused("store", refetch.marker_name(wallet)))
+        return []
+    new = [item for item in stored if segment_name(wallet, item.span) not in old]
+    return [item for item in stored if item not in new] if _covered(new) else []
+
+
+def _covered(segments: Iterable[StoredSegment]) -> bool:
+    return whole_until(item.span for item in segments) is not None
+
+
+def broken_batches(store: Store, waiting: Sequence[Manifest]) -> list[Manifest]:
+    """Those of the batches still to be loaded that have lost files."""
+    if not waiting:
+        return []
+    there = {item.name: item.size for item in store.list(PARTS)}
+    return [
+        manifest
+        for manifest in waiting
+        if any(there.get(part.name) != part.size for part in manifest.files)
+    ]
+
+
+def verified(
+    store: Store,
+    recorded: Mapping[str, Recorded],
+    stored: Mapping[str, Sequence[StoredSegment]],
+    progress: Progress,
+) -> dict[str, list[StoredSegment]]:
+    """The stored segments of recorded wallets with the checksum of what is really there."""
+    progress.begin("verifying segments", sum(len(item.segments) for item in recorded.values()))
+
+    def read(wallet: str, item: StoredSegment) -> StoredSegment | None:
+        try:
+            data = store.read(segment_name(wallet, item.span))
+        except ObjectLost:
+            return None
+        progress.step_done += 1
+        return StoredSegment(span=item.span, size=len(data), crc32c=crc32c(data))
+
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:
+        return {
+            wallet: [
+                found
+                for found in readers.map(read, [wallet] * len(items), items)
+                if found is not None
+            ]
+            if wallet in recorded
+            else list(items)
+            for wallet, items in stored.items()
+        }
