@@ -1,27 +1,20 @@
 """Dagster's view of source, store and warehouse: configuration that people can see."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import dagster as dg
-from dagster_gcp import BigQueryResource, GCSResource
-from google.auth.credentials import AnonymousCredentials
-from google.auth.exceptions import GoogleAuthError
-from google.cloud import bigquery
-from google.cloud.bigquery_datatransfer_v1 import DataTransferServiceClient
 from pydantic import Field, field_validator
 
-from polycopy_assets.errors import ConfigurationError, StoreError, WarehouseError
+from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.fetch.wallet import KnownSegments
 from polycopy_assets.fetch.wallets import Fetcher
 from polycopy_assets.ledger.findings import Policy
 from polycopy_assets.progress import Progress
 from polycopy_assets.settings import (
     DEFAULT_LATE_HOURS,
-    DEFAULT_MAX_BYTES_BILLED,
     Kind,
-    LoadVia,
     Settings,
     parse_bucket,
     parse_dataset,
@@ -29,86 +22,40 @@ from polycopy_assets.settings import (
 )
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.base import Store
-from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.warehouse.base import Warehouse
-from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
-from polycopy_assets.warehouse.bigquery_dataset import Dataset
-from polycopy_assets.warehouse.dts import Transfer
 from polycopy_assets.warehouse.duckdb import LOCK_WAIT_SECONDS, DuckDBWarehouse
 
 
 class StoreResource(dg.ConfigurableResource):
     """Where segments and combined files live."""
 
-    url: str = Field(description="A directory, or `gs://BUCKET[/PREFIX]`.")
-    gcs: GCSResource
+    url: str = Field(description="A directory.")
 
     def open(self) -> Store:
-        """The store; nothing is read or written yet. Raises StoreError without credentials."""
-        bucket = parse_bucket(self.url)
-        if bucket is None:
-            return LocalStore(Path(self.url).expanduser())
-        try:
-            return GCSStore(self.gcs.get_client(), *bucket)
-        except GoogleAuthError as error:
-            raise StoreError(f"cannot use {self.url}: {_one_line(error)}") from error
-
-
-class EmulatedBigQueryResource(BigQueryResource):
-    """BigQuery's stand-in, which takes no credentials."""
-
-    emulator: str = Field(description="Its address, `http://HOST:PORT`.")
-
-    @contextmanager
-    def get_client(self) -> Iterator[bigquery.Client]:
-        """A client that talks to the stand-in and to nobody else."""
-        yield bigquery.Client(
-            project=self.project,
-            location=self.location,
-            credentials=AnonymousCredentials(),
-            client_options={"api_endpoint": self.emulator},
-        )
+        """The store; nothing is read or written yet."""
+        return LocalStore(Path(self.url).expanduser())
 
 
 class WarehouseResource(dg.ConfigurableResource):
     """Where the tables live."""
 
-    url: str = Field(description="A DuckDB file, or `bigquery://PROJECT/DATASET`.")
-    bigquery: BigQueryResource
-    max_bytes_billed: int = Field(
-        default=DEFAULT_MAX_BYTES_BILLED, description="Cap on the bytes that a query may bill."
-    )
-    load_via: LoadVia = Field(default="job", description="`job`, or `dts`: Data Transfer Service.")
-    dts_config: str = Field(default="", description="The transfer config; for `dts` only.")
+    url: str = Field(description="A DuckDB file.")
 
     def open(
-        self, asset: str, run_id: str = "command", *, patience: float = LOCK_WAIT_SECONDS
+        self,
+        asset: str,  # noqa: ARG002 - for those who pay by asset
+        run_id: str = "command",  # noqa: ARG002 - the same
+        *,
+        patience: float = LOCK_WAIT_SECONDS,
     ) -> Warehouse:
         """The warehouse, for `asset` in run `run_id`, which are labels of all it does.
 
         `patience` is for how many seconds it waits for a DuckDB file that another process has.
-        Nothing is connected yet. Raises WarehouseError without credentials.
+        Nothing is connected yet.
         """
-        dataset = parse_dataset(self.url)
-        if dataset is None:
-            return DuckDBWarehouse(Path(self.url).expanduser(), lock_wait=patience)
-        try:
-            with self.bigquery.get_client() as client:
-                tables = Dataset(
-                    client,
-                    *dataset,
-                    max_bytes_billed=self.max_bytes_billed,
-                    labels={"polycopy_asset": asset, "polycopy_run": run_id},
-                )
-                by_dts = self.load_via == "dts"
-                return BigQueryWarehouse(tables, loader=self._transfer() if by_dts else None)
-        except GoogleAuthError as error:
-            raise WarehouseError(f"cannot use {self.url}: {_one_line(error)}") from error
-
-    def _transfer(self) -> Transfer:
-        return Transfer(DataTransferServiceClient(), self.dts_config)
+        return DuckDBWarehouse(Path(self.url).expanduser(), lock_wait=patience)
 
 
 class PolicyResource(dg.ConfigurableResource):
@@ -128,23 +75,20 @@ class PolicyResource(dg.ConfigurableResource):
 
 def store_resource(settings: Settings) -> StoreResource:
     """The store that is set."""
-    return StoreResource(url=settings.store, gcs=GCSResource())
+    if parse_bucket(settings.store) is None:
+        return StoreResource(url=settings.store)
+    from polycopy_assets import google_resources  # noqa: PLC0415 - Google's clients take a second
+
+    return google_resources.store_resource(settings)
 
 
 def warehouse_resource(settings: Settings) -> WarehouseResource:
     """The warehouse that is set."""
-    project = (parse_dataset(settings.warehouse) or (None,))[0]
-    if settings.bigquery_emulator:
-        client = EmulatedBigQueryResource(project=project, emulator=settings.bigquery_emulator)
-    else:
-        client = BigQueryResource(project=project)
-    return WarehouseResource(
-        url=settings.warehouse,
-        bigquery=client,
-        max_bytes_billed=settings.max_bytes_billed,
-        load_via=settings.load_via,
-        dts_config=settings.dts_config,
-    )
+    if parse_dataset(settings.warehouse) is None:
+        return WarehouseResource(url=settings.warehouse)
+    from polycopy_assets import google_resources  # noqa: PLC0415 - the same
+
+    return google_resources.warehouse_resource(settings)
 
 
 def open_store(settings: Settings) -> Store:
@@ -155,10 +99,6 @@ def open_store(settings: Settings) -> Store:
 def open_warehouse(settings: Settings, asset: str) -> Warehouse:
     """The warehouse that is set, opened by a command for `asset`."""
     return warehouse_resource(settings).open(asset)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 class SourceResource(dg.ConfigurableResource):
