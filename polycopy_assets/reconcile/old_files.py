@@ -24,7 +24,7 @@ from polycopy_assets.trades.interval import (
     leading,
     subtract,
 )
-from polycopy_assets.trades.old_job import CHECKPOINT, as_row, cut, read_line
+from polycopy_assets.trades.old_job import BOM, CHECKPOINT, as_row, cut, read_line
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.segment import Segment, segment_name
 
@@ -130,8 +130,9 @@ def _lines(path: Path, wallet: str) -> pl.DataFrame:
     with two times.
     """
     seconds, offsets, lengths, transactions = array("q"), array("q"), array("q"), array("q")
-    offset = 0
     with path.open("rb") as file:
+        offset = len(BOM) if file.read(len(BOM)) == BOM else 0
+        file.seek(offset)
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:

@@ -67,6 +67,14 @@ def test_a_line_becomes_a_row_in_domes_shape(changes: dict[str, Any], seconds: i
         (a_line(timestamp="yesterday"), "not a trade: Invalid isoformat"),
         (a_line(timestamp=None), "timestamp"),
         (a_line(timestamp="1969-12-31 23:59:59"), "its time is '1969"),
+        (a_line(timestamp=TRADES[0].timestamp * 1000), "its time is 1"),
+        (a_line(timestamp=10**30), "its time is 1000000"),
+        (a_line(timestamp="2286-11-20 17:46:40"), "its time is '2286"),
+        (a_line(timestamp="2026-01-01"), "no time of day in '2026-01-01'"),
+        (a_line(timestamp="2026-01-01 10"), "no time of day"),
+        (a_line(x=1)[:-2] + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deeply"),
+        (a_line(price="nan"), "shares at the price nan"),
+        (a_line(shares_normalized="-inf"), "-inf shares at"),
         (b"\xef\xbb\xbf" + a_line(), "not a trade"),
         (a_line(side="HOLD"), "side"),
         (a_line(price="much"), "price"),
@@ -85,6 +93,17 @@ def test_line_ends_of_another_system_and_a_missing_last_one_do_not_matter(tmp_pa
     store, file = stored(tmp_path, a_line() + b"\r\n\r\n" + a_line(price=0.5))
     found = inspect(store, file, WALLET)
     assert (found.rows, found.problem) == (2, "")
+
+
+def test_the_mark_that_an_editor_puts_in_front_of_a_file_is_no_part_of_its_first_line(
+    tmp_path: Path,
+):
+    marked = b"\xef\xbb\xbf" + old_file(TRADES)
+    store, file = stored(tmp_path, marked)
+    file = inspect(store, file, WALLET)
+    assert (file.rows, file.problem) == (400, "")
+    assert adopt(store, WALLET, Believed(file, END), []).rows == 400
+    assert store.read(NAME) == marked
 
 
 def test_names_in_any_case_are_the_wallets_and_others_are_nobodys():
