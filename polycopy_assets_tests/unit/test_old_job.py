@@ -1,6 +1,8 @@
 """The old job's files: read line by line, and turned into segments."""
 
+import errno
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.errors import ContractBroken
+from polycopy_assets.errors import ContractBroken, StoreError
 from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile
 from polycopy_assets.reconcile.old_files import adopt, inspect
@@ -173,3 +175,16 @@ def test_a_transaction_with_two_times_is_not_believed(tmp_path: Path):
     moved = a_line(timestamp="2022-01-01 00:00:00")
     store, file = stored(tmp_path, a_line() + b"\n" + moved + b"\n")
     assert "two times" in inspect(store, file, WALLET).problem
+
+
+def test_a_disk_that_cannot_be_read_is_an_error_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Broken(io.BytesIO):
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    store, file = stored(tmp_path, old_file(TRADES))
+    monkeypatch.setattr(Path, "open", lambda *_: Broken())
+    with pytest.raises(StoreError, match=rf"cannot read .*{WALLET}.jsonl: Input/output error"):
+        inspect(store, file, WALLET)
