@@ -26,7 +26,7 @@ from polycopy_assets.ledger.facts import (
     whole_until,
 )
 from polycopy_assets.ledger.findings import to_read
-from polycopy_assets.partitions import registered
+from polycopy_assets.partitions import registered, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.old_files import inspect
 from polycopy_assets.store.base import Store, crc32c
@@ -77,6 +77,7 @@ def look(
     recorded = _record(instance, progress)
     taken_back = record.taken_back(instance)
     partitions = set(registered(instance))
+    refused += [Refused("partitions", key) for key in strays(instance)]
     stored, old_files = _listing(store, refused, progress)
     manifests = read_manifests(store)
     if recorded and not stored and not manifests:
