@@ -15,11 +15,12 @@ from polycopy_assets.errors import (
     WarehouseError,
 )
 from polycopy_assets.liveness import end_dead_runs
-from polycopy_assets.partitions import register, registered
+from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.runs import Runs
 from polycopy_assets.settings import Settings, parse_bucket, parse_dataset, wrong
+from polycopy_assets.trades.wallet import refusals
 
 Say = Callable[[str], None]
 
@@ -136,5 +137,5 @@ def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Non
     new, refused = register(instance, open_warehouse(settings, "traders").traders())
     if new:
         say(f"{len(new)} new wallets")
-    for text in refused:
-        say(f"refused: {text!r} in the table traders is not a wallet")
+    for line in (*refusals(refused, " in the table traders"), *refusals(strays(instance), STRAY)):
+        say(line)

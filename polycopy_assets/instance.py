@@ -10,7 +10,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.errors import ConfigurationError, PolycopyError
 
 _CREATING = ".creating"
 _DATABASES = ("history", "schedules", "storage")
@@ -46,9 +46,21 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     with alone(home), _created_whole(Path(home)):
         instance = dg.DagsterInstance.from_config(home)
         instance.get_runs_count()
-        instance.get_dynamic_partitions("wallets")
+        try:
+            instance.get_dynamic_partitions("wallets")
+        except dg.DagsterInvalidInvocationError as error:
+            # Its file is there, and empty: Dagster takes it for one of an older version.
+            raise PolycopyError(unusable("a table is missing")) from error
     with instance:
         yield instance
+
+
+def unusable(reason: str) -> str:
+    """One line for people: Dagster's database cannot be used, and what to do."""
+    return (
+        f"Dagster's database in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} cannot be used:"
+        f' {reason} (if it is lost: docs/reconciliation.md, "Dagster\'s database is gone")'
+    )
 
 
 @contextmanager

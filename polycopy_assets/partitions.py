@@ -3,7 +3,7 @@
 A key is what `parse_wallet` returns: lower case, `0x` and 40 hexadecimal digits.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC
 
 import dagster as dg
@@ -12,7 +12,10 @@ from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 from sqlalchemy import select
 
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.trades.wallet import sort_out
+from polycopy_assets.trades.wallet import ADDRESS, sort_out
+
+STRAY = " among the partitions"
+"""Where the texts were found that `strays` gives, for `refusals`."""
 
 _CHUNK = 5_000
 
@@ -51,5 +54,22 @@ def registered_at(instance: dg.DagsterInstance) -> dict[str, float]:
 
 
 def registered(instance: dg.DagsterInstance) -> list[str]:
-    """All partition keys, in order of registration."""
-    return list(instance.get_dynamic_partitions(str(wallets_partitions.name)))
+    """The partition keys that are wallets, in order of registration."""
+    return told_apart(_keys(instance))[0]
+
+
+def strays(instance: dg.DagsterInstance) -> list[str]:
+    """The partition keys that are no wallets: anybody can add a partition in the UI."""
+    return told_apart(_keys(instance))[1]
+
+
+def told_apart(keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Those of `keys` that are wallets, and those that are not; one in upper case is not."""
+    wallets, others = [], []
+    for key in keys:
+        (wallets if ADDRESS.fullmatch(key) else others).append(key)
+    return wallets, others
+
+
+def _keys(instance: dg.DagsterInstance) -> Sequence[str]:
+    return instance.get_dynamic_partitions(str(wallets_partitions.name))

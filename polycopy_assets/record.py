@@ -18,7 +18,7 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.partitions import registered, wallets_partitions
 from polycopy_assets.trades.segment import Segment, coverage, data_version, rows_in_version
 
 WALLET_TRADES = dg.AssetKey("wallet_trades")
@@ -122,7 +122,7 @@ def _latest_versions(
 
 def failed(instance: dg.DagsterInstance) -> list[str]:
     """The wallets whose latest attempt failed, whatever they had before."""
-    keys = instance.get_dynamic_partitions(str(wallets_partitions.name))
+    keys = registered(instance)
     statuses = instance.get_status_by_partition(WALLET_TRADES, keys, wallets_partitions) or {}
     return [key for key in keys if statuses.get(key) == AssetPartitionStatus.FAILED]
 

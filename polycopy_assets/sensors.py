@@ -14,8 +14,9 @@ from polycopy_assets.assets.combined_trades import RECORD
 from polycopy_assets.assets.wallet_trades import DOWN_TAG, FAILED_TAG
 from polycopy_assets.errors import WarehouseBusy
 from polycopy_assets.liveness import end_dead_runs
-from polycopy_assets.partitions import register, registered
+from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.trades.wallet import refusals, shortened
 from polycopy_assets.warehouse.base import Warehouse
 
 EVERY_SECONDS = 30
@@ -73,7 +74,8 @@ def new_wallets(
         if seen.refused
         else ""
     )
-    told = f"{decision.why}{refused}{busy}"
+    misnamed = "".join(f"; {line}" for line in refusals(strays(context.instance), STRAY))
+    told = f"{decision.why}{refused}{misnamed}{busy}"
     context.log.info(told)
     cursor = msgspec.json.encode(seen).decode()
     if isinstance(decision, pace.Wait):
@@ -153,9 +155,9 @@ def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: S
     new, refused = register(context.instance, table.traders())
     if new:
         context.log.info(f"{len(new)} new wallets")
-    for text in refused:
-        context.log.warning(f"refused: {text!r} in the table traders is not a wallet")
-    return Seen(state, now, len(refused), [repr(text) for text in refused[:NAMED]])
+    for line in refusals(refused, " in the table traders"):
+        context.log.warning(line)
+    return Seen(state, now, len(refused), [repr(shortened(text)) for text in refused[:NAMED]])
 
 
 def _fetch_situation(instance: dg.DagsterInstance) -> pace.FetchSituation:

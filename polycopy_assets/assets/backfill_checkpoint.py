@@ -49,7 +49,7 @@ def backfill_checkpoint(
             "completed_without_upload": sum(
                 bool(row.completed) and not row.upload_successful for row in found
             ),
-            "trades": sum(row.trade_count or 0 for row in found),
+            "trades": sum(max(row.trade_count or 0, 0) for row in found),
             **cost_metadata(table.cost),
         },
     )

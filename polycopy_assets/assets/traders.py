@@ -5,7 +5,7 @@ import dagster as dg
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.resources import WarehouseResource
-from polycopy_assets.trades.wallet import sort_out
+from polycopy_assets.trades.wallet import shortened, sort_out
 
 NAMED = 20
 
@@ -45,7 +45,7 @@ def traders(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> 
             "dagster/uri": table.uri,
             "wallets": len(good),
             "refused": len(refused),
-            "first_refused": dg.MetadataValue.json(refused[:NAMED]),
+            "first_refused": dg.MetadataValue.json([shortened(text) for text in refused[:NAMED]]),
             **cost_metadata(table.cost),
         },
     )

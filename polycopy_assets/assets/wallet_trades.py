@@ -23,12 +23,12 @@ from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.fetch.wallet import Fetched
 from polycopy_assets.fetch.wallets import Failed
 from polycopy_assets.liveness import alive
-from polycopy_assets.partitions import registered, wallets_partitions
+from polycopy_assets.partitions import STRAY, registered, strays, told_apart, wallets_partitions
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import SourceResource, StoreResource
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.segment import Segment, wallet_prefix
-from polycopy_assets.trades.wallet import parse_wallet
+from polycopy_assets.trades.wallet import parse_wallet, refusals
 from polycopy_assets.turns import SOURCE, turn
 
 Event = dg.AssetMaterialization | dg.AssetObservation
@@ -216,9 +216,12 @@ def _has_partitions(context: dg.AssetExecutionContext) -> bool:
 def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
     """The wallets that are spoken of: partitions, the configured ones, or all."""
     if _has_partitions(context):
-        return list(context.partition_keys)
-    wallets = registered(context.instance)
-    if not config.wallets:
+        wallets, refused = told_apart(context.partition_keys)
+    else:
+        wallets, refused = registered(context.instance), strays(context.instance)
+    for line in refusals(refused, STRAY):
+        context.log.warning(line)
+    if _has_partitions(context) or not config.wallets:
         return wallets
     chosen = dict.fromkeys(parse_wallet(text) for text in config.wallets)
     unknown = chosen.keys() - set(wallets)

@@ -18,11 +18,11 @@ from polycopy_assets.demo.run import run_demo
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.instance import opened
-from polycopy_assets.partitions import register
+from polycopy_assets.partitions import STRAY, register, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_warehouse
 from polycopy_assets.settings import Settings
-from polycopy_assets.trades.wallet import sort_out
+from polycopy_assets.trades.wallet import refusals, sort_out
 
 NAMED_FAILURES = 10
 
@@ -57,8 +57,8 @@ def add(addresses: Sequence[str], file: Iterable[str] | None) -> None:
         if not good and not refused:
             raise ConfigurationError("no wallet given: name addresses, or a file with -f")
         added = _add(settings(), good)
-    for text in refused:
-        say(f"refused: {text!r} is not a wallet (expected 0x and 40 hex digits)")
+    for line in refusals(refused):
+        say(line)
     click.echo(f"{added} added, {len(good) - added} known already, {len(refused)} refused")
     sys.exit(2 if refused else 0)
 
@@ -83,6 +83,8 @@ def status_command(*, as_json: bool) -> None:
     """Wallets total, complete, remaining and failed; trades; rows in the table."""
     with one_line_errors(), opened(settings().home) as instance:
         found = status(instance, settings())
+        for line in refusals(strays(instance), STRAY):
+            say(line)
     if as_json:
         click.echo(msgspec.json.encode(found))
         return

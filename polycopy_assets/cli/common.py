@@ -9,6 +9,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
+from polycopy_assets.instance import unusable
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
 
@@ -32,7 +33,7 @@ def one_line_errors() -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         # Dagster's database, or the disk below it: nothing of ours lets such an error through.
         reason = getattr(error, "orig", None) or error
-        say(f"polycopy: Dagster's database in DAGSTER_HOME cannot be used: {one_line(reason)}")
+        say(f"polycopy: {unusable(one_line(reason))}")
         sys.exit(1)
 
 

@@ -21,6 +21,7 @@ from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.runs import Runs, why
 from polycopy_assets.settings import Settings
+from polycopy_assets.trades.wallet import shortened
 
 NAMED = 3
 
@@ -109,8 +110,10 @@ def _print(report: Report) -> None:
             say(f"{name}: {item.wallet}: {item.why}")
         if len(some) > NAMED:
             say(f"{name}: and {len(some) - NAMED:,} more")
-    for item in report.refused:
-        say(f"refused: {item.text!r} in {item.ledger} names no wallet")
+    for item in report.refused[:NAMED]:
+        say(f"refused: {shortened(item.text)!r} in {item.ledger} names no wallet")
+    if len(report.refused) > NAMED:
+        say(f"refused: and {len(report.refused) - NAMED:,} more")
     for failure in report.failures[:NAMED]:
         say(f"failed: {failure.wallet}: {failure.reason}")
     if len(report.failures) > NAMED:

@@ -12,7 +12,8 @@ MARGIN = 86_400
 """Seconds before `processed_at` that an old file is not believed to be whole.
 
 The tick was written when the fetch had ended, so trades of its last minutes or hours may be
-missing; and it was written in local time, up to fourteen hours ahead of UTC.
+missing; and it was written in local time, up to fourteen hours ahead of UTC. Times in the file may
+be ahead as well, but not by more.
 """
 
 
@@ -86,6 +87,8 @@ def _of_file(file: OldFile, ticks: list[Checkpoint], now: int) -> Iterator[Evide
         yield Refuted(f"{file.name} has {file.rows} rows, {_counted(ticks)}")
     if not file.rows:
         yield Empty()
+    if (file.last or BEGINNING) > now + MARGIN:
+        yield Refuted(f"{file.name} has a trade of {_text(file.last or 0)}, which is yet to come")
     until = _until(borne_out, file, now)
     if until <= BEGINNING:
         yield Refuted("its processed_at lies before all trades")
@@ -95,14 +98,20 @@ def _of_file(file: OldFile, ticks: list[Checkpoint], now: int) -> Iterator[Evide
 def _until(ticks: list[Checkpoint], file: OldFile, now: int) -> int:
     """The earliest of the times at which the file may have been fetched, minus the margin.
 
-    Without a date it is the newest trade: whoever was served that one, was served all before it.
+    A date that is yet to come is none. Without a date it is the newest trade: whoever was served
+    that one, was served all before it.
     """
-    dates = [_seconds(tick.processed_at) for tick in ticks if tick.processed_at is not None]
+    moments = [_seconds(tick.processed_at) for tick in ticks if tick.processed_at is not None]
+    dates = [moment for moment in moments if moment <= now]
     return min([*(dates or [file.last or BEGINNING]), now]) - MARGIN
 
 
 def _seconds(moment: datetime) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+
+
+def _text(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%F %T}"
 
 
 def _names(tick: Checkpoint, wallet: str) -> bool:

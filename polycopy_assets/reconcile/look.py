@@ -25,7 +25,7 @@ from polycopy_assets.ledger.facts import (
 )
 from polycopy_assets.ledger.findings import to_read
 from polycopy_assets.load import unloaded
-from polycopy_assets.partitions import registered
+from polycopy_assets.partitions import registered, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.listing import (
     Refused,
@@ -79,6 +79,7 @@ def look(
     recorded = _record(instance, progress)
     taken_back = record.taken_back(instance)
     partitions = set(registered(instance))
+    refused += [Refused("partitions", key) for key in strays(instance)]
     stored, old_files, refetching = list_store(store, refused, progress)
     manifests = read_manifests(store)
     if recorded and not stored and not manifests:

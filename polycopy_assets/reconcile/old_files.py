@@ -6,12 +6,14 @@ A whale's file does not fit into memory: what is kept of a line is its second an
 import mmap
 from array import array
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 import polars as pl
 
-from polycopy_assets.errors import ContractBroken, ObjectExists
+from polycopy_assets.errors import ContractBroken, ObjectExists, StoreError
 from polycopy_assets.fetch.stored import read_segment
 from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile
@@ -24,7 +26,7 @@ from polycopy_assets.trades.interval import (
     leading,
     subtract,
 )
-from polycopy_assets.trades.old_job import CHECKPOINT, as_row, cut, read_line
+from polycopy_assets.trades.old_job import BOM, CHECKPOINT, as_row, cut, read_line
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.segment import Segment, segment_name
 
@@ -130,8 +132,9 @@ def _lines(path: Path, wallet: str) -> pl.DataFrame:
     with two times.
     """
     seconds, offsets, lengths, transactions = array("q"), array("q"), array("q"), array("q")
-    offset = 0
-    with path.open("rb") as file:
+    with _opened(path) as file:
+        offset = len(BOM) if file.read(len(BOM)) == BOM else 0
+        file.seek(offset)
         for number, line in enumerate(file, 1):
             if line.strip():
                 try:
@@ -152,6 +155,15 @@ def _lines(path: Path, wallet: str) -> pl.DataFrame:
     return lines.drop("transaction")
 
 
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    try:
+        with path.open("rb") as file:
+            yield file
+    except OSError as error:
+        raise StoreError(f"cannot read {path}: {error.strerror}") from error
+
+
 def _rows(path: Path, lines: pl.DataFrame, span: Interval, wallet: str) -> Iterator[Row]:
     """The rows of the file within `span`, newest first."""
     within = lines.filter(pl.col("second").is_between(span.start, span.until - 1)).sort(
@@ -159,6 +171,6 @@ def _rows(path: Path, lines: pl.DataFrame, span: Interval, wallet: str) -> Itera
     )
     if within.is_empty():
         return
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+    with _opened(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         for offset, length in within.select("offset", "length").iter_rows():
             yield as_row(content[offset : offset + length], wallet)

@@ -28,8 +28,8 @@ class LocalStore:
         self.root = root.absolute()
 
     def uri(self, name: str) -> str:
-        """The object's path."""
-        return str(self._path(name))
+        """The object's path; that of a folder ends in a slash, as its name does."""
+        return f"{self._path(name)}{'/' * name.endswith('/')}"
 
     def list(self, prefix: str) -> Iterator[Stored]:
         """All objects below the directory `prefix`, sorted by name."""
@@ -42,15 +42,23 @@ class LocalStore:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise StoreError(f"cannot list {directory}: {error.strerror}") from error
+            raise self._unlisted(error, directory) from error
         for entry in found:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir():
                 yield from self._list(Path(entry.path))
-            else:
-                name = Path(entry.path).relative_to(self.root).as_posix()
-                yield Stored(name, entry.stat().st_size)
+                continue
+            try:
+                size = entry.stat().st_size
+            except FileNotFoundError:
+                continue  # gone since, or a link to nothing
+            except OSError as error:
+                raise self._unlisted(error, directory) from error
+            yield Stored(Path(entry.path).relative_to(self.root).as_posix(), size)
+
+    def _unlisted(self, error: OSError, directory: Path) -> StoreError:
+        return StoreError(f"cannot list {error.filename or directory}: {error.strerror}")
 
     def read(self, name: str) -> bytes:
         """The object's bytes; raises ObjectLost if there is no such object."""
@@ -80,8 +88,12 @@ class LocalStore:
     def local(self, name: str) -> Iterator[Path]:
         """The object's own file."""
         path = self._path(name)
-        if not path.exists():
-            raise ObjectLost(f"{name} is not in {self.root}")
+        try:
+            path.open("rb").close()
+        except FileNotFoundError as error:
+            raise ObjectLost(f"{name} is not in {self.root}") from error
+        except OSError as error:
+            raise StoreError(f"cannot read {self.uri(name)}: {error.strerror}") from error
         yield path
 
     def delete(self, name: str) -> None:

@@ -3,6 +3,8 @@
 They are read to be adopted: a line becomes a row in Dome's shape that says where it comes from.
 """
 
+import math
+import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Literal
@@ -20,7 +22,14 @@ from polycopy_assets.trades.wallet import ADDRESS
 CHECKPOINT = "checkpoint"
 """The source of what was adopted: the old job, on the word of its checkpoint."""
 
+LATEST = 10**10
+"""The first second that no segment's name has room for, in the year 2286: times in milliseconds."""
+
+BOM = b"\xef\xbb\xbf"
+"""What some editors put in front of a text file."""
+
 _SUFFIX = ".jsonl"
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d")
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -61,10 +70,16 @@ def read_line(line: bytes, wallet: str) -> tuple[int, OldTrade]:
     try:
         trade = _decoder.decode(line)
         seconds = _seconds(trade.timestamp)
+    except RecursionError as error:
+        raise ContractBroken("not a trade: it is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise ContractBroken(f"not a trade: {error}") from error
-    if seconds <= BEGINNING:
+    if not BEGINNING < seconds < LATEST:
         raise ContractBroken(f"not a trade: its time is {trade.timestamp!r}")
+    if not (math.isfinite(trade.price) and math.isfinite(trade.shares_normalized)):
+        raise ContractBroken(
+            f"not a trade: {trade.shares_normalized} shares at the price {trade.price}"
+        )
     if trade.wallet_address.strip().lower() != wallet:
         raise ContractBroken(f"of another wallet: {trade.wallet_address!r}")
     return seconds, trade
@@ -90,6 +105,8 @@ def _seconds(text: str | int) -> int:
     if isinstance(text, int):
         return text
     moment = datetime.fromisoformat(text.strip())
+    if not _MOMENT.match(text.strip()):
+        raise ValueError(f"no time of day in {text!r}")
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 

@@ -87,7 +87,11 @@ class Warehouse(Protocol):
         ...
 
     def checkpoint(self) -> list[Checkpoint] | None:
-        """All rows of `backfill_checkpoint`; None if there is no such table."""
+        """All rows of `backfill_checkpoint`; None if there is no such table.
+
+        The columns may be of other types: what is no truth, no text or no time is None, and a
+        count that is no number is -1, which no file has.
+        """
         ...
 
     def tick_off(self, rows: Sequence[Checkpoint]) -> None:
@@ -146,3 +150,8 @@ class Warehouse(Protocol):
         fit into a small fixed amount.
         """
         ...
+
+
+def as_text(value: object) -> str | None:
+    """A wallet as it stands in a table; what is no text is named as what it is."""
+    return value if value is None or isinstance(value, str) else repr(value)

@@ -12,7 +12,7 @@ from google.cloud.bigquery import (
 
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.warehouse.base import Cost, Duplicates, Loaded, Months, Parts
+from polycopy_assets.warehouse.base import Cost, Duplicates, Loaded, Months, Parts, as_text
 from polycopy_assets.warehouse.bigquery_dataset import Dataset
 from polycopy_assets.warehouse.bigquery_load import BatchLoad, Loader, last_batch
 from polycopy_assets.warehouse.jobs import Parameter
@@ -68,7 +68,7 @@ class BigQueryWarehouse:
         """`traders.wallet_address`, as it stands there; one query, of that column alone."""
         if self._dataset.found("traders") is None:
             return []
-        return [row[0] for row in self._dataset.rows("traders")]
+        return [as_text(row[0]) for row in self._dataset.rows("traders")]
 
     def traders_state(self) -> str:
         """Names the state of `traders`, by its metadata; costs nothing."""
@@ -79,7 +79,8 @@ class BigQueryWarehouse:
         """All rows of `backfill_checkpoint`; None if there is no such table. One query."""
         if self._dataset.found("backfill_checkpoint") is None:
             return None
-        return [Checkpoint(*row.values()) for row in self._dataset.rows("checkpoint")]
+        rows = self._dataset.rows("checkpoint")
+        return [Checkpoint(as_text(row[0]), *row.values()[1:]) for row in rows]
 
     def tick_off(self, rows: Sequence[Checkpoint]) -> None:
         """Makes `backfill_checkpoint` say what `rows` say; one statement for 10,000 wallets."""

@@ -20,7 +20,7 @@ import polars as pl
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
-from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts
+from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts, as_text
 
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
@@ -81,7 +81,7 @@ class DuckDBWarehouse:
 
     def traders(self) -> list[str | None]:
         """`traders.wallet_address`, as it stands there."""
-        return [row[0] for row in self._read("traders", "traders")]
+        return [as_text(row[0]) for row in self._read("traders", "traders")]
 
     def traders_state(self) -> str:
         """Names the state of the file: when it changed, and how large it is."""
@@ -97,7 +97,7 @@ class DuckDBWarehouse:
             if db is None or not _columns(db, "backfill_checkpoint"):
                 return None
             return [
-                Checkpoint(_text(row[0]), row[1], _utc(row[2]), *row[3:])
+                Checkpoint(as_text(row[0]), row[1], _utc(row[2]), *row[3:])
                 for row in db.execute(_sql("checkpoint")).fetchall()
             ]
 
@@ -209,7 +209,7 @@ class DuckDBWarehouse:
         while True:
             try:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-                return duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG)
+                return _ready(duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG))
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 if not any(sign in str(error) for sign in _HELD):
                     raise WarehouseError(f"cannot open {self.uri}: {error}") from error
@@ -221,6 +221,11 @@ class DuckDBWarehouse:
                 self._sleep(_LOCK_POLL_SECONDS)
             except (duckdb.Error, OSError) as error:
                 raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+
+
+def _ready(db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """The connection, in which our statements mean what they say on every machine."""
+    return db.execute(_sql("connected"))
 
 
 @contextmanager
@@ -259,17 +264,12 @@ def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
 
 
 def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
-    """The names of a table's columns; none if there is no such table."""
+    """The names of a table's columns, in lower case; none if there is no such table."""
     return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
 
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
-
-
-def _text(value: object) -> str | None:
-    """A wallet of the checkpoint; what is no text is named as what it is."""
-    return value if value is None or isinstance(value, str) else repr(value)
 
 
 def _utc(moment: object) -> datetime | None:

@@ -209,6 +209,48 @@ def test_the_old_jobs_ledger_is_read_as_it_stands(bench: Bench):
     assert set(second) == {None}
 
 
+def test_a_checkpoint_of_text_says_what_its_words_say(bench: Bench):
+    text = "VARCHAR" if bench.warehouse.cost is None else "STRING"
+    columns = ", ".join(f"{name} {text}" for name in Checkpoint._fields)
+    bench.sql(f"CREATE TABLE {{}}backfill_checkpoint ({columns})")
+    bench.sql(
+        "INSERT INTO {}backfill_checkpoint VALUES"
+        " ('0xa', 'true', '2026-01-02 03:04:05', '7', 'f', 'true'),"
+        " ('0xb', 'false', '', NULL, NULL, 'false'), ('0xc', 'so so', '1767323045', 'many', '', '')"
+    )
+    moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    assert sorted(bench.warehouse.checkpoint() or ()) == [
+        ("0xa", True, moment, 7, "f", True),
+        ("0xb", False, None, None, None, False),
+        ("0xc", None, None, -1, "", None),
+    ]
+
+
+def test_a_checkpoint_of_numbers_says_what_they_mean(bench: Bench):
+    number = "BIGINT" if bench.warehouse.cost is None else "INT64"
+    columns = ", ".join(f"{name} {number}" for name in Checkpoint._fields)
+    bench.sql(f"CREATE TABLE {{}}backfill_checkpoint ({columns})")
+    bench.sql("INSERT INTO {}backfill_checkpoint VALUES (3, 1, 1767323045, 7, 5, 0)")
+    assert bench.warehouse.checkpoint() == [("3", True, None, 7, "5", False)]
+    bench.sql(f"CREATE TABLE {{}}traders (wallet_address {number})")
+    bench.sql("INSERT INTO {}traders VALUES (8)")
+    assert bench.warehouse.traders() == ["8"]
+
+
+def test_white_space_around_an_address_hides_no_row(bench: Bench, request: pytest.FixtureRequest):
+    skip(request, on="bqemulator", because="its TRIM takes spaces alone")
+    bench.warehouse.check_writable()
+    for blank in ("\t", "\n", "\r", " "):
+        bench.sql(
+            "INSERT INTO {}trades (wallet_address, timestamp) VALUES"
+            f" (CONCAT('{WALLETS[0]}', CHR({ord(blank)})), TIMESTAMP '2026-01-01 00:00:00')"
+        )
+    bench.sql(f"INSERT INTO {{}}traders SELECT CONCAT(CHR(9), '{WALLETS[0]}')")
+    assert bench.warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(4, 4, 0, 4))]
+    assert bench.warehouse.delete_misspelled({WALLETS[0]: END}) == 4
+    assert bench.warehouse.add_traders([WALLETS[0]]) == 0
+
+
 def _ticked(wallet: str, moment: dt.datetime, count: int) -> Checkpoint:
     return Checkpoint(
         wallet_address=wallet,

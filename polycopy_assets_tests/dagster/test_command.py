@@ -151,12 +151,18 @@ def test_the_definitions_are_valid(tmp_path: Path):
 
 
 @pytest.mark.parametrize("command", [["backfill"], ["status"], ["reconcile", "--apply"]])
-def test_a_damaged_database_of_dagster_is_one_line(tmp_path: Path, command: list[str]):
+@pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 100, b""])
+def test_a_damaged_database_of_dagster_is_one_line(
+    tmp_path: Path, command: list[str], content: bytes
+):
     deployment = Deployment(tmp_path, "http://127.0.0.1:9")
-    assert deployment.polycopy("init").returncode == 0
+    assert deployment.here("init")[0] == 0
     index = Path(deployment.settings.home) / "history" / "runs" / "index.db"
-    index.write_bytes(b"this is no database, whatever its name says" * 100)
+    index.write_bytes(content)
     done = deployment.polycopy(*command)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert done.stderr.splitlines()[-1].startswith("polycopy: Dagster's database in DAGSTER_HOME")
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("polycopy: Dagster's database in DAGSTER_HOME")
+    assert str(deployment.settings.home) in told
+    assert 'reconciliation.md, "Dagster\'s database is gone"' in told

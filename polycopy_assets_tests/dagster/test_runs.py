@@ -82,7 +82,7 @@ def test_a_record_tells_what_is_in_the_store(tmp_path: Path):
     assert metadata["last_trade"] == trades[0].timestamp
     assert metadata["source"] == "polymarket"
     assert int(str(metadata["requests"])) >= 3
-    assert metadata["dagster/uri"] == str(tmp_path / "store" / "trades" / key)
+    assert metadata["dagster/uri"] == f"{tmp_path}/store/trades/{key}/"
     assert metadata["covered_until"] == found.covered_until
 
 

@@ -202,10 +202,21 @@ def test_a_file_is_believed_until_a_day_before_the_earliest_date_that_it_bears_o
     assert naive == earliest
     undated = evidence(with_(TICKED, ticks=(tick(processed_at=None),)), NOW)
     assert undated == Believed(FILE, 1_700_000_000 - MARGIN)
-    future = datetime(2090, 1, 1, tzinfo=UTC)
-    assert evidence(with_(TICKED, ticks=(tick(processed_at=future),)), NOW) == Believed(
-        FILE, NOW - MARGIN
-    )
+
+
+def test_a_date_that_is_yet_to_come_is_none():
+    future = tick(processed_at=datetime(2090, 1, 1, tzinfo=UTC))
+    assert evidence(with_(TICKED, ticks=(future,)), NOW) == Believed(FILE, 1_700_000_000 - MARGIN)
+    told = evidence(with_(TICKED, ticks=(future, tick())), NOW)
+    assert told == Believed(FILE, int(SEEN.timestamp()) - MARGIN)
+
+
+def test_a_trade_that_is_yet_to_come_refutes_its_file():
+    late = msgspec.structs.replace(FILE, last=NOW + MARGIN + 1)
+    told = evidence(with_(TICKED, old_files=(late,)), NOW)
+    assert told == Refuted(f"{FILE.name} has a trade of 2027-01-16 08:00:01, which is yet to come")
+    soon = msgspec.structs.replace(FILE, last=NOW + MARGIN)
+    assert isinstance(evidence(with_(TICKED, old_files=(soon,)), NOW), Believed)
 
 
 def test_the_evidence_that_fails_is_named():

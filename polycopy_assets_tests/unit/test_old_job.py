@@ -1,6 +1,8 @@
 """The old job's files: read line by line, and turned into segments."""
 
+import errno
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +10,7 @@ from typing import Any
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.errors import ContractBroken
+from polycopy_assets.errors import ContractBroken, StoreError
 from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile
 from polycopy_assets.reconcile.old_files import adopt, inspect
@@ -67,6 +69,14 @@ def test_a_line_becomes_a_row_in_domes_shape(changes: dict[str, Any], seconds: i
         (a_line(timestamp="yesterday"), "not a trade: Invalid isoformat"),
         (a_line(timestamp=None), "timestamp"),
         (a_line(timestamp="1969-12-31 23:59:59"), "its time is '1969"),
+        (a_line(timestamp=TRADES[0].timestamp * 1000), "its time is 1"),
+        (a_line(timestamp=10**30), "its time is 1000000"),
+        (a_line(timestamp="2286-11-20 17:46:40"), "its time is '2286"),
+        (a_line(timestamp="2026-01-01"), "no time of day in '2026-01-01'"),
+        (a_line(timestamp="2026-01-01 10"), "no time of day"),
+        (a_line(x=1)[:-2] + b"[" * 200_000 + b"]" * 200_000 + b"}", "nested too deeply"),
+        (a_line(price="nan"), "shares at the price nan"),
+        (a_line(shares_normalized="-inf"), "-inf shares at"),
         (b"\xef\xbb\xbf" + a_line(), "not a trade"),
         (a_line(side="HOLD"), "side"),
         (a_line(price="much"), "price"),
@@ -85,6 +95,17 @@ def test_line_ends_of_another_system_and_a_missing_last_one_do_not_matter(tmp_pa
     store, file = stored(tmp_path, a_line() + b"\r\n\r\n" + a_line(price=0.5))
     found = inspect(store, file, WALLET)
     assert (found.rows, found.problem) == (2, "")
+
+
+def test_the_mark_that_an_editor_puts_in_front_of_a_file_is_no_part_of_its_first_line(
+    tmp_path: Path,
+):
+    marked = b"\xef\xbb\xbf" + old_file(TRADES)
+    store, file = stored(tmp_path, marked)
+    file = inspect(store, file, WALLET)
+    assert (file.rows, file.problem) == (400, "")
+    assert adopt(store, WALLET, Believed(file, END), []).rows == 400
+    assert store.read(NAME) == marked
 
 
 def test_names_in_any_case_are_the_wallets_and_others_are_nobodys():
@@ -154,3 +175,16 @@ def test_a_transaction_with_two_times_is_not_believed(tmp_path: Path):
     moved = a_line(timestamp="2022-01-01 00:00:00")
     store, file = stored(tmp_path, a_line() + b"\n" + moved + b"\n")
     assert "two times" in inspect(store, file, WALLET).problem
+
+
+def test_a_disk_that_cannot_be_read_is_an_error_of_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class Broken(io.BytesIO):
+        def read(self, _size: int | None = -1, /) -> bytes:
+            raise OSError(errno.EIO, "Input/output error")
+
+    store, file = stored(tmp_path, old_file(TRADES))
+    monkeypatch.setattr(Path, "open", lambda *_: Broken())
+    with pytest.raises(StoreError, match=rf"cannot read .*{WALLET}.jsonl: Input/output error"):
+        inspect(store, file, WALLET)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets.errors import StoreError
+from polycopy_assets.errors import ObjectLost, StoreError
 from polycopy_assets.store.local import LocalStore
 
 WRITER = """
@@ -49,6 +49,41 @@ def test_a_listing_that_fails_is_not_an_empty_one(tmp_path: Path):
     (tmp_path / "t").write_text("a file where a directory should be")
     with pytest.raises(StoreError, match="cannot list"):
         list(LocalStore(tmp_path).list("t/"))
+
+
+def test_what_has_vanished_is_not_listed_and_what_cannot_be_looked_at_is_named(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    store.create("t/a", b"xyz")
+    (tmp_path / "t" / "b").symlink_to("nowhere")
+    store.create("t/c", b"xyz")
+    assert [item.name for item in store.list("t/")] == ["t/a", "t/c"]
+    (tmp_path / "t" / "d").symlink_to("d")
+    with pytest.raises(StoreError, match=r"cannot list .*/t/d: Too many"):
+        list(store.list("t/"))
+
+
+def test_a_file_that_vanishes_while_it_is_listed_is_left_out(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    for name in "abc":
+        store.create(f"t/{name}", b"xyz")
+    listing = store.list("t/")
+    assert next(listing).name == "t/a"
+    store.delete("t/b")
+    assert [item.name for item in listing] == ["t/c"]
+
+
+def test_a_file_that_cannot_be_opened_is_named_and_one_that_is_gone_is_lost(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    (tmp_path / "t").mkdir()
+    with pytest.raises(StoreError, match=r"cannot read .*/t: Is a directory"), store.local("t"):
+        pass
+    with pytest.raises(ObjectLost), store.local("t/a"):
+        pass
+
+
+def test_the_address_of_a_folder_ends_in_a_slash(tmp_path: Path):
+    assert LocalStore(tmp_path).uri("trades/0xa/") == f"{tmp_path}/trades/0xa/"
+    assert LocalStore(tmp_path).uri("trades/0xa") == f"{tmp_path}/trades/0xa"
 
 
 def test_a_store_below_a_file_cannot_be_written_and_says_so(tmp_path: Path):

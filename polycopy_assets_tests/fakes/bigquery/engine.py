@@ -1,6 +1,7 @@
 """The data of the double: tables in DuckDB, GoogleSQL by sqlglot, and what a query would bill."""
 
 import math
+import string
 import tempfile
 import threading
 import time
@@ -368,6 +369,9 @@ class Statement:
                     raise JobError("invalidQuery", f"Query parameter '{name}' not found")
                 given.add(name)
                 return values[name].copy()
+            if isinstance(node, exp.Trim) and node.expression is None:
+                # DuckDB takes away spaces where BigQuery takes away all white space.
+                node.set("expression", exp.Literal.string(string.whitespace))
             return node
 
         self.tree = tree.transform(fill)

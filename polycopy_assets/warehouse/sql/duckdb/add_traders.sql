@@ -3,6 +3,6 @@ INSERT INTO traders
 SELECT DISTINCT new.wallet_address
 FROM (SELECT lower(unnest($wallets::VARCHAR[])) AS wallet_address) AS new
 WHERE new.wallet_address NOT IN (
-    SELECT lower(trim(wallet_address)) FROM traders WHERE wallet_address IS NOT NULL
+    SELECT address(wallet_address) FROM traders WHERE wallet_address IS NOT NULL
 )
 ORDER BY 1;

@@ -1,6 +1,6 @@
 -- The rows of every wallet, and those inside the claims of $claims, which start at the beginning.
 SELECT
-    lower(trim(trades.wallet_address)) AS wallet,
+    address(trades.wallet_address) AS wallet,
     count(*),
     count(*) FILTER (
         WHERE trades.timestamp >= make_timestamp(0)
@@ -13,9 +13,9 @@ SELECT
           AND trades.wallet_address = claims.wallet_address
     ),
     count(*) FILTER (
-        WHERE trades.wallet_address != lower(trim(trades.wallet_address))
+        WHERE trades.wallet_address != address(trades.wallet_address)
     )
 FROM trades
 LEFT JOIN read_parquet($claims) AS claims
-    ON lower(trim(trades.wallet_address)) = claims.wallet_address
+    ON address(trades.wallet_address) = claims.wallet_address
 GROUP BY wallet;

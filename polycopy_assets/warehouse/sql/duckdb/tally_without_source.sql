@@ -1,6 +1,6 @@
 -- The same for a table of the old job's, whose rows are none of ours.
 SELECT
-    lower(trim(trades.wallet_address)) AS wallet,
+    address(trades.wallet_address) AS wallet,
     count(*),
     count(*) FILTER (
         WHERE trades.timestamp >= make_timestamp(0)
@@ -8,9 +8,9 @@ SELECT
     ),
     0,
     count(*) FILTER (
-        WHERE trades.wallet_address != lower(trim(trades.wallet_address))
+        WHERE trades.wallet_address != address(trades.wallet_address)
     )
 FROM trades
 LEFT JOIN read_parquet($claims) AS claims
-    ON lower(trim(trades.wallet_address)) = claims.wallet_address
+    ON address(trades.wallet_address) = claims.wallet_address
 GROUP BY wallet;

@@ -6,4 +6,4 @@ SET
     gcs_file = ticks.gcs_file,
     upload_successful = ticks.upload_successful
 FROM read_parquet($ticks) AS ticks
-WHERE lower(trim(backfill_checkpoint.wallet_address)) = ticks.wallet_address;
+WHERE address(backfill_checkpoint.wallet_address) = ticks.wallet_address;

@@ -9,5 +9,5 @@ SELECT
     upload_successful
 FROM read_parquet($ticks)
 WHERE wallet_address NOT IN (
-    SELECT lower(trim(wallet_address)) FROM backfill_checkpoint WHERE wallet_address IS NOT NULL
+    SELECT address(wallet_address) FROM backfill_checkpoint WHERE wallet_address IS NOT NULL
 );

@@ -1,1 +1,1 @@
-SELECT wallet_address FROM traders ORDER BY rowid;
+SELECT wallet_address FROM traders;
