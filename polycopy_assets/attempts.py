@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 from dagster import AssetRecordsFilter, DagsterEventType
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from polycopy_assets.fetch.wallets import Failed
+from polycopy_assets.partitions import registered, wallets_partitions
 from polycopy_assets.record import WALLET_TRADES
 
 RETRY_AFTER = (300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0, 259_200.0)
@@ -95,6 +97,22 @@ def latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Mapping[st
             if event is not None and (attempt := _read(event)):
                 found[attempt.wallet] = attempt
     return found
+
+
+def failed(instance: dg.DagsterInstance) -> list[str]:
+    """The wallets whose latest attempt failed, whatever they had before.
+
+    Dagster calls a wallet failed when the run has ended; while it goes on, and if it is terminated,
+    the noted attempt alone tells.
+    """
+    wallets = registered(instance)
+    statuses = instance.get_status_by_partition(WALLET_TRADES, wallets, wallets_partitions) or {}
+    noted = latest(instance, wallets)
+    return [
+        wallet
+        for wallet in wallets
+        if wallet in noted or statuses.get(wallet) == AssetPartitionStatus.FAILED
+    ]
 
 
 def due(instance: dg.DagsterInstance, remaining: Collection[str]) -> list[str]:

@@ -13,11 +13,9 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 from dagster import AssetRecordsFilter, DagsterEventType
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.partitions import wallets_partitions
 from polycopy_assets.trades.segment import Segment, coverage, data_version, rows_in_version
 
 WALLET_TRADES = dg.AssetKey("wallet_trades")
@@ -103,13 +101,6 @@ def _latest_versions(instance: dg.DagsterInstance) -> dict[str, str]:
         WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION, tag_keys=[DATA_VERSION_TAG]
     )
     return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
-
-
-def failed(instance: dg.DagsterInstance) -> list[str]:
-    """The wallets whose latest attempt failed, whatever they had before."""
-    keys = instance.get_dynamic_partitions(str(wallets_partitions.name))
-    statuses = instance.get_status_by_partition(WALLET_TRADES, keys, wallets_partitions) or {}
-    return [key for key in keys if statuses.get(key) == AssetPartitionStatus.FAILED]
 
 
 def digest(versions: Mapping[str, str]) -> str:

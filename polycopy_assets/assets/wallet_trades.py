@@ -15,6 +15,7 @@ from pydantic import Field
 
 from polycopy_assets import attempts, record
 from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.failures import Failures
 from polycopy_assets.assets.planned import mark_planned
 from polycopy_assets.charts import CHARTED_WALLETS, progress_chart
 from polycopy_assets.errors import PolycopyError
@@ -35,7 +36,7 @@ Event = dg.AssetMaterialization | dg.AssetObservation
 
 NAMED_FAILURES = 20
 DOWN_TAG = "polycopy/source_down"
-"""The tag of a run that found the source down: when, epoch seconds."""
+"""The tag of a run that found the source or the store down: when, epoch seconds."""
 
 FAILED_TAG = "polycopy/failed_wallets"
 """The tag of a run that failed because wallets did: how many."""
@@ -105,7 +106,7 @@ def wallet_trades(
         progress.begin("")
         progress.wallets = len(plan.targets)
         yield from _record_again(context, plan.skipped)
-        failures: list[Failed] = []
+        failures = Failures()
         fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle)
         # Closed before the turn is over: nothing goes on in the background then.
         with closing(fetched) as outcomes:
@@ -116,20 +117,19 @@ def wallet_trades(
                         refetch.finish(objects, outcome.wallet, outcome.superseded)
                     progress.done += 1
                     progress.stored += outcome.new_rows
+                    yield from _attempts(plan, failures.fetched())
                 elif isinstance(outcome, Failed):
-                    failures.append(outcome)
                     progress.failures.append((outcome.wallet, outcome.reason))
-                    if outcome.tried:
-                        context.log.error(f"{outcome.wallet}: {outcome.reason}")
-                        before = plan.failed_before.get(outcome.wallet)
-                        yield attempts.observation(outcome, before)
+                    _show(context, outcome)
+                    yield from _attempts(plan, failures.failed(outcome))
                 else:
                     yield outcome
+        yield from _attempts(plan, failures.ended())
         context.log.info(progress.line())
-        if failures:
+        if failures.all:
             yield from _record_again(context, plan.done_before)
             _note(context, failures)
-            raise _failure(failures, progress)
+            raise _failure(failures.all, progress)
 
 
 class _Plan(NamedTuple):
@@ -199,12 +199,24 @@ def _charted(
         yield _picture(progress)
 
 
-def _note(context: dg.AssetExecutionContext, failures: list[Failed]) -> None:
-    """Makes visible which wallets failed, and that the source was down."""
-    if not _has_partitions(context):
-        mark_planned(context, [item.wallet for item in failures if item.tried])
-    tags = {FAILED_TAG: str(len(failures))}
-    if any(not item.tried for item in failures):
+def _show(context: dg.AssetExecutionContext, failure: Failed) -> None:
+    """Makes visible at once that a wallet failed: whoever ends the run hides nothing."""
+    if failure.tried:
+        context.log.error(f"{failure.wallet}: {failure.reason}")
+        if not _has_partitions(context):
+            mark_planned(context, failure.wallet)
+
+
+def _attempts(plan: _Plan, own: list[Failed]) -> Iterator[dg.AssetObservation]:
+    """Notes the failures that are the wallets' own."""
+    for failure in own:
+        yield attempts.observation(failure, plan.failed_before.get(failure.wallet))
+
+
+def _note(context: dg.AssetExecutionContext, failures: Failures) -> None:
+    """Tags the run with what kept it from fetching all."""
+    tags = {FAILED_TAG: str(len(failures.all))}
+    if failures.down:
         tags[DOWN_TAG] = str(attempts.now())
     context.instance.add_run_tags(context.run.run_id, tags)
 
@@ -246,7 +258,7 @@ def _targets(
     if select == "remaining":
         targets = remaining
     elif select == "failed":
-        failed = set(record.failed(context.instance))
+        failed = set(attempts.failed(context.instance))
         targets = [wallet for wallet in chosen if wallet in failed]
     elif select == "due":
         targets = attempts.due(context.instance, remaining)

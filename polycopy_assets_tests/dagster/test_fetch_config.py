@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
@@ -53,7 +53,7 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(tmp_path: 
             assert asked(served) == Counter(wallets[:2])
             assert not fetched(deployment, instance, {}, select="remaining").success
             assert asked(served) == Counter(set(wallets) - {wallets[0]})
-            assert sorted(record.failed(instance)) == sorted(failing)
+            assert sorted(attempts.failed(instance)) == sorted(failing)
             assert fetched(deployment, instance, {}, select="due").success, "none is due yet"
             assert asked(served) == Counter()
             served.state.faults.set_wallets({})
@@ -61,7 +61,7 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(tmp_path: 
             assert asked(served).total() == 1
             assert fetched(deployment, instance, {}, select="failed").success
             assert asked(served).total() == len(failing) - 1
-            assert record.failed(instance) == []
+            assert attempts.failed(instance) == []
         deployment.backfill()
     assert deployment.table() == truth(world)
 
