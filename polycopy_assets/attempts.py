@@ -115,13 +115,11 @@ def failed(instance: dg.DagsterInstance) -> list[str]:
     ]
 
 
-def due(instance: dg.DagsterInstance, remaining: Collection[str]) -> list[str]:
-    """Those of `remaining` that were never tried or are due again; the untried ones first."""
-    return due_of(remaining, latest(instance, remaining))
-
-
 def due_of(remaining: Collection[str], tried: Mapping[str, Attempt]) -> list[str]:
-    """The same, for attempts that are known."""
+    """Those of `remaining` that were never tried, and then those in `tried` that are due again.
+
+    A complete wallet whose refresh failed is in `tried` only.
+    """
     fresh = [wallet for wallet in remaining if wallet not in tried]
     again = sorted((each.due, wallet) for wallet, each in tried.items() if each.due is not None)
     return fresh + [wallet for moment, wallet in again if moment <= now()]

@@ -42,8 +42,9 @@ FAILED_TAG = "polycopy/failed_wallets"
 """The tag of a run that failed because wallets did: how many."""
 
 CHART_EVERY_SECONDS = 900.0
+_WITHOUT_PARTITIONS = "for a run without partitions: launch the job `fetch` from its launchpad"
 
-Select = Literal["chosen", "remaining", "due", "failed", "all"]
+Select = Literal["chosen", "remaining", "due", "failed", "refresh", "all"]
 Mode = Literal["missing", "full"]
 
 
@@ -55,8 +56,9 @@ class FetchConfig(dg.Config):
         description="`chosen`: all of the chosen partitions or wallets; in a run without any, "
         "`remaining`. `remaining`: wallets without a record; the others are not asked for. "
         "`all`: also what lies behind the coverage of those that have one, longest not brought up "
-        "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones, "
-        "but a failed one only when its next attempt is due.",
+        "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones "
+        "and those that failed, but a failed one only when its next attempt is due. `refresh`: as "
+        "`all`, but a failed one only when its next attempt is due.",
     )
     wallets: list[str] = Field(
         default=[],
@@ -228,6 +230,12 @@ def _has_partitions(context: dg.AssetExecutionContext) -> bool:
 def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
     """The wallets that are spoken of: partitions, the configured ones, or all."""
     if _has_partitions(context):
+        if config.wallets:
+            raise PolycopyError(f"`wallets` is {_WITHOUT_PARTITIONS}")
+        if not context.partition_keys:
+            raise PolycopyError(
+                "no wallet was chosen: the range of partitions ends before it begins"
+            )
         return list(context.partition_keys)
     wallets = registered(context.instance)
     if not config.wallets:
@@ -247,12 +255,9 @@ def _targets(
     if select == "chosen":
         particular = _has_partitions(context) or config.wallets
         select = "all" if particular else "remaining"
-    if _has_partitions(context) and (select in {"due", "failed"} or config.limit):
+    if _has_partitions(context) and (select in {"due", "failed", "refresh"} or config.limit):
         # What a run over partitions does not record counts as failed in the end.
-        raise PolycopyError(
-            "`select: due`, `select: failed` and `limit` are for a run without partitions:"
-            " launch the job `fetch` from its launchpad"
-        )
+        raise PolycopyError(f"`select: {select}` and `limit` are {_WITHOUT_PARTITIONS}")
     complete = record.versions(context.instance)
     remaining = [wallet for wallet in chosen if wallet not in complete]
     if select == "remaining":
@@ -261,7 +266,12 @@ def _targets(
         failed = set(attempts.failed(context.instance))
         targets = [wallet for wallet in chosen if wallet in failed]
     elif select == "due":
-        targets = attempts.due(context.instance, remaining)
+        targets = attempts.due_of(remaining, attempts.latest(context.instance, chosen))
+    elif select == "refresh":
+        tried = attempts.latest(context.instance, chosen)
+        well = [wallet for wallet in chosen if wallet in complete and wallet not in tried]
+        due = attempts.due_of(remaining, tried)
+        targets = due + record.longest_ago_first(context.instance, well)
     else:
         known = [wallet for wallet in chosen if wallet in complete]
         targets = remaining + record.longest_ago_first(context.instance, known)

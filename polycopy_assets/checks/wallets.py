@@ -18,7 +18,7 @@ from polycopy_assets.resources import PolicyResource
 WANTED = "traders"
 _TO_DO = {
     "permanent": "the source refuses the wallet: see the reason; if the address is wrong, take it "
-    "out of `traders`",
+    "out of `traders` and delete its partition (asset `wallet_trades`, 'Delete partitions')",
     "transient": "the source did not answer properly: is it up? It is tried again",
     "contract": "the source answers otherwise than it promises: nothing was taken over; "
     "docs/operations.md, 'The source breaks its contract'",

@@ -8,12 +8,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import attempts, pace
+from polycopy_assets import attempts, pace, record
 from polycopy_assets.assets.wallet_trades import DOWN_TAG
 from polycopy_assets.attempts import RETRY_AFTER
+from polycopy_assets.checks import wallets as wallet_checks
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.liveness import WORKER_TAG, end_dead_runs
+from polycopy_assets.partitions import registered_at
 from polycopy_assets.schedules import daily_refresh
 from polycopy_assets.sensors import (
     WALLETS_A_RUN,
@@ -272,6 +274,42 @@ def test_the_checks_run_after_work_and_not_for_ever(
         for _ in range(3):
             simulated.follow("check", ticked(checks_due, simulated.instance, simulated.deployment))
         assert simulated.runs["check"] == 2
+
+
+def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(14, 2, most_trades=5)
+    with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
+        simulated.deployment.want([wallet.lower() for wallet in world.wallets()])
+        keys = simulated.instance.get_dynamic_partitions("wallets")
+        definitions = build(simulated.deployment.settings)
+        job = definitions.resolve_implicit_global_asset_job_def()
+
+        def materialize(key: str) -> None:
+            """As *Materialize* does in the UI, which knows no job."""
+            job.execute_in_process(
+                instance=simulated.instance,
+                partition_key=key,
+                asset_selection=[record.WALLET_TRADES],
+            )
+
+        def meanwhile(instance: dg.DagsterInstance) -> dict[str, float]:
+            monkeypatch.setattr(wallet_checks, "registered_at", registered_at)
+            materialize(keys[1])
+            return registered_at(instance)
+
+        def check() -> int:
+            simulated.follow("check", ticked(checks_due, simulated.instance, simulated.deployment))
+            return simulated.runs["check"]
+
+        assert [check(), check()] == [1, 1]
+        monkeypatch.setattr(wallet_checks, "registered_at", meanwhile)
+        materialize(keys[0])
+        assert len(record.versions(simulated.instance)) == 1
+        assert check() == 2
+        assert len(record.versions(simulated.instance)) == 2
+        assert [check(), check()] == [3, 3]
 
 
 def test_the_daily_refresh_is_off_and_never_runs_beside_itself(tmp_path: Path):
