@@ -12,8 +12,10 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 from dagster import AssetRecordsFilter, DagsterEventType
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from polycopy_assets.fetch.wallets import Failed
+from polycopy_assets.partitions import registered, wallets_partitions
 from polycopy_assets.record import WALLET_TRADES
 
 RETRY_AFTER = (300.0, 1_800.0, 7_200.0, 28_800.0, 86_400.0, 259_200.0)
@@ -97,13 +99,27 @@ def latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Mapping[st
     return found
 
 
-def due(instance: dg.DagsterInstance, remaining: Collection[str]) -> list[str]:
-    """Those of `remaining` that were never tried or are due again; the untried ones first."""
-    return due_of(remaining, latest(instance, remaining))
+def failed(instance: dg.DagsterInstance) -> list[str]:
+    """The wallets whose latest attempt failed, whatever they had before.
+
+    Dagster calls a wallet failed when the run has ended; while it goes on, and if it is terminated,
+    the noted attempt alone tells.
+    """
+    wallets = registered(instance)
+    statuses = instance.get_status_by_partition(WALLET_TRADES, wallets, wallets_partitions) or {}
+    noted = latest(instance, wallets)
+    return [
+        wallet
+        for wallet in wallets
+        if wallet in noted or statuses.get(wallet) == AssetPartitionStatus.FAILED
+    ]
 
 
 def due_of(remaining: Collection[str], tried: Mapping[str, Attempt]) -> list[str]:
-    """The same, for attempts that are known."""
+    """Those of `remaining` that were never tried, and then those in `tried` that are due again.
+
+    A complete wallet whose refresh failed is in `tried` only.
+    """
     fresh = [wallet for wallet in remaining if wallet not in tried]
     again = sorted((each.due, wallet) for wallet, each in tried.items() if each.due is not None)
     return fresh + [wallet for moment, wallet in again if moment <= now()]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import dagster as dg
 import msgspec
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.errors import (
     QuotaExceeded,
@@ -71,7 +71,7 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
         total=len(wallets),
         complete=len(here),
         remaining=len(wallets) - len(here),
-        failed=len(record.failed(instance)),
+        failed=len(attempts.failed(instance)),
         trades=sum(record.rows({wallet: complete[wallet] for wallet in here}).values()),
         table_rows=open_warehouse(settings, "trades").count_rows(),
     )

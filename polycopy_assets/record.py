@@ -14,11 +14,9 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 from dagster import AssetRecordsFilter, DagsterEventType
-from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.partitions import registered, wallets_partitions
 from polycopy_assets.trades.segment import Segment, coverage, data_version, rows_in_version
 
 WALLET_TRADES = dg.AssetKey("wallet_trades")
@@ -118,13 +116,6 @@ def _latest_versions(
         asset_partitions=None if wallets is None else list(wallets),
     )
     return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
-
-
-def failed(instance: dg.DagsterInstance) -> list[str]:
-    """The wallets whose latest attempt failed, whatever they had before."""
-    keys = registered(instance)
-    statuses = instance.get_status_by_partition(WALLET_TRADES, keys, wallets_partitions) or {}
-    return [key for key in keys if statuses.get(key) == AssetPartitionStatus.FAILED]
 
 
 def digest(versions: Mapping[str, str]) -> str:

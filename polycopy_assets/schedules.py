@@ -14,7 +14,8 @@ REFRESH_TAGS = {"polycopy/refresh": "daily"}
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
     description="Once a day brings every wallet up to date, the one first that was not for the "
-    "longest time; wallets without trades come before all. Within the request budget, like every "
+    "longest time; wallets without trades come before all, and a wallet that failed only comes "
+    "when its next attempt is due. Within the request budget, like every "
     "fetch.",
 )
 def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -25,5 +26,5 @@ def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.S
     if going_on:
         return dg.SkipReason(f"run {going_on[0].run_id} is still bringing the wallets up to date")
     return dg.RunRequest(
-        run_config={"ops": {"wallet_trades": {"config": {"select": "all"}}}}, tags=REFRESH_TAGS
+        run_config={"ops": {"wallet_trades": {"config": {"select": "refresh"}}}}, tags=REFRESH_TAGS
     )

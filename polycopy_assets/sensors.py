@@ -5,6 +5,7 @@ Why these are sensors and no automation conditions: `docs/automation.md`.
 """
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import dagster as dg
 import msgspec
@@ -12,7 +13,7 @@ import msgspec
 from polycopy_assets import attempts, jobs, pace, record
 from polycopy_assets.assets.combined_trades import RECORD
 from polycopy_assets.assets.wallet_trades import DOWN_TAG, FAILED_TAG
-from polycopy_assets.errors import WarehouseBusy
+from polycopy_assets.errors import WarehouseError
 from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.resources import WarehouseResource
@@ -32,8 +33,13 @@ UNDER_WAY = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+FOR_SENSOR = {"polycopy/started_by": "new_wallets"}
+"""The tag of what `new_wallets` asks for: what others start, and stop, is no sign for it."""
+
 _FETCHING = frozenset({"fetch", "reconcile"})
 _TRADES = dg.AssetKey("trades")
+_WORK = frozenset({record.WALLET_TRADES, _TRADES})
 
 
 class Seen(msgspec.Struct, frozen=True):
@@ -53,21 +59,21 @@ class Seen(msgspec.Struct, frozen=True):
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Registers the wallets that are new in `traders`, and fetches every wallet without "
-    "a record: also those that were there before, and those that failed, when their next attempt "
+    "a record: also those that were there before; and those that failed, when their next attempt "
     "is due. One run at a time, at most 2,000 wallets each.",
 )
 def new_wallets(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource
 ) -> dg.SensorResult:
     """One tick; reads `traders` only when it has changed, and once an hour."""
-    seen = msgspec.json.decode(context.cursor, type=Seen) if context.cursor else Seen()
-    busy = ""
+    seen = _remembered(context.cursor)
+    unread = ""
     try:
         seen = _read_traders(context, warehouse.open("new_wallets", "sensor", patience=10.0), seen)
-    except WarehouseBusy as error:
-        # The table is being loaded. What is registered can be fetched meanwhile.
-        busy = f"; `traders` was not read: {error}"
-        context.log.warning(busy.lstrip("; "))
+    except WarehouseError as error:
+        # It may be loading. Whatever it is: what is registered can be fetched meanwhile.
+        unread = f"; `traders` was not read: {error}"
+        context.log.warning(unread.lstrip("; "))
     decision = pace.fetch(_fetch_situation(context.instance), attempts.now())
     refused = (
         f"; {seen.refused} rows of `traders` are no wallets: {', '.join(seen.first_refused)}"
@@ -75,13 +81,15 @@ def new_wallets(
         else ""
     )
     misnamed = "".join(f"; {line}" for line in refusals(strays(context.instance), STRAY))
-    told = f"{decision.why}{refused}{misnamed}{busy}"
+    told = f"{decision.why}{refused}{misnamed}{unread}"
     context.log.info(told)
     cursor = msgspec.json.encode(seen).decode()
     if isinstance(decision, pace.Wait):
         return dg.SensorResult(skip_reason=told, cursor=cursor)
     config = {"select": "due", "limit": WALLETS_A_RUN}
-    request = dg.RunRequest(run_config={"ops": {"wallet_trades": {"config": config}}})
+    request = dg.RunRequest(
+        run_config={"ops": {"wallet_trades": {"config": config}}}, tags=FOR_SENSOR
+    )
     return dg.SensorResult(run_requests=[request], cursor=cursor)
 
 
@@ -107,10 +115,11 @@ def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """One tick; asks Dagster's database alone."""
     instance = context.instance
     checked = _latest(instance, "check", 1)
-    worked = [*_latest(instance, "fetch", 1), *_latest(instance, "load", 1)]
+    # What ended while the check was at it may not be in its result.
+    since = (checked[0].start_time or _moment(checked[0])) if checked else None
     decision = pace.check(
-        _moment(checked[0]) if checked else None,
-        max((run.end_time for run in worked if run.end_time), default=None),
+        since,
+        _work_ended(instance, since) if since else None,
         _under_way(instance, "check"),
         attempts.now(),
     )
@@ -145,6 +154,14 @@ def _run_if(context: dg.SensorEvaluationContext, decision: pace.Decision) -> dg.
     return dg.SensorResult(skip_reason=decision.why)
 
 
+def _remembered(cursor: str | None) -> Seen:
+    """What the cursor says; nothing if it is of another version, or somebody has edited it."""
+    try:
+        return msgspec.json.decode(cursor, type=Seen) if cursor else Seen()
+    except msgspec.DecodeError:
+        return Seen()
+
+
 def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: Seen) -> Seen:
     """What is new in `traders` registered, if it has changed or was read long ago."""
     # Asked before the rows are read: what changes in between is read at the next tick.
@@ -162,8 +179,9 @@ def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: S
 
 def _fetch_situation(instance: dg.DagsterInstance) -> pace.FetchSituation:
     complete = record.versions(instance)
-    remaining = [wallet for wallet in registered(instance) if wallet not in complete]
-    tried = attempts.latest(instance, remaining)
+    wallets = registered(instance)
+    remaining = [wallet for wallet in wallets if wallet not in complete]
+    tried = attempts.latest(instance, wallets)
     due = attempts.due_of(remaining, tried)
     given_up = sum(each.due is None for each in tried.values())
     fruitless = []
@@ -171,10 +189,11 @@ def _fetch_situation(instance: dg.DagsterInstance) -> pace.FetchSituation:
         tags = run.dagster_run.tags
         if run.dagster_run.is_success or (FAILED_TAG in tags and DOWN_TAG not in tags):
             break
-        fruitless.append(float(tags.get(DOWN_TAG, _moment(run))))
+        if DOWN_TAG in tags or FOR_SENSOR.items() <= tags.items():
+            fruitless.append(float(tags.get(DOWN_TAG, _moment(run))))
     return pace.FetchSituation(
         due=len(due),
-        waiting=len(remaining) - len(due) - given_up,
+        waiting=len({*remaining, *tried}) - len(due) - given_up,
         given_up=given_up,
         under_way=_fetching(instance),
         fruitless=fruitless,
@@ -210,8 +229,23 @@ def _load_situation(instance: dg.DagsterInstance) -> pace.LoadSituation:
 
 def _latest(instance: dg.DagsterInstance, job: str, limit: int) -> Sequence[dg.RunRecord]:
     """The latest runs of `job` that have ended, newest first."""
-    ended = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-    return instance.get_run_records(dg.RunsFilter(job_name=job, statuses=ended), limit=limit)
+    return instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_ENDED), limit=limit)
+
+
+def _work_ended(instance: dg.DagsterInstance, since: float) -> float | None:
+    """When a run that fetched or loaded, whoever started it, ended last behind `since`."""
+    recent = instance.get_run_records(
+        dg.RunsFilter(
+            statuses=[*_ENDED, dg.DagsterRunStatus.CANCELED],
+            updated_after=datetime.fromtimestamp(since, UTC),
+        )
+    )
+    ends = [run.end_time for run in recent if run.end_time and _works(run.dagster_run)]
+    return max(ends, default=None)
+
+
+def _works(run: dg.DagsterRun) -> bool:
+    return run.job_name in {"fetch", "load"} or bool(_WORK & (run.asset_selection or set()))
 
 
 def _moment(run: dg.RunRecord) -> float:

@@ -90,11 +90,11 @@ def _combine(
     If another run takes a batch's number first, what is new is worked out again.
     """
     made: list[Manifest] = []
-    lost: dict[str, str] = {}
     for attempt in range(ATTEMPTS):
+        lost: dict[str, str] = {}
         manifests = read_manifests(store)
         versions = record.versions(context.instance)
-        wallets = {*pending(versions, manifests), *(again & versions.keys())} - lost.keys()
+        wallets = {*pending(versions, manifests), *(again & versions.keys())}
         found = record.records(context.instance, wallets)
         claims = new_claims(((item.version, item.segments) for item in found), manifests, again)
         try:
@@ -110,8 +110,24 @@ def _combine(
             continue
         if not made:
             context.log.info("nothing is new")
-        return record.digest(versions), manifests, made, lost
+        return record.digest(versions), manifests, made, _lost_still(context, versions, lost)
     raise AssertionError("unreachable")
+
+
+def _lost_still(
+    context: dg.AssetExecutionContext, versions: Mapping[str, str], lost: Mapping[str, str]
+) -> dict[str, str]:
+    """Those in `lost` whose record is the one that `versions` tells of.
+
+    A full refetch may have replaced the others since: they are new again, for the next combine.
+    """
+    if not lost:
+        return {}
+    now = record.versions(context.instance)
+    for wallet in sorted(lost):
+        if now.get(wallet) != versions[wallet]:
+            context.log.info(f"{wallet} was recorded anew meanwhile, and waits for the next load")
+    return {wallet: why for wallet, why in lost.items() if now.get(wallet) == versions[wallet]}
 
 
 def _line(manifest: Manifest) -> str:

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from polycopy_assets import attempts, record
 from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.failures import Failures
 from polycopy_assets.assets.planned import mark_planned
 from polycopy_assets.charts import CHARTED_WALLETS, progress_chart
 from polycopy_assets.errors import PolycopyError
@@ -35,14 +36,15 @@ Event = dg.AssetMaterialization | dg.AssetObservation
 
 NAMED_FAILURES = 20
 DOWN_TAG = "polycopy/source_down"
-"""The tag of a run that found the source down: when, epoch seconds."""
+"""The tag of a run that found the source or the store down: when, epoch seconds."""
 
 FAILED_TAG = "polycopy/failed_wallets"
 """The tag of a run that failed because wallets did: how many."""
 
 CHART_EVERY_SECONDS = 900.0
+_WITHOUT_PARTITIONS = "for a run without partitions: launch the job `fetch` from its launchpad"
 
-Select = Literal["chosen", "remaining", "due", "failed", "all"]
+Select = Literal["chosen", "remaining", "due", "failed", "refresh", "all"]
 Mode = Literal["missing", "full"]
 
 
@@ -54,8 +56,9 @@ class FetchConfig(dg.Config):
         description="`chosen`: all of the chosen partitions or wallets; in a run without any, "
         "`remaining`. `remaining`: wallets without a record; the others are not asked for. "
         "`all`: also what lies behind the coverage of those that have one, longest not brought up "
-        "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones, "
-        "but a failed one only when its next attempt is due.",
+        "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones "
+        "and those that failed, but a failed one only when its next attempt is due. `refresh`: as "
+        "`all`, but a failed one only when its next attempt is due.",
     )
     wallets: list[str] = Field(
         default=[],
@@ -105,7 +108,7 @@ def wallet_trades(
         progress.begin("")
         progress.wallets = len(plan.targets)
         yield from _record_again(context, plan.skipped)
-        failures: list[Failed] = []
+        failures = Failures()
         fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle)
         # Closed before the turn is over: nothing goes on in the background then.
         with closing(fetched) as outcomes:
@@ -116,20 +119,19 @@ def wallet_trades(
                         refetch.finish(objects, outcome.wallet, outcome.superseded)
                     progress.done += 1
                     progress.stored += outcome.new_rows
+                    yield from _attempts(plan, failures.fetched())
                 elif isinstance(outcome, Failed):
-                    failures.append(outcome)
                     progress.failures.append((outcome.wallet, outcome.reason))
-                    if outcome.tried:
-                        context.log.error(f"{outcome.wallet}: {outcome.reason}")
-                        before = plan.failed_before.get(outcome.wallet)
-                        yield attempts.observation(outcome, before)
+                    _show(context, outcome)
+                    yield from _attempts(plan, failures.failed(outcome))
                 else:
                     yield outcome
+        yield from _attempts(plan, failures.ended())
         context.log.info(progress.line())
-        if failures:
+        if failures.all:
             yield from _record_again(context, plan.done_before)
             _note(context, failures)
-            raise _failure(failures, progress)
+            raise _failure(failures.all, progress)
 
 
 class _Plan(NamedTuple):
@@ -199,12 +201,24 @@ def _charted(
         yield _picture(progress)
 
 
-def _note(context: dg.AssetExecutionContext, failures: list[Failed]) -> None:
-    """Makes visible which wallets failed, and that the source was down."""
-    if not _has_partitions(context):
-        mark_planned(context, [item.wallet for item in failures if item.tried])
-    tags = {FAILED_TAG: str(len(failures))}
-    if any(not item.tried for item in failures):
+def _show(context: dg.AssetExecutionContext, failure: Failed) -> None:
+    """Makes visible at once that a wallet failed: whoever ends the run hides nothing."""
+    if failure.tried:
+        context.log.error(f"{failure.wallet}: {failure.reason}")
+        if not _has_partitions(context):
+            mark_planned(context, failure.wallet)
+
+
+def _attempts(plan: _Plan, own: list[Failed]) -> Iterator[dg.AssetObservation]:
+    """Notes the failures that are the wallets' own."""
+    for failure in own:
+        yield attempts.observation(failure, plan.failed_before.get(failure.wallet))
+
+
+def _note(context: dg.AssetExecutionContext, failures: Failures) -> None:
+    """Tags the run with what kept it from fetching all."""
+    tags = {FAILED_TAG: str(len(failures.all))}
+    if failures.down:
         tags[DOWN_TAG] = str(attempts.now())
     context.instance.add_run_tags(context.run.run_id, tags)
 
@@ -216,6 +230,12 @@ def _has_partitions(context: dg.AssetExecutionContext) -> bool:
 def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
     """The wallets that are spoken of: partitions, the configured ones, or all."""
     if _has_partitions(context):
+        if config.wallets:
+            raise PolycopyError(f"`wallets` is {_WITHOUT_PARTITIONS}")
+        if not context.partition_keys:
+            raise PolycopyError(
+                "no wallet was chosen: the range of partitions ends before it begins"
+            )
         wallets, refused = told_apart(context.partition_keys)
     else:
         wallets, refused = registered(context.instance), strays(context.instance)
@@ -238,21 +258,23 @@ def _targets(
     if select == "chosen":
         particular = _has_partitions(context) or config.wallets
         select = "all" if particular else "remaining"
-    if _has_partitions(context) and (select in {"due", "failed"} or config.limit):
+    if _has_partitions(context) and (select in {"due", "failed", "refresh"} or config.limit):
         # What a run over partitions does not record counts as failed in the end.
-        raise PolycopyError(
-            "`select: due`, `select: failed` and `limit` are for a run without partitions:"
-            " launch the job `fetch` from its launchpad"
-        )
+        raise PolycopyError(f"`select: {select}` and `limit` are {_WITHOUT_PARTITIONS}")
     complete = record.versions(context.instance)
     remaining = [wallet for wallet in chosen if wallet not in complete]
     if select == "remaining":
         targets = remaining
     elif select == "failed":
-        failed = set(record.failed(context.instance))
+        failed = set(attempts.failed(context.instance))
         targets = [wallet for wallet in chosen if wallet in failed]
     elif select == "due":
-        targets = attempts.due(context.instance, remaining)
+        targets = attempts.due_of(remaining, attempts.latest(context.instance, chosen))
+    elif select == "refresh":
+        tried = attempts.latest(context.instance, chosen)
+        well = [wallet for wallet in chosen if wallet in complete and wallet not in tried]
+        due = attempts.due_of(remaining, tried)
+        targets = due + record.longest_ago_first(context.instance, well)
     else:
         known = [wallet for wallet in chosen if wallet in complete]
         targets = remaining + record.longest_ago_first(context.instance, known)

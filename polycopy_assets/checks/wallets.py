@@ -18,11 +18,11 @@ from polycopy_assets.resources import PolicyResource
 WANTED = "traders"
 _TO_DO = {
     "permanent": "the source refuses the wallet: see the reason; if the address is wrong, take it "
-    "out of `traders`",
+    "out of `traders` and delete its partition (asset `wallet_trades`, 'Delete partitions')",
     "transient": "the source did not answer properly: is it up? It is tried again",
     "contract": "the source answers otherwise than it promises: nothing was taken over; "
     "docs/operations.md, 'The source breaks its contract'",
-    "store": "the store could not be written or read: see the reason",
+    "store": "the store could not be written or read: see the reason; mend it",
 }
 _LATE = (
     "turn the sensor `new_wallets` on, or launch the job `fetch`; if a fetch is under way, its run "
@@ -39,7 +39,7 @@ _AGAIN = "when the cause is gone: Materialize, 'Failed'; or the job `fetch` with
 def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Fails with the first wallets whose latest attempt failed, and why it did."""
     with computed(context) as outcome:
-        failed = record.failed(context.instance)
+        failed = attempts.failed(context.instance)
         tried = attempts.latest(context.instance, failed)
         kinds = sorted({each.kind for each in tried.values()})
         outcome.result = dg.AssetCheckResult(
@@ -107,7 +107,7 @@ def no_wallet_late(
 def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Fails with the first wallets whose answers broke the contract; warns of unknown fields."""
     with computed(context) as outcome:
-        failed = record.failed(context.instance)
+        failed = attempts.failed(context.instance)
         tried = attempts.latest(context.instance, failed)
         broken = [
             wallet for wallet in failed if wallet in tried and tried[wallet].kind == "contract"
@@ -139,7 +139,11 @@ def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
 
 
 def _reason(tried: Mapping[str, Attempt], wallet: str) -> str:
-    return tried[wallet].reason if wallet in tried else "it was not tried, or its run died"
+    return (
+        tried[wallet].reason
+        if wallet in tried
+        else "it was not tried, met an outage, or its run died"
+    )
 
 
 def _named(wallets: Collection[str], tried: Mapping[str, Attempt]) -> dg.MetadataValue:

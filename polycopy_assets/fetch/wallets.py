@@ -7,7 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from polycopy_assets.errors import PolycopyError, SourceError, StoreError, TransientError
+from polycopy_assets.errors import (
+    ObjectExists,
+    ObjectLost,
+    PolycopyError,
+    SourceError,
+    StoreError,
+    TransientError,
+)
 from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, WalletFetch
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
@@ -15,7 +22,8 @@ from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.page import PageSource
 
 DOWN_AFTER = 8
-"""Wallets that failed in a row before the source itself is asked whether it is alive."""
+"""Wallets that met an outage in a row before the source itself is asked whether it is alive, or
+the store counts as out of order."""
 
 HOPELESS_AFTER = 24
 """Wallets that failed in a row after which it counts as down, whatever it says of itself."""
@@ -25,13 +33,15 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet that could not be completed, and why; its finished segments are kept.
 
     `kind` is the error's: `permanent`, `transient`, `contract` or `store`. `tried` is False where
-    the source was down and the wallet's turn never came.
+    the source or the store was down and the wallet's turn never came. `outage` is True where it
+    may have been: then the next wallets tell whether this one is at fault.
     """
 
     wallet: str
     reason: str
     kind: str = ""
     tried: bool = True
+    outage: bool = False
 
 
 class Fetcher:
@@ -59,7 +69,8 @@ class Fetcher:
         self._horizon = 0
         self._full = False
         self._down = ""
-        self._failed_in_a_row = 0
+        self._outages = 0
+        self._store_failures = 0
         self._probe = asyncio.Lock()
 
     async def fetch(
@@ -116,20 +127,40 @@ class Fetcher:
             fetched = await fetch.run()
         except (SourceError, StoreError) as error:
             await self._after_failure(error)
-            return Failed(wallet=wallet, reason=f"{error.kind}: {error}", kind=error.kind)
-        self._failed_in_a_row = 0
+            return Failed(
+                wallet=wallet,
+                reason=f"{error.kind}: {error}",
+                kind=error.kind,
+                outage=_is_source_outage(error) or _is_store_outage(error),
+            )
+        self._outages = self._store_failures = 0
         return fetched
 
     async def _after_failure(self, error: PolycopyError) -> None:
-        """After many outages in a row, asks whether the source is down for everybody.
+        """After many outages in a row, finds out whether source or store is down for everybody.
 
-        Without this a dead source would be tried for every wallet, for hours.
+        Without this a dead source would be tried for every wallet, for hours, and a live one
+        asked for what a full disk cannot take.
         """
-        if not isinstance(error, TransientError):
+        if _is_store_outage(error):
+            self._store_failures += 1
+            if self._store_failures >= DOWN_AFTER and not self._down:
+                count = self._store_failures
+                self._down = f"the store failed {count} wallets in a row, last: {error}"
+        if not _is_source_outage(error):
             return
-        self._failed_in_a_row += 1
+        self._outages += 1
         async with self._probe:
-            if self._failed_in_a_row >= DOWN_AFTER and not self._down:
+            if self._outages >= DOWN_AFTER and not self._down:
                 await self._lag()
-            if self._failed_in_a_row >= HOPELESS_AFTER and not self._down:
-                self._down = f"{self._failed_in_a_row} wallets in a row failed, last: {error}"
+            if self._outages >= HOPELESS_AFTER and not self._down:
+                self._down = f"{self._outages} wallets in a row failed, last: {error}"
+
+
+def _is_source_outage(error: PolycopyError) -> bool:
+    return isinstance(error, TransientError)
+
+
+def _is_store_outage(error: PolycopyError) -> bool:
+    """One object that is lost or taken says nothing about the store."""
+    return isinstance(error, StoreError) and not isinstance(error, ObjectLost | ObjectExists)

@@ -15,6 +15,8 @@ from polycopy_assets.store.base import NO_METADATA, Stored
 
 _INCOMING = ".incoming"
 _STALE_SECONDS = 24 * 3600
+_PROBE = bytes(64 * 1024)
+"""Written for a try: a full disk creates empty files gladly."""
 
 
 class LocalStore:
@@ -109,11 +111,13 @@ class LocalStore:
             incoming = self.root / _INCOMING
             incoming.mkdir(parents=True, exist_ok=True)
             probe = incoming / uuid.uuid4().hex
-            probe.touch(exist_ok=False)
-            probe.unlink()
             for leftover in incoming.iterdir():
                 if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
+            try:
+                _write_durably(probe, lambda file: file.write(_PROBE))
+            finally:
+                probe.unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
 
@@ -124,10 +128,7 @@ class LocalStore:
             incoming.parent.mkdir(parents=True, exist_ok=True)
             self._make_durable_directory(final.parent)
             try:
-                with incoming.open("xb") as file:
-                    write(file)
-                    file.flush()
-                    os.fsync(file.fileno())
+                _write_durably(incoming, write)
                 self._link(incoming, final, name)
             finally:
                 incoming.unlink(missing_ok=True)
@@ -154,6 +155,13 @@ class LocalStore:
         if "\0" in name or any(part in {"", ".", ".."} for part in parts):
             raise StoreError(f"not an object name: {name!r}")
         return self.root / name
+
+
+def _write_durably(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    with path.open("xb") as file:
+        write(file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _sync_directory(directory: Path) -> None:

@@ -12,7 +12,7 @@ import dagster as dg
 import pytest
 from playwright.sync_api import expect
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.browser.pages import LONG, browser
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
@@ -78,7 +78,7 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path:
             pages.launch()
             green = _watch(instance, 980)
             assert len(green) > 2, "partitions turn green one by one, not at the end"
-            wait_for(lambda: len(record.failed(instance)) == 20, 120, "the end of the run")
+            wait_for(lambda: len(attempts.failed(instance)) == 20, 120, "the end of the run")
             assert pages.partitions() == {"Failed": 20, "Materialized": 980, "Missing": 0}
             pages.shot("partitions")
             _find_the_reason(pages, failing[3])

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
@@ -64,12 +64,12 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path:
                 "the end",
             )
             for each in (backfill_id, another_id):
-                assert ui.backfill_status(each) == "COMPLETED_SUCCESS", record.failed(instance)
+                assert ui.backfill_status(each) == "COMPLETED_SUCCESS", attempts.failed(instance)
             print(f"recovered and ended {took:.0f} s after the kill")
             runs = {item.run_id: item for item in _runs(instance, backfill_id)}
             by_dead_run = record.recorded_by(instance, [run.run_id])
             assert set(record.versions(instance)) == set(keys)
-            assert record.failed(instance) == []
+            assert attempts.failed(instance) == []
         again = {w for w in recorded if served.state.counts.requests[w] > requests[w]}
     assert again == set(), "wallets that were recorded were asked for again"
     assert runs[run.run_id].status == dg.DagsterRunStatus.FAILURE

@@ -7,7 +7,7 @@ import dagster as dg
 import msgspec
 import pytest
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.demo.faults import RANDOM_FAULTS, Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World, load_directory
@@ -133,7 +133,7 @@ def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_
         assert "price" in reasons[world.wallets()[4].lower()]
         assert "400" in reasons[world.wallets()[2].lower()]
         with deployment.instance() as instance:
-            assert set(record.failed(instance)) == set(reasons)
+            assert set(attempts.failed(instance)) == set(reasons)
 
         served.state.faults.set_wallets({})
         served.state.counts.reset()
@@ -141,7 +141,7 @@ def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_
         assert {w for w, n in served.state.counts.requests.items() if n} == set(reasons)
         assert deployment.table() == truth(world)
         with deployment.instance() as instance:
-            assert record.failed(instance) == []
+            assert attempts.failed(instance) == []
 
 
 @pytest.mark.parametrize("source", ["polymarket", "dome"])

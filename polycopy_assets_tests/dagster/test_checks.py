@@ -1,16 +1,21 @@
 """The checks: what is wrong right now is named, with what to do; what cannot be computed fails."""
 
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from polycopy_assets import record
+from polycopy_assets import record, sensors
+from polycopy_assets.assets import combined_trades as combined
 from polycopy_assets.checks import wallets as wallet_checks
+from polycopy_assets.combine import new_claims
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.partitions import registered_at
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api
+from polycopy_assets.trades.batch import Claim
+from polycopy_assets_tests.days import skipped, ticked
+from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 
 
 def checked(
@@ -56,6 +61,45 @@ def test_failed_and_late_wallets_and_broken_contracts_are_named(
             served.state.faults.set_wallets({})
             deployment.backfill()
             assert all(each.passed for each in checked(deployment, instance, "check").values())
+
+
+def test_wallets_that_are_fetched_anew_while_they_are_combined_wait_for_the_next_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(36, 4, most_trades=40)
+    replaced = [wallet.lower() for wallet in world.wallets()][:2]
+    with sample_api(world, lag_seconds=3000) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        with deployment.instance() as instance:
+            fetch = build(deployment.settings).resolve_job_def("fetch")
+            assert fetch.execute_in_process(instance=instance).success
+            served.state.lag_seconds = 0
+
+            def meanwhile(*args: Any) -> list[Claim]:
+                """A full refetch between what the combine reads of the record and of the store."""
+                monkeypatch.undo()
+                claims = new_claims(*args)
+                config = {"wallets": replaced, "mode": "full"}
+                assert fetch.execute_in_process(
+                    instance=instance, run_config={"ops": {"wallet_trades": {"config": config}}}
+                ).success
+                return claims
+
+            monkeypatch.setattr(combined, "new_claims", meanwhile)
+            found = checked(deployment, instance, "load")["record_has_its_data"]
+            assert found.passed
+            assert deployment.table() == truth(world, world.wallets()[2:])
+            assert not skipped(ticked(sensors.new_trades, instance, deployment))
+            assert all(each.passed for each in checked(deployment, instance, "load").values())
+            lost = next(iter(record.records(instance, replaced[:1]))).segments[0]
+            deployment.store.delete(lost.name)
+            config = {"ops": {"combined_trades": {"config": {"again": replaced[:1]}}}}
+            load = build(deployment.settings).resolve_job_def("load")
+            result = load.execute_in_process(instance=instance, run_config=config)
+            names = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
+            assert not names["record_has_its_data"], "what is really gone is still told"
+    assert deployment.table() == truth(world)
 
 
 def test_fields_that_nobody_knows_are_a_warning(tmp_path: Path):

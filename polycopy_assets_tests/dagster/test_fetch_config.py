@@ -9,10 +9,11 @@ import dagster as dg
 import pytest
 import yaml
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
+from polycopy_assets.runs import why
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
 RANGE = "dagster/asset_partition_range_"
@@ -53,7 +54,7 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(tmp_path: 
             assert asked(served) == Counter(wallets[:2])
             assert not fetched(deployment, instance, {}, select="remaining").success
             assert asked(served) == Counter(set(wallets) - {wallets[0]})
-            assert sorted(record.failed(instance)) == sorted(failing)
+            assert sorted(attempts.failed(instance)) == sorted(failing)
             assert fetched(deployment, instance, {}, select="due").success, "none is due yet"
             assert asked(served) == Counter()
             served.state.faults.set_wallets({})
@@ -61,7 +62,7 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(tmp_path: 
             assert asked(served).total() == 1
             assert fetched(deployment, instance, {}, select="failed").success
             assert asked(served).total() == len(failing) - 1
-            assert record.failed(instance) == []
+            assert attempts.failed(instance) == []
         deployment.backfill()
     assert deployment.table() == truth(world)
 
@@ -89,6 +90,32 @@ def test_a_range_can_leave_out_what_is_complete_and_records_it_all_the_same(tmp_
             assert record.versions(instance).items() >= before.items()
             refused = fetched(deployment, instance, tags, select="failed")
             assert not refused.success
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "config", "said"),
+    [
+        (0, 2, {"wallets": True}, "`wallets` is for a run without partitions"),
+        (0, 2, {"select": "refresh"}, "`select: refresh` and `limit` are for a run without"),
+        (2, 0, {}, "the range of partitions ends before it begins"),
+    ],
+)
+def test_what_makes_no_sense_for_a_range_is_refused(
+    tmp_path: Path, start: int, end: int, config: dict[str, Any], said: str
+):
+    world = generate(45, 3, most_trades=5)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(wallets)
+        tags = {f"{RANGE}start": wallets[start], f"{RANGE}end": wallets[end]}
+        if "wallets" in config:
+            config = {"wallets": wallets[:1]}
+        with deployment.instance() as instance:
+            result = fetched(deployment, instance, tags, **config)
+        assert not result.success
+        assert said in why(result)
+        assert asked(served) == Counter()
 
 
 def test_a_refresh_goes_to_the_wallet_first_that_was_not_for_the_longest_time(tmp_path: Path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.resources import warehouse_resource
@@ -64,7 +64,7 @@ def test_of_chosen_partitions_the_one_that_is_no_wallet_is_left_out(tmp_path: Pa
             )
             assert result.success
             assert record.versions(instance).keys() == {w.lower() for w in world.wallets()}
-            assert record.failed(instance) == []
+            assert attempts.failed(instance) == []
 
 
 def test_a_partition_that_is_no_wallet_is_named_in_the_tick_and_not_fetched(tmp_path: Path):

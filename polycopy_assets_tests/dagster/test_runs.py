@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
-from polycopy_assets import record
+from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.event_log import PooledSqliteEventLogStorage
@@ -147,7 +147,7 @@ def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
             )
             events = list(dg._core.execution.api.execute_run_iterator(_job(job), run, instance))
             assert set(served.state.counts.requests) == {keys[2]}
-            failed = record.failed(instance)
+            failed = attempts.failed(instance)
     assert any(event.is_failure for event in events) == fails_in_the_end
     assert failed == ([keys[2]] if fails_in_the_end else [])
 

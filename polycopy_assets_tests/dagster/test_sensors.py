@@ -3,23 +3,19 @@
 import subprocess
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
 import pytest
-import stamina
 
 from polycopy_assets import attempts, pace, record
 from polycopy_assets.assets.wallet_trades import DOWN_TAG
 from polycopy_assets.attempts import RETRY_AFTER
+from polycopy_assets.checks import wallets as wallet_checks
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.demo.server import Served
 from polycopy_assets.liveness import WORKER_TAG, end_dead_runs
-from polycopy_assets.resources import open_warehouse, warehouse_resource
+from polycopy_assets.partitions import registered_at
 from polycopy_assets.schedules import daily_refresh
 from polycopy_assets.sensors import (
     WALLETS_A_RUN,
@@ -29,89 +25,14 @@ from polycopy_assets.sensors import (
     new_wallets,
 )
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets_tests.days import DAY, HOUR, MINUTE, Days, days, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
 
-MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
 HOLD = (
     "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True);"
     "sys.stdin.read()"
 )
-
-
-def ticked(
-    sensor: dg.SensorDefinition,
-    instance: dg.DagsterInstance,
-    deployment: Deployment,
-    cursor: str | None = None,
-) -> dg.SensorResult:
-    """What one tick of a sensor comes to."""
-    needs = sensor.required_resource_keys
-    warehouse = {"warehouse": warehouse_resource(deployment.settings)} if needs else {}
-    with dg.build_sensor_context(instance, cursor=cursor, resources=warehouse) as context:
-        result = sensor(context)
-    assert isinstance(result, dg.SensorResult)
-    return result
-
-
-def skipped(result: dg.SensorResult) -> str:
-    """Why nothing was started."""
-    reason = result.skip_reason
-    return (reason if isinstance(reason, str) else reason.skip_message or "") if reason else ""
-
-
-class Days:
-    """A deployment whose sensors tick in simulated time; the runs they ask for are executed."""
-
-    def __init__(
-        self, deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        self.deployment = deployment
-        self.instance = instance
-        self.now = time.time()
-        self.cursor: str | None = None
-        self.runs: Counter[str] = Counter()
-        self.told: list[str] = []
-        self._definitions = build(deployment.settings)
-        monkeypatch.setattr(attempts, "now", lambda: self.now)
-
-    def want(self, wallets: list[str]) -> None:
-        """Puts wallets into `traders`, as people do: nobody registers them."""
-        open_warehouse(self.deployment.settings, "traders").add_traders(wallets)
-
-    def tick(self) -> None:
-        """One tick of the sensors, and the runs that they asked for."""
-        result = ticked(new_wallets, self.instance, self.deployment, self.cursor)
-        self.cursor = result.cursor
-        self.follow("fetch", result)
-        self.follow("load", ticked(new_trades, self.instance, self.deployment))
-
-    def go_on(self, seconds: float, every: float = 10 * MINUTE) -> None:
-        """Ticks until so much simulated time has passed."""
-        end = self.now + seconds
-        while self.now < end:
-            self.now += every
-            self.tick()
-
-    def follow(self, job: str, result: dg.SensorResult) -> None:
-        self.told.append(skipped(result))
-        for request in result.run_requests or ():
-            self.runs[job] += 1
-            self._definitions.resolve_job_def(job).execute_in_process(
-                instance=self.instance,
-                run_config=request.run_config,
-                tags=dict(request.tags),
-                raise_on_error=False,
-            )
-
-
-@contextmanager
-def days(
-    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch, **settings: str
-) -> Iterator[Days]:
-    deployment = Deployment(tmp_path, served.url, **settings)
-    with deployment.instance() as instance, stamina.set_testing(True, attempts=2):
-        yield Days(deployment, instance, monkeypatch)
 
 
 def test_wallets_come_in_waves_some_fail_and_the_source_is_down_for_hours(
@@ -138,7 +59,7 @@ def test_wallets_come_in_waves_some_fail_and_the_source_is_down_for_hours(
         asked = served.state.counts.requests.copy()
         good = [wallet for wallet in wallets if wallet not in failing]
         assert simulated.deployment.table() == truth(world, good)
-        assert sorted(record.failed(simulated.instance)) == sorted(failing)
+        assert sorted(attempts.failed(simulated.instance)) == sorted(failing)
         given_up = attempts.latest(simulated.instance, failing)
         runs = simulated.runs.copy()
         simulated.go_on(10 * DAY, every=DAY)
@@ -164,7 +85,7 @@ def test_an_outage_uses_up_nobodys_attempts(tmp_path: Path, monkeypatch: pytest.
         served.state.down = True
         simulated.go_on(DAY, every=HOUR)
         assert attempts.latest(simulated.instance, wallets) == {}
-        assert not record.failed(simulated.instance)
+        assert not attempts.failed(simulated.instance)
         run = simulated.instance.get_runs(dg.RunsFilter(job_name="fetch"), limit=1)[0]
         assert DOWN_TAG in run.tags
         served.state.down = False
@@ -353,6 +274,42 @@ def test_the_checks_run_after_work_and_not_for_ever(
         for _ in range(3):
             simulated.follow("check", ticked(checks_due, simulated.instance, simulated.deployment))
         assert simulated.runs["check"] == 2
+
+
+def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(14, 2, most_trades=5)
+    with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
+        simulated.deployment.want([wallet.lower() for wallet in world.wallets()])
+        keys = simulated.instance.get_dynamic_partitions("wallets")
+        definitions = build(simulated.deployment.settings)
+        job = definitions.resolve_implicit_global_asset_job_def()
+
+        def materialize(key: str) -> None:
+            """As *Materialize* does in the UI, which knows no job."""
+            job.execute_in_process(
+                instance=simulated.instance,
+                partition_key=key,
+                asset_selection=[record.WALLET_TRADES],
+            )
+
+        def meanwhile(instance: dg.DagsterInstance) -> dict[str, float]:
+            monkeypatch.setattr(wallet_checks, "registered_at", registered_at)
+            materialize(keys[1])
+            return registered_at(instance)
+
+        def check() -> int:
+            simulated.follow("check", ticked(checks_due, simulated.instance, simulated.deployment))
+            return simulated.runs["check"]
+
+        assert [check(), check()] == [1, 1]
+        monkeypatch.setattr(wallet_checks, "registered_at", meanwhile)
+        materialize(keys[0])
+        assert len(record.versions(simulated.instance)) == 1
+        assert check() == 2
+        assert len(record.versions(simulated.instance)) == 2
+        assert [check(), check()] == [3, 3]
 
 
 def test_the_daily_refresh_is_off_and_never_runs_beside_itself(tmp_path: Path):

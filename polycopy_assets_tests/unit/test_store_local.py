@@ -1,6 +1,7 @@
 """A directory as a store: whole or not at all, never rewritten."""
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -101,3 +102,16 @@ def test_leftovers_of_crashes_go_after_a_day_and_fresh_ones_stay(tmp_path: Path)
     os.utime(old, (0, 0))
     store.check_writable()
     assert list((tmp_path / ".incoming").iterdir()) == [fresh]
+
+
+def test_a_disk_that_takes_empty_files_and_no_bytes_is_not_writable(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    store.check_writable()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(StoreError, match=f"cannot write to {tmp_path}"):
+            store.check_writable()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list((tmp_path / ".incoming").iterdir()) == []

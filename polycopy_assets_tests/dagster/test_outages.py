@@ -1,0 +1,177 @@
+"""What meets everybody, an outage or a full disk, and what is a wallet's own fault."""
+
+from collections import Counter
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from polycopy_assets import attempts, record
+from polycopy_assets.assets.failures import Failures
+from polycopy_assets.assets.wallet_trades import DOWN_TAG
+from polycopy_assets.backfill import status
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.errors import StoreError
+from polycopy_assets.fetch.wallet import Fetched
+from polycopy_assets.fetch.wallets import DOWN_AFTER, Failed
+from polycopy_assets.runs import why
+from polycopy_assets.store.local import LocalStore
+from polycopy_assets_tests.days import DAY, HOUR, MINUTE, days
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+
+def failure(wallet: str, kind: str, *, tried: bool = True) -> Failed:
+    outage = tried and kind in {"transient", "store"}
+    return Failed(wallet=wallet, reason=kind, kind=kind, tried=tried, outage=outage)
+
+
+@pytest.mark.parametrize(
+    ("told", "own", "down"),
+    [
+        ("t", "", True),
+        ("tts", "", True),
+        ("tf", "t", False),
+        ("ft", "t", False),
+        ("tp", "tp", False),
+        ("p", "p", False),
+        ("pt", "p", True),
+        ("stp", "tp", True),
+        ("sf", "s", False),
+        ("ftt-", "", True),
+        ("tft-", "t", True),
+        ("-", "", True),
+        ("f", "", False),
+    ],
+)
+def test_whose_fault_it_was_is_told_by_the_wallets_that_come_afterwards(
+    told: str, own: str, *, down: bool
+):
+    kinds = {"t": "transient", "s": "store", "p": "permanent"}
+    failures, found = Failures(), []
+    for number, each in enumerate(told):
+        if each == "f":
+            found += failures.fetched()
+        else:
+            tried = each != "-"
+            found += failures.failed(failure(str(number), kinds.get(each, ""), tried=tried))
+    found += failures.ended()
+    assert "".join(each.kind[0] for each in found) == own
+    assert failures.down is down
+
+
+def test_a_store_that_takes_nothing_uses_up_nobodys_attempts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(61, 60, most_trades=5)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    create = LocalStore.create
+
+    def full(store: LocalStore, name: str, *_: object) -> None:
+        raise StoreError(f"cannot write {store.uri(name)}: No space left on device")
+
+    with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
+        simulated.want(wallets)
+        # The try before the fetch finds room, for a segment there is none.
+        monkeypatch.setattr(LocalStore, "create", full)
+        simulated.go_on(DAY, every=4 * HOUR)
+        run = simulated.instance.get_runs(dg.RunsFilter(job_name="fetch"), limit=1)[0]
+        assert DOWN_TAG in run.tags
+        assert attempts.latest(simulated.instance, wallets) == {}
+        # Those that were under way, and no more; what comes then is not even tried.
+        assert len(served.state.counts.requests) <= DOWN_AFTER + 16
+        simulated.runs.clear()
+        simulated.go_on(HOUR, every=5 * MINUTE)
+        assert simulated.runs["fetch"] <= 1
+        monkeypatch.setattr(LocalStore, "create", create)
+        simulated.go_on(2 * HOUR, every=HOUR)
+        assert simulated.deployment.table() == truth(world)
+
+
+def test_the_wallets_behind_a_store_that_fails_say_so(tmp_path: Path):
+    world = generate(62, 40, most_trades=5)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        (tmp_path / "store").mkdir()
+        (tmp_path / "store" / "trades").write_text("a file where a directory should be")
+        reasons = [each.reason for each in deployment.backfill().failures]
+    untried = [reason for reason in reasons if reason.startswith("not tried")]
+    assert len(untried) >= len(reasons) - DOWN_AFTER - 16 > 0
+    assert all("not tried: the store failed 8 wallets in a row" in reason for reason in untried)
+    assert all(str(tmp_path / "store" / "trades") in reason for reason in untried)
+
+
+def test_an_outage_that_meets_a_few_wallets_uses_up_no_attempts_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(63, 3, most_trades=5)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
+        simulated.want(wallets)
+        served.state.faults.set({"unavailable": 1.0})
+        simulated.go_on(2 * HOUR, every=5 * MINUTE)
+        # After 1, 5, 15, 30, 60 minutes, and then once an hour.
+        assert simulated.runs["fetch"] <= 7
+        simulated.go_on(3 * DAY, every=8 * HOUR)
+        assert attempts.latest(simulated.instance, wallets) == {}
+        served.state.faults.set({})
+        simulated.go_on(2 * HOUR, every=HOUR)
+        assert simulated.deployment.table() == truth(world)
+
+
+def test_a_wallet_that_alone_gets_no_answer_is_given_up_when_others_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(64, 9, most_trades=5)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
+        served.state.faults.set_wallets({wallets[0]: "500"})
+        simulated.want(wallets[:2])
+        simulated.go_on(HOUR)
+        (alone,) = attempts.latest(simulated.instance, wallets).values()
+        asked = served.state.counts.requests[wallets[0]]
+        simulated.go_on(4 * HOUR)
+        # Asked again, but nobody can tell whether it is the wallet or the source.
+        assert asked < served.state.counts.requests[wallets[0]] <= asked + 2 * 5
+        assert attempts.latest(simulated.instance, wallets)[wallets[0]] == alone
+        simulated.want(wallets)
+        simulated.go_on(2 * HOUR, every=HOUR)
+        found = attempts.latest(simulated.instance, wallets)
+    assert {wallet: each.number for wallet, each in found.items()} == {wallets[0]: alone.number + 1}
+
+
+def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(65, 3, most_trades=5)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    describe, seen = record.describe, Counter[str]()
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({wallets[0]: "404"})
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+        deployment.want(wallets)
+        with deployment.instance() as instance:
+
+            def dies(fetched: Fetched, uri: str) -> object:
+                """Looks from outside at the first wallet that succeeds, and ends the run."""
+                seen.update(attempts.failed(instance))
+                if seen.total() == 2:
+                    raise RuntimeError("the run dies here")
+                return describe(fetched, uri)
+
+            monkeypatch.setattr(record, "describe", dies)
+            job = build(deployment.settings).resolve_job_def("fetch")
+            result = job.execute_in_process(instance=instance, raise_on_error=False)
+            monkeypatch.undo()
+            assert "the run dies here" in why(result)
+            assert seen == {wallets[0]: 2}
+            assert attempts.failed(instance) == [wallets[0]]
+            assert status(instance, deployment.settings).failed == 1
+            checked = build(deployment.settings).resolve_job_def("check")
+            found = checked.execute_in_process(instance=instance).get_asset_check_evaluations()
+            assert not next(e for e in found if e.check_name == "no_wallet_failed").passed
+            served.state.faults.set_wallets({})
+            config = {"ops": {"wallet_trades": {"config": {"select": "failed"}}}}
+            assert job.execute_in_process(instance=instance, run_config=config).success
+            assert wallets[0] in record.versions(instance)

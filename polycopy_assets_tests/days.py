@@ -1,0 +1,97 @@
+"""The sensors in simulated time: one deployment, whose runs are executed in this process."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import stamina
+
+from polycopy_assets import attempts
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.server import Served
+from polycopy_assets.resources import open_warehouse, warehouse_resource
+from polycopy_assets.sensors import new_trades, new_wallets
+from polycopy_assets_tests.deployment import Deployment
+
+MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+
+
+def ticked(
+    sensor: dg.SensorDefinition,
+    instance: dg.DagsterInstance,
+    deployment: Deployment,
+    cursor: str | None = None,
+) -> dg.SensorResult:
+    """What one tick of a sensor comes to."""
+    needs = sensor.required_resource_keys
+    warehouse = {"warehouse": warehouse_resource(deployment.settings)} if needs else {}
+    with dg.build_sensor_context(instance, cursor=cursor, resources=warehouse) as context:
+        result = sensor(context)
+    assert isinstance(result, dg.SensorResult)
+    return result
+
+
+def skipped(result: dg.SensorResult) -> str:
+    """Why nothing was started."""
+    reason = result.skip_reason
+    return (reason if isinstance(reason, str) else reason.skip_message or "") if reason else ""
+
+
+class Days:
+    """A deployment whose sensors tick in simulated time; the runs they ask for are executed."""
+
+    def __init__(
+        self, deployment: Deployment, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.deployment = deployment
+        self.instance = instance
+        self.now = time.time()
+        self.cursor: str | None = None
+        self.runs: Counter[str] = Counter()
+        self.told: list[str] = []
+        self._definitions = build(deployment.settings)
+        monkeypatch.setattr(attempts, "now", lambda: self.now)
+
+    def want(self, wallets: list[str]) -> None:
+        """Puts wallets into `traders`, as people do: nobody registers them."""
+        open_warehouse(self.deployment.settings, "traders").add_traders(wallets)
+
+    def tick(self) -> None:
+        """One tick of the sensors, and the runs that they asked for."""
+        result = ticked(new_wallets, self.instance, self.deployment, self.cursor)
+        self.cursor = result.cursor
+        self.follow("fetch", result)
+        self.follow("load", ticked(new_trades, self.instance, self.deployment))
+
+    def go_on(self, seconds: float, every: float = 10 * MINUTE) -> None:
+        """Ticks until so much simulated time has passed."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += every
+            self.tick()
+
+    def follow(self, job: str, result: dg.SensorResult) -> None:
+        self.told.append(skipped(result))
+        for request in result.run_requests or ():
+            self.runs[job] += 1
+            self._definitions.resolve_job_def(job).execute_in_process(
+                instance=self.instance,
+                run_config=request.run_config,
+                tags=dict(request.tags),
+                raise_on_error=False,
+            )
+
+
+@contextmanager
+def days(
+    tmp_path: Path, served: Served, monkeypatch: pytest.MonkeyPatch, **settings: str
+) -> Iterator[Days]:
+    # A run waits until the window of the requests before it is over: here not for a second.
+    quick = {"POLYCOPY_RATE_LIMIT": "100000/0.05", **settings}
+    deployment = Deployment(tmp_path, served.url, **quick)
+    with deployment.instance() as instance, stamina.set_testing(True, attempts=2):
+        yield Days(deployment, instance, monkeypatch)
