@@ -2,9 +2,12 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -17,6 +20,7 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.event_log import PooledSqliteEventLogStorage
 from polycopy_assets.liveness import WORKER_TAG, end_dead_runs, gone, worker
 from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.run_storage import PatientSqliteRunStorage, PatientSqliteScheduleStorage
 from polycopy_assets.store.base import crc32c
 from polycopy_assets_tests.deployment import Deployment, sample_api
 
@@ -176,6 +180,56 @@ def test_the_pooled_event_log_reads_what_dagsters_own_wrote_and_is_the_one_in_us
     (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     with dg.DagsterInstance.from_config(str(home)) as plain:
         assert plain.get_materialized_partitions(key) == {"a", "b"}
+
+
+def test_patient_storages_read_what_dagsters_own_wrote_and_are_the_ones_in_use(tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9", DAGSTER_HOME=str(home))
+    job = build(deployment.settings).resolve_job_def("fetch")
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        first = plain.create_run_for_job(job)
+        assert plain.schedule_storage is not None
+        plain.schedule_storage.all_instigator_state()
+    (home / "dagster.yaml").unlink()
+    with deployment.instance() as patient:
+        assert isinstance(patient.run_storage, PatientSqliteRunStorage)
+        assert isinstance(patient.schedule_storage, PatientSqliteScheduleStorage)
+        assert patient.schedule_storage.all_instigator_state() == []
+        second = patient.create_run_for_job(job)
+        with dg.DagsterInstance.from_ref(patient.get_ref()) as again:
+            assert isinstance(again.run_storage, PatientSqliteRunStorage)
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        assert {run.run_id for run in plain.get_runs()} == {first.run_id, second.run_id}
+
+
+def test_a_locked_database_of_runs_or_schedules_is_waited_for(tmp_path: Path):
+    """Dagster's own storages give up after five seconds."""
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    job = build(deployment.settings).resolve_job_def("fetch")
+    with deployment.instance() as instance:
+        run = instance.create_run_for_job(job)
+        schedules = instance.schedule_storage
+        assert isinstance(schedules, PatientSqliteScheduleStorage)
+        home = Path(deployment.settings.home)
+        files = [home / "history" / "runs.db", home / "schedules" / "schedules.db"]
+        locks = [sqlite3.connect(file, check_same_thread=False) for file in files]
+        for lock in locks:
+            lock.execute("BEGIN EXCLUSIVE")
+        ends = threading.Timer(6.5, lambda: [lock.close() for lock in locks])
+        ends.start()
+        with ThreadPoolExecutor() as both:
+            writes = [
+                both.submit(instance.add_run_tags, run.run_id, {"written": "yes"}),
+                both.submit(schedules.purge_ticks, "sensor", "selector", 0.0),
+            ]
+            assert not any(write.done() for write in writes)
+            for write in writes:
+                write.result()
+        (written,) = instance.get_runs()
+    assert written.tags["written"] == "yes"
 
 
 def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path):
