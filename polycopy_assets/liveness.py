@@ -22,14 +22,21 @@ from polycopy_assets.progress import Progress
 _LOG = logging.getLogger(__name__)
 
 WORKER_TAG = "polycopy/worker"
+FOR_TAG = "polycopy/for"
+"""The tag of a run that another one has started in its own process: which."""
+
 BEAT_SECONDS = 10.0
+LEASE_SECONDS = 30.0
+"""Who has not seen for so long that its run goes on does nothing that takes a turn."""
+
 SILENT_SECONDS = 300.0
 STALLED_SECONDS = 900.0
 OUR_ASSETS = frozenset(
     dg.AssetKey(name)
     for name in ("wallet_trades", "combined_trades", "trades", "reconciliation", "traders")
 )
-_UNFINISHED = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+_NOT_BEGUN = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+_UNFINISHED = [*_NOT_BEGUN, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def worker(run_id: str) -> str:
@@ -40,15 +47,23 @@ def worker(run_id: str) -> str:
     return f"{run_id[:8]}@{socket.gethostname()}:{os.getpid()}"
 
 
+def gone(worker: str) -> bool:
+    """Whether that process was one of this machine, and is no more."""
+    host, _, pid = worker.partition("@")[2].rpartition(":")
+    return host == socket.gethostname() and not _exists(int(pid))
+
+
 @contextmanager
 def alive(
     context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
     progress: Progress | None = None,
-) -> Iterator[None]:
+) -> Iterator[Callable[[], bool]]:
     """Says while the context lasts that the run lives, and how far it is.
 
-    Interrupts this process, as by SIGTERM, when a fetch does not move for `STALLED_SECONDS`, or
-    when somebody else has ended the run: its turn is another one's then.
+    Yields what tells whether the run was seen to go on within the last `LEASE_SECONDS`. A process
+    that was frozen meanwhile, or cannot reach the database, does not know: its turn may be another
+    one's. Interrupts this process, as by SIGTERM, when a fetch does not move for
+    `STALLED_SECONDS`, or when somebody else has ended or deleted the run.
     """
     run_id = context.run.run_id
     context.instance.add_run_tags(run_id, {WORKER_TAG: worker(run_id)})
@@ -58,7 +73,7 @@ def alive(
     thread = threading.Thread(target=beat.go_on, args=(ended,), name="alive", daemon=True)
     thread.start()
     try:
-        yield
+        yield beat.confirmed
     finally:
         ended.set()
         thread.join()
@@ -76,73 +91,106 @@ class _Beat:
         progress: Progress | None,
     ) -> None:
         self._instance = context.instance
-        self._run_id = context.run.run_id
+        started_by = context.run.tags.get(FOR_TAG)
+        self._run_ids = [context.run.run_id, *([started_by] if started_by else [])]
         self._log = context.log
         self._progress = progress
         self._seen: object = None
-        self._started = self._moved = time.monotonic()
+        self._started = self._moved = self._confirmed = time.monotonic()
+
+    def confirmed(self) -> bool:
+        """Whether the run was seen to go on within the last `LEASE_SECONDS`."""
+        return time.monotonic() - self._confirmed < LEASE_SECONDS
 
     def go_on(self, ended: threading.Event) -> None:
         """Writes them until `ended` is set, or the process is interrupted."""
         while not ended.wait(BEAT_SECONDS):
-            try:
-                why = self._say() or self._ended()
-            except Exception:  # noqa: BLE001 - logged; whatever kept it from saying so may pass
-                _LOG.warning("the run's log cannot be written", exc_info=True)
-                continue
+            why = self._look()
             if why and threading.main_thread().is_alive():
                 _LOG.error("%s: this process gives it up", why)
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    def _say(self) -> str | None:
-        """One line; why to give the run up, if it does not move."""
+    def _look(self) -> str | None:
+        """Looks whether the run goes on, and writes one line; why to give it up, if it is so."""
+        stalled = self._stalled()
+        try:
+            if ended := self._ended():
+                return ended
+            self._log.info(self._line())
+            if stalled:
+                self._log.error(f"{stalled}: the run is given up")
+        except Exception:  # noqa: BLE001 - logged; whatever kept it from saying so may pass
+            _LOG.warning("the run's log cannot be written", exc_info=True)
+        return stalled
+
+    def _line(self) -> str:
+        if self._progress is None:
+            return f"at work for {time.monotonic() - self._started:.0f} s"
+        return self._progress.line()
+
+    def _stalled(self) -> str | None:
         now, progress = time.monotonic(), self._progress
         if progress is None:
-            self._log.info(f"at work for {now - self._started:.0f} s")
             return None
         progress.sample()
-        self._log.info(progress.line())
         if progress.step or progress.state != self._seen:
             self._seen, self._moved = progress.state, now
         elif now - self._moved > STALLED_SECONDS:
-            why = f"nothing has moved for {now - self._moved:.0f} s"
-            self._log.error(f"{why}: the run is given up")
-            return why
+            return f"nothing has moved for {now - self._moved:.0f} s"
         return None
 
     def _ended(self) -> str | None:
-        run = self._instance.get_run_by_id(self._run_id)
-        if run is None or not run.is_finished:
-            return None
-        return f"run {run.run_id} was ended by somebody else ({run.status.value})"
+        looked = time.monotonic()
+        for run_id in self._run_ids:
+            run = self._instance.get_run_by_id(run_id)
+            if run is None:
+                return f"run {run_id} was deleted"
+            if run.is_finished:
+                return f"run {run_id} was ended by somebody else ({run.status.value})"
+        self._confirmed = looked
+        return None
 
 
 def end_dead_runs(
     instance: dg.DagsterInstance, now: Callable[[], float] = time.time
 ) -> dict[str, str]:
-    """Marks as failed those of our runs that are dead; run id and why, of each.
+    """Ends those of our runs that are dead; run id and why, of each.
 
-    Nothing that they recorded is lost: a wallet is recorded when it is durable, and the next
-    fetch goes on behind the last segment.
+    They count as failed; as cancelled, where a person had told them to stop. Nothing that they
+    recorded is lost: a wallet is recorded when it is durable, and the next fetch goes on behind
+    the last segment.
     """
     ended = {}
-    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        if why := _dead(instance, run, now()):
-            instance.report_run_failed(run, why)
-            ended[run.run_id] = why
+    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+        run_id = record.dagster_run.run_id
+        if (why := _dead(instance, record, now())) and _end(instance, run_id, why):
+            ended[run_id] = why
     return ended
 
 
-def _dead(instance: dg.DagsterInstance, run: dg.DagsterRun, now: float) -> str | None:
+def _end(instance: dg.DagsterInstance, run_id: str, why: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    if run is None or run.is_finished:
+        return False  # it came to its end, and its process to its own, since it was listed
+    if run.status == dg.DagsterRunStatus.CANCELING:
+        instance.report_run_canceled(run, why)
+    else:
+        instance.report_run_failed(run, why)
+    return True
+
+
+def _dead(instance: dg.DagsterInstance, record: dg.RunRecord, now: float) -> str | None:
+    run = record.dagster_run
     if not _ours(run):
         return None
-    tag, _, place = run.tags.get(WORKER_TAG, "").partition("@")
-    host, _, pid = place.rpartition(":")
-    known = tag == run.run_id[:8]
-    if known and host == socket.gethostname() and not _exists(int(pid)):
-        return f"the process {pid} that ran it is gone"
-    silent = now - _last_sign(instance, run, now)
+    tag = run.tags.get(WORKER_TAG, "")
+    known = tag.partition("@")[0] == run.run_id[:8]
+    if run.status in _NOT_BEGUN and not known:
+        return None  # not a command's: it waits in the queue, or Dagster is starting it
+    if known and gone(tag):
+        return f"the process {tag.rpartition(':')[2]} that ran it is gone"
+    silent = now - _last_sign(instance, record)
     if silent > SILENT_SECONDS:
         return f"it has said nothing for {silent:.0f} s"
     return None
@@ -154,9 +202,11 @@ def _ours(run: dg.DagsterRun) -> bool:
     )
 
 
-def _last_sign(instance: dg.DagsterInstance, run: dg.DagsterRun, now: float) -> float:
-    latest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
-    return latest[0].event_log_entry.timestamp if latest else now
+def _last_sign(instance: dg.DagsterInstance, record: dg.RunRecord) -> float:
+    run_id = record.dagster_run.run_id
+    latest = instance.get_records_for_run(run_id, limit=1, ascending=False).records
+    created = record.create_timestamp.timestamp()
+    return latest[0].event_log_entry.timestamp if latest else created
 
 
 def _exists(pid: int) -> bool:

@@ -1,6 +1,6 @@
 """Dagster's view of source, store and warehouse: configuration that people can see."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -130,11 +130,18 @@ class SourceResource(dg.ConfigurableResource):
 
     @asynccontextmanager
     async def fetcher(
-        self, store: Store, known: KnownSegments, progress: Progress, *, idle: float
+        self,
+        store: Store,
+        known: KnownSegments,
+        progress: Progress,
+        *,
+        idle: float,
+        may_go: Callable[[], bool],
     ) -> AsyncIterator[Fetcher]:
         """A fetcher from this source into `store`; to be opened on the loop that uses it.
 
-        `idle` tells for how many seconds no other run has asked the source.
+        `idle` tells for how many seconds no other run has asked the source, `may_go` whether it is
+        still this run's turn: while it says no, nothing is asked.
         """
         async with open_source(
             self.kind,
@@ -145,6 +152,7 @@ class SourceResource(dg.ConfigurableResource):
             api_key=self.api_key,
             on_request=progress.request,
             idle=idle,
+            may_go=may_go,
         ) as source:
             yield Fetcher(
                 source,

@@ -5,6 +5,7 @@ import re
 import signal
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -13,10 +14,10 @@ import dagster as dg
 from polycopy_assets import record
 from polycopy_assets.combine import pending, read_manifests
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.liveness import FOR_TAG, WORKER_TAG, worker
 from polycopy_assets.load import unloaded
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
-from polycopy_assets.turns import FOR_TAG
 from polycopy_assets.warehouse.base import Warehouse
 
 _OURS = re.compile(r"^polycopy_assets\.errors\.[A-Za-z]+: ")
@@ -43,21 +44,33 @@ class Runs:
     ) -> dg.ExecuteInProcessResult:
         """Runs `job` to its end, with the configuration of each of its `ops`.
 
-        Raises KeyboardInterrupt if the process was told to stop meanwhile, and nothing else.
+        Raises KeyboardInterrupt if the process was told to stop meanwhile, PolycopyError if
+        somebody deleted the run, and nothing else.
         """
         config = {"ops": {name: {"config": dict(value)} for name, value in (ops or {}).items()}}
         definition = self._build().resolve_job_def(job)
+        run_id = str(uuid.uuid4())
+        # Said from the beginning: a process can die before the first step says it.
+        tags = {WORKER_TAG: worker(run_id), **({FOR_TAG: self.parent} if self.parent else {})}
         with _told_to_stop() as told_to_stop:
             result = definition.execute_in_process(
                 instance=instance,
                 run_config={**_QUIET, **config},
-                tags={FOR_TAG: self.parent} if self.parent else {},
+                run_id=run_id,
+                tags=tags,
                 raise_on_error=False,
             )
-            if not result.success:
+            deleted = instance.get_run_by_id(run_id) is None
+            if deleted or not result.success:
                 # An interrupt may have left a step suspended that nobody closes: its turn is over.
-                instance.event_log_storage.free_concurrency_slots_for_run(result.run_id)
-            if told_to_stop():
+                instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            stopped = told_to_stop()
+            if deleted:
+                raise PolycopyError(
+                    f"run {run_id} was deleted while it was at work: start it again, it goes on"
+                    " where it was"
+                )
+            if stopped:
                 raise KeyboardInterrupt
         return result
 

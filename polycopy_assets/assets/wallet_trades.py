@@ -5,7 +5,7 @@ durable, and no output: an output would mark every targeted wallet as materializ
 failed. `docs/dagster.md` tells which patterns were tried.
 """
 
-from collections.abc import AsyncIterator, Generator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from time import monotonic
 from typing import Literal, NamedTuple
@@ -101,7 +101,7 @@ def wallet_trades(
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[Event]:
     """Yields one materialization for each wallet that is durable; raises Failure if any failed."""
-    with alive(context, progress), turn(context, SOURCE, progress) as idle:
+    with alive(context, progress) as may_go, turn(context, SOURCE, progress) as idle:
         objects = store.open()
         objects.check_writable()
         plan = _plan(context, config)
@@ -109,7 +109,7 @@ def wallet_trades(
         progress.wallets = len(plan.targets)
         yield from _record_again(context, plan.skipped)
         failures = Failures()
-        fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle)
+        fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle, may_go)
         # Closed before the turn is over: nothing goes on in the background then.
         with closing(fetched) as outcomes:
             for outcome in _charted(outcomes, progress):
@@ -168,6 +168,7 @@ def _outcomes(  # noqa: PLR0917
     progress: Progress,
     targets: list[str],
     idle: float,
+    may_go: Callable[[], bool],
 ) -> Generator[Fetched | Failed, None, None]:
     """What becomes of each of `targets`, as soon as it is known."""
     if not targets:
@@ -179,7 +180,7 @@ def _outcomes(  # noqa: PLR0917
         return found.segments if found else ()
 
     async def outcomes() -> AsyncIterator[Fetched | Failed]:
-        async with source.fetcher(store, known, progress, idle=idle) as fetcher:
+        async with source.fetcher(store, known, progress, idle=idle, may_go=may_go) as fetcher:
             async for outcome in fetcher.fetch(targets, full=config.mode == "full"):
                 yield outcome
 

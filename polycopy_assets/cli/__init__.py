@@ -1,11 +1,8 @@
 """The `polycopy` command."""
 
-import signal
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 import click
 import msgspec
@@ -18,6 +15,7 @@ from polycopy_assets.demo.run import run_demo
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.instance import opened
+from polycopy_assets.interrupt import interrupt, on_interrupt
 from polycopy_assets.partitions import STRAY, register, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_warehouse
@@ -31,7 +29,7 @@ NAMED_FAILURES = 10
 @click.version_option(package_name="polycopy-assets")
 def polycopy() -> None:
     """Every trade of every wanted Polymarket wallet, once, in one table."""
-    signal.signal(signal.SIGTERM, _stop)
+    on_interrupt(interrupt)
 
 
 @polycopy.command()
@@ -178,10 +176,6 @@ def _print(report: Report) -> None:
 
 def _exit_code(report: Report) -> int:
     return 1 if report.failed or report.remaining or report.failed_checks else 0
-
-
-def _stop(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 polycopy.add_command(reconcile_command)

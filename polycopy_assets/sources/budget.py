@@ -12,6 +12,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
+FENCED_SECONDS = 0.2
+"""How often a budget asks again that may let nothing through."""
+
 
 class Window(NamedTuple):
     """At most `requests` requests in any `seconds` seconds."""
@@ -21,7 +24,10 @@ class Window(NamedTuple):
 
 
 class Budget:
-    """Lets requests through, first come first served, as all windows allow."""
+    """Lets requests through, first come first served, as all windows allow.
+
+    Nothing is let through while `may_go` says no: the turn may be another process's then.
+    """
 
     def __init__(
         self,
@@ -29,6 +35,7 @@ class Budget:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        may_go: Callable[[], bool] = lambda: True,
     ) -> None:
         self._windows = tuple(windows)
         self._ended: list[deque[float]] = [deque() for _ in windows]
@@ -36,6 +43,7 @@ class Budget:
         self._not_before = 0.0
         self._clock = clock
         self._sleep = sleep
+        self._may_go = may_go
         self._turn = asyncio.Lock()
         self._one_ended = asyncio.Event()
 
@@ -61,7 +69,7 @@ class Budget:
     def _wait(self) -> float:
         """Seconds until the next request may start; infinite while only an end can free it."""
         now = self._clock()
-        wait = self._not_before - now
+        wait = max(self._not_before - now, 0.0 if self._may_go() else FENCED_SECONDS)
         for window, ended in zip(self._windows, self._ended, strict=True):
             # The very sum that tells the wait below: a rounding apart, and one too many gets by.
             while ended and ended[0] + window.seconds <= now:

@@ -48,8 +48,8 @@ class Http:
 
     `timeout` is seconds of silence before an attempt counts as failed. `explain` may turn a
     refusal (status, decoded error body) into a clearer reason; `on_request` is called for every
-    request that is sent. `idle` tells for how many seconds nobody else has asked. Use as an async
-    context manager.
+    request that is sent. `idle` tells for how many seconds nobody else has asked, `may_go` whether
+    it is still this process's turn to ask. Use as an async context manager.
     """
 
     def __init__(
@@ -64,9 +64,10 @@ class Http:
         explain: Callable[[int, Mapping[str, Any]], str | None] = lambda status, body: None,
         on_request: Callable[[], None] = lambda: None,
         idle: float = float("inf"),
+        may_go: Callable[[], bool] = lambda: True,
     ) -> None:
         self._base = base_url.rstrip("/")
-        self._budget = Budget(windows)
+        self._budget = Budget(windows, may_go=may_go)
         self._budget.hold(max(window.seconds for window in windows) - idle)
         self._in_flight = asyncio.Semaphore(concurrency)
         self._attempts = attempts

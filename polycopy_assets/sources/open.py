@@ -21,12 +21,14 @@ async def open_source(
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
     idle: float = float("inf"),
+    may_go: Callable[[], bool] = lambda: True,
     on_request: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PageSource]:
     """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
 
     `timeout` is seconds; `api_key` is needed by `dome` alone; `idle` is for how many seconds nobody
-    else has asked this source: what was asked before still counts against the budget.
+    else has asked this source: what was asked before still counts against the budget. Nothing is
+    asked while `may_go` says no.
     """
     is_dome = kind == Dome.name
     async with Http(
@@ -38,5 +40,6 @@ async def open_source(
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
         idle=idle,
+        may_go=may_go,
     ) as http:
         yield Dome(http) if is_dome else Polymarket(http)

@@ -30,6 +30,20 @@ SqliteEventLogStorage.store_event = store_event
 """
 
 
+WHILE_IT_IMPORTS = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, path, target=None):
+        if name == "{module}":
+            sys.meta_path.remove(self)
+            try:
+                os.kill(os.getpid(), signal.{signum})
+            except KeyboardInterrupt:
+                raise ImportError("an interrupt that a library takes for its own") from None
+sys.meta_path.insert(0, Interrupts())
+"""
+
+
 def jobs(deployment: Deployment) -> list[str]:
     """The jobs that have been run."""
     with deployment.instance() as instance:
@@ -123,3 +137,12 @@ def test_it_stops_whatever_dagster_is_at(tmp_path: Path, event: str, nth: int):
         assert jobs(deployment) == ["fetch"]
         assert deployment.backfill().complete == 20
     assert deployment.table() == truth(world)
+
+
+@pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.definitions"])
+@pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
+def test_it_stops_in_one_line_while_it_is_still_importing(tmp_path: Path, module: str, signum: str):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    meddled = WHILE_IT_IMPORTS.format(module=module, signum=signum)
+    done = deployment.polycopy("status", first=meddled, timeout=30)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])

@@ -1,16 +1,21 @@
 """Several processes at once on one deployment: one budget, one fetch, one load."""
 
+import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from polycopy_assets import liveness
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
@@ -64,11 +69,7 @@ def test_the_server_sees_one_budget_whoever_fetches(tmp_path: Path):
         )
         arrivals = sorted(served.state.counts.arrivals)
     assert len(arrivals) > 3 * REQUESTS
-    most = max(
-        sum(at <= other < at + SECONDS for other in arrivals[n : n + 3 * REQUESTS])
-        for n, at in enumerate(arrivals)
-    )
-    assert most <= REQUESTS
+    assert _most(arrivals, SECONDS) <= REQUESTS
     with deployment.instance() as instance:
         fetches = sorted(
             (record.start_time or 0.0, record.end_time or 0.0)
@@ -161,28 +162,129 @@ def test_a_fetch_that_does_not_move_gives_up_and_the_next_goes_on(tmp_path: Path
     assert deployment.table() == truth(world)
 
 
-def test_a_fetch_whose_run_was_ended_by_somebody_else_stops(tmp_path: Path):
+@pytest.mark.parametrize("deleted", [False, True])
+def test_a_fetch_whose_run_was_ended_or_deleted_by_somebody_else_stops(
+    tmp_path: Path, *, deleted: bool
+):
     """Its turn is another one's then: two fetches at once would break the request budget."""
     world = generate(65, 60, most_trades=5)
-    quick = (
-        "from polycopy_assets import liveness; from polycopy_assets.__main__ import main;"
-        "liveness.BEAT_SECONDS = 0.2; main()"
-    )
     with sample_api(world) as served:
         served.state.latency = 1.0
         deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
         deployment.want([wallet.lower() for wallet in world.wallets()])
-        process = _start(deployment, quick, "backfill", how="-c")
+        process = _start(deployment, _WITH.format(beat=0.2, lease=30), "backfill", how="-c")
         with deployment.instance() as instance:
             _wait_until(lambda: served.state.counts.trade_requests >= 5)
-            (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-            instance.report_run_failed(run, "somebody ended it")
+            run = _fetching(instance)
+            if deleted:
+                instance.delete_run(run.run_id)
+            else:
+                instance.report_run_failed(run, "somebody ended it")
             said, _ = process.communicate(timeout=15)
             asked = served.state.counts.trade_requests
-            assert process.returncode != 0
-            assert f"run {run.run_id} was ended by somebody else (FAILURE)" in said
+            assert process.returncode == 1
             assert asked < 30
+        assert "Traceback" not in said
+        if deleted:
+            assert f"polycopy: run {run.run_id} was deleted while it was at work" in said
+        else:
+            assert f"run {run.run_id} was ended by somebody else (FAILURE)" in said
         served.state.latency = 0.0
-        done = deployment.polycopy("backfill")
-        assert done.returncode == 0, done.stderr
+        assert deployment.here("backfill")[0] == 0
+    assert deployment.table() == truth(world)
+
+
+_WITH = """
+from polycopy_assets import liveness; from polycopy_assets.__main__ import main
+liveness.BEAT_SECONDS, liveness.LEASE_SECONDS = {beat}, {lease}
+main()
+"""
+
+
+def _fetching(instance: dg.DagsterInstance) -> dg.DagsterRun:
+    (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    return run
+
+
+def _freeze(process: subprocess.Popen[str], home: Path) -> None:
+    """Stops the process at a moment at which it keeps nobody from the database."""
+    for _ in range(100):
+        process.send_signal(signal.SIGSTOP)
+        try:
+            for database in (home / "history").rglob("*.db"):
+                with closing(sqlite3.connect(database, timeout=0.1)) as free:
+                    free.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            process.send_signal(signal.SIGCONT)
+            time.sleep(0.01)
+        else:
+            return
+    raise AssertionError("it is always writing")
+
+
+def _most(arrivals: list[float], seconds: float) -> int:
+    times = sorted(arrivals)
+    return max(sum(at <= other < at + seconds for other in times) for at in times)
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_nobody_fetches_beside_a_process_that_has_not_heard_yet_that_its_run_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, deleted: bool
+):
+    """Dagster frees the place of a run that is deleted at once; its process works on."""
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(liveness, "LEASE_SECONDS", 6.0)
+    world = generate(66, 50, most_trades=5)
+    with sample_api(world, lag_seconds=0) as served:
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_RATE_LIMIT="10/2")
+        deployment.want(world.wallets())
+        deaf = _start(deployment, _WITH.format(beat=1000, lease=6), "backfill", how="-c")
+        try:
+            with deployment.instance() as instance:
+                _wait_until(lambda: served.state.counts.trade_requests >= 5)
+                run = _fetching(instance)
+                if deleted:
+                    instance.delete_run(run.run_id)
+                else:
+                    instance.report_run_canceled(run)
+            assert deployment.here("backfill")[0] == 0
+            assert deaf.poll() is None
+        finally:
+            deaf.kill()
+            deaf.wait()
+        assert _most(served.state.counts.arrivals, 2.0) <= 10
+    assert deployment.table() == truth(world)
+
+
+def test_a_process_that_was_frozen_sends_nothing_when_its_turn_is_another_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.3)
+    monkeypatch.setattr(liveness, "LEASE_SECONDS", 1.0)
+    world = generate(67, 60, most_trades=5)
+    with sample_api(world, lag_seconds=0) as served:
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_RATE_LIMIT="10/1")
+        deployment.want(world.wallets())
+        frozen = _start(deployment, _WITH.format(beat=0.3, lease=1), "backfill", how="-c")
+        with deployment.instance() as instance:
+            _wait_until(lambda: served.state.counts.trade_requests >= 5)
+            _freeze(frozen, Path(deployment.settings.home))
+            instance.report_run_failed(_fetching(instance), "it has said nothing for long")
+            asked = served.state.counts.trade_requests
+            noted: list[str] = []
+
+            def thaw() -> None:
+                _wait_until(lambda: served.state.counts.trade_requests >= asked + 15)
+                frozen.send_signal(signal.SIGCONT)
+                frozen.communicate(timeout=30)
+                notes = instance.daemon_cursor_storage.get_cursor_values({"polycopy/turn/source"})
+                noted.extend(notes.values())
+
+            thawing = threading.Thread(target=thaw)
+            thawing.start()
+            assert deployment.here("backfill")[0] == 0
+            thawing.join()
+        assert frozen.returncode == 1
+        assert _most(served.state.counts.arrivals, 1.0) <= 10
+    assert [note.split()[0] for note in noted] == ["held"], "the turn of the other is taken away"
     assert deployment.table() == truth(world)

@@ -1,20 +1,26 @@
 """What a run over many partitions leaves in Dagster's record."""
 
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
-from polycopy_assets import attempts, record
+from polycopy_assets import attempts, liveness, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.event_log import PooledSqliteEventLogStorage
-from polycopy_assets.liveness import WORKER_TAG, end_dead_runs, worker
+from polycopy_assets.liveness import WORKER_TAG, end_dead_runs, gone, worker
 from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.run_storage import PatientSqliteRunStorage, PatientSqliteScheduleStorage
 from polycopy_assets.store.base import crc32c
 from polycopy_assets_tests.deployment import Deployment, sample_api
 
@@ -176,6 +182,56 @@ def test_the_pooled_event_log_reads_what_dagsters_own_wrote_and_is_the_one_in_us
         assert plain.get_materialized_partitions(key) == {"a", "b"}
 
 
+def test_patient_storages_read_what_dagsters_own_wrote_and_are_the_ones_in_use(tmp_path: Path):
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9", DAGSTER_HOME=str(home))
+    job = build(deployment.settings).resolve_job_def("fetch")
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        first = plain.create_run_for_job(job)
+        assert plain.schedule_storage is not None
+        plain.schedule_storage.all_instigator_state()
+    (home / "dagster.yaml").unlink()
+    with deployment.instance() as patient:
+        assert isinstance(patient.run_storage, PatientSqliteRunStorage)
+        assert isinstance(patient.schedule_storage, PatientSqliteScheduleStorage)
+        assert patient.schedule_storage.all_instigator_state() == []
+        second = patient.create_run_for_job(job)
+        with dg.DagsterInstance.from_ref(patient.get_ref()) as again:
+            assert isinstance(again.run_storage, PatientSqliteRunStorage)
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    with dg.DagsterInstance.from_config(str(home)) as plain:
+        assert {run.run_id for run in plain.get_runs()} == {first.run_id, second.run_id}
+
+
+def test_a_locked_database_of_runs_or_schedules_is_waited_for(tmp_path: Path):
+    """Dagster's own storages give up after five seconds."""
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    job = build(deployment.settings).resolve_job_def("fetch")
+    with deployment.instance() as instance:
+        run = instance.create_run_for_job(job)
+        schedules = instance.schedule_storage
+        assert isinstance(schedules, PatientSqliteScheduleStorage)
+        home = Path(deployment.settings.home)
+        files = [home / "history" / "runs.db", home / "schedules" / "schedules.db"]
+        locks = [sqlite3.connect(file, check_same_thread=False) for file in files]
+        for lock in locks:
+            lock.execute("BEGIN EXCLUSIVE")
+        ends = threading.Timer(6.5, lambda: [lock.close() for lock in locks])
+        ends.start()
+        with ThreadPoolExecutor() as both:
+            writes = [
+                both.submit(instance.add_run_tags, run.run_id, {"written": "yes"}),
+                both.submit(schedules.purge_ticks, "sensor", "selector", 0.0),
+            ]
+            assert not any(write.done() for write in writes)
+            for write in writes:
+                write.result()
+        (written,) = instance.get_runs()
+    assert written.tags["written"] == "yes"
+
+
 def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path):
     deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     processes = [
@@ -217,3 +273,101 @@ def test_a_run_left_behind_by_a_dead_process_is_ended_by_the_next_backfill(tmp_p
         == statuses[retried.run_id]
         == dg.DagsterRunStatus.STARTED
     )
+
+
+S = dg.DagsterRunStatus
+GONE = f"{socket.gethostname()}:{2**22 + 1}"
+
+
+def _left_behind(
+    deployment: Deployment, instance: dg.DagsterInstance, status: S, place: str = GONE
+) -> dg.DagsterRun:
+    """A run of a command that died, or of one on another machine."""
+    job = build(deployment.settings).resolve_job_def("fetch")
+    run = instance.create_run_for_job(job, status=status)
+    instance.add_run_tags(run.run_id, {WORKER_TAG: f"{run.run_id[:8]}@{place}"})
+    return run
+
+
+@pytest.mark.parametrize(
+    ("left", "becomes"),
+    [
+        (S.NOT_STARTED, S.FAILURE),
+        (S.STARTING, S.FAILURE),
+        (S.STARTED, S.FAILURE),
+        (S.CANCELING, S.CANCELED),
+    ],
+)
+def test_whatever_a_command_that_died_was_at_its_run_is_ended(tmp_path: Path, left: S, becomes: S):
+    """Cancelled, if a person had told it to stop: it must not be tried again."""
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        run = _left_behind(deployment, instance, left)
+        assert list(end_dead_runs(instance)) == [run.run_id]
+        (ended,) = instance.get_runs()
+    assert ended.status == becomes
+    assert ended.tags.get("dagster/will_retry") == ("true" if becomes == S.FAILURE else None)
+
+
+def test_a_run_that_a_command_elsewhere_never_began_is_ended_after_five_minutes(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        run = _left_behind(deployment, instance, S.NOT_STARTED, "vanished:1")
+        assert end_dead_runs(instance, lambda: time.time() + 290) == {}
+        assert list(end_dead_runs(instance, lambda: time.time() + 310)) == [run.run_id]
+
+
+@pytest.mark.parametrize("status", [S.NOT_STARTED, S.STARTING])
+@pytest.mark.parametrize("retried", [False, True])
+def test_a_run_that_dagster_has_yet_to_start_is_left_alone(
+    tmp_path: Path, status: S, *, retried: bool
+):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        job = build(deployment.settings).resolve_job_def("fetch")
+        run = instance.create_run_for_job(job, status=status)
+        if retried:  # it inherits the tags of the one that died
+            instance.add_run_tags(run.run_id, {WORKER_TAG: f"00000000@{GONE}"})
+        assert end_dead_runs(instance, lambda: time.time() + 86_400) == {}
+
+
+def test_a_run_that_ends_while_it_is_looked_at_keeps_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A process that has ended its run is gone a moment later."""
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        run = _left_behind(deployment, instance, S.STARTED)
+
+        def ends(worker: str) -> bool:
+            success = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="fetch")
+            instance.report_dagster_event(success, run.run_id)
+            return gone(worker)
+
+        monkeypatch.setattr(liveness, "gone", ends)
+        assert end_dead_runs(instance) == {}
+        (ended,) = instance.get_runs()
+    assert ended.status == S.SUCCESS
+
+
+def test_a_command_killed_before_its_run_has_begun_leaves_nothing_behind(tmp_path: Path):
+    with sample_api(generate(68, 2, most_trades=3)) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(generate(68, 2, most_trades=3).wallets())
+        killed = deployment.polycopy("backfill", first=_KILLED_WHEN_ITS_RUN_EXISTS)
+        assert killed.returncode == -signal.SIGKILL
+        with deployment.instance() as instance:
+            assert [run.status for run in instance.get_runs()] == [S.NOT_STARTED]
+            assert len(end_dead_runs(instance)) == 1
+            assert [run.status for run in instance.get_runs()] == [S.FAILURE]
+
+
+_KILLED_WHEN_ITS_RUN_EXISTS = """
+import os, signal
+from dagster._core.storage.runs import SqliteRunStorage
+add = SqliteRunStorage.add_run
+def add_run(self, *args, **options):
+    add(self, *args, **options)
+    os.kill(os.getpid(), signal.SIGKILL)
+SqliteRunStorage.add_run = add_run
+"""

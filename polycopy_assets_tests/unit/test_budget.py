@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from polycopy_assets.sources.budget import Budget, Window
+from polycopy_assets.sources.budget import FENCED_SECONDS, Budget, Window
 
 
 class Clock:
@@ -108,3 +108,21 @@ def test_a_hold_stops_everybody():
 
     asyncio.run(main())
     assert started == [7.0, 7.0, 7.0]
+
+
+def test_nothing_is_let_through_while_it_may_not_go():
+    clock = Clock()
+    started: list[float] = []
+
+    async def one(budget: Budget) -> None:
+        async with budget.slot():
+            started.append(clock.now)
+
+    async def main() -> None:
+        budget = Budget(
+            [Window(2, 1.0)], clock=clock, sleep=clock.sleep, may_go=lambda: clock.now >= 3.0
+        )
+        await clock.run(*(asyncio.create_task(one(budget)) for _ in range(3)))
+
+    asyncio.run(main())
+    assert started == pytest.approx([3.0, 3.0, 4.0], abs=FENCED_SECONDS)
