@@ -1,19 +1,16 @@
 """Where the `polycopy` command starts: `.env`, then the settings, then the command itself."""
 
-import os
 import sys
 from pathlib import Path
-from types import FrameType
-from typing import NoReturn
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.interrupt import INTERRUPTED, on_interrupt
+from polycopy_assets.interrupt import end_interrupted, on_interrupt
 
 
 def main() -> None:
     """Runs the command; a wrong setting is one line on standard error and exit code 2."""
     # Until the command begins: the imports take seconds, and may swallow a KeyboardInterrupt.
-    on_interrupt(_stop_at_once)
+    on_interrupt(end_interrupted)
     import dotenv  # noqa: PLC0415 - whatever is imported may be interrupted
 
     dotenv.load_dotenv(Path.cwd() / ".env")
@@ -23,12 +20,6 @@ def main() -> None:
         print(f"polycopy: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
     polycopy()
-
-
-def _stop_at_once(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Ends the process while it has begun nothing that would have to be ended."""
-    os.write(sys.stderr.fileno(), f"polycopy: {INTERRUPTED}\n".encode())
-    os._exit(1)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.instance import unusable
-from polycopy_assets.interrupt import INTERRUPTED
+from polycopy_assets.interrupt import end_interrupted
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
 
@@ -29,8 +29,7 @@ def one_line_errors() -> Iterator[None]:
         say(f"polycopy: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt:
-        say(f"polycopy: {INTERRUPTED}")
-        sys.exit(1)
+        end_interrupted()
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         # Dagster's database, or the disk below it: nothing of ours lets such an error through.
         reason = getattr(error, "orig", None) or error

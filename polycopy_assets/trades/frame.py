@@ -78,13 +78,20 @@ SERVED_SCHEMA = {**_POLYMARKET, **_DOME, **_BOTH, SOURCE_FIELD: pl.String()}
 
 def read_rows(payload: bytes, claim: Interval | None = None) -> pl.DataFrame:
     """The rows of a segment's gzip file as served, those outside of `claim` left out."""
-    lines = gzip.decompress(payload)
+    rows = read_lines(gzip.decompress(payload))
+    return rows if claim is None else within(rows, claim)
+
+
+def read_lines(lines: bytes) -> pl.DataFrame:
+    """Served rows, one JSON object a line."""
     if not lines:
         return pl.DataFrame(schema=SERVED_SCHEMA)
-    rows = pl.read_ndjson(io.BytesIO(lines), schema=SERVED_SCHEMA)
-    if claim is None:
-        return rows
-    return rows.filter(pl.col("timestamp").is_between(claim.start, claim.until - 1))
+    return pl.read_ndjson(io.BytesIO(lines), schema=SERVED_SCHEMA)
+
+
+def within(served: pl.DataFrame, span: Interval) -> pl.DataFrame:
+    """The served rows whose time lies in `span`."""
+    return served.filter(pl.col("timestamp").is_between(span.start, span.until - 1))
 
 
 def source_of_row() -> pl.Expr:

@@ -8,6 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+PICTURES = Path(__file__).parents[2] / ".browser"
 LONG = 120_000
 """Milliseconds that a page may take to show what a run brought."""
 
@@ -59,6 +60,15 @@ class Pages:
         self.page.get_by_role("button", name="Materialize").first.click(timeout=LONG)
         self.page.get_by_role("button", name=choice, exact=True).click(timeout=LONG)
         self.page.wait_for_timeout(500)
+
+    def launch_job(self, job: str, config: str) -> None:
+        """Launches a job from its launchpad, with `config` written into it; shows the run."""
+        self.go(f"/locations/polycopy_assets.definitions/jobs/{job}/playground")
+        editor = self.page.locator(".CodeMirror").first
+        editor.click(timeout=LONG)
+        self.page.keyboard.press("Control+A")
+        self.page.keyboard.insert_text(config)
+        self.page.get_by_role("button", name="Launch run").click(timeout=LONG)
 
     def launch(self) -> None:
         """Launches what the dialog has chosen."""

@@ -13,6 +13,8 @@ SHOWN = (
     "checks",
     "failed-wallet-reason",
     "partitions",
+    "reconciliation",
+    "reconciliation-check",
     "run",
     "trades",
 )

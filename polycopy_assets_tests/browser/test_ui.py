@@ -14,11 +14,10 @@ from playwright.sync_api import expect
 
 from polycopy_assets import attempts, record
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.browser.pages import LONG, browser
+from polycopy_assets_tests.browser.pages import LONG, PICTURES, browser
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
 
-PICTURES = Path(__file__).parents[2] / ".browser"
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
 

@@ -263,7 +263,9 @@ def test_a_process_that_was_frozen_sends_nothing_when_its_turn_is_another_ones(
     monkeypatch.setattr(liveness, "LEASE_SECONDS", 1.0)
     world = generate(67, 60, most_trades=5)
     with sample_api(world, lag_seconds=0) as served:
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_RATE_LIMIT="10/1")
+        deployment = Deployment(
+            tmp_path, served.url, POLYCOPY_RATE_LIMIT="10/1", POLYCOPY_CONCURRENCY="2"
+        )
         deployment.want(world.wallets())
         frozen = _start(deployment, _WITH.format(beat=0.3, lease=1), "backfill", how="-c")
         with deployment.instance() as instance:
@@ -285,6 +287,7 @@ def test_a_process_that_was_frozen_sends_nothing_when_its_turn_is_another_ones(
             assert deployment.here("backfill")[0] == 0
             thawing.join()
         assert frozen.returncode == 1
-        assert _most(served.state.counts.arrivals, 1.0) <= 10
+        # What it had let through and not sent when it was frozen, it sends.
+        assert _most(served.state.counts.arrivals, 1.0) <= 10 + 2
     assert [note.split()[0] for note in noted] == ["held"], "the turn of the other is taken away"
     assert deployment.table() == truth(world)

@@ -176,10 +176,11 @@ def test_a_check_that_cannot_be_computed_fails_and_says_why(tmp_path: Path):
 def test_a_wallet_whose_refresh_failed_stays_complete_and_is_named(tmp_path: Path):
     world = generate(35, 3, most_trades=30)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with sample_api(world, lag_seconds=100) as served:
         deployment = Deployment(tmp_path, served.url)
         deployment.want(wallets)
         deployment.backfill()
+        served.state.lag_seconds = 0
         world.add(new_trades(wallets[0], 1_800_000_000, 3))
         served.state.faults.set_wallets({wallets[0]: "404"})
         deployment.backfill(refresh=True)
