@@ -12,6 +12,7 @@ from polycopy_assets.resources import StoreResource, WarehouseResource
 from polycopy_assets.warehouse.base import Warehouse
 
 _MEND = "`polycopy reconcile` tells wallet by wallet what is wrong, `--apply` puts it right"
+_MEND_IDS = f"{_MEND}; on BigQuery with `--verify`, which reads the ids as well"
 
 
 @dg.asset_check(asset="trades", description="No (wallet_address, id) occurs twice.")
@@ -31,7 +32,7 @@ def no_duplicate_ids(
             metadata={
                 "first": dg.MetadataValue.json([list(item) for item in found]),
                 "looked_at": f"trades{where}" if where else "the whole table",
-                **({"what_to_do": _MEND} if found else {}),
+                **({"what_to_do": _MEND_IDS} if found else {}),
                 **cost_metadata(table.cost),
             },
             description=(
