@@ -6,72 +6,59 @@ written there: whoever kept the file for 20 s, to copy it, failed a fetch. Named
 open what the other wrote.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import dagster as dg
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.pool import NullPool
 
 from polycopy_assets.event_log import BUSY_SECONDS
 
 
-def _patient(conn_string: str) -> Engine:
-    return create_engine(conn_string, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS})
+class _Patient:
+    """What both have in common; to be named before the storage that Dagster has."""
+
+    folder: ClassVar[str]
+    """Where below the instance's directory the database lies."""
+
+    from_local: Callable[[str, ConfigurableClassData | None], Any]
+
+    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
+        self._engine = create_engine(
+            conn_string, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}
+        )
+        super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """`home`: the instance's directory."""
+        return {"home": dg.StringSource}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Any:
+        """The storage that `dagster.yaml` asks for."""
+        return cls.from_local(str(Path(config_value["home"]) / cls.folder), inst_data)
+
+    @contextmanager
+    def connect(self) -> Iterator[Connection]:
+        """A connection, in a transaction of its own."""
+        with self._engine.begin() as connection:
+            yield connection
 
 
-class PatientSqliteRunStorage(SqliteRunStorage):
+class PatientSqliteRunStorage(_Patient, SqliteRunStorage):
     """SqliteRunStorage at `home`/history that waits for a locked database."""
 
-    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._engine = _patient(conn_string)
-        super().__init__(conn_string, inst_data)
-
-    @classmethod
-    def config_type(cls) -> Any:
-        """`home`: the instance's directory."""
-        return {"home": dg.StringSource}
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> "PatientSqliteRunStorage":
-        """The storage that `dagster.yaml` asks for."""
-        return cls.from_local(str(Path(config_value["home"]) / "history"), inst_data)
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """A connection, in a transaction of its own."""
-        with self._engine.begin() as connection:
-            yield connection
+    folder = "history"
 
 
-class PatientSqliteScheduleStorage(SqliteScheduleStorage):
+class PatientSqliteScheduleStorage(_Patient, SqliteScheduleStorage):
     """SqliteScheduleStorage at `home`/schedules that waits for a locked database."""
 
-    def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._engine = _patient(conn_string)
-        super().__init__(conn_string, inst_data)
-
-    @classmethod
-    def config_type(cls) -> Any:
-        """`home`: the instance's directory."""
-        return {"home": dg.StringSource}
-
-    @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> SqliteScheduleStorage:
-        """The storage that `dagster.yaml` asks for."""
-        return cls.from_local(str(Path(config_value["home"]) / "schedules"), inst_data)
-
-    @contextmanager
-    def connect(self) -> Iterator[Connection]:
-        """A connection, in a transaction of its own."""
-        with self._engine.begin() as connection:
-            yield connection
+    folder = "schedules"
