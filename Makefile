@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-dev browser-test pictures test-cloud lint types imports check bench bench-scattered lock clean
+.PHONY: help demo dev test test-dev browser-test pictures test-cloud lint types imports check bench bench-scattered bench-reconcile lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ bench: .venv/.installed-dev ## where the time of a backfill of small wallets goe
 
 bench-scattered: .venv/.installed-dev ## scattered wallets, in the ways that the UI offers
 	PYTHONPATH=. $(BIN)/python benchmarks/scattered.py
+
+bench-reconcile: .venv/.installed-dev ## old files taken over, the record written anew
+	PYTHONPATH=. $(BIN)/python benchmarks/reconcile.py
 
 lock: .venv/.installed-dev ## write requirements.lock anew
 	$(BIN)/python -m pip install --quiet pip-tools
