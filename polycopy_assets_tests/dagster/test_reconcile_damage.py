@@ -229,10 +229,11 @@ def test_an_old_file_of_young_trades_is_not_taken_for_an_empty_history(tmp_path:
         old.put(wallet, old_file(trades))
         old.tick(wallet, len(trades), at=first + DAY // 2)
         old.write()
-        # As if killed between the segment and its record.
+        # As if killed between the segment and its record: nobody has combined it either.
         taken = {"POLYCOPY_SOURCE_URL": f"{api.url}/gone"}
         deployment.polycopy("reconcile", "--apply", environ=taken)
         shutil.rmtree(tmp_path / "dagster")
+        shutil.rmtree(tmp_path / "store" / "combined")
         deployment.reconcile("--apply")
         assert deployment.reconcile()["counts"] == {"consistent": 1}
         assert deployment.table() == truth(world, [wallet])
