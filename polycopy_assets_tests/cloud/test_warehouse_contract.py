@@ -319,6 +319,17 @@ def test_rows_are_tallied_inside_the_claims_and_told_from_those_of_an_older_job(
     assert dict(bench.warehouse.tally({}))[one] == Tally(rows[one] + 2, 0, 0, 0)
 
 
+def test_two_rows_of_one_id_are_one_when_ids_are_counted(bench: Bench):
+    bench.batch(WALLETS[0])
+    bench.load()
+    ((wallet, before),) = bench.warehouse.tally({WALLETS[0]: END}, by_id=True)
+    assert before.rows == before.ours > 1
+    bench.sql("INSERT INTO {}trades SELECT * FROM {}trades")
+    assert bench.warehouse.tally({WALLETS[0]: END}, by_id=True) == [
+        (wallet, Tally(2 * before.rows, 2 * before.rows, before.ours, 0))
+    ]
+
+
 def test_reading_makes_no_table_and_widens_none(bench: Bench):
     warehouse = bench.warehouse
     assert warehouse.traders() == []
