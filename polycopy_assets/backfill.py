@@ -1,7 +1,8 @@
 """The backfill from the command line: register, fetch, combine, load. All state is elsewhere."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import dagster as dg
 import msgspec
@@ -9,6 +10,7 @@ import msgspec
 from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.errors import (
+    PolycopyError,
     QuotaExceeded,
     StoreError,
     WarehouseBusy,
@@ -35,8 +37,10 @@ class Failure(msgspec.Struct, frozen=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What a backfill came to.
 
-    `trades_fetched` are new rows in the store, `requests` HTTP requests of all kinds, and
-    `failed_checks` what the checks of the table found, if it was loaded.
+    `trades_fetched` are new rows in the store, `requests` HTTP requests of all kinds,
+    `failed_checks` what the checks of the table found, if it was loaded, and `errors` what else
+    went wrong: why the fetch ended early, why the table could not be loaded. `table_rows` is None
+    if the table cannot be read.
     """
 
     wallets: int
@@ -45,10 +49,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     remaining: int
     requests: int
     trades_fetched: int
-    table_rows: int
+    table_rows: int | None
     seconds: float
     failures: list[Failure]
     failed_checks: list[str]
+    errors: list[str]
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,10 +92,11 @@ def backfill(
 ) -> Report:
     """Brings every wanted wallet into the table.
 
-    Raises PolycopyError if something other than a wallet failed; wallets that failed are in the
-    report, and do not keep the others from being loaded.
+    Wallets that failed are in the report, and do not keep the others from being loaded; neither
+    does a fetch that ended badly. Raises PolycopyError if nothing could be begun.
     """
     check_usable(settings)
+    errors: list[str] = []
     runs = Runs(lambda: build(settings, progress), progress)
     for run_id, cause in end_dead_runs(instance).items():
         say(f"run {run_id} was left behind and is ended: {cause}")
@@ -98,8 +104,15 @@ def backfill(
     wallets = registered(instance)
     complete = record.versions(instance)
     if refresh or any(wallet not in complete for wallet in wallets):
-        runs.fetch(instance, select="all" if refresh else "remaining")
-    failed_checks = runs.load(instance, open_store(settings), open_warehouse(settings, "trades"))
+        with _told("the fetch ended early", errors):
+            runs.fetch(instance, select="all" if refresh else "remaining")
+    table = open_warehouse(settings, "trades")
+    failed_checks: list[str] | None = []
+    with _told("the table could not be loaded", errors):
+        failed_checks = runs.load(instance, open_store(settings), table)
+    table_rows: int | None = None
+    with _told("the table could not be counted", errors):
+        table_rows = table.count_rows()
     complete = record.versions(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
     return Report(
@@ -109,11 +122,21 @@ def backfill(
         remaining=len(missing),
         requests=progress.requests,
         trades_fetched=progress.stored,
-        table_rows=open_warehouse(settings, "trades").count_rows(),
+        table_rows=table_rows,
         seconds=round(time.monotonic() - progress.started, 3),
         failures=[Failure(wallet, reason) for wallet, reason in progress.failures],
         failed_checks=failed_checks or [],
+        errors=errors,
     )
+
+
+@contextmanager
+def _told(what: str, errors: list[str]) -> Iterator[None]:
+    """Notes an error of ours in `errors` and goes on: what is done so far is still to be used."""
+    try:
+        yield
+    except PolycopyError as error:
+        errors.append(f"{what}: {error}")
 
 
 def check_usable(settings: Settings) -> None:

@@ -4,7 +4,6 @@ What is new is told by the record and the manifests alone, so it is the same whe
 asked. Memory is bounded by one part, whatever the batch holds.
 """
 
-import gzip
 import tempfile
 import uuid
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -14,7 +13,14 @@ from pathlib import Path
 import msgspec
 import polars as pl
 
-from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.errors import (
+    ContractBroken,
+    ObjectExists,
+    ObjectLost,
+    PolycopyError,
+    StoreError,
+    Unexpected,
+)
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.batch import (
     MANIFESTS,
@@ -28,9 +34,11 @@ from polycopy_assets.trades.batch import (
     manifest_name,
     parse_manifest_name,
 )
-from polycopy_assets.trades.frame import claim_rows, part_rows, read_lines, table_rows, within
+from polycopy_assets.trades.frame import claim_rows, part_rows, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.payload import Rows, read_payload, within
 from polycopy_assets.trades.segment import Segment, parse_name
+from polycopy_assets.trades.shapes import Trade
 
 PART_BYTES = 12 * 2**20
 """Compressed bytes of segments that go into one Parquet part: about 120,000 trades."""
@@ -47,11 +55,12 @@ _READERS = 8
 class Combined(msgspec.Struct, frozen=True, kw_only=True):
     """What a combine came to: the batch it committed, if any, and wallets it had to leave out.
 
-    `lost` tells, wallet by wallet, which recorded object is gone or differs from its record.
+    `lost` tells, wallet by wallet, which recorded object is gone, differs from its record, or
+    cannot be read.
     """
 
     manifest: Manifest | None
-    lost: Mapping[str, str]
+    lost: Mapping[str, PolycopyError]
 
 
 def read_manifests(store: Store) -> list[Manifest]:
@@ -135,18 +144,21 @@ def combine(store: Store, claims: Sequence[Claim], batch: int) -> Combined:
 
     Raises ObjectExists if another combine took that number meanwhile: plan again then.
     """
-    lost: dict[str, str] = {}
     try:
-        return _commit(store, claims, batch, lost)
-    except ObjectLost:
-        # Rare: find every wallet with a lost segment at once, and go on without them.
+        return _commit(store, claims, batch, {})
+    except Exception as error:
+        if isinstance(error, PolycopyError) and not isinstance(error, ObjectLost):
+            raise
+        # Rare: find every wallet whose segments cannot be combined, and go on without them.
         lost = dict(_lost(store, claims))
         if not lost:
             raise
-        return _commit(store, [item for item in claims if item.wallet not in lost], batch, lost)
+    return _commit(store, [item for item in claims if item.wallet not in lost], batch, lost)
 
 
-def _commit(store: Store, claims: Sequence[Claim], batch: int, lost: Mapping[str, str]) -> Combined:
+def _commit(
+    store: Store, claims: Sequence[Claim], batch: int, lost: Mapping[str, PolycopyError]
+) -> Combined:
     if not claims:
         return Combined(manifest=None, lost=lost)
     folder = f"{PARTS}{batch:08d}/"
@@ -178,8 +190,7 @@ def _write_parts(
 ) -> Iterator[Part]:
     with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
         for number, group in enumerate(_groups([item for item in claims if item.rows])):
-            served = readers.map(lambda item: _served(store, item), group)
-            frame = table_rows(_rows(group, served))
+            frame = _frame(readers.map(lambda item: read_claim(store, item), group))
             expected = sum(item.rows for item in group)
             if len(frame) != expected:
                 raise StoreError(f"{len(frame)} rows where the record has {expected}")
@@ -208,42 +219,59 @@ def _groups(claims: Iterable[Claim]) -> Iterator[list[Claim]]:
         yield group
 
 
-def _served(store: Store, item: Claim) -> bytes:
-    """The lines of a claim's segment; raises ObjectLost if they are not what was recorded."""
+def read_claim(store: Store, item: Claim) -> Rows:
+    """The rows that a claim stands for; raises ObjectLost if they are not what was recorded."""
     data = store.read(item.segment)
     if crc32c(data) != item.crc32c:
         raise ObjectLost(f"{item.segment} is not what was recorded: its checksum differs")
-    return gzip.decompress(data)
+    named = parse_name(item.segment)
+    if named is None or named[0] != item.wallet:
+        raise ObjectLost(f"{item.segment} is no segment of {item.wallet}")
+    try:
+        source, rows = read_payload(data, item.wallet, named[1], item.source)
+    except ContractBroken as error:
+        raise ObjectLost(f"{item.segment} cannot be read: {error}") from error
+    claimed = list(within(rows, Interval(item.start, item.until)))
+    if len(claimed) != item.rows:
+        raise ObjectLost(f"{item.segment} has {len(claimed)} rows, its record says {item.rows}")
+    return Rows(source, claimed)
 
 
-def _rows(claims: Iterable[Claim], served: Iterable[bytes]) -> pl.DataFrame:
-    """The rows that claims stand for, as served.
+def unreadable(store: Store, segments: Iterable[Segment]) -> Iterator[tuple[str, str]]:
+    """The names of recorded segments that cannot be combined, and why; all of them are read."""
+    for segment in segments:
+        try:
+            read_claim(store, claim(segment, ""))
+        except ObjectLost as error:
+            yield segment.name, str(error).removeprefix(segment.name).strip()
 
-    Whole segments are read together: a frame for each of thousands of small ones would take ten
-    times as long, and fifty kilobytes. Raises ObjectLost for one that has not its rows.
+
+def _frame(found: Iterable[Rows]) -> pl.DataFrame:
+    """Rows of many segments as rows of the table.
+
+    Those of one source become one frame: one for each of thousands of small segments would take
+    ten times as long.
     """
-    together: list[bytes] = []
-    frames: list[pl.DataFrame] = []
-    for item, lines in zip(claims, served, strict=True):
-        claimed = Interval(item.start, item.until)
-        named = parse_name(item.segment)
-        if named and named[1] == claimed:
-            together.append(lines)
-            rows = lines.count(b"\n")
-        else:
-            frames.append(within(read_lines(lines), claimed))
-            rows = len(frames[-1])
-        if rows != item.rows:
-            raise ObjectLost(f"{item.segment} has {rows} rows, its record says {item.rows}")
-    return pl.concat([read_lines(b"".join(together)), *frames])
+    of: dict[str, list[Trade]] = {}
+    for source, rows in found:
+        if source is not None:
+            of.setdefault(source, []).extend(rows)
+    return table_rows(pl.concat([served_frame(source, rows) for source, rows in of.items()]))
 
 
-def _lost(store: Store, claims: Iterable[Claim]) -> Iterator[tuple[str, str]]:
+def _lost(store: Store, claims: Iterable[Claim]) -> Iterator[tuple[str, PolycopyError]]:
+    """The wallets of claims that cannot be combined by themselves, and why."""
     for item in claims:
         try:
-            _rows([item], [_served(store, item)])
+            found = read_claim(store, item)
+            if found.rows:
+                _frame([found])
         except ObjectLost as error:
-            yield item.wallet, str(error)
+            yield item.wallet, error
+        except PolycopyError:
+            raise  # the store cannot be read: that says nothing of the wallet
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this wallet's failure
+            yield item.wallet, Unexpected(error)
 
 
 def _clear(store: Store, prefix: str, *, keep: Collection[str]) -> None:

@@ -1,6 +1,7 @@
 """The exceptions of the package.
 
 PolycopyError
+├── Unexpected                an exception that nobody foresaw, while one wallet was worked on
 ├── ConfigurationError        a setting is wrong; says which, its value and what is accepted
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
 ├── SourceError               the trades API did not give what was asked
@@ -15,9 +16,32 @@ PolycopyError
     └── QuotaExceeded         one of BigQuery's quotas is used up; says which, and until when
 """
 
+import traceback
+from pathlib import Path
+
 
 class PolycopyError(Exception):
-    """Base of all errors that this package raises on purpose."""
+    """Base of all errors that this package raises on purpose.
+
+    `kind` is the word by which failures of wallets are told apart.
+    """
+
+    kind = "internal"
+
+
+class Unexpected(PolycopyError):
+    """An exception that nobody foresaw: a defect, or a value that nobody thought of.
+
+    The message names its type and where it was raised, `traceback` is the whole of it. It is the
+    failure of the wallet that was being worked on, and of no other.
+    """
+
+    def __init__(self, error: Exception) -> None:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+        text = " ".join(str(error).split())
+        super().__init__(f"{type(error).__name__}{place}: {text}".removesuffix(": "))
+        self.traceback = "".join(traceback.format_exception(error))
 
 
 class ConfigurationError(PolycopyError):

@@ -26,6 +26,8 @@ _PAGE = 500
 Metadata = Mapping[str, dg.MetadataValue]
 _REVOCATION = re.compile(r"revoked-([0-9]+)-[0-9a-f]{16}")
 BEHIND = "trades_behind"
+COUNTED = ("unknown_fields", "oddities")
+"""Metadata that count rows by what was noticed in them: unlisted fields, and strange values."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,10 +40,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     covered_until: int
     metadata: Metadata
 
-    @property
-    def unknown_fields(self) -> tuple[str, ...]:
-        """The fields of the source's answers that were not known when it was fetched."""
-        value = self.metadata.get("unknown_fields")
+    def counted(self, name: str) -> tuple[str, ...]:
+        """What was counted under `name`, one of `COUNTED`, in the source's latest answers."""
+        value = self.metadata.get(name)
         found = value.data if isinstance(value, dg.JsonMetadataValue) else None
         return tuple(found) if isinstance(found, dict) else ()
 
@@ -80,8 +81,9 @@ def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
     if times:
         metadata["first_trade"] = dg.MetadataValue.timestamp(_utc(min(times)))
         metadata["last_trade"] = dg.MetadataValue.timestamp(_utc(max(times)))
-    if fetched.unknown_fields:
-        metadata["unknown_fields"] = dg.MetadataValue.json(dict(fetched.unknown_fields))
+    for name in COUNTED:
+        if found := getattr(fetched, name):
+            metadata[name] = dg.MetadataValue.json(dict(found))
     return data_version(segments), metadata
 
 

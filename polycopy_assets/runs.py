@@ -76,9 +76,8 @@ class Runs:
 
     def fetch(self, instance: dg.DagsterInstance, **config: object) -> None:
         """Fetches wallets; raises PolycopyError if something other than a wallet failed."""
-        failures = len(self.progress.failures)
         result = self.run(instance, "fetch", {"wallet_trades": config})
-        if not result.success and len(self.progress.failures) == failures:
+        if not result.success and not _only_wallets_failed(result):
             raise PolycopyError(why(result))
 
     def load(
@@ -135,6 +134,12 @@ def _told_to_stop() -> Iterator[Callable[[], bool]]:
             yield told
         finally:
             signal.set_wakeup_fd(outer)
+
+
+def _only_wallets_failed(result: dg.ExecuteInProcessResult) -> bool:
+    """Whether the run went on to its end, and then said which wallets had failed."""
+    failures = [event.step_failure_data for event in result.all_events if event.is_step_failure]
+    return bool(failures) and all(failure.user_failure_data for failure in failures)
 
 
 def why(result: dg.ExecuteInProcessResult) -> str:

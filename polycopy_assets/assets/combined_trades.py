@@ -9,7 +9,7 @@ from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.combine import combine_all, new_claims, next_batch, pending, read_manifests
-from polycopy_assets.errors import ObjectExists
+from polycopy_assets.errors import ObjectExists, PolycopyError, Unexpected
 from polycopy_assets.liveness import alive
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import StoreResource, WarehouseResource
@@ -84,14 +84,14 @@ def combined_trades(
 
 def _combine(
     context: dg.AssetExecutionContext, store: Store, loaded: Collection[int], again: frozenset[str]
-) -> tuple[str, list[Manifest], list[Manifest], dict[str, str]]:
+) -> tuple[str, list[Manifest], list[Manifest], dict[str, PolycopyError]]:
     """Which record was combined, all batches, those that were made, and the wallets left out.
 
     If another run takes a batch's number first, what is new is worked out again.
     """
     made: list[Manifest] = []
     for attempt in range(ATTEMPTS):
-        lost: dict[str, str] = {}
+        lost: dict[str, PolycopyError] = {}
         manifests = read_manifests(store)
         versions = record.versions(context.instance)
         wallets = {*pending(versions, manifests), *(again & versions.keys())}
@@ -115,8 +115,10 @@ def _combine(
 
 
 def _lost_still(
-    context: dg.AssetExecutionContext, versions: Mapping[str, str], lost: Mapping[str, str]
-) -> dict[str, str]:
+    context: dg.AssetExecutionContext,
+    versions: Mapping[str, str],
+    lost: Mapping[str, PolycopyError],
+) -> dict[str, PolycopyError]:
     """Those in `lost` whose record is the one that `versions` tells of.
 
     A full refetch may have replaced the others since: they are new again, for the next combine.
@@ -127,7 +129,12 @@ def _lost_still(
     for wallet in sorted(lost):
         if now.get(wallet) != versions[wallet]:
             context.log.info(f"{wallet} was recorded anew meanwhile, and waits for the next load")
-    return {wallet: why for wallet, why in lost.items() if now.get(wallet) == versions[wallet]}
+    still = {wallet: why for wallet, why in lost.items() if now.get(wallet) == versions[wallet]}
+    for wallet, why in still.items():
+        context.log.error(f"{wallet} is left out: {why}")
+        if isinstance(why, Unexpected):
+            context.log.error(why.traceback)
+    return still
 
 
 def _line(manifest: Manifest) -> str:
@@ -137,8 +144,8 @@ def _line(manifest: Manifest) -> str:
     )
 
 
-def _check(lost: Mapping[str, str]) -> dg.AssetCheckResult:
-    named = dict(sorted(lost.items())[:NAMED_WALLETS])
+def _check(lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
+    named = {wallet: str(why) for wallet, why in sorted(lost.items())[:NAMED_WALLETS]}
     return dg.AssetCheckResult(
         check_name="record_has_its_data",
         passed=not lost,
@@ -147,9 +154,15 @@ def _check(lost: Mapping[str, str]) -> dg.AssetCheckResult:
             "first_wallets": dg.MetadataValue.json(named),
         },
         description=(
-            f"{len(lost)} wallets were left out, first {next(iter(named))}, because segments that"
-            " their record names are gone or changed: `polycopy reconcile --apply` fetches them"
+            f"{len(lost)} wallets were left out, because segments that their record names are"
+            f" gone, changed or cannot be read: {_first(named)}."
+            " `polycopy reconcile --apply` fetches them again"
             if lost
             else "every new segment is in the store"
         ),
     )
+
+
+def _first(named: Mapping[str, str]) -> str:
+    wallet, why = next(iter(named.items()))
+    return f"first {wallet}: {why}"

@@ -20,7 +20,7 @@ from polycopy_assets.charts import CHARTED_WALLETS, progress_chart
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.fetch.wallets import Failed
+from polycopy_assets.fetch.wallets import Failed, failed
 from polycopy_assets.liveness import alive
 from polycopy_assets.partitions import wallets_partitions
 from polycopy_assets.progress import Progress
@@ -83,10 +83,10 @@ def wallet_trades(
             for outcome in _charted(outcomes, progress):
                 if isinstance(outcome, Fetched):
                     yield _materialization(objects, outcome)
-                    if outcome.superseded is not None:
-                        refetch.finish(objects, outcome.wallet, outcome.superseded)
-                    progress.done += 1
                     progress.stored += outcome.new_rows
+                    outcome = _finished(objects, outcome)  # noqa: PLW2901 - what became of it
+                if isinstance(outcome, Fetched):
+                    progress.done += 1
                     yield from _attempts(plan, failures.fetched())
                 elif isinstance(outcome, Failed):
                     progress.failures.append((outcome.wallet, outcome.reason))
@@ -148,6 +148,8 @@ def _show(context: dg.AssetExecutionContext, failure: Failed) -> None:
     """Makes visible at once that a wallet failed: whoever ends the run hides nothing."""
     if failure.tried:
         context.log.error(f"{failure.wallet}: {failure.reason}")
+        if failure.traceback:
+            context.log.error(failure.traceback)
         if not has_partitions(context):
             mark_planned(context, failure.wallet)
 
@@ -180,6 +182,20 @@ def _picture(progress: Progress) -> dg.AssetObservation:
             "requests": progress.requests,
         },
     )
+
+
+def _finished(store: Store, fetched: Fetched) -> Fetched | Failed:
+    """Removes what a full refetch has replaced, now that the new segments are recorded.
+
+    If that cannot be done the wallet has all its trades, and fails: the next fetch tries again.
+    """
+    if fetched.superseded is None:
+        return fetched
+    try:
+        refetch.finish(store, fetched.wallet, fetched.superseded)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this wallet's failure
+        return failed(fetched.wallet, error)
+    return fetched
 
 
 def _materialization(store: Store, fetched: Fetched) -> dg.AssetMaterialization:

@@ -23,6 +23,7 @@ _TO_DO = {
     "contract": "the source answers otherwise than it promises: nothing was taken over; "
     "docs/operations.md, 'The source breaks its contract'",
     "store": "the store could not be written or read: see the reason; mend it",
+    "internal": "something that nobody foresaw: the run's log has the whole traceback; report it",
 }
 _LATE = (
     "turn the sensor `new_wallets` on, or launch the job `fetch`; if a fetch is under way, its run "
@@ -101,41 +102,58 @@ def no_wallet_late(
 @dg.asset_check(
     asset=WANTED,
     additional_deps=[record.WALLET_TRADES],
-    description="The source answers as its contract promises, and with no field that we do not "
-    "know.",
+    description="The source answers as its contract promises, with no field that it does not list "
+    "and no value that is strange.",
 )
 def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-    """Fails with the first wallets whose answers broke the contract; warns of unknown fields."""
+    """Fails with the first wallets whose answers broke the contract; warns of what is odd."""
     with computed(context) as outcome:
         failed = attempts.failed(context.instance)
         tried = attempts.latest(context.instance, failed)
         broken = [
             wallet for wallet in failed if wallet in tried and tried[wallet].kind == "contract"
         ]
-        unknown: dict[str, str] = {}
-        for wallet, found in record.ledger(context.instance):
-            fields = found.unknown_fields if isinstance(found, record.Record) else ()
-            for name in fields:
-                unknown.setdefault(name, wallet)
-        named = ", ".join(f"`{name}` (first {wallet})" for name, wallet in sorted(unknown.items()))
+        noticed = _noticed(context.instance)
         outcome.result = dg.AssetCheckResult(
-            passed=not broken and not unknown,
+            passed=not broken and not any(noticed.values()),
             severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
             description=(
                 f"{len(broken)} wallets, first {broken[0]}: {_reason(tried, broken[0])}"
                 if broken
-                else f"fields that we do not know: {named}; they are kept in the segments"
-                if unknown
-                else "the source keeps its contract"
+                else _warning(noticed) or "the source keeps its contract"
             ),
             metadata={
                 "broken": len(broken),
                 "first": _named(broken, tried),
-                "unknown_fields": dg.MetadataValue.json(unknown),
-                **_to_do([_TO_DO["contract"]], [*broken, *unknown]),
+                **{name: dg.MetadataValue.json(dict(found)) for name, found in noticed.items()},
+                **_to_do([_TO_DO["contract"]], [*broken, *noticed["unknown_fields"]]),
             },
         )
     return outcome.result
+
+
+def _noticed(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
+    """What was noticed in the source's answers, by its kind, and the first wallet of each."""
+    noticed: dict[str, dict[str, str]] = {name: {} for name in record.COUNTED}
+    for wallet, found in record.ledger(instance):
+        if isinstance(found, record.Record):
+            for name, first in noticed.items():
+                for each in found.counted(name):
+                    first.setdefault(each, wallet)
+    return noticed
+
+
+def _warning(noticed: Mapping[str, Mapping[str, str]]) -> str:
+    texts = {
+        "unknown_fields": "fields that the contract does not list, kept in the segments",
+        "oddities": "values that are possible but strange, in the table as they were served",
+    }
+    return "; ".join(
+        f"{texts[name]}: "
+        + ", ".join(f"`{each}` (first {wallet})" for each, wallet in sorted(found.items()))
+        for name, found in noticed.items()
+        if found
+    )
 
 
 def _reason(tried: Mapping[str, Attempt], wallet: str) -> str:

@@ -155,7 +155,7 @@ def _backfill(chosen: Settings, *, refresh: bool) -> Report:
 
 
 def _print(report: Report) -> None:
-    if not report.requests and not report.failures:
+    if not report.requests and not report.failures and not report.errors:
         click.echo(f"Nothing to fetch: all {report.complete:,} wallets are complete.")
     else:
         click.echo(
@@ -164,7 +164,7 @@ def _print(report: Report) -> None:
         )
     click.echo(
         f"{report.complete:,} of {report.wallets:,} wallets complete, {report.failed:,} failed;"
-        f" {report.table_rows:,} rows in the table."
+        + ("" if report.table_rows is None else f" {report.table_rows:,} rows in the table.")
     )
     for failure in report.failures[:NAMED_FAILURES]:
         say(f"failed: {failure.wallet}: {failure.reason}")
@@ -172,10 +172,13 @@ def _print(report: Report) -> None:
         say(f"and {len(report.failures) - NAMED_FAILURES} more")
     for check in report.failed_checks:
         say(f"check failed: {check}")
+    for error in report.errors:
+        say(f"polycopy: {error}")
 
 
 def _exit_code(report: Report) -> int:
-    return 1 if report.failed or report.remaining or report.failed_checks else 0
+    left = report.failed or report.remaining or report.failed_checks or report.errors
+    return 1 if left else 0
 
 
 polycopy.add_command(reconcile_command)

@@ -1,13 +1,9 @@
 """Segments that are in the store and in no record: read, to learn what a record would say."""
 
-import zlib
-
-import polars as pl
-
-from polycopy_assets.errors import ObjectLost
+from polycopy_assets.errors import ContractBroken, ObjectLost
 from polycopy_assets.store.base import Store, crc32c
-from polycopy_assets.trades.frame import read_rows, source_of_row
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.payload import read_payload, within
 from polycopy_assets.trades.segment import Segment, segment_name
 
 QUARANTINE = "quarantine/"
@@ -27,19 +23,15 @@ def set_aside(store: Store, name: str) -> None:
 def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> Segment:
     """The stored segment of `wallet` that covers `span`, as far as it answers for `claim`.
 
-    Raises ObjectLost if it is not there, or not whole.
+    Raises ObjectLost if it is not there, or cannot be a segment of that wallet and span.
     """
     name = segment_name(wallet, span)
     data = store.read(name)
-    if not data:
-        # To gzip nothing is a whole file of no rows.
-        raise ObjectLost(f"{name} is damaged: it has 0 bytes")
     try:
-        rows = read_rows(data, claim)
-    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
+        found = read_payload(data, wallet, span)
+    except ContractBroken as error:
         raise ObjectLost(f"{name} is damaged: {error}") from error
-    times = rows["timestamp"].to_list()
-    sources = rows.select(source_of_row()).to_series().unique().to_list()
+    times = [row.timestamp for row in within(found.rows, claim)]
     return Segment(
         wallet=wallet,
         start=span.start,
@@ -50,5 +42,5 @@ def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> 
         first=min(times, default=None),
         last=max(times, default=None),
         claim_start=None if claim == span else claim.start,
-        source=sources[0] if len(sources) == 1 else None,
+        source=found.source,
     )

@@ -26,9 +26,10 @@ KnownSegments = Callable[[str], Iterable[Segment]]
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet whose coverage is durable from the beginning to `covered_until`.
 
-    `segments` are all that count, oldest first; `new_rows`, `requests` and `unknown_fields`
-    (rows by field) are of this fetch alone; `seconds` is how long it took. `superseded` are the
-    segments that a full refetch has replaced, None if there was none; see `fetch.refetch`.
+    `segments` are all that count, oldest first. `new_rows`, `requests`, `unknown_fields` (rows by
+    field) and `oddities` (rows by what is strange in them) are of this fetch alone; `seconds` is
+    how long it took. `superseded` are the segments that a full refetch has replaced, None if there
+    was none; see `fetch.refetch`.
     """
 
     wallet: str
@@ -40,6 +41,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     unknown_fields: Mapping[str, int]
     seconds: float
     superseded: frozenset[str] | None = None
+    oddities: Mapping[str, int] = {}
 
 
 class Walkers:
@@ -91,6 +93,7 @@ class WalletFetch:
         self._running: set[asyncio.Task[None]] = set()
         self._requests = 0
         self._unknown_fields: Counter[str] = Counter()
+        self._oddities: Counter[str] = Counter()
 
     async def run(self) -> Fetched:
         """Fetches what the store lacks; raises SourceError or StoreError.
@@ -111,6 +114,7 @@ class WalletFetch:
             new_rows=sum(segment.rows for segment in self._written),
             requests=self._requests,
             unknown_fields=self._unknown_fields,
+            oddities=self._oddities,
             seconds=time.monotonic() - started,
             superseded=(
                 None if self._replaced is None else self._replaced - {s.name for s in segments}
@@ -167,6 +171,7 @@ class WalletFetch:
     def _count(self, page: Page) -> None:
         self._requests += page.requests
         self._unknown_fields.update(page.unknown_fields)
+        self._oddities.update(page.oddities)
         self._progress.page(len(page.rows))
 
     def _write(self, draft: Draft) -> None:

@@ -14,6 +14,7 @@ from polycopy_assets.errors import (
     SourceError,
     StoreError,
     TransientError,
+    Unexpected,
 )
 from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, WalletFetch
 from polycopy_assets.progress import Progress
@@ -32,7 +33,8 @@ HOPELESS_AFTER = 24
 class Failed(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet that could not be completed, and why; its finished segments are kept.
 
-    `kind` is the error's: `permanent`, `transient`, `contract` or `store`. `tried` is False where
+    `kind` is the error's: `permanent`, `transient`, `contract`, `store`, or `internal` for one that
+    nobody foresaw, whose `traceback` is kept. `tried` is False where
     the source or the store was down and the wallet's turn never came. `outage` is True where it
     may have been: then the next wallets tell whether this one is at fault.
     """
@@ -42,6 +44,19 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     tried: bool = True
     outage: bool = False
+    traceback: str = ""
+
+
+def failed(wallet: str, error: Exception, *, outage: bool = False) -> Failed:
+    """The failure of `wallet` that `error` is, foreseen or not."""
+    known = error if isinstance(error, PolycopyError) else Unexpected(error)
+    return Failed(
+        wallet=wallet,
+        reason=f"{known.kind}: {known}",
+        kind=known.kind,
+        outage=outage,
+        traceback=known.traceback if isinstance(known, Unexpected) else "",
+    )
 
 
 class Fetcher:
@@ -125,18 +140,13 @@ class Fetcher:
         )
         try:
             fetched = await fetch.run()
-        except (SourceError, StoreError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this wallet's failure
             await self._after_failure(error)
-            return Failed(
-                wallet=wallet,
-                reason=f"{error.kind}: {error}",
-                kind=error.kind,
-                outage=_is_source_outage(error) or _is_store_outage(error),
-            )
+            return failed(wallet, error, outage=_is_source_outage(error) or _is_store_outage(error))
         self._outages = self._store_failures = 0
         return fetched
 
-    async def _after_failure(self, error: PolycopyError) -> None:
+    async def _after_failure(self, error: Exception) -> None:
         """After many outages in a row, finds out whether source or store is down for everybody.
 
         Without this a dead source would be tried for every wallet, for hours, and a live one
@@ -157,10 +167,10 @@ class Fetcher:
                 self._down = f"{self._outages} wallets in a row failed, last: {error}"
 
 
-def _is_source_outage(error: PolycopyError) -> bool:
+def _is_source_outage(error: Exception) -> bool:
     return isinstance(error, TransientError)
 
 
-def _is_store_outage(error: PolycopyError) -> bool:
+def _is_store_outage(error: Exception) -> bool:
     """One object that is lost or taken says nothing about the store."""
     return isinstance(error, StoreError) and not isinstance(error, ObjectLost | ObjectExists)

@@ -1,6 +1,6 @@
 """Facts: what each ledger says of a wallet, as plain data. Whoever reads the ledgers fills it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -76,7 +76,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     `taken_back` tells that it had a record whose data was lost, and is not fetched again yet: until
     when that record covered it. `stored` are the segments that count; `replaced` those that a full
     refetch has replaced, and has not removed yet. `pending` says why the table has not been loaded
-    with what is recorded; empty if it has.
+    with what is recorded; empty if it has. `unreadable` are recorded segments that are there and
+    cannot be combined, by name, and why.
     `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
     checkpoint at all that the wallet could be ticked off in.
     """
@@ -89,6 +90,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     stored: tuple[StoredSegment, ...] = ()
     replaced: tuple[StoredSegment, ...] = ()
     pending: str = ""
+    unreadable: Mapping[str, str] = {}
     old_files: tuple[OldFile, ...] = ()
     ticks: tuple[Checkpoint, ...] = ()
     ticked_here: bool = False

@@ -27,7 +27,7 @@ class Kind(NamedTuple):
 
 
 KINDS = {
-    "ghost": Kind("refetch", "recorded, but its data is gone or damaged"),
+    "ghost": Kind("refetch", "recorded, but its data is gone, damaged or cannot be read"),
     "orphan": Kind("record", "covered in the store, but not recorded"),
     "adoptable": Kind("adopt", "the old job has it, and its file bears that out"),
     "false_complete": Kind("fetch", "the old job ticked it off, but the evidence fails"),
@@ -116,7 +116,7 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
     """The findings for a recorded wallet, the gravest first."""
     if record.problem:
         yield "ghost", record.problem
-    lost = lost_segments(record, (*facts.stored, *facts.replaced))
+    lost = {**facts.unreadable, **lost_segments(record, (*facts.stored, *facts.replaced))}
     if lost:
         name, why = next(iter(lost.items()))
         yield "ghost", f"{name} {why}" + (f", and {len(lost) - 1} more" if len(lost) > 1 else "")

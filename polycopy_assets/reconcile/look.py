@@ -12,7 +12,7 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets import record
-from polycopy_assets.combine import identity, read_manifests
+from polycopy_assets.combine import identity, read_manifests, unreadable
 from polycopy_assets.combine import pending as not_combined
 from polycopy_assets.errors import InvalidWallet, PolycopyError
 from polycopy_assets.ledger.facts import (
@@ -37,7 +37,7 @@ from polycopy_assets.reconcile.listing import (
 from polycopy_assets.reconcile.old_files import inspect
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import Manifest, claim
-from polycopy_assets.trades.segment import PREFIX
+from polycopy_assets.trades.segment import PREFIX, Segment
 from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -102,6 +102,7 @@ def look(
     new = set(not_combined({w: item.version for w, item in recorded.items()}, manifests))
     forgotten = _forgotten(recorded, manifests) - new
     pending = _pending(new | forgotten, waiting, broken)
+    unread = _unreadable(store, {wallet: recorded[wallet] for wallet in new}, manifests, progress)
     wanted = {wallet for wallet, _ in _sorted_out("traders", warehouse.traders(), refused)}
     checkpoint = warehouse.checkpoint()
     ticks: dict[str, list[Checkpoint]] = defaultdict(list)
@@ -118,6 +119,7 @@ def look(
             stored=_without(stored.get(wallet, ()), replaced.get(wallet, ())),
             replaced=tuple(replaced.get(wallet, ())),
             pending=pending.get(wallet, ""),
+            unreadable=unread.get(wallet, {}),
             old_files=tuple(old_files.get(wallet, ())),
             ticks=tuple(ticks.get(wallet, ())),
             ticked_here=checkpoint is not None,
@@ -172,6 +174,34 @@ def _forgotten(recorded: Mapping[str, Recorded], manifests: Iterable[Manifest]) 
         for wallet, item in recorded.items()
         if any(s.rows and identity(claim(s, "")) not in listed for s in item.segments)
     }
+
+
+def _unreadable(
+    store: Store,
+    uncombined: Mapping[str, Recorded],
+    manifests: Iterable[Manifest],
+    progress: Progress,
+) -> dict[str, dict[str, str]]:
+    """The segments that no batch holds and none can hold: reading them tells, and nothing else."""
+    listed = {identity(item) for manifest in manifests for item in manifest.claims}
+    new = [
+        segment
+        for item in uncombined.values()
+        for segment in item.segments
+        if identity(claim(segment, "")) not in listed
+    ]
+    progress.begin("reading segments that no batch holds yet", len(new))
+
+    def read(segment: Segment) -> tuple[Segment, dict[str, str]]:
+        progress.step_done += 1
+        return segment, dict(unreadable(store, [segment]))
+
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
+        for segment, why in readers.map(read, new):
+            if why:
+                found[segment.wallet] |= why
+    return found
 
 
 def _pending(

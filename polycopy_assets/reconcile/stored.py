@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterable
 from functools import cached_property
 
+from polycopy_assets.combine import unreadable
 from polycopy_assets.errors import ObjectLost
 from polycopy_assets.fetch.stored import read_segment, set_aside
 from polycopy_assets.ledger.facts import Facts, StoredSegment
@@ -66,12 +67,18 @@ class Shelf:
                 seen = known.get(named[1])
                 checksum = seen.crc32c if seen and seen.size == item.size else item.crc32c
                 there.append(StoredSegment(span=named[1], size=item.size, crc32c=checksum))
-        lost = lost_segments(facts.record, there)
+        lost = {**self._unreadable(facts), **lost_segments(facts.record, there)}
         for item in there:
             name = segment_name(facts.wallet, item.span)
             if name in lost:
                 set_aside(self._store, name)
         return "; ".join(f"{name} {why}" for name, why in lost.items()) or facts.record.problem
+
+    def _unreadable(self, facts: Facts) -> dict[str, str]:
+        """The recorded segments that could not be read, and still cannot."""
+        segments = facts.record.segments if facts.record else ()
+        doubtful = [segment for segment in segments if segment.name in facts.unreadable]
+        return dict(unreadable(self._store, doubtful))
 
     def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
         """What the latest batch that holds a segment says of it."""

@@ -4,14 +4,15 @@ Dome itself closed in April 2026. Bearer key; cursor `pagination_key`; rows carr
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import msgspec
 
 from polycopy_assets.sources.http import Http
-from polycopy_assets.sources.rows import RowReader, decode_page
+from polycopy_assets.sources.rows import decode_page, read_rows
 from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
+from polycopy_assets.trades.shapes import DOME, SHAPES
 
 BASE_URL = "https://api.domeapi.io/v1"
 LIMIT = 1000
@@ -19,30 +20,6 @@ MARGIN = 900
 """Seconds behind now that are not trusted yet: the contract has no way to ask for the lag."""
 
 _NOBODY = "0x" + "0" * 40
-
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class Order(msgspec.Struct):
-    """The fields of a row that the table is made of; shares normalized, prices in USDC."""
-
-    user: Text
-    side: Literal["BUY", "SELL"]
-    token_id: str
-    shares_normalized: float
-    price: float
-    timestamp: int
-    tx_hash: Text
-    condition_id: str | None = None
-    token_label: str | None = None
-    market_slug: str | None = None
-    title: str | None = None
-    order_hash: str | None = None
-    taker: str | None = None
-    log_index: int | None = None
-
-
-KNOWN_FIELDS = frozenset(Order.__struct_fields__) | {"shares", "block_number"}
 
 
 class _Pagination(msgspec.Struct):
@@ -67,13 +44,10 @@ def explain(status: int, body: Mapping[str, Any]) -> str | None:
 class Dome:
     """Trades of a wallet from a gateway that speaks Dome's contract."""
 
-    name = "dome"
+    name = DOME
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self._rows = RowReader(
-            Order, KNOWN_FIELDS, lambda row: (row.user, row.timestamp, row.tx_hash)
-        )
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most 1,000 orders of `wallet` in `span`, newest first; raises SourceError."""
@@ -91,7 +65,8 @@ class Dome:
             "/polymarket/orders", params, f"orders of {wallet} in {describe(span)}"
         )
         body = decode_page(answer.body, _Body)
-        rows, unknown = self._rows.read(body.orders)
+        read = read_rows(SHAPES[DOME], body.orders)
+        rows = read.rows
         if span.until - 1 <= start:
             rows = [row for row in rows if row.timestamp < span.until]
         return Page(
@@ -100,7 +75,8 @@ class Dome:
             cursor=body.pagination.pagination_key,
             limit=LIMIT,
             requests=answer.requests,
-            unknown_fields=unknown,
+            unknown_fields=read.unknown_fields,
+            oddities=read.oddities,
         )
 
     async def lag(self) -> int:

@@ -3,50 +3,19 @@
 Contract: https://docs.polymarket.com/api-reference/feeds/list-trades. No key, no account.
 """
 
-from typing import Annotated, Literal
-
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.sources.http import Http
-from polycopy_assets.sources.rows import RowReader, decode_page
+from polycopy_assets.sources.rows import decode_page, read_rows
 from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
+from polycopy_assets.trades.shapes import POLYMARKET, SHAPES
 
 BASE_URL = "https://data-api.polymarket.com"
 LIMIT = 1000
 MARGIN = 300
 """Seconds added to the reported lag: answers were seen with `Cache-Control: max-age=300`."""
-
-Text = Annotated[str, msgspec.Meta(min_length=1)]
-
-
-class Trade(msgspec.Struct):
-    """The fields of a v2 row that the table is made of; sizes in shares, prices in USDC."""
-
-    proxy_wallet: Text
-    side: Literal["BUY", "SELL"]
-    token_id: str
-    condition_id: str
-    size: float
-    price: float
-    timestamp: int
-    transaction_hash: Text
-    outcome: str
-    title: str
-    slug: str
-
-
-KNOWN_FIELDS = frozenset(Trade.__struct_fields__) | {
-    "outcome_index",
-    "event_slug",
-    "icon",
-    "name",
-    "pseudonym",
-    "bio",
-    "profile_image",
-    "profile_image_optimized",
-}
 
 
 class _Pagination(msgspec.Struct):
@@ -74,13 +43,10 @@ class _Status(msgspec.Struct):
 class Polymarket:
     """Trades of a wallet from Data API v2, makers' fills included, full history."""
 
-    name = "polymarket"
+    name = POLYMARKET
 
     def __init__(self, http: Http) -> None:
         self._http = http
-        self._rows = RowReader(
-            Trade, KNOWN_FIELDS, lambda row: (row.proxy_wallet, row.timestamp, row.transaction_hash)
-        )
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most 1,000 trades of `wallet` in `span`, newest first; raises SourceError."""
@@ -102,14 +68,15 @@ class Polymarket:
         body = decode_page(answer.body, _Body)
         if body.pagination.next_cursor is not None and not body.pagination.has_more:
             raise ContractBroken("a cursor to more pages, though no more were promised")
-        rows, unknown = self._rows.read(body.data)
+        read = read_rows(SHAPES[POLYMARKET], body.data)
         return Page(
-            rows=rows,
+            rows=read.rows,
             has_more=body.pagination.has_more,
             cursor=body.pagination.next_cursor,
             limit=LIMIT,
             requests=answer.requests,
-            unknown_fields=unknown,
+            unknown_fields=read.unknown_fields,
+            oddities=read.oddities,
         )
 
     async def lag(self) -> int:

@@ -1,60 +1,87 @@
 """Rows as served: kept byte by byte, looked at once to see that they are what they should be."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.trades.odd_json import tame
 from polycopy_assets.trades.page import Row
+from polycopy_assets.trades.shapes import Shape, field_names
 
 T = TypeVar("T", bound=msgspec.Struct)
 
-_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+NAMED_FIELDS = 20
+"""Unknown fields that a page names; a source that makes up names must not fill the record."""
+
+OTHER_FIELDS = "(others)"
 
 
-class RowReader:
-    """Reads rows of one shape.
+class Read(NamedTuple):
+    """The rows of a page, and how many of them have each unknown field and each oddity."""
 
-    `shape` lists the fields the table needs, `known` all that the contract names; `look` picks
-    wallet, timestamp (epoch seconds) and transaction from a decoded row.
-    """
+    rows: list[Row]
+    unknown_fields: Mapping[str, int]
+    oddities: Mapping[str, int]
 
-    def __init__(
-        self, shape: type[T], known: frozenset[str], look: Callable[[T], tuple[str, int, str]]
-    ) -> None:
-        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(shape)
-        self._known = known
-        self._look: Callable[[Any], tuple[str, int, str]] = look
 
-    def read(self, rows: list[msgspec.Raw]) -> tuple[list[Row], Mapping[str, int]]:
-        """The rows, and how many have each of the fields that the contract does not list.
+def read_rows(shape: Shape, raws: Iterable[msgspec.Raw]) -> Read:
+    """The rows of a page; raises ContractBroken naming the row and the field that is wrong."""
+    unknown: Counter[str] = Counter()
+    oddities: Counter[str] = Counter()
+    rows: list[Row] = []
+    for number, raw in enumerate(raws):
+        try:
+            row = shape.row(raw)
+            extra = field_names(raw) - shape.listed
+        except ContractBroken as error:
+            raise ContractBroken(f"row {number} of a page: {error}") from error
+        if extra:
+            _count(unknown, extra)
+        oddities.update(shape.oddities(row))
+        rows.append(Row(row.wallet.lower(), row.timestamp, row.tx_hash, one_line(bytes(raw))))
+    return Read(rows, unknown, oddities)
 
-        Raises ContractBroken naming the field that is missing or of the wrong type.
-        """
-        unknown: Counter[str] = Counter()
-        read: list[Row] = []
-        for number, raw in enumerate(rows):
-            try:
-                wallet, timestamp, tx_hash = self._look(self._decoder.decode(raw))
-            except msgspec.DecodeError as error:
-                raise ContractBroken(f"row {number} of a page: {error}") from error
-            unknown.update(_FIELDS.decode(raw).keys() - self._known)
-            read.append(Row(wallet.lower(), timestamp, tx_hash, one_line(bytes(raw))))
-        return read, unknown
+
+def _count(unknown: Counter[str], names: Iterable[str]) -> None:
+    for name in sorted(names):
+        known = name in unknown or len(unknown) < NAMED_FIELDS
+        unknown[name if known else OTHER_FIELDS] += 1
 
 
 def one_line(raw: bytes) -> bytes:
-    """The same JSON without line breaks, so that it can stand as one line of a file."""
-    if b"\n" in raw or b"\r" in raw:
-        return msgspec.json.format(raw, indent=-1)
-    return raw
+    """The same JSON as one line: between values a line break says as much as a space."""
+    return raw.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def decode_page(body: bytes, shape: type[T]) -> T:
-    """The page that `body` holds; raises ContractBroken naming what is not as promised."""
+    """The page that `body` holds; raises ContractBroken naming what is not as promised.
+
+    Rows in it that are `msgspec.Raw` are as served, whatever is in them.
+    """
     try:
         return msgspec.json.decode(body, type=shape)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        tamed = tame(body)
+    try:
+        page = msgspec.json.decode(tamed, type=shape)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ContractBroken(f"a page that is not in the documented shape: {error}") from error
+    for name in page.__struct_fields__:
+        value = getattr(page, name)
+        if isinstance(value, list) and value and isinstance(value[0], msgspec.Raw):
+            setattr(page, name, _as_served(value, body, tamed))
+    return page
+
+
+def _as_served(rows: list[Any], body: bytes, tamed: bytes) -> list[msgspec.Raw]:
+    """The bytes of `body` where `rows` lie in `tamed`, one after the other."""
+    served: list[msgspec.Raw] = []
+    end = 0
+    for row in rows:
+        start = tamed.index(bytes(row), end)
+        end = start + len(bytes(row))
+        served.append(msgspec.Raw(body[start:end]))
+    return served

@@ -1,17 +1,14 @@
 """Cuts a stream of rows, newest first, into segments that never split a second."""
 
-import zlib
-
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Row
+from polycopy_assets.trades.payload import Packer
 
 SEGMENT_BYTES = 7_500_000
 """Compressed bytes after which a segment ends: what 8 MiB leaves after one busy second."""
-
-_GZIP = 16 + zlib.MAX_WBITS  # zlib's own gzip header carries no time: same rows, same bytes
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,18 +22,17 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cutter:
-    """Collects rows downwards from `until`; hands out drafts at a change of second."""
+    """Collects rows of `source` downwards from `until`; hands out drafts at a change of second."""
 
-    def __init__(self, until: int, segment_bytes: int = SEGMENT_BYTES) -> None:
+    def __init__(self, until: int, source: str, segment_bytes: int = SEGMENT_BYTES) -> None:
+        self._source = source
         self._limit = segment_bytes
         self._times: dict[str, int] = {}
         self._open(until)
 
     def _open(self, until: int) -> None:
         self._until = until
-        self._zip = zlib.compressobj(1, zlib.DEFLATED, _GZIP)
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._packer = Packer(self._source)
         self._rows = 0
         self._first: int | None = None
         self._last: int | None = None
@@ -52,7 +48,7 @@ class Cutter:
         draft = None
         if self._second is not None and row.timestamp != self._second:
             self._close_second()
-            if self._size >= self._limit:
+            if self._packer.size >= self._limit:
                 draft = self._draft(self._second)
                 self._open(self._second)
         first = self._times_before.get(row.tx_hash) or self._times.setdefault(
@@ -81,21 +77,16 @@ class Cutter:
 
     def _close_second(self) -> None:
         data = b"\n".join(self._pending) + b"\n"
-        self._keep(self._zip.compress(data))
+        self._packer.add(data)
         self._rows += len(self._pending)
         self._first = self._second
         self._last = self._second if self._last is None else self._last
         self._pending.clear()
 
-    def _keep(self, chunk: bytes) -> None:
-        self._chunks.append(chunk)
-        self._size += len(chunk)
-
     def _draft(self, start: int) -> Draft:
-        self._keep(self._zip.flush())
         return Draft(
             span=Interval(start, self._until),
-            payload=b"".join(self._chunks),
+            payload=self._packer.finish(),
             rows=self._rows,
             first=self._first,
             last=self._last,

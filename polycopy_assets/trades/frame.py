@@ -5,13 +5,12 @@ transaction carry one timestamp, so they lie in one segment: they are numbered t
 order, the same on every fetch. No row is ever dropped because another looks like it.
 """
 
-import gzip
-import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import polars as pl
 
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.shapes import Trade, shape_of
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -44,81 +43,58 @@ PART_SCHEMA: dict[str, pl.DataType] = {
 inside claim_start <= timestamp < claim_until the batch's trades of `wallet_address` are all.
 """
 
-_POLYMARKET = {
-    "proxy_wallet": pl.String(),
-    "transaction_hash": pl.String(),
-    "size": pl.Float64(),
-    "outcome": pl.String(),
-    "slug": pl.String(),
-}
-_DOME = {
-    "user": pl.String(),
-    "tx_hash": pl.String(),
-    "shares_normalized": pl.Float64(),
+SERVED_SCHEMA: dict[str, pl.DataType] = {
+    "wallet": pl.String(),
+    "timestamp": pl.Int64(),
+    "side": pl.String(),
+    "price": pl.Float64(),
+    "shares": pl.Float64(),
+    "token_id": pl.String(),
     "token_label": pl.String(),
-    "market_slug": pl.String(),
+    "condition_id": pl.String(),
+    "tx_hash": pl.String(),
     "order_hash": pl.String(),
     "taker": pl.String(),
-    "log_index": pl.Int64(),
-}
-_BOTH = {
-    "side": pl.String(),
-    "token_id": pl.String(),
-    "condition_id": pl.String(),
-    "price": pl.Float64(),
-    "timestamp": pl.Int64(),
+    "market_slug": pl.String(),
     "title": pl.String(),
+    "log_index": pl.Int64(),
+    "source": pl.String(),
 }
-SOURCE_FIELD = "polycopy_source"
-"""Says in a row that it is not as a source served it, but from elsewhere, and from where."""
-
-SERVED_SCHEMA = {**_POLYMARKET, **_DOME, **_BOTH, SOURCE_FIELD: pl.String()}
-"""What is read of a served row, whichever source it came from; a field it lacks is null."""
+"""The fields of served rows, by the names of `trades.shapes`; what a source lacks is null."""
 
 
-def read_rows(payload: bytes, claim: Interval | None = None) -> pl.DataFrame:
-    """The rows of a segment's gzip file as served, those outside of `claim` left out."""
-    rows = read_lines(gzip.decompress(payload))
-    return rows if claim is None else within(rows, claim)
-
-
-def read_lines(lines: bytes) -> pl.DataFrame:
-    """Served rows, one JSON object a line."""
-    if not lines:
-        return pl.DataFrame(schema=SERVED_SCHEMA)
-    return pl.read_ndjson(io.BytesIO(lines), schema=SERVED_SCHEMA)
-
-
-def within(served: pl.DataFrame, span: Interval) -> pl.DataFrame:
-    """The served rows whose time lies in `span`."""
-    return served.filter(pl.col("timestamp").is_between(span.start, span.until - 1))
-
-
-def source_of_row() -> pl.Expr:
-    """Who served a row that `read_rows` has read."""
-    shape = pl.when(pl.col("user").is_null()).then(pl.lit("polymarket")).otherwise(pl.lit("dome"))
-    return pl.coalesce(pl.col(SOURCE_FIELD), shape)
+def served_frame(source: str, rows: Sequence[Trade]) -> pl.DataFrame:
+    """Rows that `source` served, in their order, as columns."""
+    has = shape_of(source).attributes
+    columns = [
+        pl.Series(name, [getattr(row, name) for row in rows], dtype)
+        if name in has
+        else pl.repeat(
+            source if name == "source" else None, len(rows), dtype=dtype, eager=True
+        ).alias(name)
+        for name, dtype in SERVED_SCHEMA.items()
+    ]
+    return pl.DataFrame(columns)
 
 
 def table_rows(served: pl.DataFrame) -> pl.DataFrame:
     """Served rows of whole seconds as rows of the table, sorted by wallet and time."""
-    tx = pl.coalesce("tx_hash", "transaction_hash")
     typed = served.select(
-        wallet_address=pl.coalesce("proxy_wallet", "user").str.to_lowercase(),
+        wallet_address=pl.col("wallet").str.to_lowercase(),
         seconds=pl.col("timestamp"),
         side="side",
         price="price",
-        shares_normalized=pl.coalesce("size", "shares_normalized"),
+        shares_normalized="shares",
         token_id=pl.col("token_id"),
-        token_label=pl.coalesce("outcome", "token_label"),
+        token_label=pl.col("token_label"),
         condition_id="condition_id",
-        tx_hash=tx,
+        tx_hash="tx_hash",
         order_hash="order_hash",
         taker="taker",
-        market_slug=pl.coalesce("slug", "market_slug"),
+        market_slug="market_slug",
         title="title",
-        source=source_of_row(),
-        key=tx.str.to_lowercase(),
+        source="source",
+        key=pl.col("tx_hash").str.to_lowercase(),
         log_index="log_index",
         served=pl.int_range(pl.len(), dtype=pl.UInt32),
     ).sort(

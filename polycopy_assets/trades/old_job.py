@@ -13,14 +13,11 @@ import msgspec
 
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
-from polycopy_assets.trades.frame import SOURCE_FIELD
 from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.segment import PREFIX
+from polycopy_assets.trades.shapes import CHECKPOINT, SOURCE_FIELD
 from polycopy_assets.trades.wallet import ADDRESS
-
-CHECKPOINT = "checkpoint"
-"""The source of what was adopted: the old job, on the word of its checkpoint."""
 
 LATEST = 10**10
 """The first second that no segment's name has room for, in the year 2286: times in milliseconds."""
@@ -93,7 +90,7 @@ def as_row(line: bytes, wallet: str) -> Row:
 
 def cut(rows: Iterable[Row], span: Interval, segment_bytes: int = SEGMENT_BYTES) -> Iterator[Draft]:
     """The segments that cover `span` with `rows`, which lie in it, newest first."""
-    cutter = Cutter(span.until, segment_bytes)
+    cutter = Cutter(span.until, CHECKPOINT, segment_bytes)
     for row in rows:
         draft = cutter.add(row)
         if draft:

@@ -23,7 +23,7 @@ class Page(NamedTuple):
 
     `limit` is the page size that was asked for; `requests` how often the source was asked to
     get it, retries included; `unknown_fields` counts the rows by fields that the contract does
-    not list.
+    not list, `oddities` by what is possible but strange in them, in words.
     """
 
     rows: Sequence[Row]
@@ -32,6 +32,7 @@ class Page(NamedTuple):
     limit: int
     requests: int
     unknown_fields: Mapping[str, int] = {}
+    oddities: Mapping[str, int] = {}
 
 
 class PageSource(Protocol):

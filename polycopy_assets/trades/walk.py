@@ -35,7 +35,7 @@ async def walk(
     SourceError goes on; after ContractBroken nothing is, because the page is not to be trusted.
     Parts that `split` takes are left out.
     """
-    cutter = Cutter(span.until, segment_bytes)
+    cutter = Cutter(span.until, source.name, segment_bytes)
     pages = _pages(source, wallet, span, on_page)
     floor, newest, count = span.start, None, 0
     try:

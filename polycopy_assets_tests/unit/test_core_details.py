@@ -1,6 +1,5 @@
 """The core once more: what a segment's size, a claim and a transaction's case come to."""
 
-import gzip
 from typing import Any
 
 import msgspec
@@ -11,9 +10,9 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import v2_row
 from polycopy_assets.errors import TransientError
 from polycopy_assets.trades.cutter import Cutter
-from polycopy_assets.trades.frame import read_rows, table_rows
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.segment import Segment, data_version
+from polycopy_assets_tests.rows import as_lines, table_of
 from polycopy_assets_tests.unit.test_walk import SPAN, WALLET, Memory, collect, row
 
 WORLD = generate(3, 1, whales=1, whale_trades=40)
@@ -21,7 +20,7 @@ TRADE = v2_row(WORLD.truth(WORLD.wallets()[0])[0])
 
 
 def frame(rows: list[dict[str, Any]]) -> Any:
-    return table_rows(read_rows(gzip.compress(b"\n".join(map(msgspec.json.encode, rows)))))
+    return table_of(as_lines(rows))
 
 
 @given(st.lists(st.integers(100, 120), min_size=1, max_size=40))
@@ -43,11 +42,11 @@ def test_an_outage_in_the_first_second_keeps_nothing():
     drafts, error = collect(Memory([row(150, 2 * n) for n in range(6)], 3, change))
     assert isinstance(error, TransientError)
     assert drafts == []
-    assert Cutter(SPAN.until).salvage() is None
+    assert Cutter(SPAN.until, "polymarket").salvage() is None
 
 
 def test_the_second_that_an_outage_cut_in_two_is_not_covered():
-    cutter = Cutter(SPAN.until)
+    cutter = Cutter(SPAN.until, "polymarket")
     for item in (row(150, 0), row(140, 2), row(140, 4)):
         assert cutter.add(item) is None
     draft = cutter.salvage()

@@ -13,18 +13,16 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import dome_row, v2_row
-from polycopy_assets.trades.frame import TABLE_SCHEMA, read_rows, table_rows
+from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.payload import read_payload, within
+from polycopy_assets_tests.rows import as_lines, table_of
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata"
 
 
-def payload(rows: list[dict[str, Any]]) -> bytes:
-    return gzip.compress(b"".join(msgspec.json.encode(row) + b"\n" for row in rows))
-
-
 def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
-    return table_rows(read_rows(payload(rows)))
+    return table_of(as_lines(rows))
 
 
 def trades(seed: int = 3) -> list[Any]:
@@ -53,36 +51,40 @@ def test_a_log_index_orders_before_anything_else():
     assert found["price"].to_list() == [0.9, 0.1]
 
 
-def test_the_columns_are_those_of_the_table_whatever_the_source():
+@pytest.mark.parametrize(("source", "shape"), [("polymarket", v2_row), ("dome", dome_row)])
+def test_the_columns_are_those_of_the_table_whatever_the_source(source: str, shape: Any):
     trade = trades()[0]
-    found = frame([v2_row(trade), dome_row(trade)])
+    found = frame([shape(trade)])
     assert found.schema == pl.Schema(TABLE_SCHEMA)
-    assert sorted(found["source"]) == ["dome", "polymarket"]
-    for row in found.to_dicts():
-        assert row["wallet_address"] == trade.wallet
-        assert row["timestamp"].replace(tzinfo=UTC) == datetime.fromtimestamp(trade.timestamp, UTC)
-        assert (row["price"], row["shares_normalized"]) == (trade.price, trade.size)
-        assert (row["token_label"], row["market_slug"]) == (trade.outcome, trade.slug)
-        assert row["tx_hash"] == trade.tx_hash
+    (row,) = found.to_dicts()
+    assert row["source"] == source
+    assert row["wallet_address"] == trade.wallet
+    assert row["timestamp"].replace(tzinfo=UTC) == datetime.fromtimestamp(trade.timestamp, UTC)
+    assert (row["price"], row["shares_normalized"]) == (trade.price, trade.size)
+    assert (row["token_label"], row["market_slug"]) == (trade.outcome, trade.slug)
+    assert row["tx_hash"] == trade.tx_hash
 
 
 def test_an_empty_segment_has_no_rows():
-    assert len(table_rows(read_rows(gzip.compress(b"")))) == 0
+    wallet, span = trades()[0].wallet, Interval(0, 10)
+    assert read_payload(gzip.compress(b""), wallet, span) == (None, [])
 
 
 def test_a_claim_leaves_out_what_another_segment_answers_for():
-    rows = [v2_row(trade) for trade in trades()]
-    times = sorted(row["timestamp"] for row in rows)
+    served = trades()
+    times = sorted(trade.timestamp for trade in served)
     claim = Interval(times[50], times[-20])
+    payload = gzip.compress(as_lines(v2_row(trade) for trade in served))
+    found = read_payload(payload, served[0].wallet.lower(), Interval(0, times[-1] + 1))
     inside = [t for t in times if claim.start <= t < claim.until]
-    assert sorted(read_rows(payload(rows), claim)["timestamp"]) == inside
+    assert sorted(row.timestamp for row in within(found.rows, claim)) == inside
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
 def test_real_trades_keep_every_value():
     for path in REAL.glob("v2_*.jsonl"):
         rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
-        found = table_rows(read_rows(gzip.compress(path.read_bytes())))
+        found = table_of(path.read_bytes())
         names = ("transaction_hash", "token_id", "side", "price", "size", "timestamp")
         table = found.with_columns(pl.col("timestamp").dt.epoch("s")).select(
             "tx_hash", "token_id", "side", "price", "shares_normalized", "timestamp"
@@ -94,6 +96,6 @@ def test_real_trades_keep_every_value():
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
 def test_real_dome_orders_become_rows():
     path = REAL / "dome_orders_raw_200.jsonl"
-    found = table_rows(read_rows(gzip.compress(path.read_bytes())))
+    found = table_of(path.read_bytes())
     assert len(found) == 200
     assert found["order_hash"].null_count() == found["taker"].null_count() == 0

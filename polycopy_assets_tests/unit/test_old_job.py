@@ -15,11 +15,11 @@ from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile
 from polycopy_assets.reconcile.old_files import adopt, inspect
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.frame import read_rows, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.old_job import as_row, parse_old_name
 from polycopy_assets.trades.segment import coverage
 from polycopy_assets_tests.old_job import old_file, old_line, upper
+from polycopy_assets_tests.rows import table_of
 
 WORLD = generate(21, 3, whales=2, whale_trades=400)
 WALLET = WORLD.wallets()[0].lower()
@@ -130,7 +130,7 @@ def test_a_whales_file_is_cut_into_segments_and_every_trade_arrives_once(tmp_pat
     assert sum(segment.rows for segment in adopted.segments) == adopted.rows == 400
     assert {segment.source for segment in adopted.segments} == {"checkpoint"}
     payload = b"".join(gzip.decompress(store.read(s.name)) for s in adopted.segments)
-    table = table_rows(read_rows(gzip.compress(payload)))
+    table = table_of(payload)
     assert table["id"].n_unique() == len(table) == 400
     assert set(table["source"]) == {"checkpoint"}
     assert sorted(table["tx_hash"]) == sorted(trade.tx_hash for trade in TRADES)

@@ -64,7 +64,7 @@ def test_dome_is_asked_with_inclusive_bounds_and_a_single_second_with_the_next_o
     assert [row.timestamp for row in page.rows] == [7]
 
 
-@pytest.mark.parametrize("field", ["price", "timestamp", "transaction_hash", "side", "slug"])
+@pytest.mark.parametrize("field", ["price", "timestamp", "transaction_hash", "side", "size"])
 def test_a_missing_field_breaks_the_contract_and_is_named(field: str):
     row = v2_row(TRADES[0])
     del row[field]

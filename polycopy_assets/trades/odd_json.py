@@ -1,0 +1,53 @@
+"""JSON that is legal, and more than the decoder takes: made readable without moving a byte.
+
+Two kinds of values are grammatically JSON and still refused by msgspec: nesting deeper than
+Python's recursion limit, and half of a surrogate pair, which a text cut in the middle of an emoji
+leaves behind. Neither may stop a trade that merely carries such a value in a field nobody reads.
+"""
+
+import re
+
+DEEPEST = 64
+"""Levels of nesting that are kept; whatever lies deeper reads as 0."""
+
+# The closing quote may be missing, so that a text without an end is read once, and not once a byte.
+_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
+_ESCAPE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|\\.",
+    re.DOTALL,
+)
+
+
+def tame(text: bytes) -> bytes:
+    """`text` in the same number of bytes, without what the decoder cannot take.
+
+    Arrays and objects deeper than `DEEPEST` read as 0, and halves of surrogate pairs as U+FFFD.
+    Takes time in proportion to the length, whatever is in it.
+    """
+    return _ESCAPE.sub(_whole, _shallow(text))
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape["half"] else escape[0]
+
+
+def _shallow(text: bytes) -> bytes:
+    kept: list[bytes] = []
+    depth = 0
+    done = 0
+    for token in _TOKEN.finditer(text):
+        sign = token[0]
+        if sign in b"[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                kept.append(text[done : token.start()])
+                done = token.start()
+        elif sign in b"]}":
+            if depth == DEEPEST + 1:
+                kept.append(b"0".ljust(token.end() - done))
+                done = token.end()
+            depth -= 1
+    kept.append(text[done:])
+    return b"".join(kept)

@@ -1,0 +1,241 @@
+"""The shapes of rows: how the JSON of each source becomes the fields of the table.
+
+There is one reading of a row. The gate reads it here when it is served, and combining reads it here
+again out of the segment, so the table gets exactly what the gate has seen. Which shape a row has is
+told by the source that served its segment, never by which field it happens to have: a field that a
+source's contract does not list is never read, whatever its name.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+import msgspec
+
+from polycopy_assets.errors import ContractBroken
+from polycopy_assets.trades.odd_json import tame
+
+POLYMARKET = "polymarket"
+DOME = "dome"
+CHECKPOINT = "checkpoint"
+"""The source of what was adopted: the old job, on the word of its checkpoint."""
+
+SOURCE_FIELD = "polycopy_source"
+"""Says in an adopted row that no source served it. It is for people; nothing reads it."""
+
+NO_LABEL = 999
+"""The outcome index by which Data API v2 says that it could not label the outcome."""
+
+_FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+Text = Annotated[str, msgspec.Meta(min_length=1)]
+Side = Literal["BUY", "SELL"]
+Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+
+
+class Trade(Protocol):
+    """What every shape has. Size in shares, price in USDC a share, time in epoch seconds."""
+
+    wallet: str
+    timestamp: int
+    side: str
+    price: float
+    shares: float
+    tx_hash: str
+
+
+class _Polymarket(
+    msgspec.Struct,
+    gc=False,
+    frozen=True,
+    rename={
+        "wallet": "proxy_wallet",
+        "tx_hash": "transaction_hash",
+        "shares": "size",
+        "token_label": "outcome",
+        "market_slug": "slug",
+    },
+):
+    """A row of `GET /v2/trades`. Labels may be missing; the rest may not."""
+
+    wallet: Text
+    timestamp: Int64
+    side: Side
+    price: float
+    shares: float
+    token_id: str
+    condition_id: str
+    tx_hash: Text
+    token_label: str | None = None
+    title: str | None = None
+    market_slug: str | None = None
+    event_slug: str | None = None
+    outcome_index: Int64 | None = None
+
+
+class _Dome(
+    msgspec.Struct, gc=False, frozen=True, rename={"wallet": "user", "shares": "shares_normalized"}
+):
+    """A row of `GET /polymarket/orders`."""
+
+    wallet: Text
+    timestamp: Int64
+    side: Side
+    price: float
+    shares: float
+    token_id: str
+    tx_hash: Text
+    condition_id: str | None = None
+    token_label: str | None = None
+    title: str | None = None
+    market_slug: str | None = None
+    order_hash: str | None = None
+    taker: str | None = None
+    log_index: Int64 | None = None
+
+
+class _Adopted(
+    msgspec.Struct, gc=False, frozen=True, rename={"wallet": "user", "shares": "shares_normalized"}
+):
+    """A row of an old job's file, as `trades.old_job` writes it."""
+
+    wallet: Text
+    timestamp: Int64
+    side: Side
+    price: float
+    shares: float
+    tx_hash: Text
+    token_id: str | None = None
+    condition_id: str | None = None
+    token_label: str | None = None
+    title: str | None = None
+    market_slug: str | None = None
+    order_hash: str | None = None
+    taker: str | None = None
+
+
+class Shape:
+    """How the rows of one source are read.
+
+    `listed` names the fields that the source's contract lists and the table has no use for,
+    `labels` the attributes that a source always fills and that may still be missing.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        row: type[msgspec.Struct],
+        *,
+        listed: Iterable[str] = (),
+        labels: Sequence[str] = (),
+    ) -> None:
+        self.source = source
+        self.attributes = row.__struct_fields__
+        self.listed = frozenset(row.__struct_encode_fields__) | frozenset(listed)
+        self._names = dict(zip(row.__struct_fields__, row.__struct_encode_fields__, strict=True))
+        self._labels = labels
+        self._row: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
+
+    def row(self, raw: bytes | msgspec.Raw) -> Trade:
+        """The row that `raw` is; raises ContractBroken naming the field that is wrong."""
+        try:
+            return self._row.decode(raw)
+        except _UNREADABLE:
+            pass
+        try:
+            return self._row.decode(tame(bytes(raw)))
+        except _UNREADABLE as error:
+            raise ContractBroken(str(error)) from error
+
+    def rows(self, lines: bytes) -> list[Trade]:
+        """The rows of a segment, one JSON object a line, in the order in which they were served.
+
+        Raises ContractBroken naming the line that is not one.
+        """
+        try:
+            return self._row.decode_lines(lines)
+        except _UNREADABLE:
+            return list(self._one_by_one(lines))
+
+    def _one_by_one(self, lines: bytes) -> Iterator[Trade]:
+        for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), 1):
+            try:
+                yield self.row(line)
+            except ContractBroken as error:
+                raise ContractBroken(f"line {number}: {error}") from error
+
+    def oddities(self, row: Trade) -> Iterator[str]:
+        """What is possible in a row but strange, for a warning."""
+        for attribute in self._labels:
+            if getattr(row, attribute) is None:
+                yield f"no {self._names[attribute]}"
+        if row.price > 1:
+            yield "price above 1"
+        elif row.price < 0:
+            yield "price below 0"
+        if row.shares <= 0:
+            yield f"{self._names['shares']} not above 0"
+
+
+SHAPES: Mapping[str, Shape] = {
+    shape.source: shape
+    for shape in (
+        Shape(
+            POLYMARKET,
+            _Polymarket,
+            listed=("icon", "name", "pseudonym", "bio", "profile_image", "profile_image_optimized"),
+            labels=("token_label", "title", "market_slug"),
+        ),
+        Shape(
+            DOME,
+            _Dome,
+            listed=("shares", "block_number"),
+            labels=("token_label", "title", "market_slug"),
+        ),
+        Shape(CHECKPOINT, _Adopted, listed=(SOURCE_FIELD,)),
+    )
+}
+"""The shape of the rows of each source."""
+
+
+def shape_of(source: str) -> Shape:
+    """The shape of what `source` served; raises ContractBroken if there is no such source."""
+    try:
+        return SHAPES[source]
+    except KeyError:
+        raise ContractBroken(f"served by {source!r}, which this version cannot read") from None
+
+
+def guess_source(lines: bytes) -> str:
+    """Who served the rows of a segment that does not say so itself: an older version wrote it.
+
+    Raises ContractBroken if the rows have the shape of no source, or of more than one.
+    """
+    first, _, _ = lines.partition(b"\n")
+    if field_names(first) == SHAPES[CHECKPOINT].listed:
+        return CHECKPOINT
+    fitting = [source for source in (POLYMARKET, DOME) if _fits(SHAPES[source], first)]
+    if len(fitting) != 1:
+        raise ContractBroken(f"rows that {' and '.join(fitting) or 'no source'} could have served")
+    return fitting[0]
+
+
+def field_names(raw: bytes | msgspec.Raw) -> frozenset[str]:
+    """The names of a row's fields; raises ContractBroken if it is no JSON object."""
+    try:
+        return frozenset(_FIELDS.decode(raw))
+    except _UNREADABLE:
+        pass
+    try:
+        text = tame(bytes(raw)).decode(errors="replace")
+        return frozenset(_FIELDS.decode(text))
+    except _UNREADABLE as error:
+        raise ContractBroken(str(error)) from error
+
+
+def _fits(shape: Shape, raw: bytes) -> bool:
+    try:
+        shape.row(raw)
+    except ContractBroken:
+        return False
+    return True
