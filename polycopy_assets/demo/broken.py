@@ -4,6 +4,8 @@ from typing import Any
 
 import msgspec
 
+from polycopy_assets.demo.odd_rows import ODD_ROWS, odd_row
+
 
 class Names(msgspec.Struct, frozen=True):
     """What a contract calls the wallet of a row, and the cursor in `pagination`."""
@@ -13,7 +15,7 @@ class Names(msgspec.Struct, frozen=True):
 
 
 def break_page(
-    kind: str | None, body: dict[str, Any], rows: list[dict[str, Any]], limit: int, names: Names
+    kind: str | None, body: dict[str, Any], rows: list[Any], limit: int, names: Names
 ) -> None:
     """Changes `body` and its `rows` so that they have the fault `kind`."""
     pagination = body["pagination"]
@@ -27,6 +29,8 @@ def break_page(
         rows.extend(rows[-1:] * (limit + 1 - len(rows)))
     elif kind == "wrong_order":
         rows.reverse()
+    elif kind in ODD_ROWS and rows:
+        rows[0] = odd_row(kind, rows[0])
     elif rows:
         _break_row(kind, rows[0], names)
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from polycopy_assets.demo.odd_rows import ODD_ROWS
+
 RANDOM_FAULTS = (
     "rate_limited",
     "rate_limited_html",
@@ -33,8 +35,10 @@ WALLET_FAULTS = (
     "missing_field",
     "repeated_page",
     "extra_field",
+    *ODD_ROWS,
 )
-"""What one wallet can always get; all but `extra_field` break the contract or refuse."""
+"""What one wallet can always get; all but `extra_field` and most odd rows break the contract or
+refuse."""
 
 
 class Faults:

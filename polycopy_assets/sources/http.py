@@ -14,11 +14,14 @@ import stamina
 from polycopy_assets import __version__
 from polycopy_assets.errors import PermanentError, TransientError
 from polycopy_assets.sources.budget import Budget, Window
+from polycopy_assets.trades.odd_json import UNREADABLE, decode
 
 ATTEMPTS = 8
 LONGEST_RETRY_AFTER = 120.0
 """Seconds; a source that asks for more is treated as asking for this."""
 
+_ANY = msgspec.json.Decoder(msgspec.Raw)
+_OBJECT = msgspec.json.Decoder(dict[str, Any])
 _RETRYABLE_STATUS = frozenset({408, 429})
 
 # Every failure that matters ends in an error of ours; a line a request or a retry is noise, and
@@ -135,8 +138,8 @@ def _body(
     status = response.status_code
     if status == httpx.codes.OK:
         try:
-            msgspec.json.decode(response.content, type=msgspec.Raw)
-        except msgspec.DecodeError as error:
+            decode(_ANY, response.content)
+        except UNREADABLE as error:
             raise _Retryable(f"200 with a broken JSON body ({error}){_told(response)}") from error
         return response.content
     error_body = _error_body(response)
@@ -149,8 +152,8 @@ def _body(
 def _error_body(response: httpx.Response) -> Mapping[str, Any]:
     """The JSON object of an error, or nothing: proxies in front of a source answer in HTML."""
     try:
-        return msgspec.json.decode(response.content, type=dict[str, Any])
-    except msgspec.DecodeError:
+        return decode(_OBJECT, response.content)
+    except UNREADABLE:
         return {}
 
 

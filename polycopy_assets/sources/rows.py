@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
-from polycopy_assets.trades.odd_json import tame
+from polycopy_assets.trades.odd_json import UNREADABLE, tame
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.shapes import Shape, field_names
 
@@ -63,11 +63,11 @@ def decode_page(body: bytes, shape: type[T]) -> T:
     """
     try:
         return msgspec.json.decode(body, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (*UNREADABLE, RecursionError):
         tamed = tame(body)
     try:
         page = msgspec.json.decode(tamed, type=shape)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise ContractBroken(f"a page that is not in the documented shape: {error}") from error
     for name in page.__struct_fields__:
         value = getattr(page, name)

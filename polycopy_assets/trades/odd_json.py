@@ -6,6 +6,14 @@ leaves behind. Neither may stop a trade that merely carries such a value in a fi
 """
 
 import re
+from typing import TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
+"""What `decode` raises for what is no JSON, or not of the type that was asked for."""
 
 DEEPEST = 64
 """Levels of nesting that are kept; whatever lies deeper reads as 0."""
@@ -18,6 +26,14 @@ _ESCAPE = re.compile(
     rb"|\\.",
     re.DOTALL,
 )
+
+
+def decode(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw) -> T:
+    """What `text` holds, tamed if it has to be; raises one of `UNREADABLE`."""
+    try:
+        return decoder.decode(text)
+    except (*UNREADABLE, RecursionError):
+        return decoder.decode(tame(bytes(text)))
 
 
 def tame(text: bytes) -> bytes:

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
-from polycopy_assets.trades.odd_json import tame
+from polycopy_assets.trades.odd_json import UNREADABLE, decode
 
 POLYMARKET = "polymarket"
 DOME = "dome"
@@ -26,7 +26,6 @@ NO_LABEL = 999
 """The outcome index by which Data API v2 says that it could not label the outcome."""
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Side = Literal["BUY", "SELL"]
@@ -139,12 +138,8 @@ class Shape:
     def row(self, raw: bytes | msgspec.Raw) -> Trade:
         """The row that `raw` is; raises ContractBroken naming the field that is wrong."""
         try:
-            return self._row.decode(raw)
-        except _UNREADABLE:
-            pass
-        try:
-            return self._row.decode(tame(bytes(raw)))
-        except _UNREADABLE as error:
+            return decode(self._row, raw)
+        except UNREADABLE as error:
             raise ContractBroken(str(error)) from error
 
     def rows(self, lines: bytes) -> list[Trade]:
@@ -154,7 +149,7 @@ class Shape:
         """
         try:
             return self._row.decode_lines(lines)
-        except _UNREADABLE:
+        except (*UNREADABLE, RecursionError):
             return list(self._one_by_one(lines))
 
     def _one_by_one(self, lines: bytes) -> Iterator[Trade]:
@@ -223,13 +218,12 @@ def guess_source(lines: bytes) -> str:
 def field_names(raw: bytes | msgspec.Raw) -> frozenset[str]:
     """The names of a row's fields; raises ContractBroken if it is no JSON object."""
     try:
-        return frozenset(_FIELDS.decode(raw))
-    except _UNREADABLE:
-        pass
+        return frozenset(decode(_FIELDS, raw))
+    except UNREADABLE:
+        text = bytes(raw).decode(errors="replace").encode()  # a name that is no UTF-8
     try:
-        text = tame(bytes(raw)).decode(errors="replace")
-        return frozenset(_FIELDS.decode(text))
-    except _UNREADABLE as error:
+        return frozenset(decode(_FIELDS, text))
+    except UNREADABLE as error:
         raise ContractBroken(str(error)) from error
 
 
