@@ -10,6 +10,10 @@ wallet because the source was down for a week.
 from polycopy_assets.fetch.wallets import Failed
 
 
+ANSWERED = frozenset({"permanent", "contract"})
+"""Kinds of failures that show that the source is up: it has answered, if not as it should."""
+
+
 class Failures:
     """The failures of one fetch. Each method is told something, and returns whose own they were."""
 
@@ -31,7 +35,9 @@ class Failures:
             self._held.append(failure)
         if failure.outage or not failure.tried:
             return []
-        # The source has answered, if with a refusal. Of the store that says nothing.
+        if failure.kind not in ANSWERED:
+            return [failure]
+        # Of the store an answer of the source says nothing.
         own = [each for each in self._held if each.kind != "store"]
         self._held = [each for each in self._held if each.kind == "store"]
         return [*own, failure]

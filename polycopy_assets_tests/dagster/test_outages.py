@@ -34,6 +34,8 @@ def failure(wallet: str, kind: str, *, tried: bool = True) -> Failed:
         ("tf", "t", False),
         ("ft", "t", False),
         ("tp", "tp", False),
+        ("tc", "tc", False),
+        ("ti", "i", True),
         ("p", "p", False),
         ("pt", "p", True),
         ("stp", "tp", True),
@@ -47,7 +49,7 @@ def failure(wallet: str, kind: str, *, tried: bool = True) -> Failed:
 def test_whose_fault_it_was_is_told_by_the_wallets_that_come_afterwards(
     told: str, own: str, *, down: bool
 ):
-    kinds = {"t": "transient", "s": "store", "p": "permanent"}
+    kinds = {"t": "transient", "s": "store", "p": "permanent", "c": "contract", "i": "internal"}
     failures, found = Failures(), []
     for number, each in enumerate(told):
         if each == "f":
