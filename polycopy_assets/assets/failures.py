@@ -9,7 +9,6 @@ wallet because the source was down for a week.
 
 from polycopy_assets.fetch.wallets import Failed
 
-
 ANSWERED = frozenset({"permanent", "contract"})
 """Kinds of failures that show that the source is up: it has answered, if not as it should."""
 
