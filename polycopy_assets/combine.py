@@ -25,11 +25,13 @@ from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.batch import (
     MANIFESTS,
     PARTS,
+    SCHEMA,
     Claim,
     Manifest,
     Part,
     claim,
     claimed_intervals,
+    current,
     in_batches,
     manifest_name,
     parse_manifest_name,
@@ -74,18 +76,24 @@ def read_manifests(store: Store) -> list[Manifest]:
     def read(number: int) -> Manifest:
         name = manifest_name(number)
         try:
-            return Manifest.decode(store.read(name))
+            manifest = Manifest.decode(store.read(name))
         except msgspec.DecodeError as error:
             raise StoreError(f"{store.uri(name)} is damaged: {error}") from error
+        if manifest.schema > SCHEMA:
+            raise StoreError(
+                f"{store.uri(name)} was written by a newer version of polycopy (schema"
+                f" {manifest.schema}; this one reads up to {SCHEMA}): use the newer version"
+            )
+        return manifest
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as readers:
         return list(readers.map(read, numbers))
 
 
 def combined_versions(manifests: Iterable[Manifest]) -> dict[str, str]:
-    """The data version of each wallet that was combined last."""
+    """The data version of each wallet that was combined last, with the columns of today."""
     combined: dict[str, str] = {}
-    for manifest in manifests:
+    for manifest in current(manifests):
         combined |= {item.wallet: item.version for item in manifest.claims}
     return combined
 
@@ -106,7 +114,7 @@ def new_claims(
     A wallet whose version is new though all its segments are known is combined whole, and so are
     those in `again`.
     """
-    listed = {identity(item) for manifest in manifests for item in manifest.claims}
+    listed = {identity(item) for manifest in current(manifests) for item in manifest.claims}
     claims: list[Claim] = []
     for version, segments in records:
         every = [claim(segment, version) for segment in segments]
@@ -174,6 +182,7 @@ def _commit(
         parts=parts,
         claims=list(claims),
         claims_part=claims_part,
+        schema=SCHEMA,
     )
     try:
         store.create(manifest_name(batch), manifest.encode(), {"rows": str(manifest.rows)})

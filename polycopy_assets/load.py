@@ -2,17 +2,19 @@
 
 from collections.abc import Iterator, Sequence
 
-from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.batch import Manifest, current
 from polycopy_assets.warehouse.base import Loaded, Parts, Warehouse
 
 
 def unloaded(manifests: Sequence[Manifest], loaded: set[int]) -> list[Manifest]:
     """The batches to load: the first that is missing and all behind it.
 
-    A later batch may replace what an earlier one claims, so none is loaded before its turn.
+    A later batch may replace what an earlier one claims, so none is loaded before its turn. One
+    that lacks columns is never loaded: it is combined again.
     """
-    missing = [item.batch for item in manifests if item.batch not in loaded]
-    return [item for item in manifests if missing and item.batch >= min(missing)]
+    loadable = current(manifests)
+    missing = [item.batch for item in loadable if item.batch not in loaded]
+    return [item for item in loadable if missing and item.batch >= min(missing)]
 
 
 def load(

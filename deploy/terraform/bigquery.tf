@@ -22,6 +22,10 @@ locals {
     { name = "market_slug", type = "STRING", mode = "NULLABLE" },
     { name = "title", type = "STRING", mode = "NULLABLE" },
     { name = "source", type = "STRING", mode = "NULLABLE" },
+    { name = "sequence", type = "INT64", mode = "NULLABLE" },
+    { name = "outcome_index", type = "INT64", mode = "NULLABLE" },
+    { name = "event_slug", type = "STRING", mode = "NULLABLE" },
+    { name = "notional_usdc", type = "FLOAT64", mode = "NULLABLE" },
   ]
 }
 

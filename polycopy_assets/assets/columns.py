@@ -23,5 +23,13 @@ TRADES_COLUMNS = dg.TableSchema(
         dg.TableColumn("market_slug", "string", "the market"),
         dg.TableColumn("title", "string", "the market's title"),
         dg.TableColumn("source", "string", "polymarket or dome; checkpoint if from an old job"),
+        dg.TableColumn(
+            "sequence",
+            "int",
+            "position among the wallet's trades of that second, oldest first, from 0",
+        ),
+        dg.TableColumn("outcome_index", "int", "the outcome's index; Polymarket only"),
+        dg.TableColumn("event_slug", "string", "the event of the market; Polymarket only"),
+        dg.TableColumn("notional_usdc", "float", "price times shares, USDC"),
     ]
 )

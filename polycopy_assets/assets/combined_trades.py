@@ -14,7 +14,7 @@ from polycopy_assets.liveness import alive
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import StoreResource, WarehouseResource
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import PARTS, Manifest, manifest_name
+from polycopy_assets.trades.batch import PARTS, Manifest, current, manifest_name
 from polycopy_assets.turns import WAREHOUSE, turn
 
 ATTEMPTS = 3
@@ -68,7 +68,7 @@ def combined_trades(
         data_version=dg.DataVersion(f"batches-{len(manifests)}"),
         metadata={
             RECORD: recorded,
-            "dagster/row_count": sum(item.rows for item in manifests),
+            "dagster/row_count": sum(item.rows for item in current(manifests)),
             "dagster/uri": objects.uri(PARTS),
             "batches": len(manifests),
             "new_batches": len(made),

@@ -36,7 +36,7 @@ from polycopy_assets.reconcile.listing import (
 )
 from polycopy_assets.reconcile.old_files import inspect
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import Manifest, claim
+from polycopy_assets.trades.batch import Manifest, claim, current
 from polycopy_assets.trades.segment import PREFIX, Segment
 from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.base import Warehouse
@@ -168,7 +168,7 @@ def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recor
 
 def _forgotten(recorded: Mapping[str, Recorded], manifests: Iterable[Manifest]) -> set[str]:
     """The wallets with recorded trades that no batch holds."""
-    listed = {identity(item) for manifest in manifests for item in manifest.claims}
+    listed = {identity(item) for manifest in current(manifests) for item in manifest.claims}
     return {
         wallet
         for wallet, item in recorded.items()
@@ -183,7 +183,7 @@ def _unreadable(
     progress: Progress,
 ) -> dict[str, dict[str, str]]:
     """The segments that no batch holds and none can hold: reading them tells, and nothing else."""
-    listed = {identity(item) for manifest in manifests for item in manifest.claims}
+    listed = {identity(item) for manifest in current(manifests) for item in manifest.claims}
     new = [
         segment
         for item in uncombined.values()

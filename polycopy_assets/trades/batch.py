@@ -10,6 +10,13 @@ from polycopy_assets.trades.segment import Segment
 
 MANIFESTS = "combined/manifests/"
 PARTS = "combined/parts/"
+SCHEMA = 2
+"""The version of the parts' columns. Raised when they change: a batch of an older version does not
+count as combined, so that its segments are combined again, with the new columns.
+
+1: up to `source`. 2: `sequence`, `outcome_index`, `event_slug`, `notional_usdc`.
+"""
+
 _NAME = re.compile(r"combined/manifests/([0-9]{8})\.json")
 
 
@@ -47,6 +54,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The commit of a batch, written last: its parts and every segment they were made of.
 
     `claims_part` holds the claimed intervals as rows, for loaders that read nothing but Parquet.
+    `schema` is the version of the parts' columns (`SCHEMA`); 1 where nothing is said of it.
     """
 
     batch: int
@@ -54,6 +62,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     parts: list[Part]
     claims: list[Claim]
     claims_part: Part | None = None
+    schema: int = 1
 
     @property
     def files(self) -> list[Part]:
@@ -68,6 +77,14 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def decode(data: bytes) -> "Manifest":
         """The manifest that `data` holds; raises msgspec.DecodeError."""
         return msgspec.json.decode(data, type=Manifest)
+
+
+def current(manifests: Iterable[Manifest]) -> list[Manifest]:
+    """The batches whose parts have the columns of today.
+
+    The others keep their numbers, and nothing else: what they hold is combined again.
+    """
+    return [item for item in manifests if item.schema == SCHEMA]
 
 
 def manifest_name(batch: int) -> str:

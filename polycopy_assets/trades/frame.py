@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import polars as pl
 
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.shapes import Trade, shape_of
+from polycopy_assets.trades.shapes import NO_LABEL, Trade, shape_of
 
 _UTC = pl.Datetime("us", "UTC")
 
@@ -30,6 +30,10 @@ TABLE_SCHEMA: dict[str, pl.DataType] = {
     "market_slug": pl.String(),
     "title": pl.String(),
     "source": pl.String(),
+    "sequence": pl.Int64(),
+    "outcome_index": pl.Int64(),
+    "event_slug": pl.String(),
+    "notional_usdc": pl.Float64(),
 }
 """Columns of the `trades` table in their order; `timestamp` is UTC."""
 
@@ -58,6 +62,8 @@ SERVED_SCHEMA: dict[str, pl.DataType] = {
     "market_slug": pl.String(),
     "title": pl.String(),
     "log_index": pl.Int64(),
+    "outcome_index": pl.Int64(),
+    "event_slug": pl.String(),
     "source": pl.String(),
 }
 """The fields of served rows, by the names of `trades.shapes`; what a source lacks is null."""
@@ -96,6 +102,9 @@ def table_rows(served: pl.DataFrame) -> pl.DataFrame:
         source="source",
         key=pl.col("tx_hash").str.to_lowercase(),
         log_index="log_index",
+        outcome_index=pl.col("outcome_index").replace(NO_LABEL, None),
+        event_slug="event_slug",
+        notional_usdc=pl.col("price") * pl.col("shares"),
         served=pl.int_range(pl.len(), dtype=pl.UInt32),
     ).sort(
         "wallet_address",
@@ -109,8 +118,11 @@ def table_rows(served: pl.DataFrame) -> pl.DataFrame:
         "served",
     )
     number = pl.int_range(pl.len()).over("wallet_address", "seconds", "key")
+    # Rows are served newest first, and a second's rows are together: the last is the oldest.
+    oldest = pl.col("served").max().over("wallet_address", "seconds")
     return typed.with_columns(
         id=pl.concat_str("key", pl.lit("-"), number),
+        sequence=(oldest - pl.col("served")).cast(pl.Int64),
         timestamp=pl.from_epoch("seconds", time_unit="s").dt.replace_time_zone("UTC").cast(_UTC),
     ).select(TABLE_SCHEMA.keys())
 

@@ -24,6 +24,7 @@ from polycopy_assets.warehouse.jobs import (
 _TYPES: Mapping[type[pl.DataType], str] = {
     pl.String: "STRING",
     pl.Float64: "FLOAT64",
+    pl.Int64: "INT64",
     pl.Datetime: "TIMESTAMP",
 }
 _LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}

@@ -15,7 +15,12 @@ import pytest
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
-COLUMN_TYPES = {pl.String: "STRING", pl.Float64: "FLOAT64", pl.Datetime: "TIMESTAMP"}
+COLUMN_TYPES = {
+    pl.String: "STRING",
+    pl.Int64: "INT64",
+    pl.Float64: "FLOAT64",
+    pl.Datetime: "TIMESTAMP",
+}
 
 _WITHOUT_A_BLOCK = {"each", "self", "count", "path", "terraform"}
 _NAME = re.compile(r"(?<![\w.\]])([A-Za-z_]\w*)\.([A-Za-z_]\w*)(?:\.([A-Za-z_]\w*))?(\[?)")

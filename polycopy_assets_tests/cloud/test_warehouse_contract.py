@@ -352,6 +352,19 @@ def test_reading_makes_no_table_and_widens_none(bench: Bench):
         bench.sql("SELECT * FROM {}traders")
 
 
+def test_order_outcome_event_and_notional_arrive_in_the_table(bench: Bench):
+    bench.batch(WALLETS[0])
+    bench.load()
+    served = WORLD.truth(WALLETS[0])
+    rows = bench.sql(
+        "SELECT sequence, outcome_index, event_slug, price * shares_normalized - notional_usdc"
+        " FROM {}trades"
+    )
+    assert len(rows) == len(served)
+    assert {row[1:3] for row in rows} == {(t.outcome_index, t.slug) for t in served}
+    assert all(row[0] >= 0 and abs(row[3]) < 1e-9 for row in rows)
+
+
 def test_rows_are_counted_by_month(bench: Bench):
     assert bench.warehouse.rows_by_month().rows == {}
     bench.batch(*WALLETS[:2])

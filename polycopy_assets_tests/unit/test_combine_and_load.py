@@ -7,14 +7,22 @@ import sys
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polycopy_assets import combine as combining
-from polycopy_assets.combine import combine, combine_all
-from polycopy_assets.errors import ObjectExists, WarehouseBusy
+from polycopy_assets.combine import combine, combine_all, next_batch, pending, read_manifests
+from polycopy_assets.errors import ObjectExists, StoreError, WarehouseBusy
 from polycopy_assets.load import unloaded
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals, manifest_name
+from polycopy_assets.trades.batch import (
+    SCHEMA,
+    Claim,
+    Manifest,
+    claimed_intervals,
+    current,
+    manifest_name,
+)
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, expected, middle
 
@@ -166,10 +174,35 @@ def test_overlapping_segments_count_once(bench: Bench):
 
 
 def test_batches_are_loaded_in_order_and_again_from_the_first_that_is_missing():
-    batches = [Manifest(batch=n, rows=0, parts=[], claims=[]) for n in (1, 2, 3, 4)]
+    batches = [Manifest(batch=n, rows=0, parts=[], claims=[], schema=SCHEMA) for n in (1, 2, 3, 4)]
     assert [m.batch for m in unloaded(batches, {1, 3, 4})] == [2, 3, 4]
     assert unloaded(batches, {1, 2, 3, 4}) == []
     assert unloaded(batches, set()) == batches
+
+
+def test_a_batch_without_todays_columns_is_combined_again_and_never_loaded(bench: Bench):
+    bench.batch(*WALLETS[:2])
+    name = manifest_name(1)
+    (written,) = read_manifests(bench.store)
+    older = msgspec.json.decode(bench.store.read(name))
+    del older["schema"]
+    bench.store.delete(name)
+    bench.store.create(name, msgspec.json.encode(older))
+    manifests = read_manifests(bench.store)
+    assert current(manifests) == []
+    assert unloaded(manifests, set()) == []
+    assert pending(dict.fromkeys(WALLETS[:2], "v"), manifests) == sorted(WALLETS[:2])
+    assert next_batch(manifests, set()) == 2
+    assert written.schema == SCHEMA
+
+
+def test_a_batch_of_a_newer_version_is_not_misread(bench: Bench):
+    bench.batch(WALLETS[0])
+    newer = msgspec.json.decode(bench.store.read(manifest_name(1))) | {"schema": SCHEMA + 1}
+    bench.store.delete(manifest_name(1))
+    bench.store.create(manifest_name(1), msgspec.json.encode(newer))
+    with pytest.raises(StoreError, match="newer version"):
+        read_manifests(bench.store)
 
 
 def test_who_waits_too_long_for_the_file_says_for_what_and_for_whom(bench: Bench):

@@ -1,9 +1,11 @@
 """From rows as served to rows of the table."""
 
 import gzip
+import hashlib
 import random
 from collections import Counter
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,10 @@ from polycopy_assets.trades.payload import read_payload, within
 from polycopy_assets_tests.rows import as_lines, table_of
 
 REAL = Path(__file__).parents[3] / "shared" / "realdata"
+
+
+IDS = "77f17324bca3924589f61cc130941dd3dd1ace82b2d9f5a17278c3492f69fb70"
+"""The hash over the ids of `trades()`, as the first version made them."""
 
 
 def frame(rows: list[dict[str, Any]]) -> pl.DataFrame:
@@ -63,6 +69,46 @@ def test_the_columns_are_those_of_the_table_whatever_the_source(source: str, sha
     assert (row["price"], row["shares_normalized"]) == (trade.price, trade.size)
     assert (row["token_label"], row["market_slug"]) == (trade.outcome, trade.slug)
     assert row["tx_hash"] == trade.tx_hash
+
+
+def test_ids_are_those_of_every_version_before():
+    """They stand in people's tables: `id` may never change."""
+    found = frame([v2_row(trade) for trade in trades()])
+    digest = hashlib.sha256("\n".join(found["id"]).encode()).hexdigest()
+    assert digest == IDS
+
+
+def test_the_sequence_is_the_order_of_a_wallets_trades_within_a_second():
+    served = trades()
+    assert len({trade.timestamp for trade in served}) < len(served)
+    found = frame([v2_row(trade) for trade in served]).with_columns(
+        pl.col("timestamp").dt.epoch("s")
+    )
+    place = {}
+    for second, of_second in groupby(reversed(served), key=lambda trade: trade.timestamp):
+        for number, trade in enumerate(of_second):
+            key = (second, trade.tx_hash, trade.token_id, trade.side, trade.price, trade.size)
+            place.setdefault(key, set()).add(number)
+    rows = found.select(
+        "timestamp", "tx_hash", "token_id", "side", "price", "shares_normalized", "sequence"
+    ).rows()
+    for *key, number in rows:
+        assert number in place[tuple(key)]
+    assert len({(row[0], row[-1]) for row in rows}) == len(rows), "two trades have one place"
+
+
+def test_twins_have_places_of_their_own_and_the_label_999_is_none():
+    row = v2_row(trades()[0]) | {"outcome_index": 999, "price": 0.25, "size": 8.0}
+    found = frame([row, row, row | {"outcome_index": 1}])
+    assert sorted(found["sequence"]) == [0, 1, 2]
+    assert sorted(found["outcome_index"], key=str) == [1, None, None]
+    assert set(found["notional_usdc"]) == {2.0}
+    assert set(found["event_slug"]) == {row["event_slug"]}
+
+
+def test_what_a_source_does_not_tell_is_null():
+    (row,) = frame([dome_row(trades()[0])]).to_dicts()
+    assert (row["outcome_index"], row["event_slug"], row["sequence"]) == (None, None, 0)
 
 
 def test_an_empty_segment_has_no_rows():

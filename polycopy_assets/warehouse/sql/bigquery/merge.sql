@@ -17,10 +17,11 @@ WHEN MATCHED THEN DELETE
 WHEN NOT MATCHED BY TARGET AND S.claim_until IS NULL THEN
     INSERT (
         wallet_address, id, timestamp, side, price, shares_normalized, token_id, token_label,
-        condition_id, tx_hash, order_hash, taker, market_slug, title, source
+        condition_id, tx_hash, order_hash, taker, market_slug, title, source,
+        sequence, outcome_index, event_slug, notional_usdc
     )
     VALUES (
         S.wallet_address, S.id, S.timestamp, S.side, S.price, S.shares_normalized, S.token_id,
         S.token_label, S.condition_id, S.tx_hash, S.order_hash, S.taker, S.market_slug, S.title,
-        S.source
+        S.source, S.sequence, S.outcome_index, S.event_slug, S.notional_usdc
     )

@@ -16,7 +16,11 @@ CREATE TABLE IF NOT EXISTS trades (
     taker VARCHAR,
     market_slug VARCHAR,
     title VARCHAR,
-    source VARCHAR
+    source VARCHAR,
+    sequence BIGINT,
+    outcome_index BIGINT,
+    event_slug VARCHAR,
+    notional_usdc DOUBLE
 );
 
 -- Which batches `trades` holds; written in the transaction that loads them.
@@ -37,3 +41,7 @@ ALTER TABLE trades ADD COLUMN IF NOT EXISTS taker VARCHAR;
 ALTER TABLE trades ADD COLUMN IF NOT EXISTS market_slug VARCHAR;
 ALTER TABLE trades ADD COLUMN IF NOT EXISTS title VARCHAR;
 ALTER TABLE trades ADD COLUMN IF NOT EXISTS source VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS sequence BIGINT;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS outcome_index BIGINT;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS event_slug VARCHAR;
+ALTER TABLE trades ADD COLUMN IF NOT EXISTS notional_usdc DOUBLE;

@@ -14,5 +14,9 @@ SELECT
     taker,
     market_slug,
     title,
-    source
+    source,
+    sequence,
+    outcome_index,
+    event_slug,
+    notional_usdc
 FROM read_parquet($parts);
