@@ -64,6 +64,7 @@ def build(
                 concurrency=chosen.concurrency,
                 timeout=chosen.timeout,
                 segment_bytes=chosen.segment_bytes,
+                max_lag=chosen.max_lag,
                 api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
             ),
             "store": store_resource(chosen),

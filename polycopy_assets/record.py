@@ -17,6 +17,7 @@ from dagster import AssetRecordsFilter, DagsterEventType
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.wallet import Fetched
+from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.segment import Segment, coverage, data_version, rows_in_version
 
 WALLET_TRADES = dg.AssetKey("wallet_trades")
@@ -26,6 +27,9 @@ _PAGE = 500
 Metadata = Mapping[str, dg.MetadataValue]
 _REVOCATION = re.compile(r"revoked-([0-9]+)-[0-9a-f]{16}")
 BEHIND = "trades_behind"
+HORIZON = "horizon"
+"""Metadata that keep how far the source could be asked, and why no further."""
+
 COUNTED = ("unknown_fields", "oddities")
 """Metadata that count rows by what was noticed in them: unlisted fields, and strange values."""
 
@@ -45,6 +49,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         value = self.metadata.get(name)
         found = value.data if isinstance(value, dg.JsonMetadataValue) else None
         return tuple(found) if isinstance(found, dict) else ()
+
+    @property
+    def horizon(self) -> Horizon | None:
+        """How far the source could be asked when the wallet was fetched, if the record tells."""
+        value = self.metadata.get(HORIZON)
+        if not isinstance(value, dg.JsonMetadataValue):
+            return None
+        try:
+            return msgspec.convert(value.data, Horizon)
+        except msgspec.ValidationError:
+            return None  # metadata of that name, from somebody else
 
     @property
     def behind(self) -> int:
@@ -78,6 +93,8 @@ def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
         "source": dg.MetadataValue.text(fetched.source),
         "seconds": dg.MetadataValue.float(round(fetched.seconds, 3)),
     }
+    if fetched.horizon is not None:
+        metadata[HORIZON] = dg.MetadataValue.json(msgspec.to_builtins(fetched.horizon))
     if times:
         metadata["first_trade"] = dg.MetadataValue.timestamp(_utc(min(times)))
         metadata["last_trade"] = dg.MetadataValue.timestamp(_utc(max(times)))

@@ -24,6 +24,7 @@ from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
+from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.duckdb import LOCK_WAIT_SECONDS, DuckDBWarehouse
 
@@ -117,6 +118,11 @@ class SourceResource(dg.ConfigurableResource):
         le=SEGMENT_BYTES,
         description="Compressed bytes after which a segment is cut.",
     )
+    max_lag: int = Field(
+        default=DEFAULT_MAX_LAG,
+        ge=0,
+        description="Seconds that the source's feed may trail before it counts as down.",
+    )
     api_key: str = Field(default="", description="For `dome` only.", repr=False)
 
     @field_validator("rate_limit")
@@ -150,6 +156,7 @@ class SourceResource(dg.ConfigurableResource):
             concurrency=self.concurrency,
             timeout=self.timeout,
             api_key=self.api_key,
+            max_lag=self.max_lag,
             on_request=progress.request,
             idle=idle,
             may_go=may_go,

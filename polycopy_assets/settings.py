@@ -13,6 +13,7 @@ from polycopy_assets.ledger.findings import POLICIES, Policy
 from polycopy_assets.sources import dome, polymarket
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
+from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 
 Kind = Literal["polymarket", "dome"]
 LoadVia = Literal["job", "dts"]
@@ -40,6 +41,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings but the secret, which stays in the environment (see `needs_api_key`).
 
     `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
+    `max_lag` seconds;
     `max_bytes_billed` bytes a query; the emulator is BigQuery's stand-in, empty for the real one.
     """
 
@@ -56,6 +58,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     dts_config: str = ""
     adopt: Policy = POLICIES[0]
     late_hours: int = DEFAULT_LATE_HOURS
+    max_lag: int = DEFAULT_MAX_LAG
     bigquery_emulator: str = ""
     home: str = DEFAULT_HOME
 
@@ -129,6 +132,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         late_hours=int(
             _number(environ, "POLYCOPY_LATE_HOURS", DEFAULT_LATE_HOURS, 1, 8760, whole=True)
         ),
+        max_lag=int(_number(environ, "POLYCOPY_MAX_LAG", DEFAULT_MAX_LAG, 0, 10**9, whole=True)),
         bigquery_emulator=_emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         home=_directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )

@@ -20,6 +20,7 @@ import msgspec
 
 from polycopy_assets.backfill import Report, backfill
 from polycopy_assets.cli import polycopy
+from polycopy_assets.definitions import build
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served, serve
@@ -29,6 +30,7 @@ from polycopy_assets.instance import opened
 from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_warehouse
+from polycopy_assets.runs import Runs
 from polycopy_assets.settings import Settings, read_settings
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
@@ -50,6 +52,8 @@ class Deployment:
             "POLYCOPY_STORE": str(root / "store"),
             "POLYCOPY_WAREHOUSE": str(root / "warehouse.duckdb"),
             "POLYCOPY_TIMEOUT": "2",
+            # Time passes by a feed that trails less and less.
+            "POLYCOPY_MAX_LAG": "1000000000",
             "DAGSTER_HOME": str(root / "dagster"),
             **settings,
         }
@@ -87,6 +91,12 @@ class Deployment:
             return backfill(
                 instance, self.settings, refresh=refresh, progress=Progress(), say=lambda text: None
             )
+
+    def fetch(self, instance: dg.DagsterInstance, wallets: Sequence[str], **config: object) -> None:
+        """Fetches some wallets in this process, as a run of the job `fetch`."""
+        progress = Progress()
+        runs = Runs(lambda: build(self.settings, progress), progress)
+        runs.fetch(instance, wallets=list(wallets), **config)
 
     def process_environ(self) -> dict[str, str]:
         """The environment of a process of this deployment, without settings of the machine."""
@@ -193,7 +203,7 @@ def new_trades(wallet: str, at: int, count: int) -> list[Trade]:
             served_wallet=wallet,
             timestamp=at + number // 3,
             sequence=10**8 + number,
-            tx_hash=f"0x{number // 3:064x}",
+            tx_hash=f"0x{at * 1000 + number // 3:064x}",
             log_index=number,
         )
         for number in range(count)

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from polycopy_assets.demo.freshness import Freshness
 from polycopy_assets.demo.state import State, json
 from polycopy_assets.demo.world import from_v2_rows, v2_row
 
@@ -17,6 +18,7 @@ class Steering(msgspec.Struct):
     lag_seconds: int | None = None
     latency: float | None = None
     down: bool | None = None
+    freshness: Freshness | None = None
     faults: dict[str, float] | None = None
     wallet_faults: dict[str, str] | None = None
 
@@ -83,6 +85,8 @@ def apply(state: State, wanted: Steering) -> None:
         state.faults.set_wallets(wanted.wallet_faults)
     if wanted.lag_seconds is not None:
         state.lag_seconds = wanted.lag_seconds
+    if wanted.freshness is not None:
+        state.freshness = wanted.freshness
     if wanted.latency is not None:
         state.latency = wanted.latency
     if wanted.down is not None:

@@ -17,6 +17,7 @@ from polycopy_assets.demo.contract import (
     read_cursor,
     whole_number,
 )
+from polycopy_assets.demo.freshness import now
 from polycopy_assets.demo.state import State, json, trade_route, v2_error
 from polycopy_assets.demo.world import SMALLEST_SHARES, v2_row
 
@@ -72,8 +73,7 @@ def routes(state: State) -> list[Route]:
     async def status(_: Request) -> Response:
         if state.down:
             return v2_error(503, "dependency_unavailable", "down")
-        serving = {"lag_seconds": state.lag_seconds, "healthy": True}
-        return json({"data": {"serving": serving, "computed_at": int(time.time())}})
+        return json({"data": state.freshness.data(now())})
 
     async def volume(request: Request) -> Response:
         return _volume(state, dict(request.query_params))

@@ -14,8 +14,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.status import HTTP_404_NOT_FOUND
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polycopy_assets.demo import control, dome, polymarket
+from polycopy_assets.demo.freshness import now
 from polycopy_assets.demo.state import State, v2_error
 
 
@@ -34,6 +36,24 @@ def app(state: State) -> Starlette:
     )
 
 
+def _dated(inner: ASGIApp, state: State) -> ASGIApp:
+    """The application, with `Date` and `Age` on every answer as `state` has them."""
+
+    async def dated(scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = state.freshness.headers(now())
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    *((name.encode(), value.encode()) for name, value in headers.items()),
+                ]
+            await send(message)
+
+        await inner(scope, receive, sending)
+
+    return dated
+
+
 def _no_such_route(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else HTTP_404_NOT_FOUND
     code = "not_found" if status == HTTP_404_NOT_FOUND else "method_not_allowed"
@@ -45,7 +65,12 @@ def serve(state: State, port: int = 0) -> Iterator[Served]:
     """Serves until the context ends; raises OSError if the port is taken."""
     listener = socket.create_server(("127.0.0.1", port), backlog=512)
     config = uvicorn.Config(
-        app(state), log_level="error", access_log=False, lifespan="off", timeout_graceful_shutdown=0
+        _dated(app(state), state),
+        log_level="error",
+        access_log=False,
+        lifespan="off",
+        timeout_graceful_shutdown=0,
+        date_header=False,
     )
     logging.getLogger("uvicorn.error").addFilter(_wanted)
     server = uvicorn.Server(config)

@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from polycopy_assets.demo.faults import Asked, Counts, Faults
+from polycopy_assets.demo.freshness import Freshness, now
 from polycopy_assets.demo.world import Trade, World
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -20,7 +21,9 @@ HTML = "<html><body><h1>Error 429: you are being rate limited</h1></body></html>
 
 
 class State:
-    """World, faults and counts of one server; `lag_seconds` and `latency` may change any time.
+    """World, faults and counts of one server; `freshness` and `latency` may change any time.
+
+    `lag_seconds` is how far the feed trails at first.
 
     `rate_limit` (requests, seconds) refuses what exceeds it, as the real API does.
     """
@@ -37,7 +40,7 @@ class State:
         self.world = world
         self.faults = faults
         self.counts = Counts()
-        self.lag_seconds = lag_seconds
+        self.freshness = Freshness(lag=lag_seconds)
         self.latency = 0.0
         self.down = False
         self.dome_key = dome_key
@@ -46,21 +49,30 @@ class State:
         self._recent: deque[float] = deque()
 
     @property
+    def lag_seconds(self) -> int:
+        """How far the feed trails, as the status says."""
+        return self.freshness.lag
+
+    @lag_seconds.setter
+    def lag_seconds(self, seconds: int) -> None:
+        self.freshness.lag = seconds
+
+    @property
     def newest_served(self) -> int:
         """The latest second whose trades are in the feed."""
-        return int(time.time()) - self.lag_seconds
+        return self.freshness.newest_served(now())
 
-    def over_limit(self, now: float) -> bool:
-        """Whether a request at `now` (monotonic seconds) is one too many; counts it if so."""
+    def over_limit(self, moment: float) -> bool:
+        """Whether a request at `moment` (monotonic) is one too many; counts it if so."""
         if self.rate_limit is None:
             return False
         requests, seconds = self.rate_limit
-        while self._recent and self._recent[0] <= now - seconds:
+        while self._recent and self._recent[0] <= moment - seconds:
             self._recent.popleft()
         if len(self._recent) >= requests:
             self.refused += 1
             return True
-        self._recent.append(now)
+        self._recent.append(moment)
         return False
 
     def served(self, wallet: str, start: int, end: int, trades: list[Trade], cursor: Any) -> None:
@@ -108,9 +120,9 @@ def trade_route(state: State, handler: Handler, error: ErrorShape = v2_error) ->
     """A route that counts its requests and fails as often as it is told to."""
 
     async def route(request: Request) -> Response:
-        now = time.monotonic()
-        state.counts.arrived(request.query_params.get("user", ""), now)
-        if state.over_limit(now):
+        arrived = time.monotonic()
+        state.counts.arrived(request.query_params.get("user", ""), arrived)
+        if state.over_limit(arrived):
             return error(429, "rate_limited", "too many requests")
         if state.down:
             return error(503, "dependency_unavailable", "down")

@@ -14,6 +14,7 @@ from polycopy_assets.fetch.stored import read_segment, set_aside
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
+from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import BEGINNING, Interval, disjoint, subtract
 from polycopy_assets.trades.page import Page, PageSource
 from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
@@ -28,8 +29,8 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
 
     `segments` are all that count, oldest first. `new_rows`, `requests`, `unknown_fields` (rows by
     field) and `oddities` (rows by what is strange in them) are of this fetch alone; `seconds` is
-    how long it took. `superseded` are the segments that a full refetch has replaced, None if there
-    was none; see `fetch.refetch`.
+    how long it took. `horizon` is how far the source could be asked, if it was. `superseded` are
+    the segments that were replaced, None if there were none; see `fetch.refetch`.
     """
 
     wallet: str
@@ -42,6 +43,7 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
     superseded: frozenset[str] | None = None
     oddities: Mapping[str, int] = {}
+    horizon: Horizon | None = None
 
 
 class Walkers:
@@ -64,12 +66,16 @@ class Walkers:
 
 
 class WalletFetch:
-    """The fetch of one wallet up to `horizon` (epoch seconds); from the beginning if `full`."""
+    """The fetch of one wallet up to `horizon`; from the beginning if `full`.
+
+    A segment that reaches further than the horizon can explain was recorded on a clock or a status
+    that was wrong: it is replaced, so that what it has missed is asked for.
+    """
 
     def __init__(
         self,
         wallet: str,
-        horizon: int,
+        horizon: Horizon,
         *,
         source: PageSource,
         store: Store,
@@ -104,13 +110,14 @@ class WalletFetch:
         spans = await asyncio.to_thread(self._spans_to_keep)
         segments: tuple[Segment, ...] | None = None
         while segments is None:
-            await self._walk_all(subtract(Interval(BEGINNING, self._horizon), spans))
+            await self._walk_all(subtract(Interval(BEGINNING, self._horizon.until), spans))
             segments, spans = await asyncio.to_thread(self._segments)
         return Fetched(
             wallet=self._wallet,
             source=self._source.name,
             segments=segments,
             covered_until=max(segment.until for segment in segments),
+            horizon=self._horizon,
             new_rows=sum(segment.rows for segment in self._written),
             requests=self._requests,
             unknown_fields=self._unknown_fields,
@@ -203,11 +210,13 @@ class WalletFetch:
     def _spans_to_keep(self) -> list[Interval]:
         """What need not be asked for; starts or goes on with a full refetch."""
         names = self._stored_names()
-        segments = [name for name in names if parse_name(name)]
+        named = {name: found[1] for name in names if (found := parse_name(name))}
+        doubtful = [n for n, span in named.items() if beyond(span.until, self._horizon.until)]
+        replaced = list(named) if self._full else doubtful
         if refetch.marker_name(self._wallet) in names:
             self._replaced = refetch.under_way(self._store, self._wallet)
-        elif self._full and segments:
-            self._replaced = refetch.begin(self._store, self._wallet, segments)
+        elif replaced:
+            self._replaced = refetch.begin(self._store, self._wallet, replaced)
         if self._replaced is not None:
             self._segment_bytes = int(self._segment_bytes * uniform(refetch.LEAST_SHARE, 1))
         return self._counting(names)

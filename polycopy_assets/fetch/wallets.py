@@ -1,8 +1,7 @@
 """Many wallets: concurrent, each outcome told as soon as it is durable, none holding another."""
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
@@ -20,6 +19,7 @@ from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, Wallet
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
+from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.page import PageSource
 
 DOWN_AFTER = 8
@@ -71,7 +71,6 @@ class Fetcher:
         known: KnownSegments,
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
-        now: Callable[[], float] = time.time,
     ) -> None:
         self._source = source
         self._store = store
@@ -79,9 +78,8 @@ class Fetcher:
         self._known = known
         self._progress = progress
         self._segment_bytes = segment_bytes
-        self._now = now
         self._walkers = Walkers(concurrency)
-        self._horizon = 0
+        self._horizon: Horizon | None = None
         self._full = False
         self._down = ""
         self._outages = 0
@@ -91,7 +89,7 @@ class Fetcher:
     async def fetch(
         self, wallets: Iterable[str], *, full: bool = False
     ) -> AsyncIterator[Fetched | Failed]:
-        """Yields each wallet's outcome. If the source does not even tell its lag, all fail.
+        """Yields each wallet's outcome. If the source has no horizon to rely on, all fail.
 
         With `full` the wallets are fetched from the beginning; see `fetch.refetch`.
         """
@@ -100,7 +98,7 @@ class Fetcher:
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
         )
-        self._horizon = int(self._now()) - await self._lag()
+        self._horizon = await self._ask_horizon()
         tasks: set[asyncio.Task[Fetched | Failed]] = set()
         try:
             while True:
@@ -116,16 +114,16 @@ class Fetcher:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _lag(self) -> int:
-        """The source's lag; if it cannot be had, nothing is fetched until a later run."""
+    async def _ask_horizon(self) -> Horizon | None:
+        """The source's horizon; if it cannot be had, nothing is fetched until a later run."""
         try:
-            return await self._source.lag()
+            return await self._source.horizon()
         except SourceError as error:
             self._down = str(error)
-            return 0
+            return None
 
     async def _outcome(self, wallet: str) -> Fetched | Failed:
-        if self._down:
+        if self._down or self._horizon is None:
             return Failed(wallet=wallet, reason=f"not tried: {self._down}", tried=False)
         fetch = WalletFetch(
             wallet,
@@ -162,7 +160,7 @@ class Fetcher:
         self._outages += 1
         async with self._probe:
             if self._outages >= DOWN_AFTER and not self._down:
-                await self._lag()
+                await self._ask_horizon()
             if self._outages >= HOPELESS_AFTER and not self._down:
                 self._down = f"{self._outages} wallets in a row failed, last: {error}"
 

@@ -88,7 +88,7 @@ def _of_file(file: OldFile, ticks: list[Checkpoint], now: int) -> Iterator[Evide
     if not file.rows:
         yield Empty()
     if (file.last or BEGINNING) > now + MARGIN:
-        yield Refuted(f"{file.name} has a trade of {_text(file.last or 0)}, which is yet to come")
+        yield Refuted(f"{file.name} has a trade of {as_text(file.last or 0)}, which is yet to come")
     until = _until(borne_out, file, now)
     if until <= BEGINNING:
         yield Refuted("its processed_at lies before all trades")
@@ -110,7 +110,8 @@ def _seconds(moment: datetime) -> int:
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def _text(seconds: int) -> str:
+def as_text(seconds: int) -> str:
+    """A time (epoch seconds) as people read it, UTC."""
     return f"{datetime.fromtimestamp(seconds, UTC):%F %T}"
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import BEGINNING, Interval, union
 from polycopy_assets.trades.segment import Segment
 
@@ -37,7 +38,8 @@ class Tally(NamedTuple):
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     """What the wallet's latest record says; `problem` if it cannot be a record of ours.
 
-    `version` is its data version. `behind` is set if it was taken over from an old file, and trades
+    `version` is its data version. `horizon` is how far the source could be asked, if the record
+    tells. `behind` is set if it was taken over from an old file, and trades
     are known behind it.
     """
 
@@ -46,6 +48,7 @@ class Recorded(msgspec.Struct, frozen=True, kw_only=True):
     segments: tuple[Segment, ...]
     covered_until: int
     behind: int = 0
+    horizon: Horizon | None = None
     problem: str = ""
 
 
@@ -78,6 +81,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     refetch has replaced, and has not removed yet. `pending` says why the table has not been loaded
     with what is recorded; empty if it has. `unreadable` are recorded segments that are there and
     cannot be combined, by name, and why.
+    `horizon` is until when (epoch seconds) any coverage can be believed, None if nothing tells.
     `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
     checkpoint at all that the wallet could be ticked off in.
     """
@@ -91,6 +95,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     replaced: tuple[StoredSegment, ...] = ()
     pending: str = ""
     unreadable: Mapping[str, str] = {}
+    horizon: int | None = None
     old_files: tuple[OldFile, ...] = ()
     ticks: tuple[Checkpoint, ...] = ()
     ticked_here: bool = False
@@ -103,6 +108,14 @@ def whole_until(spans: Iterable[Interval]) -> int | None:
     if len(joined) != 1 or joined[0].start != BEGINNING:
         return None
     return joined[0].until
+
+
+def doubtful(facts: Facts) -> list[Interval]:
+    """The stored segments that reach further than the source could be asked."""
+    limit = facts.horizon
+    if limit is None:
+        return []
+    return [item.span for item in facts.stored if beyond(item.span.until, limit)]
 
 
 def claimed_until(facts: Facts) -> int:

@@ -12,10 +12,11 @@ from polycopy_assets.ledger.evidence import (
     Evidence,
     Refuted,
     Unread,
+    as_text,
     evidence,
     ticked_off,
 )
-from polycopy_assets.ledger.facts import Facts, Recorded, StoredSegment, whole_until
+from polycopy_assets.ledger.facts import Facts, Recorded, StoredSegment, doubtful, whole_until
 from polycopy_assets.trades.old_job import CHECKPOINT
 
 
@@ -28,6 +29,7 @@ class Kind(NamedTuple):
 
 KINDS = {
     "ghost": Kind("refetch", "recorded, but its data is gone, damaged or cannot be read"),
+    "ahead": Kind("refetch", "covers time that the source could not have served yet"),
     "orphan": Kind("record", "covered in the store, but not recorded"),
     "adoptable": Kind("adopt", "the old job has it, and its file bears that out"),
     "false_complete": Kind("fetch", "the old job ticked it off, but the evidence fails"),
@@ -120,6 +122,7 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
     if lost:
         name, why = next(iter(lost.items()))
         yield "ghost", f"{name} {why}" + (f", and {len(lost) - 1} more" if len(lost) > 1 else "")
+    yield from _of_the_horizon(facts)
     if (_whole(facts) or 0) > record.covered_until:
         yield "orphan", "the store covers more than its record says"
     adopted = sum(segment.source == CHECKPOINT for segment in record.segments)
@@ -133,6 +136,14 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
     if facts.ticked_here and not ticked_off(facts):
         yield "unexported", "the checkpoint does not say that it is complete"
     yield "consistent", ""
+
+
+def _of_the_horizon(facts: Facts) -> Iterator[tuple[str, str]]:
+    """The finding for a wallet whose coverage reaches further than the source can have served."""
+    spans = doubtful(facts)
+    if spans and facts.horizon is not None:
+        reach, limit = (as_text(t) for t in (max(s.until for s in spans), facts.horizon))
+        yield "ahead", f"covered until {reach}, and the source could be asked until {limit}"
 
 
 def _of_the_table(facts: Facts, rows: int) -> Iterator[tuple[str, str]]:
@@ -151,6 +162,7 @@ def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, st
     whole = _whole(facts)
     if facts.taken_back is not None and (not whole or whole < facts.taken_back):
         yield "ghost", "its record was taken back, and it is not fetched again yet"
+    yield from _of_the_horizon(facts)
     if whole:
         yield "orphan", "the store covers it and nothing is recorded"
     if ticked_off(facts):

@@ -109,6 +109,7 @@ def look(
     texts = [row.wallet_address for row in checkpoint or ()]
     for wallet, number in _sorted_out("checkpoint", texts, refused):
         ticks[wallet].append((checkpoint or [])[number])
+    horizon = _horizon(recorded.values(), now)
     facts = {
         wallet: Facts(
             wallet=wallet,
@@ -120,6 +121,7 @@ def look(
             replaced=tuple(replaced.get(wallet, ())),
             pending=pending.get(wallet, ""),
             unreadable=unread.get(wallet, {}),
+            horizon=horizon,
             old_files=tuple(old_files.get(wallet, ())),
             ticks=tuple(ticks.get(wallet, ())),
             ticked_here=checkpoint is not None,
@@ -162,8 +164,15 @@ def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recor
                 segments=item.segments,
                 covered_until=item.covered_until,
                 behind=item.behind,
+                horizon=item.horizon,
             )
     return found
+
+
+def _horizon(recorded: Iterable[Recorded], now: int) -> int:
+    """Until when any coverage can be believed: what the source said last, or else this moment."""
+    told = [item.horizon for item in recorded if item.horizon is not None]
+    return max(told, key=lambda each: each.at).until if told else now
 
 
 def _forgotten(recorded: Mapping[str, Recorded], manifests: Iterable[Manifest]) -> set[str]:

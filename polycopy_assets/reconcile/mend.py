@@ -13,9 +13,10 @@ import dagster as dg
 from polycopy_assets import record
 from polycopy_assets.combine import identity
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.stored import set_aside
 from polycopy_assets.ledger.evidence import ticked_off
-from polycopy_assets.ledger.facts import Checkpoint, Facts
+from polycopy_assets.ledger.facts import Checkpoint, Facts, doubtful
 from polycopy_assets.ledger.findings import SETTLED, Finding, table_differs
 from polycopy_assets.partitions import register
 from polycopy_assets.reconcile.look import Ledgers
@@ -24,10 +25,10 @@ from polycopy_assets.runs import Runs
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import claim, manifest_name
 from polycopy_assets.trades.old_job import CHECKPOINT
-from polycopy_assets.trades.segment import wallet_prefix
+from polycopy_assets.trades.segment import segment_name, wallet_prefix
 from polycopy_assets.warehouse.base import Warehouse
 
-LACKING = ("false_complete", "empty_complete", "behind")
+LACKING = ("ahead", "false_complete", "empty_complete", "behind")
 """Findings of wallets that the source has to be asked for, besides those that recording finds."""
 
 _TICKS = 10_000
@@ -74,6 +75,7 @@ class Mender:
             of.setdefault(item.finding, []).append(self._ledgers.facts[item.wallet])
         register(self._instance, (item.wallet for item in acting))
         recording = self._recording
+        self._replace_doubtful(of.get("ahead", []))
         recording.take_back(of.get("ghost", []))
         recording.record_stored(of.get("orphan", []))
         recording.adopt(of.get("adoptable", []))
@@ -88,6 +90,13 @@ class Mender:
             self._fetch(self._adopted(), mode="full")
             self._load((), again=())
         self._tick_off()
+
+    def _replace_doubtful(self, ahead: Iterable[Facts]) -> None:
+        """Marks the segments that reach too far as to be replaced by the fetch that follows."""
+        for facts in ahead:
+            names = [segment_name(facts.wallet, span) for span in doubtful(facts)]
+            refetch.begin(self._store, facts.wallet, names)
+            self._say(f"{facts.wallet}: {len(names)} segments reach too far, and are replaced")
 
     def _fetch(self, wallets: Collection[str], **config: str) -> None:
         if wallets:

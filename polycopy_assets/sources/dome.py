@@ -3,13 +3,15 @@
 Dome itself closed in April 2026. Bearer key; cursor `pagination_key`; rows carry a log index.
 """
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.rows import decode_page, read_rows
+from polycopy_assets.trades.horizon import Freshness, Horizon, horizon
 from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
 from polycopy_assets.trades.shapes import DOME, SHAPES
@@ -17,7 +19,7 @@ from polycopy_assets.trades.shapes import DOME, SHAPES
 BASE_URL = "https://api.domeapi.io/v1"
 LIMIT = 1000
 MARGIN = 900
-"""Seconds behind now that are not trusted yet: the contract has no way to ask for the lag."""
+"""Seconds before the gateway's clock that are not trusted yet: it cannot be asked for its lag."""
 
 _NOBODY = "0x" + "0" * 40
 
@@ -46,8 +48,9 @@ class Dome:
 
     name = DOME
 
-    def __init__(self, http: Http) -> None:
+    def __init__(self, http: Http, *, now: Callable[[], float] = time.time) -> None:
         self._http = http
+        self._now = now
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most 1,000 orders of `wallet` in `span`, newest first; raises SourceError."""
@@ -79,9 +82,10 @@ class Dome:
             oddities=read.oddities,
         )
 
-    async def lag(self) -> int:
-        """A fixed margin in seconds, once one small request has shown gateway and key to work."""
-        await self._http.get(
+    async def horizon(self) -> Horizon:
+        """By the gateway's clock, once one small request has shown gateway and key to work."""
+        answer = await self._http.get(
             "/polymarket/orders", {"user": _NOBODY, "limit": 1}, "a first, small request"
         )
-        return MARGIN
+        said = Freshness(date=answer.date, cached=answer.age, margin=MARGIN)
+        return horizon(said, now=self._now())

@@ -4,6 +4,7 @@ import asyncio
 import datetime as dt
 import email.utils
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
@@ -39,11 +40,17 @@ class _Retryable(Exception):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A 200 with a JSON body: the body, how many requests it took, and the source's trace id."""
+    """A 200 with a JSON body: the body, how many requests it took, and the source's trace id.
+
+    `date` is the source's clock when it made the answer, epoch seconds, None if it does not say;
+    `age` for how many seconds a cache has had it.
+    """
 
     body: bytes
     requests: int
     trace: str
+    date: float | None = None
+    age: float = 0.0
 
 
 class Http:
@@ -102,7 +109,8 @@ class Http:
                 with attempt:
                     used += 1
                     response = await self._once(path, params)
-                    return Answer(_body(response, what, self._explain), used, _trace(response))
+                    body = _body(response, what, self._explain)
+                    return Answer(body, used, _trace(response), _date(response), _age(response))
         except _Retryable as error:
             raise TransientError(f"{what}: {error}, {used} attempts") from error
         raise AssertionError("the retry loop ended without an answer")
@@ -174,6 +182,20 @@ def _retry_after(response: httpx.Response) -> float | None:
             return None
         seconds = (at.astimezone(dt.UTC) - dt.datetime.now(dt.UTC)).total_seconds()
     return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
+
+
+def _date(response: httpx.Response) -> float | None:
+    """The source's clock, epoch seconds; None if there is none to be read."""
+    try:
+        return email.utils.parsedate_to_datetime(response.headers["Date"]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def _age(response: httpx.Response) -> float:
+    """For how many seconds the answer has lain in a cache; 0 if nobody says so."""
+    text = response.headers.get("Age", "").strip()
+    return float(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0.0
 
 
 def _trace(response: httpx.Response) -> str:

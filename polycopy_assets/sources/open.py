@@ -8,6 +8,7 @@ from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.dome import Dome
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.polymarket import Polymarket
+from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 from polycopy_assets.trades.page import PageSource
 
 
@@ -20,13 +21,15 @@ async def open_source(
     concurrency: int,
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
+    max_lag: float = DEFAULT_MAX_LAG,
     idle: float = float("inf"),
     may_go: Callable[[], bool] = lambda: True,
     on_request: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PageSource]:
     """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
 
-    `timeout` is seconds; `api_key` is needed by `dome` alone; `idle` is for how many seconds nobody
+    `timeout` is seconds; `api_key` is needed by `dome` alone; `max_lag` is how many seconds the
+    feed may trail, for sources that say so; `idle` is for how many seconds nobody
     else has asked this source: what was asked before still counts against the budget. Nothing is
     asked while `may_go` says no.
     """
@@ -42,4 +45,4 @@ async def open_source(
         idle=idle,
         may_go=may_go,
     ) as http:
-        yield Dome(http) if is_dome else Polymarket(http)
+        yield Dome(http) if is_dome else Polymarket(http, max_lag=max_lag)

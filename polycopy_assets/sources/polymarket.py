@@ -3,11 +3,16 @@
 Contract: https://docs.polymarket.com/api-reference/feeds/list-trades. No key, no account.
 """
 
+import time
+from collections.abc import Callable
+
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.rows import decode_page, read_rows
+from polycopy_assets.sources.status import freshness
+from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG, Horizon, horizon
 from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
 from polycopy_assets.trades.shapes import POLYMARKET, SHAPES
@@ -15,7 +20,7 @@ from polycopy_assets.trades.shapes import POLYMARKET, SHAPES
 BASE_URL = "https://data-api.polymarket.com"
 LIMIT = 1000
 MARGIN = 300
-"""Seconds added to the reported lag: answers were seen with `Cache-Control: max-age=300`."""
+"""Seconds on top of the reported lag: answers were seen with `Cache-Control: max-age=300`."""
 
 
 class _Pagination(msgspec.Struct):
@@ -28,25 +33,21 @@ class _Body(msgspec.Struct):
     pagination: _Pagination
 
 
-class _Serving(msgspec.Struct):
-    lag_seconds: float
-
-
-class _Data(msgspec.Struct):
-    serving: _Serving
-
-
-class _Status(msgspec.Struct):
-    data: _Data
-
-
 class Polymarket:
     """Trades of a wallet from Data API v2, makers' fills included, full history."""
 
     name = POLYMARKET
 
-    def __init__(self, http: Http) -> None:
+    def __init__(
+        self,
+        http: Http,
+        *,
+        max_lag: float = DEFAULT_MAX_LAG,
+        now: Callable[[], float] = time.time,
+    ) -> None:
         self._http = http
+        self._max_lag = max_lag
+        self._now = now
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most 1,000 trades of `wallet` in `span`, newest first; raises SourceError."""
@@ -79,8 +80,7 @@ class Polymarket:
             oddities=read.oddities,
         )
 
-    async def lag(self) -> int:
-        """Seconds that the feed trails the chain, plus a margin; raises SourceError."""
+    async def horizon(self) -> Horizon:
+        """By the source's status and clock; raises SourceError."""
         answer = await self._http.get("/v2/status", {}, "the source's status")
-        status = decode_page(answer.body, _Status)
-        return int(max(status.data.serving.lag_seconds, 0)) + MARGIN
+        return horizon(freshness(answer, MARGIN), now=self._now(), max_lag=self._max_lag)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import Interval
 
 
@@ -44,6 +45,6 @@ class PageSource(Protocol):
         """The next page of `wallet` within `span`; raises SourceError."""
         ...
 
-    async def lag(self) -> int:
-        """How many seconds before now the source's answers cannot be trusted yet."""
+    async def horizon(self) -> Horizon:
+        """Until when its answers can be trusted now; raises SourceError if that cannot be told."""
         ...

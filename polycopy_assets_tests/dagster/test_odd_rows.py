@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from polycopy_assets import record
-from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.odd_rows import ODD_ROWS
 from polycopy_assets.demo.world import World, dome_row, v2_row
 from polycopy_assets.fetch.wallet import Fetched
@@ -81,7 +81,7 @@ def record_segment(
     segment = Segment(
         wallet=wallet,
         start=0,
-        until=2_000_000_000,
+        until=LAST + 1,
         rows=rows,
         size=len(payload),
         crc32c=crc32c(payload),

@@ -33,24 +33,13 @@ def over_http(kind: str, reply: Reply, use: Callable[[Any], Awaitable[Any]]) -> 
 
 def test_domes_key_goes_as_a_bearer_and_polymarket_gets_none():
     body = b'{"orders": [], "pagination": {"has_more": false}}'
-    lag, heard = over_http("dome", (200, {}, body), lambda source: source.lag())
-    assert lag == dome.MARGIN
+    found, heard = over_http("dome", (200, {}, body), lambda source: source.horizon())
+    assert found.until == found.at - dome.MARGIN
     assert heard[0]["Authorization"] == f"Bearer {KEY}"
-    status = b'{"data": {"serving": {"lag_seconds": 42}}}'
-    lag, heard = over_http("polymarket", (200, {}, status), lambda source: source.lag())
-    assert lag == 42 + polymarket.MARGIN
+    status = b'{"data": {"age_seconds": 7, "serving": {"lag_seconds": 42}}}'
+    found, heard = over_http("polymarket", (200, {}, status), lambda source: source.horizon())
+    assert found.until == found.at - 42 - 7 - polymarket.MARGIN
     assert heard[0]["Authorization"] is None
-
-
-def test_a_feed_that_says_it_is_ahead_is_not_trusted_more_than_one_without_lag():
-    source = polymarket.Polymarket(Canned({"data": {"serving": {"lag_seconds": -9}}}))  # type: ignore[arg-type]
-    assert asyncio.run(source.lag()) == polymarket.MARGIN
-
-
-def test_a_status_without_a_lag_is_an_error_and_not_a_lag_of_zero():
-    source = polymarket.Polymarket(Canned({"data": {"serving": {}}}))  # type: ignore[arg-type]
-    with pytest.raises(ContractBroken, match="lag_seconds"):
-        asyncio.run(source.lag())
 
 
 def test_dome_is_never_asked_from_zero_on():

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from polycopy_assets.errors import ContractBroken, SourceError, TransientError
 from polycopy_assets.trades.cutter import Draft
+from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import Interval, union
 from polycopy_assets.trades.page import Page, Row
 from polycopy_assets.trades.walk import walk
@@ -56,8 +57,8 @@ class Memory:
         following = str(at + self.limit) if more else None
         return self.change(self.pages, Page(found, more, following, self.limit, 1))
 
-    async def lag(self) -> int:
-        return 0
+    async def horizon(self) -> Horizon:
+        return Horizon(until=SPAN.until, at=SPAN.until)
 
 
 def collect(source: Any, span: Interval = SPAN, **options: Any) -> tuple[list[Draft], Any]:

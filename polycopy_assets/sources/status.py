@@ -1,0 +1,113 @@
+"""`GET /v2/status` of Polymarket's Data API: how far the trade feed trails, and how old that is.
+
+It is a snapshot. Its own age comes on top of every lag in it: a refresher that hangs goes on
+answering an old, small lag. `serving` shows that everything stands still, `ingestion` alone that
+one contract's stream does while the others are at head.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from polycopy_assets.errors import ContractBroken, TransientError
+from polycopy_assets.sources.http import Answer
+from polycopy_assets.sources.rows import decode_page
+from polycopy_assets.trades.horizon import Freshness
+
+SECONDS_PER_BLOCK = 2
+"""About; Polygon's blocks."""
+
+FEED = "activity_feed"
+"""The mechanism that serves trades; a stalled `pnl` says nothing of them."""
+
+_MILLISECONDS = 10**11
+
+
+class _Serving(msgspec.Struct):
+    lag_seconds: float | None = None
+    mechanisms: Any = None
+
+
+class _MostLagged(msgspec.Struct):
+    behind_max: float = 0.0
+
+
+class _Ingestion(msgspec.Struct):
+    most_lagged: _MostLagged | None = None
+
+
+class _Data(msgspec.Struct):
+    serving: _Serving
+    ingestion: _Ingestion | None = None
+    age_seconds: float | None = None
+    computed_at: int | float | str | None = None
+
+
+class _Status(msgspec.Struct):
+    data: _Data
+
+
+def freshness(answer: Answer, margin: float) -> Freshness:
+    """What the status says; raises ContractBroken or TransientError if it does not say enough."""
+    data = decode_page(answer.body, _Status).data
+    return Freshness(
+        date=answer.date,
+        cached=answer.age,
+        lag=max(_feed_lag(data.serving), _stream_lag(data.ingestion)),
+        age=_age(data, answer),
+        margin=margin,
+    )
+
+
+def _feed_lag(serving: _Serving) -> float:
+    """Seconds that the trade feed trails; the worst of all where it is not told by itself."""
+    feed = _mechanism(serving.mechanisms)
+    told = [
+        float(value) * scale
+        for name, scale in (("age_seconds", 1), ("blocks_behind", SECONDS_PER_BLOCK))
+        if isinstance(value := feed.get(name), int | float)
+    ]
+    if told:
+        return max(told)
+    if serving.lag_seconds is None:
+        raise TransientError("the source's status does not say how far its trade feed trails")
+    return serving.lag_seconds
+
+
+def _mechanism(mechanisms: Any) -> dict[str, Any]:
+    """The mechanism `FEED`, whether they are a list or named; nothing if it is not told of."""
+    if isinstance(mechanisms, dict):
+        found = mechanisms.get(FEED)
+        return found if isinstance(found, dict) else {}
+    for each in mechanisms if isinstance(mechanisms, list) else ():
+        if isinstance(each, dict) and FEED in each.values():
+            return each
+    return {}
+
+
+def _stream_lag(ingestion: _Ingestion | None) -> float:
+    """Seconds that the contract stream furthest behind trails."""
+    lagged = ingestion.most_lagged if ingestion else None
+    return lagged.behind_max * SECONDS_PER_BLOCK if lagged else 0.0
+
+
+def _age(data: _Data, answer: Answer) -> float:
+    """Seconds by which the statement is older than the answer, by all that tells of it."""
+    told = [] if data.age_seconds is None else [data.age_seconds]
+    if data.computed_at is not None and answer.date is not None:
+        told.append(answer.date - _moment(data.computed_at))
+    if not told:
+        raise TransientError("the source's status does not say how old it is")
+    return max(told)
+
+
+def _moment(value: float | str) -> float:
+    """Epoch seconds from seconds, milliseconds or ISO 8601; raises ContractBroken."""
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value)
+        except ValueError as error:
+            raise ContractBroken(f"a status computed at {value!r}, which is no time") from error
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    return value / 1000 if value > _MILLISECONDS else float(value)
