@@ -17,6 +17,8 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from polycopy_assets import waits
+from polycopy_assets.errors import DatabaseBusy
 from polycopy_assets.progress import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -120,11 +122,15 @@ class _Beat:
             self._log.info(self._line())
             if stalled:
                 self._log.error(f"{stalled}: the run is given up")
+        except DatabaseBusy as error:
+            _LOG.warning("the run's log cannot be written: %s", error)
         except Exception:  # noqa: BLE001 - logged; whatever kept it from saying so may pass
             _LOG.warning("the run's log cannot be written", exc_info=True)
         return stalled
 
     def _line(self) -> str:
+        if waiting := waits.line():
+            return waiting
         if self._progress is None:
             return f"at work for {time.monotonic() - self._started:.0f} s"
         return self._progress.line()
