@@ -10,9 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-_LOCK_LINE = re.compile(
-    r"^\d+: POSIX\s+\S+\s+WRITE (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE
-)
+_LOCK_LINE = re.compile(r"^\d+: POSIX\s+\S+\s+WRITE (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
 _COMMAND_LENGTH = 120
 
 

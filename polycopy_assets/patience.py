@@ -64,8 +64,8 @@ def _patiently(path: Path, execute: Callable[[], object]) -> None:
                 return
     _given_up.add(path)
     raise DatabaseBusy(
-        f"{_locked(path)}, for {BUSY_SECONDS:.0f} s. Let it finish, or end it, and start this again:"
-        " it goes on where it was"
+        f"{_locked(path)}, for {BUSY_SECONDS:.0f} s. Let it finish, or end it; then start this"
+        " again: it goes on where it was"
     )
 
 

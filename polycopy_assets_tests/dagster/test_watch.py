@@ -36,9 +36,7 @@ def test_who_watches_a_run_sees_every_event_while_its_process_goes_on(
     tmp_path: Path, *, dagsters_own: bool
 ):
     ours = PooledSqliteEventLogStorage(str(tmp_path))
-    watching = (
-        SqliteEventLogStorage(str(tmp_path / "history" / "runs")) if dagsters_own else ours
-    )
+    watching = SqliteEventLogStorage(str(tmp_path / "history" / "runs")) if dagsters_own else ours
     seen: list[str] = []
     complete = threading.Event()
 
