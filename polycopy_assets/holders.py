@@ -1,21 +1,20 @@
-"""Who has locked a file: the process, its command, and since when it runs.
+"""Who has locked a file: the process, its program, and since when it runs.
 
 On Linux only, from `/proc`; elsewhere, and for processes of other users, only what is known is
-said.
+said. Of its command line only what names the program is told: arguments may be secret.
 """
 
 import os
 import re
 import time
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 _LOCK_LINE = re.compile(r"^\d+: POSIX\s+\S+\s+WRITE (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
-_COMMAND_LENGTH = 120
 
 
 def described(pid: int) -> str:
-    """`process 4711 (python notebook.py, started 2026-11-28 03:12:00 UTC)`."""
+    """`process 4711 (python3 notebook.py, started 2026-11-28 03:12:00 UTC)`."""
     known = [text for text in (_command(pid), _started(pid)) if text]
     return f"process {pid}" + (f" ({', '.join(known)})" if known else "")
 
@@ -37,13 +36,17 @@ def locked_by(*paths: Path) -> list[int]:
 
 
 def _command(pid: int) -> str:
+    """The program, and the script or module if it is an interpreter's."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        text = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return ""
-    command = b" ".join(words).decode(errors="replace").strip()
-    command = " ".join(command.split())
-    return command if len(command) <= _COMMAND_LENGTH else f"{command[:_COMMAND_LENGTH]}…"
+    program, *arguments = text.split("\0")
+    if arguments[:1] == ["-m"]:
+        del arguments[0]
+    script = arguments[0] if arguments and not arguments[0].startswith("-") else ""
+    names = (PurePath(part).name for part in (program, script))
+    return " ".join(" ".join(name.split()) for name in names if name)
 
 
 def _started(pid: int) -> str:

@@ -111,9 +111,7 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(
-    deployment: Deployment, workspace: Path = ROOT / "workspace.yaml"
-) -> Iterator[Ui]:
+def dagster_dev(deployment: Deployment, workspace: Path = ROOT / "workspace.yaml") -> Iterator[Ui]:
     """`dagster dev` in a process group of its own; killed with all its children at the end."""
     assert deployment.polycopy("init").returncode == 0
     port = free_port()

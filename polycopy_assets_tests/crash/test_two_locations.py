@@ -91,6 +91,7 @@ def test_another_teams_jobs_of_the_same_names_are_never_touched(tmp_path: Path):
                 wait_for(lambda run=run_id: _status(instance, run) == S.STARTED, 60, "their run")
             dead = _dead(deployment, instance)
             wait_for(lambda: _status(instance, dead) == S.FAILURE, 70, "the sensor dead_runs")
+            assert [_status(instance, run_id) for run_id in theirs] == [S.STARTED] * 2
             silent = min(_silent_for(instance, run_id) for run_id in theirs)
             assert silent > 5, "they were not silent long enough to be taken for dead"
             done = deployment.polycopy("backfill")
