@@ -217,8 +217,10 @@ class DuckDBWarehouse:
         if not isinstance(held, str):
             return held
         told = [held]
-        with waits.waiting(lambda: f"Waiting for {self.uri}, held by {told[0]}", self._lock_wait):
+        what = lambda: f"Waiting for {self.uri}, held by {told[0]}"  # noqa: E731 - it changes
+        with waits.waiting(what, self._lock_wait) as wait:
             while self._clock() < deadline:
+                wait.log()
                 self._sleep(_LOCK_POLL_SECONDS)
                 found = self._try(read_only=read_only)
                 if not isinstance(found, str):
