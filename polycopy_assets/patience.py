@@ -1,7 +1,8 @@
 """SQLite engines that wait for a locked database, say so, and give up in one line.
 
 SQLite's own busy timeout waits without a word, and keeps an interrupt from getting through. So a
-statement waits for a second at a time, and tries again.
+statement waits for a second at a time, and tries again. While a step writes, Dagster keeps an
+interrupt for later; then it is asked for.
 """
 
 import sqlite3
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from dagster._utils.interrupts import check_captured_interrupt
 from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.pool import Pool
 
@@ -24,8 +26,11 @@ _SLICE_SECONDS = 1.0
 _BUSY = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"})
 """A stale snapshot (`SQLITE_BUSY_SNAPSHOT`) is not waited for: waiting does not renew it."""
 
-_given_up: set[Path] = set()
-"""Databases that were waited for in vain: nobody waits again before one statement went through."""
+_in_vain: dict[Path, float] = {}
+"""Databases that were waited for in vain, and since when (monotonic seconds).
+
+Nobody waits for them again before one statement went through.
+"""
 
 
 def patient_engine(url: str, pool: type[Pool]) -> Engine:
@@ -51,21 +56,21 @@ def patient_engine(url: str, pool: type[Pool]) -> Engine:
 
 
 def _patiently(path: Path, execute: Callable[[], object]) -> None:
+    started = time.monotonic()
     if not _refused(execute):
-        _given_up.discard(path)
+        _in_vain.pop(path, None)
         return
-    patience = 0.0 if path in _given_up else BUSY_SECONDS
-    deadline = time.monotonic() + patience
+    patience = 0.0 if path in _in_vain else BUSY_SECONDS
     with waits.waiting(lambda: f"Waiting for {_locked(path)}", patience) as wait:
-        while time.monotonic() < deadline:
+        while time.monotonic() - started < patience and not check_captured_interrupt():
             wait.log()
             if not _refused(execute):
-                _given_up.discard(path)
+                _in_vain.pop(path, None)
                 return
-    _given_up.add(path)
+    waited = time.monotonic() - _in_vain.setdefault(path, started)
     raise DatabaseBusy(
-        f"{_locked(path)}, for {BUSY_SECONDS:.0f} s. Let it finish, or end it; then start this"
-        " again: it goes on where it was"
+        f"{_locked(path)}; waited {waited:.0f} s. Let it finish, or end it; then start this again:"
+        " it goes on where it was"
     )
 
 

@@ -1,6 +1,7 @@
 """Files that other processes have locked: it is said who has them, waited for, and given up."""
 
 import re
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -125,6 +126,38 @@ def test_the_lock_of_ninety_seconds_of_a_running_fetch_costs_nothing(tmp_path: P
     assert process.returncode == 0, said
     assert "Waiting for Dagster's database" in said
     assert set(served.state.counts.requests.values()) == {1}
+    assert deployment.table() == truth(WORLD)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_command_that_waits_for_a_database_can_be_interrupted(
+    tmp_path: Path, told: int, after: int
+):
+    """Before its run has begun, and while a step records wallets."""
+    with sample_api(WORLD) as served:
+        served.state.latency = 0.4
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+        deployment.want(WORLD.wallets())
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{_OFTEN}\n{_MAIN}", "backfill"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while served.state.counts.trade_requests < after:
+            time.sleep(0.05)
+        with locked(_SQLITE, _databases(deployment)["index"], 100):
+            assert process.stderr is not None
+            while "Waiting for Dagster" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(told)
+            _, said = process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert "Traceback" not in said
+        served.state.latency = 0.0
+        assert deployment.polycopy("backfill").returncode == 0
     assert deployment.table() == truth(WORLD)
 
 
