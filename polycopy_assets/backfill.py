@@ -10,6 +10,7 @@ import msgspec
 from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.errors import (
+    DatabaseBusy,
     PolycopyError,
     QuotaExceeded,
     StoreError,
@@ -17,6 +18,7 @@ from polycopy_assets.errors import (
     WarehouseError,
 )
 from polycopy_assets.liveness import end_dead_runs
+from polycopy_assets.lost_record import refuse_lost_record
 from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_store, open_warehouse
@@ -95,24 +97,24 @@ def backfill(
     Wallets that failed are in the report, and do not keep the others from being loaded; neither
     does a fetch that ended badly. Raises PolycopyError if nothing could be begun.
     """
-    check_usable(settings)
     errors: list[str] = []
     runs = Runs(lambda: build(settings, progress), progress)
     for run_id, cause in end_dead_runs(instance).items():
         say(f"run {run_id} was left behind and is ended: {cause}")
-    _register(instance, settings, say)
-    wallets = registered(instance)
-    complete = record.versions(instance)
-    if refresh or any(wallet not in complete for wallet in wallets):
-        with _told("the fetch ended early", errors):
-            runs.fetch(instance, select="all" if refresh else "remaining")
-    table = open_warehouse(settings, "trades")
-    failed_checks: list[str] | None = []
-    with _told("the table could not be loaded", errors):
-        failed_checks = runs.load(instance, open_store(settings), table)
+    busy = _begin(instance, settings, say)
+    if busy:
+        say(
+            f"{busy}. Registered wallets are fetched meanwhile; the table is tried again at the end"
+        )
+    failed_checks = _work(instance, settings, runs, errors, refresh=refresh)
+    if busy and not errors:
+        with _told("`traders` could not be read", errors):
+            if _register(instance, settings, say):
+                failed_checks = _work(instance, settings, runs, errors, refresh=False)
     table_rows: int | None = None
     with _told("the table could not be counted", errors):
-        table_rows = table.count_rows()
+        table_rows = open_warehouse(settings, "trades").count_rows()
+    wallets = registered(instance)
     complete = record.versions(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
     return Report(
@@ -135,8 +137,41 @@ def _told(what: str, errors: list[str]) -> Iterator[None]:
     """Notes an error of ours in `errors` and goes on: what is done so far is still to be used."""
     try:
         yield
+    except DatabaseBusy:
+        raise  # nothing can be done without Dagster's database
     except PolycopyError as error:
         errors.append(f"{what}: {error}")
+
+
+def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> WarehouseBusy | None:
+    """Checks that the work can begin, and registers new wallets; why not, if the table is busy."""
+    busy = None
+    try:
+        check_usable(settings)
+        _register(instance, settings, say)
+    except WarehouseBusy as error:
+        busy = error
+    refuse_lost_record(instance, open_store(settings))
+    return busy
+
+
+def _work(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    runs: Runs,
+    errors: list[str],
+    *,
+    refresh: bool,
+) -> list[str] | None:
+    """Fetches and loads; the checks that failed. What ended badly is noted in `errors`."""
+    complete = record.versions(instance)
+    if refresh or any(wallet not in complete for wallet in registered(instance)):
+        with _told("the fetch ended early", errors):
+            runs.fetch(instance, select="all" if refresh else "remaining")
+    with _told("the table could not be loaded", errors):
+        store, table = open_store(settings), open_warehouse(settings, "trades")
+        return runs.load(instance, store, table)
+    return []
 
 
 def check_usable(settings: Settings) -> None:
@@ -156,9 +191,11 @@ def check_usable(settings: Settings) -> None:
         ) from error
 
 
-def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> None:
+def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> bool:
+    """Registers what is new in `traders`; whether anything is."""
     new, refused = register(instance, open_warehouse(settings, "traders").traders())
     if new:
         say(f"{len(new)} new wallets")
     for line in (*refusals(refused, " in the table traders"), *refusals(strays(instance), STRAY)):
         say(line)
+    return bool(new)

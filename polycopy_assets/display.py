@@ -12,6 +12,7 @@ from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bar
 from rich.text import Text
 
+from polycopy_assets import waits
 from polycopy_assets.progress import Progress
 
 LINE_EVERY_SECONDS = 10.0
@@ -44,8 +45,14 @@ def shown(progress: Progress, title: str, stream: TextIO) -> Iterator[None]:
 
 def _lines(progress: Progress, _title: str, stream: TextIO, ended: threading.Event) -> None:
     while not ended.wait(LINE_EVERY_SECONDS):
-        if progress.step or progress.wallets:
-            print(progress.line(), file=stream, flush=True)
+        if told := _told(progress):
+            print(told, file=stream, flush=True)
+
+
+def _told(progress: Progress) -> str:
+    """What the process waits for, or how far it is; empty before anything has begun."""
+    busy = progress.step or progress.wallets
+    return waits.line() or (progress.line() if busy else "")
 
 
 class _Line(ProgressColumn):
@@ -54,8 +61,7 @@ class _Line(ProgressColumn):
         self._progress = progress
 
     def render(self, task: Task) -> Text:  # noqa: ARG002 - rich asks for it
-        busy = self._progress.step or self._progress.wallets
-        return Text(self._progress.line() if busy else "preparing")
+        return Text(_told(self._progress) or "preparing")
 
 
 def _bar(progress: Progress, title: str, stream: TextIO, ended: threading.Event) -> None:

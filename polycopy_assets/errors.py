@@ -4,6 +4,7 @@ PolycopyError
 ├── Unexpected                an exception that nobody foresaw, while one wallet was worked on
 ├── ConfigurationError        a setting is wrong; says which, its value and what is accepted
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
+├── DatabaseBusy              another process kept Dagster's database locked longer than we wait
 ├── SourceError               the trades API did not give what was asked
 │   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
 │   ├── TransientError        it failed, and went on failing until the retries ran out
@@ -50,6 +51,10 @@ class ConfigurationError(PolycopyError):
 
 class InvalidWallet(PolycopyError, ValueError):
     """A text that should be a wallet address and is not."""
+
+
+class DatabaseBusy(PolycopyError):
+    """One of Dagster's databases was locked for longer than the bounded wait. Names the file."""
 
 
 class SourceError(PolycopyError):

@@ -4,8 +4,14 @@ The original makes a new SQLAlchemy engine for every statement, and with it comp
 statement anew: 12 ms for one materialization. With engines kept it is about 4 ms, and the record
 is what a fetch of many small wallets waits for. Named in the `dagster.yaml` that `polycopy init`
 writes; the files on disk are the same, so either class can open what the other wrote.
+
+Two things come for free with connections that are closed, and are done here on purpose. Closing
+moves what was written into `{run}.db`, and the page of a run follows that file: so the file is
+touched after each write. And a file that was deleted meanwhile is opened anew.
 """
 
+import os
+import sqlite3
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,10 +22,11 @@ import dagster as dg
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, CursorResult, Engine, create_engine
+from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy.pool import QueuePool
 
-BUSY_SECONDS = 60
+from polycopy_assets.patience import patient_engine
+
 KEPT_ENGINES = 8
 
 
@@ -39,7 +46,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     def __init__(self, home: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._home = home
-        self._engines: OrderedDict[str, Engine] = OrderedDict()
+        self._engines: OrderedDict[str, tuple[Engine, int | None]] = OrderedDict()
         super().__init__(str(Path(home) / "history" / "runs"), inst_data)
 
     @classmethod
@@ -74,29 +81,63 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:
-        with self._db_lock:
-            engine = self._engine(shard)
-            if shard not in self._initialized_dbs:
-                self._initdb(engine)
-                self._initialized_dbs.add(shard)
-            with engine.connect() as connection, connection.begin():
+        with self._db_lock, self._engine(shard).connect() as connection:
+            before = _changes(connection)
+            with connection.begin():
                 yield connection
+            if _changes(connection) != before:
+                self._announce(shard)
 
     def _engine(self, shard: str) -> Engine:
-        engine = self._engines.pop(shard, None)
+        """The engine of `shard`, among the latest; a new one if its file is another one now."""
+        engine, opened = self._engines.pop(shard, (None, None))
+        inode = self._inode(shard)
+        if engine is not None and inode != opened:
+            engine.dispose()
+            engine = None
+            self._initialized_dbs.discard(shard)
         if engine is None:
-            engine = create_engine(
-                self.conn_string_for_shard(shard),
-                poolclass=QueuePool,
-                connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False},
-            )
-        self._engines[shard] = engine
+            engine = patient_engine(self.conn_string_for_shard(shard), QueuePool)
+        if inode is None:
+            self._initialized_dbs.discard(shard)
+        if shard not in self._initialized_dbs:
+            self._initdb(engine)
+            self._initialized_dbs.add(shard)
+        self._engines[shard] = engine, self._inode(shard)
         if len(self._engines) > KEPT_ENGINES:
-            self._engines.popitem(last=False)[1].dispose()
+            self._engines.popitem(last=False)[1][0].dispose()
         return engine
+
+    def _inode(self, shard: str) -> int | None:
+        try:
+            return Path(self.path_for_shard(shard)).stat().st_ino
+        except FileNotFoundError:
+            return None
+
+    def _announce(self, shard: str) -> None:
+        """Lets those know who watch the file, of this process or another: its time changes."""
+        try:
+            os.utime(self.path_for_shard(shard))
+        except FileNotFoundError:
+            return  # deleted since: there is nothing left to look at
+
+    def wipe(self) -> None:
+        """Deletes all events."""
+        with self._db_lock:
+            self._close()
+        super().wipe()
 
     def dispose(self) -> None:
         """Closes all connections."""
-        while self._engines:
-            self._engines.popitem()[1].dispose()
+        self._close()
         super().dispose()
+
+    def _close(self) -> None:
+        while self._engines:
+            self._engines.popitem()[1][0].dispose()
+
+
+def _changes(connection: Connection) -> int:
+    """How many rows this connection has ever changed."""
+    raw = connection.connection.dbapi_connection
+    return raw.total_changes if isinstance(raw, sqlite3.Connection) else 0

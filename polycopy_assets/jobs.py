@@ -6,6 +6,8 @@ same run would be skipped without a word.
 
 import dagster as dg
 
+from polycopy_assets.ours import OUR_TAGS
+
 _DAY = 86_400
 
 fetch = dg.define_asset_job(
@@ -14,6 +16,7 @@ fetch = dg.define_asset_job(
     description="Fetches wallets from the source into the store and records them. Launched without "
     "a partition it fetches what the configuration selects in one run, however scattered.",
     executor_def=dg.in_process_executor,
+    tags=OUR_TAGS,
 )
 
 load = dg.define_asset_job(
@@ -21,7 +24,7 @@ load = dg.define_asset_job(
     selection=["combined_trades", "trades"],
     description="Combines what is new, loads it into the table, and checks the table.",
     executor_def=dg.in_process_executor,
-    tags={"dagster/max_runtime": str(_DAY // 4)},
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
 )
 
 check = dg.define_asset_job(
@@ -29,7 +32,7 @@ check = dg.define_asset_job(
     selection=dg.AssetSelection.checks_for_assets("traders"),
     description="What is wrong with wallets right now; asks neither source nor warehouse.",
     executor_def=dg.in_process_executor,
-    tags={"dagster/max_runtime": str(_DAY // 24)},
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 24)},
 )
 
 reconcile = dg.define_asset_job(
@@ -38,4 +41,5 @@ reconcile = dg.define_asset_job(
     description="Compares record, store, checkpoint and table; with `apply: true` acts on what it "
     "finds.",
     executor_def=dg.in_process_executor,
+    tags=OUR_TAGS,
 )

@@ -17,6 +17,9 @@ from contextlib import contextmanager
 
 import dagster as dg
 
+from polycopy_assets import waits
+from polycopy_assets.errors import DatabaseBusy
+from polycopy_assets.ours import our_runs
 from polycopy_assets.progress import Progress
 
 _LOG = logging.getLogger(__name__)
@@ -31,10 +34,6 @@ LEASE_SECONDS = 30.0
 
 SILENT_SECONDS = 300.0
 STALLED_SECONDS = 900.0
-OUR_ASSETS = frozenset(
-    dg.AssetKey(name)
-    for name in ("wallet_trades", "combined_trades", "trades", "reconciliation", "traders")
-)
 _NOT_BEGUN = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 _UNFINISHED = [*_NOT_BEGUN, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
@@ -120,11 +119,15 @@ class _Beat:
             self._log.info(self._line())
             if stalled:
                 self._log.error(f"{stalled}: the run is given up")
+        except DatabaseBusy as error:
+            _LOG.warning("the run's log cannot be written: %s", error)
         except Exception:  # noqa: BLE001 - logged; whatever kept it from saying so may pass
             _LOG.warning("the run's log cannot be written", exc_info=True)
         return stalled
 
     def _line(self) -> str:
+        if waiting := waits.line():
+            return waiting
         if self._progress is None:
             return f"at work for {time.monotonic() - self._started:.0f} s"
         return self._progress.line()
@@ -162,7 +165,7 @@ def end_dead_runs(
     the last segment.
     """
     ended = {}
-    for record in instance.get_run_records(dg.RunsFilter(statuses=_UNFINISHED)):
+    for record in our_runs(instance, dg.RunsFilter(statuses=_UNFINISHED)):
         run_id = record.dagster_run.run_id
         if (why := _dead(instance, record, now())) and _end(instance, run_id, why):
             ended[run_id] = why
@@ -182,8 +185,6 @@ def _end(instance: dg.DagsterInstance, run_id: str, why: str) -> bool:
 
 def _dead(instance: dg.DagsterInstance, record: dg.RunRecord, now: float) -> str | None:
     run = record.dagster_run
-    if not _ours(run):
-        return None
     tag = run.tags.get(WORKER_TAG, "")
     known = tag.partition("@")[0] == run.run_id[:8]
     if run.status in _NOT_BEGUN and not known:
@@ -194,12 +195,6 @@ def _dead(instance: dg.DagsterInstance, record: dg.RunRecord, now: float) -> str
     if silent > SILENT_SECONDS:
         return f"it has said nothing for {silent:.0f} s"
     return None
-
-
-def _ours(run: dg.DagsterRun) -> bool:
-    return (bool(run.asset_selection) and run.asset_selection <= OUR_ASSETS) or (
-        run.job_name in {"fetch", "load", "reconcile", "check"}
-    )
 
 
 def _last_sign(instance: dg.DagsterInstance, record: dg.RunRecord) -> float:

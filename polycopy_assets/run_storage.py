@@ -1,7 +1,7 @@
 """Dagster's SQLite storages of runs and of schedules, with patience for a locked database.
 
 The originals give up after five seconds. Statuses and tags of runs and the notes of turns are
-written there: whoever kept the file for 20 s, to copy it, failed a fetch. Named in the
+written there: a backup that locked the file for 20 s failed a fetch (`patience.py`). Named in the
 `dagster.yaml` that `polycopy init` writes; the files on disk are the same, so either class can
 open what the other wrote.
 """
@@ -15,10 +15,10 @@ import dagster as dg
 from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage
 from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import SqliteScheduleStorage
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, create_engine
+from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
-from polycopy_assets.event_log import BUSY_SECONDS
+from polycopy_assets.patience import patient_engine
 
 
 class _Patient:
@@ -30,9 +30,7 @@ class _Patient:
     from_local: Callable[[str, ConfigurableClassData | None], Any]
 
     def __init__(self, conn_string: str, inst_data: ConfigurableClassData | None = None) -> None:
-        self._engine = create_engine(
-            conn_string, poolclass=NullPool, connect_args={"timeout": BUSY_SECONDS}
-        )
+        self._engine = patient_engine(conn_string, NullPool)
         super().__init__(conn_string, inst_data)  # type: ignore[call-arg]
 
     @classmethod

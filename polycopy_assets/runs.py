@@ -6,18 +6,19 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
 
 from polycopy_assets import record
 from polycopy_assets.combine import pending, read_manifests
-from polycopy_assets.errors import PolycopyError
+from polycopy_assets.errors import PolycopyError, WarehouseBusy
 from polycopy_assets.liveness import FOR_TAG, WORKER_TAG, worker
 from polycopy_assets.load import unloaded
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.warehouse.base import Warehouse
 
 _OURS = re.compile(r"^polycopy_assets\.errors\.[A-Za-z]+: ")
@@ -94,7 +95,7 @@ class Runs:
         """
         manifests = read_manifests(store)
         waiting = pending(record.versions(instance), manifests)
-        if not again and not waiting and not unloaded(manifests, warehouse.loaded_batches()):
+        if not again and not waiting and not _lacks(warehouse, manifests):
             return None
         result = self.run(instance, "load", {"combined_trades": {"again": sorted(again)}})
         if not result.success:
@@ -104,6 +105,14 @@ class Runs:
             for check in result.get_asset_check_evaluations()
             if not check.passed
         ]
+
+
+def _lacks(warehouse: Warehouse, manifests: Sequence[Manifest]) -> bool:
+    """Whether the table lacks batches, or may lack them: another process has it."""
+    try:
+        return bool(unloaded(manifests, warehouse.loaded_batches()))
+    except WarehouseBusy:
+        return True  # the run waits for it once more
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import dagster as dg
 
 from polycopy_assets import jobs
+from polycopy_assets.ours import our_runs
 from polycopy_assets.sensors import UNDER_WAY
 
 REFRESH_TAGS = {"polycopy/refresh": "daily"}
@@ -20,11 +21,10 @@ REFRESH_TAGS = {"polycopy/refresh": "daily"}
 )
 def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One refresh, unless the last one still goes on."""
-    going_on = context.instance.get_runs(
-        dg.RunsFilter(tags=REFRESH_TAGS, statuses=UNDER_WAY), limit=1
-    )
+    going_on = our_runs(context.instance, dg.RunsFilter(tags=REFRESH_TAGS, statuses=UNDER_WAY))
     if going_on:
-        return dg.SkipReason(f"run {going_on[0].run_id} is still bringing the wallets up to date")
+        run_id = going_on[0].dagster_run.run_id
+        return dg.SkipReason(f"run {run_id} is still bringing the wallets up to date")
     return dg.RunRequest(
         run_config={"ops": {"wallet_trades": {"config": {"select": "refresh"}}}}, tags=REFRESH_TAGS
     )

@@ -15,6 +15,7 @@ from polycopy_assets.assets.combined_trades import RECORD
 from polycopy_assets.assets.wallet_trades import DOWN_TAG, FAILED_TAG
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.liveness import end_dead_runs
+from polycopy_assets.ours import our_runs
 from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.resources import WarehouseResource
 from polycopy_assets.trades.wallet import refusals, shortened
@@ -229,16 +230,17 @@ def _load_situation(instance: dg.DagsterInstance) -> pace.LoadSituation:
 
 def _latest(instance: dg.DagsterInstance, job: str, limit: int) -> Sequence[dg.RunRecord]:
     """The latest runs of `job` that have ended, newest first."""
-    return instance.get_run_records(dg.RunsFilter(job_name=job, statuses=_ENDED), limit=limit)
+    return our_runs(instance, dg.RunsFilter(job_name=job, statuses=_ENDED), limit)
 
 
 def _work_ended(instance: dg.DagsterInstance, since: float) -> float | None:
     """When a run that fetched or loaded, whoever started it, ended last behind `since`."""
-    recent = instance.get_run_records(
+    recent = our_runs(
+        instance,
         dg.RunsFilter(
             statuses=[*_ENDED, dg.DagsterRunStatus.CANCELED],
             updated_after=datetime.fromtimestamp(since, UTC),
-        )
+        ),
     )
     ends = [run.end_time for run in recent if run.end_time and _works(run.dagster_run)]
     return max(ends, default=None)
@@ -253,13 +255,14 @@ def _moment(run: dg.RunRecord) -> float:
 
 
 def _under_way(instance: dg.DagsterInstance, job: str) -> str | None:
-    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY), limit=1)
-    return runs[0].run_id if runs else None
+    runs = our_runs(instance, dg.RunsFilter(job_name=job, statuses=UNDER_WAY))
+    return runs[0].dagster_run.run_id if runs else None
 
 
 def _fetching(instance: dg.DagsterInstance) -> str | None:
     """A run that fetches, or is about to."""
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNDER_WAY)):
+    for under_way in our_runs(instance, dg.RunsFilter(statuses=UNDER_WAY)):
+        run = under_way.dagster_run
         chosen = run.asset_selection or ()
         if run.job_name in _FETCHING or record.WALLET_TRADES in chosen:
             return run.run_id

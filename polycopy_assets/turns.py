@@ -19,6 +19,7 @@ import dagster as dg
 
 from polycopy_assets import liveness
 from polycopy_assets.instance import alone
+from polycopy_assets.ours import OUR_STEPS, is_ours
 from polycopy_assets.progress import Progress
 
 SOURCE = "source"
@@ -98,20 +99,29 @@ def _claimed(instance: dg.DagsterInstance, pool: str, run_id: str, step: str) ->
 
 
 def _free_the_dead(instance: dg.DagsterInstance, pool: str) -> None:
+    """Frees the places of our runs that have ended; Dagster frees those of other locations."""
     liveness.end_dead_runs(instance)
     info = instance.event_log_storage.get_concurrency_info(pool)
     # A run killed between being next and taking its place is neither at it nor waiting.
-    for run_id in {*info.active_run_ids, *info.assigned_run_ids, *info.pending_run_ids}:
+    places = (*info.claimed_slots, *info.pending_steps)
+    for run_id, step in {(place.run_id, place.step_key) for place in places}:
         run = instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
+        # Of a run that was deleted nothing is left but which step took the place.
+        over = step in OUR_STEPS if run is None else run.is_finished and is_ours(run)
+        if over:
             instance.event_log_storage.free_concurrency_slots_for_run(run_id)
 
 
 def _holders(instance: dg.DagsterInstance, pool: str) -> str:
     info = instance.event_log_storage.get_concurrency_info(pool)
     runs = [instance.get_run_by_id(run_id) for run_id in sorted(info.active_run_ids)]
-    named = [f"run {run.run_id[:8]} ({run.job_name})" for run in runs if run]
+    named = [_named(run, pool) for run in runs if run]
     return ", ".join(named) + " is at it" if named else "others were first"
+
+
+def _named(run: dg.DagsterRun, pool: str) -> str:
+    foreign = "" if is_ours(run) else f" of another code location, which uses the pool `{pool}` too"
+    return f"run {run.run_id[:8]} ({run.job_name}{foreign})"
 
 
 def _until_the_last_has_stopped(instance: dg.DagsterInstance, pool: str, waiting: _Waiting) -> None:

@@ -82,10 +82,12 @@ class Ui:
         assert launched["__typename"] == "LaunchBackfillSuccess", launched
         return launched["backfillId"]
 
-    def launch_job(self, job: str, config: dict[str, Any]) -> str:
+    def launch_job(
+        self, job: str, config: dict[str, Any], location: str = "polycopy_assets.definitions"
+    ) -> str:
         params = {
             "selector": {
-                "repositoryLocationName": "polycopy_assets.definitions",
+                "repositoryLocationName": location,
                 "repositoryName": "__repository__",
                 "jobName": job,
             },
@@ -109,14 +111,14 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(deployment: Deployment) -> Iterator[Ui]:
+def dagster_dev(deployment: Deployment, workspace: Path = ROOT / "workspace.yaml") -> Iterator[Ui]:
     """`dagster dev` in a process group of its own; killed with all its children at the end."""
     assert deployment.polycopy("init").returncode == 0
     port = free_port()
     with (deployment.root / "dev.log").open("w") as log:
         process = subprocess.Popen(
             [
-                *(sys.executable, "-m", "dagster", "dev", "-w", str(ROOT / "workspace.yaml")),
+                *(sys.executable, "-m", "dagster", "dev", "-w", str(workspace)),
                 *("--host", "127.0.0.1", "--port", str(port)),
             ],
             env=deployment.process_environ(),

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.busy import tried_again_if_busy
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.combine import combine_all, new_claims, next_batch, pending, read_manifests
 from polycopy_assets.errors import ObjectExists, PolycopyError, Unexpected
@@ -60,7 +61,7 @@ def combined_trades(
 ) -> dg.MaterializeResult:
     """Commits what is new as batches of bounded size, or none if nothing is new."""
     objects, table = store.open(), warehouse.open("combined_trades", context.run.run_id)
-    with alive(context), turn(context, WAREHOUSE, progress):
+    with tried_again_if_busy(context), alive(context), turn(context, WAREHOUSE, progress):
         recorded, manifests, made, lost = _combine(
             context, objects, table.loaded_batches(), frozenset(config.again)
         )

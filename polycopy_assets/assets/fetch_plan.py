@@ -23,8 +23,9 @@ class FetchConfig(dg.Config):
 
     select: Select = Field(
         default="chosen",
-        description="`chosen`: all of the chosen partitions or wallets; in a run without any, "
-        "`remaining`. `remaining`: wallets without a record; the others are not asked for. "
+        description="`chosen`: all of the chosen partitions or wallets; without any, the job "
+        "`fetch` takes `remaining`, and other runs fail. `remaining`: wallets without a record; "
+        "the others are not asked for. "
         "`all`: also what lies behind the coverage of those that have one, longest not brought up "
         "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones "
         "and those that failed, but a failed one only when its next attempt is due. `refresh`: as "
@@ -104,8 +105,7 @@ def _targets(
     """Those of `chosen` that `config` asks for, in the order in which they are asked for."""
     select = config.select
     if select == "chosen":
-        particular = has_partitions(context) or config.wallets
-        select = "all" if particular else "remaining"
+        select = _chosen_means(context, config)
     if has_partitions(context) and (select in {"due", "failed", "refresh"} or config.limit):
         # What a run over partitions does not record counts as failed in the end.
         raise PolycopyError(f"`select: {select}` and `limit` are {_WITHOUT_PARTITIONS}")
@@ -127,6 +127,24 @@ def _targets(
         known = [wallet for wallet in chosen if wallet in complete]
         targets = remaining + record.longest_ago_first(context.instance, known)
     return targets[: config.limit or None]
+
+
+def _chosen_means(context: dg.AssetExecutionContext, config: FetchConfig) -> Select:
+    """What `chosen` stands for.
+
+    A selection of assets that matches nothing makes Dagster run all of them, without partitions:
+    it must not fetch every wallet. The job `fetch` is started by people who want just that.
+    """
+    if has_partitions(context) or config.wallets:
+        return "all"
+    if context.job_name == "fetch":
+        return "remaining"
+    raise PolycopyError(
+        "nothing was fetched: this run has no partition and is not told which wallets to fetch."
+        " If you selected assets, check the selection: one that matches nothing runs all assets."
+        " To fetch, name a partition (`--select wallet_trades --partition 0x…`), run the job"
+        " `fetch`, or set `select` or `wallets` in the configuration of `wallet_trades`"
+    )
 
 
 def _done_by_family(context: dg.AssetExecutionContext) -> set[str]:

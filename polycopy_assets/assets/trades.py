@@ -6,6 +6,7 @@ import dagster as dg
 
 from polycopy_assets import record
 from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.busy import tried_again_if_busy
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.assets.combined_trades import RECORD
 from polycopy_assets.assets.cost import cost_metadata
@@ -15,6 +16,7 @@ from polycopy_assets.liveness import alive
 from polycopy_assets.load import load
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import StoreResource, WarehouseResource
+from polycopy_assets.store.base import Store
 from polycopy_assets.turns import WAREHOUSE, turn
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -39,7 +41,15 @@ def trades(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     """Loads the batches that the table does not hold yet."""
-    objects, table = store.open(), warehouse.open("trades", context.run.run_id)
+    with tried_again_if_busy(context):
+        return _loaded(
+            context, store.open(), warehouse.open("trades", context.run.run_id), progress
+        )
+
+
+def _loaded(
+    context: dg.AssetExecutionContext, objects: Store, table: Warehouse, progress: Progress
+) -> dg.MaterializeResult:
     inserted = deleted = batches = 0
     with alive(context), turn(context, WAREHOUSE, progress):
         combined = _combined(context.instance)

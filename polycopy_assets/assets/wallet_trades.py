@@ -21,7 +21,8 @@ from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.fetch.wallet import Fetched
 from polycopy_assets.fetch.wallets import Failed, failed
-from polycopy_assets.liveness import alive
+from polycopy_assets.liveness import FOR_TAG, alive
+from polycopy_assets.lost_record import refuse_lost_record
 from polycopy_assets.partitions import wallets_partitions
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import SourceResource, StoreResource
@@ -72,6 +73,8 @@ def wallet_trades(
     with alive(context, progress) as may_go, turn(context, SOURCE, progress) as idle:
         objects = store.open()
         objects.check_writable()
+        if FOR_TAG not in context.run.tags:  # a reconciliation is what rebuilds the record
+            refuse_lost_record(context.instance, objects)
         plan = plan_fetch(context, config)
         progress.begin("")
         progress.wallets = len(plan.targets)

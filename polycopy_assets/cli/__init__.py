@@ -16,9 +16,10 @@ from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.instance import opened
 from polycopy_assets.interrupt import interrupt, on_interrupt
+from polycopy_assets.lost_record import warning
 from polycopy_assets.partitions import STRAY, register, strays
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import open_warehouse
+from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.trades.wallet import refusals, sort_out
 
@@ -83,6 +84,8 @@ def status_command(*, as_json: bool) -> None:
         found = status(instance, settings())
         for line in refusals(strays(instance), STRAY):
             say(line)
+        if lost := warning(instance, open_store(settings()), found.table_rows):
+            say(f"polycopy: {lost}")
     if as_json:
         click.echo(msgspec.json.encode(found))
         return

@@ -5,6 +5,7 @@ network call, and waits a bounded time for whoever holds the file.
 """
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,15 +18,20 @@ from typing import Any
 import duckdb
 import polars as pl
 
+from polycopy_assets import waits
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
+from polycopy_assets.holders import described
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
 from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts, as_text
 
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
-_HELD = ("Could not set lock on file", "with a different configuration")
+_HELD_HERE = "with a different configuration"
+_HELD = ("Could not set lock on file", _HELD_HERE)
 """What DuckDB says when another process, or another thread that writes, has the file."""
+
+_PID = re.compile(r"\(PID (\d+)\)")
 
 _CHECKPOINT_SCHEMA: dict[str, pl.DataType] = {
     "wallet_address": pl.String(),
@@ -205,22 +211,47 @@ class DuckDBWarehouse:
             db.close()
 
     def _connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        """A connection, as soon as nobody else has the file; raises WarehouseBusy in the end."""
         deadline = self._clock() + self._lock_wait
-        while True:
-            try:
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-                return _ready(duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG))
-            except (duckdb.IOException, duckdb.ConnectionException) as error:
-                if not any(sign in str(error) for sign in _HELD):
-                    raise WarehouseError(f"cannot open {self.uri}: {error}") from error
-                if self._clock() >= deadline:
-                    raise WarehouseBusy(
-                        f"process {os.getpid()} waited {self._lock_wait:g} s"
-                        f" for {self.uri}: {error}"
-                    ) from error
+        held = self._try(read_only=read_only)
+        if not isinstance(held, str):
+            return held
+        told = [held]
+        what = lambda: f"Waiting for {self.uri}, held by {told[0]}"  # noqa: E731 - it changes
+        with waits.waiting(what, self._lock_wait) as wait:
+            while self._clock() < deadline:
+                wait.log()
                 self._sleep(_LOCK_POLL_SECONDS)
-            except (duckdb.Error, OSError) as error:
+                found = self._try(read_only=read_only)
+                if not isinstance(found, str):
+                    return found
+                told[0] = found
+        raise WarehouseBusy(
+            f"waited {self._lock_wait:g} s for {self.uri}: it is held by {told[0]}. Let it finish,"
+            " or close it (an open duckdb shell, a notebook). Run this again then: it goes on where"
+            " it was"
+        )
+
+    def _try(self, *, read_only: bool) -> duckdb.DuckDBPyConnection | str:
+        """A connection, or who has the file; raises WarehouseError if it cannot be opened."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            return _ready(duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG))
+        except (duckdb.IOException, duckdb.ConnectionException) as error:
+            if not any(sign in str(error) for sign in _HELD):
                 raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+            return _holder(str(error))
+        except (duckdb.Error, OSError) as error:
+            raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+
+
+def _holder(message: str) -> str:
+    """Who has the file, by what DuckDB says."""
+    if found := _PID.search(message):
+        return described(int(found[1]))
+    if _HELD_HERE in message:
+        return f"another part of this process ({os.getpid()})"
+    return "another process"
 
 
 def _ready(db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:

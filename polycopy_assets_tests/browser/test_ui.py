@@ -58,6 +58,38 @@ def test_five_hundred_new_wallets_arrive_with_one_click_on_the_sensor(tmp_path: 
     assert set(served.state.counts.requests.values()) == {1}, "some wallet was asked for twice"
 
 
+def test_a_page_of_a_run_that_is_open_shows_what_the_run_says_later(tmp_path: Path):
+    """Dagster's page is told of new events by the run's database file."""
+    world = generate(23, 120, most_trades=4)
+    with sample_api(world) as served:
+        served.state.latency = 0.5
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2")
+        deployment.want(world.wallets())
+        with (
+            dagster_dev(deployment) as ui,
+            browser(ui.url, PICTURES) as pages,
+            deployment.instance() as instance,
+        ):
+            run_id = ui.launch_job("fetch", {})
+            pages.go(f"/runs/{run_id}")
+            started = dg.DagsterRunStatus.STARTED
+            wait_for(lambda: _status(instance, run_id) == started, 90, "the start of the run")
+            pages.page.get_by_placeholder("Filter…").last.fill("requests/s")
+            line = re.compile(r"\d+/120 wallets, .* s left")
+            assert not pages.page.get_by_text(line).count(), "the page was opened too late"
+            expect(pages.page.get_by_text(line).first).to_be_visible(timeout=25_000)
+            assert _status(instance, run_id) == started, "the line was seen when all was over"
+            last = pages.page.get_by_text(re.compile("120/120 wallets")).first
+            expect(last).to_be_visible(timeout=LONG)
+    assert len(served.state.counts.requests) == 120
+
+
+def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
+    run = instance.get_run_by_id(run_id)
+    assert run is not None
+    return run.status
+
+
 def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path: Path):
     world = generate(22, 1000, most_trades=4)
     wallets = [wallet.lower() for wallet in world.wallets()]

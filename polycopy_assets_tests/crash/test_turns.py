@@ -186,7 +186,7 @@ def test_a_fetch_whose_run_was_ended_or_deleted_by_somebody_else_stops(
             assert asked < 30
         assert "Traceback" not in said
         if deleted:
-            assert f"polycopy: run {run.run_id} was deleted while it was at work" in said
+            assert f"run {run.run_id} was deleted while it was at work" in said
         else:
             assert f"run {run.run_id} was ended by somebody else (FAILURE)" in said
         served.state.latency = 0.0

@@ -118,6 +118,26 @@ def test_what_makes_no_sense_for_a_range_is_refused(
         assert asked(served) == Counter()
 
 
+def test_a_selection_that_matches_nothing_fetches_nothing_and_says_what_to_do(tmp_path: Path):
+    world = generate(46, 3, most_trades=5)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        module = ("-m", "polycopy_assets.definitions")
+        done = deployment.dagster("asset", "materialize", *module, "--select", "tag:nonsense")
+        assert done.returncode != 0
+        assert asked(served) == Counter()
+        (line,) = {
+            text for text in done.stderr.splitlines() if text.startswith("polycopy_assets.errors.")
+        }
+        assert "nothing was fetched: this run has no partition" in line
+        assert "--partition 0x…" in line
+        assert deployment.dagster("job", "execute", *module, "-j", "fetch").returncode == 0
+        assert asked(served) == Counter([wallet.lower() for wallet in world.wallets()])
+    deployment.backfill()
+    assert deployment.table() == truth(world)
+
+
 def test_a_refresh_goes_to_the_wallet_first_that_was_not_for_the_longest_time(tmp_path: Path):
     world = generate(43, 5, most_trades=10)
     wallets = [wallet.lower() for wallet in world.wallets()]

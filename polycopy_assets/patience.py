@@ -1,0 +1,92 @@
+"""SQLite engines that wait for a locked database, say so, and give up in one line.
+
+SQLite's own busy timeout waits without a word, and keeps an interrupt from getting through. So a
+statement waits for a second at a time, and tries again. While a step writes, Dagster keeps an
+interrupt for later; then it is asked for.
+"""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dagster._utils.interrupts import check_captured_interrupt
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.pool import Pool
+
+from polycopy_assets import waits
+from polycopy_assets.errors import DatabaseBusy
+from polycopy_assets.holders import described, locked_by
+
+BUSY_SECONDS = 180.0
+"""How long a statement waits: a backup is done by then, and no run counts as silent yet."""
+
+_SLICE_SECONDS = 1.0
+_BUSY = frozenset({"SQLITE_BUSY", "SQLITE_BUSY_RECOVERY"})
+"""A stale snapshot (`SQLITE_BUSY_SNAPSHOT`) is not waited for: waiting does not renew it."""
+
+_in_vain: dict[Path, float] = {}
+"""Databases that were waited for in vain, and since when (monotonic seconds).
+
+Nobody waits for them again before one statement went through.
+"""
+
+
+def patient_engine(url: str, pool: type[Pool]) -> Engine:
+    """An engine on the SQLite database at `url`; its statements raise DatabaseBusy in the end."""
+    engine = create_engine(
+        url,
+        poolclass=pool,
+        connect_args={"timeout": _SLICE_SECONDS, "check_same_thread": False},
+    )
+    path = Path(str(engine.url.database))
+
+    def execute(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+        _patiently(path, lambda: cursor.execute(statement, parameters))
+        return True
+
+    def executemany(cursor: Any, statement: str, parameters: Any, _context: Any) -> bool:
+        _patiently(path, lambda: cursor.executemany(statement, parameters))
+        return True
+
+    event.listen(engine, "do_execute", execute)
+    event.listen(engine, "do_executemany", executemany)
+    return engine
+
+
+def _patiently(path: Path, execute: Callable[[], object]) -> None:
+    started = time.monotonic()
+    if not _refused(execute):
+        _in_vain.pop(path, None)
+        return
+    patience = 0.0 if path in _in_vain else BUSY_SECONDS
+    with waits.waiting(lambda: f"Waiting for {_locked(path)}", patience) as wait:
+        while time.monotonic() - started < patience and not check_captured_interrupt():
+            wait.log()
+            if not _refused(execute):
+                _in_vain.pop(path, None)
+                return
+    waited = time.monotonic() - _in_vain.setdefault(path, started)
+    raise DatabaseBusy(
+        f"{_locked(path)}; waited {waited:.0f} s. Let it finish, or end it; then start this again:"
+        " it goes on where it was"
+    )
+
+
+def _refused(execute: Callable[[], object]) -> bool:
+    """Whether the database was locked for all of SQLite's own timeout."""
+    try:
+        execute()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname in _BUSY:
+            return True
+        raise
+    return False
+
+
+def _locked(path: Path) -> str:
+    """Which file is locked, and by whom as far as can be told."""
+    holders = locked_by(path, path.with_name(f"{path.name}-shm"))
+    who = ", ".join(map(described, holders)) or "another process"
+    return f"Dagster's database {path}: locked by {who}"

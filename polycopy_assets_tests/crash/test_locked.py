@@ -1,0 +1,200 @@
+"""Files that other processes have locked: it is said who has them, waited for, and given up."""
+
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from polycopy_assets.demo.generate import generate
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+WORLD = generate(92, 12, most_trades=5)
+
+_SQLITE = """
+import sqlite3, sys, time
+lock = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
+lock.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+_DUCKDB = """
+import duckdb, sys, time
+table = duckdb.connect(sys.argv[1])
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+"""
+_MAIN = "from polycopy_assets.__main__ import main; main()"
+_OFTEN = "from polycopy_assets import display; display.LINE_EVERY_SECONDS = 0.5"
+_IMPATIENT = "from polycopy_assets import patience; patience.BUSY_SECONDS = 4.0"
+_IMPATIENT_TABLE = """
+from polycopy_assets import resources
+from polycopy_assets.assets import busy
+resources.WarehouseResource.open.__kwdefaults__["patience"] = 3.0
+busy.PAUSE_SECONDS = 1.0
+"""
+
+
+@contextmanager
+def locked(code: str, file: Path, seconds: float) -> Iterator[int]:
+    """Another process that has locked `file`, for at most `seconds`; its id."""
+    script = file.parent / "backup.py"
+    script.write_text(code)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(file), str(seconds)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "locked\n"
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def _databases(deployment: Deployment) -> dict[str, Path]:
+    history = Path(deployment.settings.home) / "history"
+    return {"index": history / "runs" / "index.db", "runs": history / "runs.db"}
+
+
+@pytest.mark.parametrize("database", ["index", "runs"])
+def test_a_locked_database_of_dagster_is_waited_for_and_who_has_it_is_said(
+    tmp_path: Path, database: str
+):
+    with sample_api(WORLD) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(WORLD.wallets())
+        file = _databases(deployment)[database]
+        with locked(_SQLITE, file, 9) as pid:
+            done = deployment.polycopy("backfill", first=_OFTEN)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if "Waiting for" in line]
+    assert lines
+    for line in lines:
+        assert f"Dagster's database {file}: locked by process {pid} (python" in line
+        assert "backup.py, started " in line
+        assert re.search(r"; waited \d+ s of at most 180 s", line)
+    assert "Traceback" not in done.stderr
+    assert deployment.table() == truth(WORLD)
+
+
+@pytest.mark.parametrize("database", ["index", "runs"])
+def test_a_database_that_stays_locked_is_given_up_in_one_line(tmp_path: Path, database: str):
+    with sample_api(WORLD) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(WORLD.wallets())
+        file = _databases(deployment)[database]
+        started = time.monotonic()
+        with locked(_SQLITE, file, 100) as pid:
+            failed = deployment.polycopy("backfill", first=f"{_OFTEN}\n{_IMPATIENT}")
+        assert time.monotonic() - started < 60
+        assert failed.returncode == 1
+        others = [line for line in failed.stderr.splitlines() if "Waiting for" not in line]
+        assert [line for line in others if not line.startswith("polycopy: ")] == []
+        (line,) = others
+        assert f"Dagster's database {file}: locked by process {pid} (python" in line
+        assert "Let it finish, or end it; then start this again" in line
+        assert deployment.polycopy("backfill").returncode == 0
+    assert deployment.table() == truth(WORLD)
+
+
+def test_the_lock_of_ninety_seconds_of_a_running_fetch_costs_nothing(tmp_path: Path):
+    """Scaled down: the lock begins while the fetch records, and a write waits for it."""
+    with sample_api(WORLD) as served:
+        served.state.latency = 0.4
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+        deployment.want(WORLD.wallets())
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{_OFTEN}\n{_MAIN}", "backfill"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while served.state.counts.trade_requests < 3:
+            time.sleep(0.05)
+        lock = sqlite3.connect(_databases(deployment)["index"], timeout=30)
+        lock.execute("BEGIN EXCLUSIVE")
+        time.sleep(8)
+        lock.close()
+        _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    assert "Waiting for Dagster's database" in said
+    assert set(served.state.counts.requests.values()) == {1}
+    assert deployment.table() == truth(WORLD)
+
+
+@pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", [0, 3])
+def test_a_command_that_waits_for_a_database_can_be_interrupted(
+    tmp_path: Path, told: int, after: int
+):
+    """Before its run has begun, and while a step records wallets."""
+    with sample_api(WORLD) as served:
+        served.state.latency = 0.4
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+        deployment.want(WORLD.wallets())
+        process = subprocess.Popen(
+            [sys.executable, "-c", f"{_OFTEN}\n{_MAIN}", "backfill"],
+            env=deployment.process_environ(),
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while served.state.counts.trade_requests < after:
+            time.sleep(0.05)
+        with locked(_SQLITE, _databases(deployment)["index"], 100):
+            assert process.stderr is not None
+            while "Waiting for Dagster" not in process.stderr.readline():
+                assert process.poll() is None
+            process.send_signal(told)
+            _, said = process.communicate(timeout=30)
+        assert process.returncode != 0
+        assert "Traceback" not in said
+        served.state.latency = 0.0
+        assert deployment.polycopy("backfill").returncode == 0
+    assert deployment.table() == truth(WORLD)
+
+
+def test_a_table_that_another_process_has_is_waited_for_and_tried_again_at_the_end(tmp_path: Path):
+    with sample_api(WORLD) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(WORLD.wallets())
+        file = Path(deployment.settings.warehouse)
+        with locked(_DUCKDB, file, 13) as pid:
+            done = deployment.polycopy("backfill", first=f"{_OFTEN}\n{_IMPATIENT_TABLE}")
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stderr.splitlines() if line.startswith("Waiting for ")]
+    assert lines
+    for line in lines:
+        assert line.startswith(f"Waiting for {file}, held by process {pid} (python")
+        assert "backup.py, started " in line
+    assert "Registered wallets are fetched meanwhile" in done.stderr
+    assert deployment.table() == truth(WORLD)
+
+
+def test_a_table_that_stays_held_is_given_up_in_one_line_and_nothing_is_fetched_again(
+    tmp_path: Path,
+):
+    with sample_api(WORLD) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(WORLD.wallets())
+        with locked(_DUCKDB, Path(deployment.settings.warehouse), 200) as pid:
+            failed = deployment.polycopy("backfill", first=_IMPATIENT_TABLE)
+        assert failed.returncode == 1
+        (line,) = [
+            text
+            for text in failed.stderr.splitlines()
+            if text.startswith("polycopy: the table could not be loaded: waited 3 s for ")
+        ]
+        assert f"it is held by process {pid} (python" in line
+        assert "Traceback" not in failed.stderr
+        served.state.counts.reset()
+        assert deployment.polycopy("backfill").returncode == 0
+        assert served.state.counts.trade_requests == 0
+    assert deployment.table() == truth(WORLD)

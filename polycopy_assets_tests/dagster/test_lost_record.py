@@ -1,0 +1,112 @@
+"""Somebody tidies DAGSTER_HOME: what may go, and what is said when the record is gone."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.server import Served
+from polycopy_assets.runs import why
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+WORLD = generate(51, 8, most_trades=20)
+REBUILD = "Run `polycopy reconcile --apply`"
+
+
+def _filled(tmp_path: Path, served: Served) -> Deployment:
+    deployment = Deployment(tmp_path, served.url)
+    deployment.want(WORLD.wallets())
+    deployment.backfill()
+    served.state.counts.reset()
+    return deployment
+
+
+def _prune(deployment: Deployment, pattern: str) -> None:
+    pruned = list(Path(deployment.settings.home).glob(pattern))
+    assert pruned, pattern
+    for path in pruned:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _delete_runs(deployment: Deployment) -> None:
+    """As somebody does who tidies in the UI: Dagster deletes their events, and so the record."""
+    with deployment.instance() as instance:
+        for run in instance.get_runs():
+            instance.delete_run(run.run_id)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["runs", "history/runs/*.db", "history/runs/index.db*", "history", "../dagster"]
+)
+def test_a_record_that_is_gone_is_named_and_rebuilt_before_anything_is_asked(
+    tmp_path: Path, pattern: str
+):
+    with sample_api(WORLD) as served:
+        deployment = _filled(tmp_path, served)
+        if pattern == "runs":
+            _delete_runs(deployment)
+        else:
+            _prune(deployment, pattern)
+        said = deployment.polycopy("status", "--json")
+        (line,) = said.stderr.splitlines()
+        assert "Dagster's record in DAGSTER_HOME=" in line
+        assert f"the table {truth(WORLD).total():,} rows" in line
+        assert REBUILD in line
+        assert json.loads(said.stdout)["complete"] == 0
+        refused = deployment.polycopy("backfill", "--refresh")
+        assert refused.returncode == 1
+        assert REBUILD in refused.stderr.splitlines()[-1]
+        with deployment.instance() as instance:
+            job = build(deployment.settings).resolve_job_def("fetch")
+            result = job.execute_in_process(instance=instance, raise_on_error=False)
+            assert REBUILD in why(result)
+        assert deployment.polycopy("reconcile", "--apply").returncode == 0
+        assert served.state.counts.trade_requests == 0
+        again = deployment.polycopy("backfill")
+        assert again.returncode == 0, again.stderr
+        assert served.state.counts.trade_requests == 0
+        assert deployment.polycopy("status").stderr == ""
+    assert deployment.table() == truth(WORLD)
+
+
+@pytest.mark.parametrize(
+    "pattern", ["history/runs/*-*.db*", "history/runs.db*", "schedules", "storage", "logs"]
+)
+def test_what_the_docs_call_prunable_can_be_pruned(tmp_path: Path, pattern: str):
+    with sample_api(WORLD) as served:
+        deployment = _filled(tmp_path, served)
+        (tmp_path / "dagster" / "logs").mkdir(exist_ok=True)
+        _prune(deployment, pattern)
+        said = deployment.polycopy("status", "--json")
+        assert said.stderr == ""
+        assert json.loads(said.stdout)["complete"] == len(WORLD.wallets())
+        assert deployment.polycopy("backfill").returncode == 0
+        assert served.state.counts.trade_requests == 0
+        assert deployment.reconcile()["counts"] == {"consistent": len(WORLD.wallets())}
+    assert deployment.table() == truth(WORLD)
+
+
+def test_segments_of_a_first_fetch_that_was_killed_are_no_reason_to_stop(tmp_path: Path):
+    with sample_api(WORLD) as served:
+        deployment = _filled(tmp_path, served)
+        shutil.rmtree(tmp_path / "dagster")
+        shutil.rmtree(tmp_path / "store" / "combined")
+        (tmp_path / "warehouse.duckdb").unlink()
+        deployment.want(WORLD.wallets())
+        (line,) = deployment.polycopy("status").stderr.splitlines()
+        assert "`polycopy backfill` goes on with it" in line
+        assert deployment.polycopy("backfill").returncode == 0
+    assert deployment.table() == truth(WORLD)
+
+
+def test_a_table_of_an_older_job_is_no_lost_record(tmp_path: Path):
+    with sample_api(WORLD) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(WORLD.wallets()[:1])
+        deployment.execute("INSERT INTO trades (wallet_address, id) VALUES ('0xabc', '1')")
+        (line,) = deployment.polycopy("status").stderr.splitlines()
+        assert "If an older job wrote them, all is well" in line
+        assert deployment.polycopy("backfill").returncode == 0
