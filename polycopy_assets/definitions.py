@@ -65,6 +65,7 @@ def build(
                 timeout=chosen.timeout,
                 segment_bytes=chosen.segment_bytes,
                 api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
+                proxy=dg.EnvVar(chosen.proxy) if chosen.proxy else "",
             ),
             "store": store_resource(chosen),
             "warehouse": warehouse_resource(chosen),

@@ -77,6 +77,7 @@ class Dome:
             requests=answer.requests,
             unknown_fields=read.unknown_fields,
             oddities=read.oddities,
+            seconds=answer.seconds,
         )
 
     async def lag(self) -> int:

@@ -20,15 +20,16 @@ async def open_source(
     concurrency: int,
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
+    proxy: str = "",
     idle: float = float("inf"),
     may_go: Callable[[], bool] = lambda: True,
     on_request: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PageSource]:
     """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
 
-    `timeout` is seconds; `api_key` is needed by `dome` alone; `idle` is for how many seconds nobody
-    else has asked this source: what was asked before still counts against the budget. Nothing is
-    asked while `may_go` says no.
+    `timeout` is seconds; `api_key` is needed by `dome` alone; `proxy` is the URL of the proxy to go
+    through; `idle` is for how many seconds nobody else has asked this source: what was asked before
+    still counts against the budget. Nothing is asked while `may_go` says no.
     """
     is_dome = kind == Dome.name
     async with Http(
@@ -37,6 +38,7 @@ async def open_source(
         concurrency=concurrency,
         timeout=timeout,
         headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
+        proxy=proxy,
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
         idle=idle,

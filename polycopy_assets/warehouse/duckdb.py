@@ -19,6 +19,7 @@ import polars as pl
 
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.text import said_by
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
 from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts, as_text
 
@@ -189,7 +190,7 @@ class DuckDBWarehouse:
         try:
             yield db
         except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {_one_line(error)}") from error
+            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
         finally:
             db.close()
 
@@ -200,7 +201,7 @@ class DuckDBWarehouse:
             db.execute(_sql("create"))
             yield db
         except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {_one_line(error)}") from error
+            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
         finally:
             db.close()
 
@@ -212,15 +213,15 @@ class DuckDBWarehouse:
                 return _ready(duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG))
             except (duckdb.IOException, duckdb.ConnectionException) as error:
                 if not any(sign in str(error) for sign in _HELD):
-                    raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+                    raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
                 if self._clock() >= deadline:
                     raise WarehouseBusy(
                         f"process {os.getpid()} waited {self._lock_wait:g} s"
-                        f" for {self.uri}: {error}"
+                        f" for {self.uri}: {said_by(error)}"
                     ) from error
                 self._sleep(_LOCK_POLL_SECONDS)
             except (duckdb.Error, OSError) as error:
-                raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+                raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
 
 
 def _ready(db: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
@@ -266,10 +267,6 @@ def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
 def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     """The names of a table's columns, in lower case; none if there is no such table."""
     return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _utc(moment: object) -> datetime | None:
