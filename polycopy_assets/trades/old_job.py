@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
-from polycopy_assets.text import quoted, said_by
+from polycopy_assets.text import NAME, one_line, quoted, said_by
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.page import Row
@@ -73,7 +73,7 @@ def read_line(line: bytes, wallet: str) -> tuple[int, OldTrade]:
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError) as error:
         raise ContractBroken(f"not a trade: {said_by(error)}") from error
     if not BEGINNING < seconds < LATEST:
-        raise ContractBroken(f"not a trade: its time is {quoted(trade.timestamp)}")
+        raise ContractBroken(f"not a trade: its time is {one_line(repr(trade.timestamp), NAME)}")
     if not (math.isfinite(trade.price) and math.isfinite(trade.shares_normalized)):
         raise ContractBroken(
             f"not a trade: {trade.shares_normalized} shares at the price {trade.price}"
