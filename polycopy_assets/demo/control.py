@@ -17,6 +17,7 @@ class Steering(msgspec.Struct):
     lag_seconds: int | None = None
     latency: float | None = None
     down: bool | None = None
+    slow_seconds: float | None = None
     faults: dict[str, float] | None = None
     wallet_faults: dict[str, str] | None = None
 
@@ -85,5 +86,7 @@ def apply(state: State, wanted: Steering) -> None:
         state.lag_seconds = wanted.lag_seconds
     if wanted.latency is not None:
         state.latency = wanted.latency
+    if wanted.slow_seconds is not None:
+        state.faults.slow_seconds = wanted.slow_seconds
     if wanted.down is not None:
         state.down = wanted.down
