@@ -18,6 +18,9 @@ SAME_ANSWERS = 3
 SLOW_ATTEMPTS = 3
 """Answers that did not end in time after which no more are waited for: each takes minutes."""
 
+LONGEST_SECONDS = 600.0
+"""After so many on one answer no further attempt is made, whatever `Retry-After` asks for."""
+
 
 class Refused(Exception):
     """The source said no, and will again."""
@@ -73,7 +76,12 @@ class Tries:
             self._slow += error.slow
             self.alike = 0 if error.same is None else self.alike * (error.same == self._same) + 1
             self._same = error.same
-            error.final = self._slow >= SLOW_ATTEMPTS or self.alike >= SAME_ANSWERS
+            spent = self.seconds + time.monotonic() - started
+            error.final = (
+                self._slow >= SLOW_ATTEMPTS
+                or self.alike >= SAME_ANSWERS
+                or spent >= LONGEST_SECONDS
+            )
             raise
         finally:
             self.seconds += time.monotonic() - started
