@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import stamina
 
 from polycopy_assets import liveness
 from polycopy_assets.demo.bad_answers import BAD_ANSWERS
@@ -32,23 +33,30 @@ EXPECTED = {
     "odd_retry_after": "transient: trades of WALLET in",
     "odd_text": "permanent: trades of WALLET in",
     "endless_pages": "contract: 1",
-    "tiny_pages": "contract: 101 rows in 101 pages",
+    "tiny_pages": "contract: 1",
     "crowded_second": "contract: 2",
 }
 
 
+@pytest.fixture
+def no_waits() -> Iterator[None]:
+    """Eight attempts without the waits in between."""
+    with stamina.set_testing(True, attempts=8):
+        yield
+
+
 @contextmanager
 def api(wallets: int, seed: int, **options: float) -> Iterator[Served]:
-    faults = Faults(seed, hang_seconds=0.1, **options)  # type: ignore[arg-type]
+    faults = Faults(seed, slow_seconds=0.05, **options)  # type: ignore[arg-type]
     with sample_api(generate(seed, wallets, whales=0, most_trades=20), faults=faults) as served:
         yield served
 
 
 @pytest.mark.parametrize("kind", [*BAD_ANSWERS, *ENDLESS])
+@pytest.mark.usefixtures("no_waits")
 def test_one_wallet_with_such_answers_fails_by_name_and_all_others_are_in_the_table(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: str
 ):
-    monkeypatch.setattr("polycopy_assets.sources.retry_after.LONGEST_RETRY_AFTER", 0.1)
     with api(6, 71, bomb_bytes=100_000_000) as served:
         first, *others = served.state.world.wallets()
         served.state.faults.set_wallets({first: kind})
@@ -71,6 +79,7 @@ def test_one_wallet_with_such_answers_fails_by_name_and_all_others_are_in_the_ta
 
 
 @pytest.mark.parametrize("kind", BAD_ANSWERS)
+@pytest.mark.usefixtures("no_waits")
 def test_such_answers_now_and_then_cost_nothing_but_attempts(tmp_path: Path, kind: str):
     if kind == "odd_text":
         pytest.skip("a refusal is final at once, and is no accident of the network")
@@ -105,6 +114,7 @@ def test_of_thirty_wallets_one_with_each_fault_fails_and_the_rest_is_complete(
         assert deployment.table() == truth(served.state.world, wallets[len(kinds) :])
 
 
+@pytest.mark.usefixtures("no_waits")
 def test_answers_that_are_broken_the_same_way_do_not_count_the_source_as_down(tmp_path: Path):
     with api(60, 74) as served:
         *broken, last = served.state.world.wallets()

@@ -15,10 +15,14 @@ _EXPECTED = "Basic " + base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
 
 @dataclass
 class ForwardProxy:
-    """A running proxy: where it is, and the addresses it was asked for."""
+    """A running proxy: where it is, and the addresses it was asked for.
+
+    It takes no more requests after `ends_after` of them.
+    """
 
     address: str
     asked: list[str] = field(default_factory=list)
+    ends_after: float = float("inf")
 
     @property
     def url(self) -> str:
@@ -34,6 +38,9 @@ def forward_proxy(target: str) -> Iterator[ForwardProxy]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             running.asked.append(self.path)
+            if len(running.asked) > running.ends_after:
+                self._answer(407, b"")
+                return
             if self.headers.get("Proxy-Authorization") != _EXPECTED:
                 self._answer(407, b"")
                 return
