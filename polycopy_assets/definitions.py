@@ -66,6 +66,7 @@ def build(
                 segment_bytes=chosen.segment_bytes,
                 max_lag=chosen.max_lag,
                 api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
+                proxy=dg.EnvVar(chosen.proxy) if chosen.proxy else "",
             ),
             "store": store_resource(chosen),
             "warehouse": warehouse_resource(chosen),

@@ -8,6 +8,7 @@ PolycopyError
 ├── SourceError               the trades API did not give what was asked
 │   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
 │   ├── TransientError        it failed, and went on failing until the retries ran out
+│   │   └── Unreachable       no connection to it: name resolution, TLS, refused, proxy
 │   └── ContractBroken        it answered, but not what its contract promises
 ├── StoreError                the store could not be read or written
 │   ├── ObjectExists          the name is taken by other bytes
@@ -20,14 +21,20 @@ PolycopyError
 import traceback
 from pathlib import Path
 
+from polycopy_assets.text import MESSAGE, one_line, said_by
+
 
 class PolycopyError(Exception):
     """Base of all errors that this package raises on purpose.
 
-    `kind` is the word by which failures of wallets are told apart.
+    Its message is one line without control characters, whatever was put into it. `kind` is the word
+    by which failures of wallets are told apart.
     """
 
     kind = "internal"
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(one_line(message, MESSAGE))
 
 
 class Unexpected(PolycopyError):
@@ -40,8 +47,7 @@ class Unexpected(PolycopyError):
     def __init__(self, error: Exception) -> None:
         frames = traceback.extract_tb(error.__traceback__)
         place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-        text = " ".join(str(error).split())
-        super().__init__(f"{type(error).__name__}{place}: {text}".removesuffix(": "))
+        super().__init__(f"{type(error).__name__}{place}: {said_by(error)}".removesuffix(": "))
         self.traceback = "".join(traceback.format_exception(error))
 
 
@@ -73,6 +79,10 @@ class TransientError(SourceError):
     """Failed by outage, overload or a broken transfer, on every bounded attempt."""
 
     kind = "transient"
+
+
+class Unreachable(TransientError):
+    """No connection to the source. The message holds for every wallet, and names none."""
 
 
 class ContractBroken(SourceError):

@@ -21,6 +21,7 @@ from polycopy_assets.settings import (
 )
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
+from polycopy_assets.text import quoted, said_by
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
 from polycopy_assets.warehouse.bigquery_dataset import Dataset
@@ -38,11 +39,13 @@ class BucketResource(StoreResource):
         """The store; nothing is read or written yet. Raises StoreError without credentials."""
         bucket = parse_bucket(self.url)
         if bucket is None:
-            raise ConfigurationError(f"not a bucket: {self.url!r} (expected gs://BUCKET[/PREFIX])")
+            raise ConfigurationError(
+                f"not a bucket: {quoted(self.url)} (expected gs://BUCKET[/PREFIX])"
+            )
         try:
             return GCSStore(self.gcs.get_client(), *bucket)
         except GoogleAuthError as error:
-            raise StoreError(f"cannot use {self.url}: {_one_line(error)}") from error
+            raise StoreError(f"cannot use {self.url}: {said_by(error)}") from error
 
 
 class EmulatedBigQueryResource(BigQueryResource):
@@ -83,7 +86,7 @@ class DatasetResource(WarehouseResource):
         dataset = parse_dataset(self.url)
         if dataset is None:
             raise ConfigurationError(
-                f"not a dataset: {self.url!r} (expected bigquery://PROJECT/DATASET)"
+                f"not a dataset: {quoted(self.url)} (expected bigquery://PROJECT/DATASET)"
             )
         try:
             with self.bigquery.get_client() as client:
@@ -96,7 +99,7 @@ class DatasetResource(WarehouseResource):
                 by_dts = self.load_via == "dts"
                 return BigQueryWarehouse(tables, loader=self._transfer() if by_dts else None)
         except GoogleAuthError as error:
-            raise WarehouseError(f"cannot use {self.url}: {_one_line(error)}") from error
+            raise WarehouseError(f"cannot use {self.url}: {said_by(error)}") from error
 
     def _transfer(self) -> Transfer:
         return Transfer(DataTransferServiceClient(), self.dts_config)
@@ -121,7 +124,3 @@ def warehouse_resource(settings: Settings) -> DatasetResource:
         load_via=settings.load_via,
         dts_config=settings.dts_config,
     )
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
+from polycopy_assets.text import quoted
 
 _CREATING = ".creating"
 _DATABASES = ("history", "schedules", "storage")
@@ -29,7 +30,7 @@ def prepare(home: str) -> bool:
         path.write_text((resources.files("polycopy_assets") / "dagster.yaml").read_text())
     except OSError as error:
         raise ConfigurationError(
-            f"DAGSTER_HOME={home!r} cannot be written: {error.strerror}"
+            f"DAGSTER_HOME={quoted(home)} cannot be written: {error.strerror}"
         ) from error
     return True
 

@@ -23,6 +23,7 @@ from polycopy_assets.settings import (
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 from polycopy_assets.warehouse.base import Warehouse
@@ -124,6 +125,9 @@ class SourceResource(dg.ConfigurableResource):
         description="Seconds that the source's feed may trail before it counts as down.",
     )
     api_key: str = Field(default="", description="For `dome` only.", repr=False)
+    proxy: str = Field(
+        default="", description="The variable that names the proxy, if one is set.", repr=False
+    )
 
     @field_validator("rate_limit")
     @classmethod
@@ -157,6 +161,7 @@ class SourceResource(dg.ConfigurableResource):
             timeout=self.timeout,
             api_key=self.api_key,
             max_lag=self.max_lag,
+            proxy=self.proxy,
             on_request=progress.request,
             idle=idle,
             may_go=may_go,
@@ -168,4 +173,6 @@ class SourceResource(dg.ConfigurableResource):
                 known=known,
                 progress=progress,
                 segment_bytes=self.segment_bytes,
+                # In proportion: whoever sets a longer time-out has a slower source.
+                patience=max(PATIENCE_SECONDS, 20 * self.timeout),
             )

@@ -18,7 +18,8 @@ from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.ours import our_runs
 from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.resources import WarehouseResource
-from polycopy_assets.trades.wallet import refusals, shortened
+from polycopy_assets.text import quoted
+from polycopy_assets.trades.wallet import refusals
 from polycopy_assets.warehouse.base import Warehouse
 
 EVERY_SECONDS = 30
@@ -175,7 +176,7 @@ def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: S
         context.log.info(f"{len(new)} new wallets")
     for line in refusals(refused, " in the table traders"):
         context.log.warning(line)
-    return Seen(state, now, len(refused), [repr(shortened(text)) for text in refused[:NAMED]])
+    return Seen(state, now, len(refused), [quoted(text) for text in refused[:NAMED]])
 
 
 def _fetch_situation(instance: dg.DagsterInstance) -> pace.FetchSituation:

@@ -12,6 +12,8 @@ from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.ledger.findings import POLICIES, Policy
 from polycopy_assets.sources import dome, polymarket
 from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.proxy import proxy_variable
+from polycopy_assets.text import quoted
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 
@@ -38,8 +40,9 @@ _URL = re.compile(r"https?://[^\s/?#]+[^\s?#]*")
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings but the secret, which stays in the environment (see `needs_api_key`).
+    """All settings but the secrets, which stay in the environment (see `needs_api_key`).
 
+    `proxy` is the name of the variable that holds the proxy to the source, with its password.
     `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
     `max_lag` seconds;
     `max_bytes_billed` bytes a query; the emulator is BigQuery's stand-in, empty for the real one.
@@ -47,6 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     source: Kind = "polymarket"
     source_url: str = polymarket.BASE_URL
+    proxy: str = ""
     rate_limit: str = DEFAULT_RATE_LIMIT
     concurrency: int = 16
     timeout: float = 30.0
@@ -108,6 +112,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     return Settings(
         source=source,
         source_url=url,
+        proxy=proxy_variable(environ, url),
         rate_limit=rate_limit,
         concurrency=int(_number(environ, "POLYCOPY_CONCURRENCY", 16, 1, 1000, whole=True)),
         timeout=_number(environ, "POLYCOPY_TIMEOUT", 30.0, 0.1, 600.0),
@@ -219,4 +224,4 @@ def _number(
 
 def wrong(name: str, value: str, accepted: str) -> ConfigurationError:
     """The error for a setting that is not accepted: its name, its value, what is."""
-    return ConfigurationError(f"{name}={value!r} is not accepted: accepted is {accepted}")
+    return ConfigurationError(f"{name}={quoted(value)} is not accepted: accepted is {accepted}")

@@ -16,7 +16,7 @@ from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.record import WALLET_TRADES
 from polycopy_assets.resources import PolicyResource, StoreResource, WarehouseResource
 from polycopy_assets.runs import Runs
-from polycopy_assets.trades.wallet import shortened
+from polycopy_assets.text import NAME, one_line
 from polycopy_assets.turns import SOURCE, turn
 
 NAMED = 5
@@ -109,7 +109,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
             ),
             "refused": len(report.refused),
             "first_refused": dg.MetadataValue.json(
-                [[item.ledger, shortened(item.text)] for item in report.refused[:NAMED]]
+                [[item.ledger, one_line(item.text, NAME)] for item in report.refused[:NAMED]]
             ),
             "seconds": report.seconds,
             **cost_metadata(table.cost),

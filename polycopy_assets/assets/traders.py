@@ -5,7 +5,8 @@ import dagster as dg
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.resources import WarehouseResource
-from polycopy_assets.trades.wallet import shortened, sort_out
+from polycopy_assets.text import NAME, one_line
+from polycopy_assets.trades.wallet import sort_out
 
 NAMED = 20
 
@@ -45,7 +46,9 @@ def traders(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> 
             "dagster/uri": table.uri,
             "wallets": len(good),
             "refused": len(refused),
-            "first_refused": dg.MetadataValue.json([shortened(text) for text in refused[:NAMED]]),
+            "first_refused": dg.MetadataValue.json(
+                [one_line(text, NAME) for text in refused[:NAMED]]
+            ),
             **cost_metadata(table.cost),
         },
     )

@@ -27,6 +27,7 @@ from polycopy_assets.partitions import wallets_partitions
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import SourceResource, StoreResource
 from polycopy_assets.store.base import Store
+from polycopy_assets.text import by_reason
 from polycopy_assets.trades.segment import Segment, wallet_prefix
 from polycopy_assets.turns import SOURCE, turn
 
@@ -80,6 +81,7 @@ def wallet_trades(
         progress.wallets = len(plan.targets)
         yield from _record_again(context, plan.skipped)
         failures = Failures()
+        said: set[str] = set()
         fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle, may_go)
         # Closed before the turn is over: nothing goes on in the background then.
         with closing(fetched) as outcomes:
@@ -93,7 +95,7 @@ def wallet_trades(
                     yield from _attempts(plan, failures.fetched())
                 elif isinstance(outcome, Failed):
                     progress.failures.append((outcome.wallet, outcome.reason))
-                    _show(context, outcome)
+                    _show(context, outcome, said)
                     yield from _attempts(plan, failures.failed(outcome))
                 else:
                     yield outcome
@@ -147,14 +149,18 @@ def _charted(
         yield _picture(progress)
 
 
-def _show(context: dg.AssetExecutionContext, failure: Failed) -> None:
-    """Makes visible at once that a wallet failed: whoever ends the run hides nothing."""
-    if failure.tried:
+def _show(context: dg.AssetExecutionContext, failure: Failed, said: set[str]) -> None:
+    """Makes visible at once that a wallet failed: whoever ends the run hides nothing.
+
+    A reason in `said` is not said again: an outage would fill the log with it.
+    """
+    if failure.reason not in said:
+        said.add(failure.reason)
         context.log.error(f"{failure.wallet}: {failure.reason}")
         if failure.traceback:
             context.log.error(failure.traceback)
-        if not has_partitions(context):
-            mark_planned(context, failure.wallet)
+    if failure.tried and not has_partitions(context):
+        mark_planned(context, failure.wallet)
 
 
 def _attempts(plan: Plan, own: list[Failed]) -> Iterator[dg.AssetObservation]:
@@ -215,11 +221,9 @@ def _record_again(
 
 
 def _failure(failures: list[Failed], progress: Progress) -> dg.Failure:
-    named = "\n".join(f"{item.wallet}: {item.reason}" for item in failures[:NAMED_FAILURES])
-    more = len(failures) - NAMED_FAILURES
+    named = "\n".join(by_reason(((i.wallet, i.reason) for i in failures), NAMED_FAILURES))
     return dg.Failure(
-        f"{len(failures)} of {progress.wallets} wallets failed; the others are recorded.\n{named}"
-        + (f"\nand {more} more" if more > 0 else ""),
+        f"{len(failures)} of {progress.wallets} wallets failed; the others are recorded.\n{named}",
         metadata={"failed": len(failures), "recorded": progress.done},
         allow_retries=False,
     )

@@ -21,6 +21,7 @@ from polycopy_assets.partitions import STRAY, register, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.settings import Settings
+from polycopy_assets.text import by_reason
 from polycopy_assets.trades.wallet import refusals, sort_out
 
 NAMED_FAILURES = 10
@@ -169,10 +170,8 @@ def _print(report: Report) -> None:
         f"{report.complete:,} of {report.wallets:,} wallets complete, {report.failed:,} failed;"
         + ("" if report.table_rows is None else f" {report.table_rows:,} rows in the table.")
     )
-    for failure in report.failures[:NAMED_FAILURES]:
-        say(f"failed: {failure.wallet}: {failure.reason}")
-    if len(report.failures) > NAMED_FAILURES:
-        say(f"and {len(report.failures) - NAMED_FAILURES} more")
+    for line in by_reason(((i.wallet, i.reason) for i in report.failures), NAMED_FAILURES):
+        say(f"failed: {line}")
     for check in report.failed_checks:
         say(f"check failed: {check}")
     for error in report.errors:

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.instance import unusable
 from polycopy_assets.interrupt import end_interrupted
+from polycopy_assets.text import said_by
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
 
@@ -33,10 +34,5 @@ def one_line_errors() -> Iterator[None]:
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         # Dagster's database, or the disk below it: nothing of ours lets such an error through.
         reason = getattr(error, "orig", None) or error
-        say(f"polycopy: {unusable(one_line(reason))}")
+        say(f"polycopy: {unusable(said_by(reason))}")
         sys.exit(1)
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, without line breaks."""
-    return " ".join(str(error).split())

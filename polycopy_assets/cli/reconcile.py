@@ -21,7 +21,7 @@ from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.runs import Runs, why
 from polycopy_assets.settings import Settings
-from polycopy_assets.trades.wallet import shortened
+from polycopy_assets.text import by_reason, quoted
 
 NAMED = 3
 
@@ -111,13 +111,11 @@ def _print(report: Report) -> None:
         if len(some) > NAMED:
             say(f"{name}: and {len(some) - NAMED:,} more")
     for item in report.refused[:NAMED]:
-        say(f"refused: {shortened(item.text)!r} in {item.ledger} names no wallet")
+        say(f"refused: {quoted(item.text)} in {item.ledger} names no wallet")
     if len(report.refused) > NAMED:
         say(f"refused: and {len(report.refused) - NAMED:,} more")
-    for failure in report.failures[:NAMED]:
-        say(f"failed: {failure.wallet}: {failure.reason}")
-    if len(report.failures) > NAMED:
-        say(f"failed: and {len(report.failures) - NAMED:,} more")
+    for line in by_reason(((i.wallet, i.reason) for i in report.failures), NAMED):
+        say(f"failed: {line}")
     for check in report.failed_checks:
         say(f"check failed: {check}")
     click.echo(_summary(report))

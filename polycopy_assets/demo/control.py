@@ -19,6 +19,7 @@ class Steering(msgspec.Struct):
     latency: float | None = None
     down: bool | None = None
     freshness: Freshness | None = None
+    slow_seconds: float | None = None
     faults: dict[str, float] | None = None
     wallet_faults: dict[str, str] | None = None
 
@@ -89,5 +90,7 @@ def apply(state: State, wanted: Steering) -> None:
         state.freshness = wanted.freshness
     if wanted.latency is not None:
         state.latency = wanted.latency
+    if wanted.slow_seconds is not None:
+        state.faults.slow_seconds = wanted.slow_seconds
     if wanted.down is not None:
         state.down = wanted.down

@@ -17,6 +17,7 @@ from polycopy_assets.demo.contract import (
     read_cursor,
     whole_number,
 )
+from polycopy_assets.demo.endless import ENDLESS, endless_page
 from polycopy_assets.demo.state import State, json, trade_route
 from polycopy_assets.demo.world import dome_row
 
@@ -62,7 +63,11 @@ def _orders(state: State, request: Request) -> Response:
     fault = state.faults.of(query.user)
     if fault and fault.isdigit():
         raise _Refused(int(fault), "Refused", "this wallet is refused")
-    walked = page(state.world, query, cursor, state.newest_served)
+    if fault in ENDLESS:
+        mark = request.query_params.get("pagination_key")
+        walked = endless_page(fault, state.world, query, mark, state.newest_served)
+    else:
+        walked = page(state.world, query, cursor, state.newest_served)
     rows = [dome_row(trade) for trade in walked.trades]
     pagination: dict[str, Any] = {
         "limit": query.limit,

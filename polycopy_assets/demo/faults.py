@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from polycopy_assets.demo.bad_answers import BAD_ANSWERS
+from polycopy_assets.demo.endless import ENDLESS
 from polycopy_assets.demo.odd_rows import ODD_ROWS
 
 RANDOM_FAULTS = (
@@ -19,7 +21,8 @@ RANDOM_FAULTS = (
     "hang",
 )
 """429 in JSON, 429 in HTML with `Retry-After: 0`, 500, 503, connection closed without an answer,
-a 200 whose JSON is cut, silence for `hang_seconds`."""
+a 200 whose JSON is cut somewhere, silence for `hang_seconds`: what every network does now and then.
+`BAD_ANSWERS` can come at random as well."""
 
 WALLET_FAULTS = (
     "400",
@@ -36,18 +39,32 @@ WALLET_FAULTS = (
     "repeated_page",
     "extra_field",
     *ODD_ROWS,
+    *BAD_ANSWERS,
+    *ENDLESS,
 )
-"""What one wallet can always get; all but `extra_field` and most odd rows break the contract or
-refuse."""
+"""What one wallet can always get; all but `extra_field` and most odd rows break the contract,
+refuse, or do not end."""
 
 
 class Faults:
-    """Rates of random faults and faults of single wallets; thread-safe."""
+    """Rates of random faults and faults of single wallets; thread-safe.
 
-    def __init__(self, seed: int = 0, *, hang_seconds: float = 5.0) -> None:
+    `slow_seconds` pass after each byte of a slow body; a bomb unpacks to `bomb_bytes`.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        hang_seconds: float = 5.0,
+        slow_seconds: float = 1.0,
+        bomb_bytes: int = 1_500_000_000,
+    ) -> None:
         self._rng = random.Random(seed)
         self._lock = threading.Lock()
         self.hang_seconds = hang_seconds
+        self.slow_seconds = slow_seconds
+        self.bomb_bytes = bomb_bytes
         self.rates: dict[str, float] = {}
         self.wallets: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
@@ -55,8 +72,9 @@ class Faults:
     def set(self, rates: Mapping[str, float]) -> None:
         """Rates from 0 to 1 by fault; raises ValueError for a fault that does not exist."""
         for name in rates:
-            if name not in RANDOM_FAULTS:
-                raise ValueError(f"no such fault: {name}; there are {', '.join(RANDOM_FAULTS)}")
+            if name not in (*RANDOM_FAULTS, *BAD_ANSWERS):
+                there_are = ", ".join((*RANDOM_FAULTS, *BAD_ANSWERS))
+                raise ValueError(f"no such fault: {name}; there are {there_are}")
         self.rates = dict(rates)
 
     def set_wallets(self, wallets: Mapping[str, str]) -> None:
@@ -76,6 +94,11 @@ class Faults:
                     return name
                 point -= rate
         return None
+
+    def number(self, below: int) -> int:
+        """A random number from 0, below that."""
+        with self._lock:
+            return self._rng.randrange(below)
 
     def of(self, wallet: str) -> str | None:
         """The fault of one wallet, if it has one; counts it."""

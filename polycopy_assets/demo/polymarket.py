@@ -17,6 +17,7 @@ from polycopy_assets.demo.contract import (
     read_cursor,
     whole_number,
 )
+from polycopy_assets.demo.endless import ENDLESS, endless_page
 from polycopy_assets.demo.freshness import now
 from polycopy_assets.demo.state import State, json, trade_route, v2_error
 from polycopy_assets.demo.world import SMALLEST_SHARES, v2_row
@@ -93,7 +94,11 @@ def _trades(state: State, params: dict[str, str]) -> Response:
     fault = state.faults.of(query.user)
     if fault and fault.isdigit():
         return v2_error(int(fault), _CODES[fault], "this wallet is refused")
-    walked = page(state.world, query, cursor, state.newest_served)
+    if fault in ENDLESS:
+        mark = params.get("cursor")
+        walked = endless_page(fault, state.world, query, mark, state.newest_served)
+    else:
+        walked = page(state.world, query, cursor, state.newest_served)
     rows = [v2_row(trade) for trade in walked.trades]
     body: dict[str, Any] = {
         "data": rows,

@@ -60,6 +60,6 @@ def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
         raise ConfigurationError(f"--data {data}: {error}") from error
     with serve(State(world, Faults())) as served:
         settings = msgspec.structs.replace(
-            chosen, source="polymarket", source_url=served.url, rate_limit=RATE_LIMIT
+            chosen, source="polymarket", source_url=served.url, proxy="", rate_limit=RATE_LIMIT
         )
         yield Demo(settings, served, f"{world.count():,} trades of {len(world.wallets())} wallets")

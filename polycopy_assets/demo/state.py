@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from polycopy_assets.demo.bad_answers import BAD_ANSWERS, bad_answer
 from polycopy_assets.demo.faults import Asked, Counts, Faults
 from polycopy_assets.demo.freshness import Freshness, now
 from polycopy_assets.demo.world import Trade, World
@@ -131,10 +132,22 @@ def trade_route(state: State, handler: Handler, error: ErrorShape = v2_error) ->
         fault = state.faults.draw()
         if fault == "truncated":
             whole = await handler(request)
-            return Response(bytes(whole.body)[: len(whole.body) // 2], 200)
-        return await _fail(state, fault, error) if fault else await handler(request)
+            return Response(bytes(whole.body)[: state.faults.number(len(whole.body))], 200)
+        if fault and fault not in BAD_ANSWERS:
+            return await _fail(state, fault, error)
+        whole = await handler(request)
+        own = state.faults.wallets.get(request.query_params.get("user", "").lower())
+        return _spoiled(state.faults, fault or own, whole)
 
     return route
+
+
+def _spoiled(faults: Faults, fault: str | None, whole: Response) -> Response:
+    if fault not in BAD_ANSWERS:
+        return whole
+    number = faults.number(1000)
+    size, seconds = faults.bomb_bytes, faults.slow_seconds
+    return bad_answer(fault, whole, size=size, seconds=seconds, number=number)
 
 
 async def _fail(state: State, fault: str, error: ErrorShape) -> Response:

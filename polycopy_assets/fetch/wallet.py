@@ -12,13 +12,19 @@ from polycopy_assets.errors import ObjectExists, ObjectLost, PolycopyError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.stored import read_segment, set_aside
 from polycopy_assets.progress import Progress
+from polycopy_assets.sources.rows import OTHER_FIELDS
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.text import NAME, one_line
+from polycopy_assets.trades.bounds import PATIENCE_SECONDS, Total
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
 from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import BEGINNING, Interval, disjoint, subtract
 from polycopy_assets.trades.page import Page, PageSource
 from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
 from polycopy_assets.trades.walk import walk
+
+FIELDS_NAMED = 100
+"""Unknown fields of a wallet that are counted by name: a source could make up new ones for ever."""
 
 KnownSegments = Callable[[str], Iterable[Segment]]
 """The segments that a wallet's record names, so that they need not be read again."""
@@ -70,6 +76,8 @@ class WalletFetch:
 
     A segment that reaches further than the horizon can explain was recorded on a clock or a status
     that was wrong: it is replaced, so that what it has missed is asked for.
+
+    `patience` is for how many seconds its slow pages are waited for, in all.
     """
 
     def __init__(
@@ -84,6 +92,7 @@ class WalletFetch:
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
         full: bool = False,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._wallet = wallet
         self._horizon = horizon
@@ -94,6 +103,7 @@ class WalletFetch:
         self._progress = progress
         self._segment_bytes = segment_bytes
         self._full = full
+        self._total = Total(patience)
         self._replaced: frozenset[str] | None = None
         self._written: list[Segment] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -170,6 +180,7 @@ class WalletFetch:
                 self._wallet,
                 span,
                 segment_bytes=self._segment_bytes,
+                total=self._total,
                 on_page=self._count,
                 split=self._hand_over,
             ):
@@ -177,7 +188,10 @@ class WalletFetch:
 
     def _count(self, page: Page) -> None:
         self._requests += page.requests
-        self._unknown_fields.update(page.unknown_fields)
+        for field, rows in page.unknown_fields.items():
+            name = one_line(field, NAME)
+            known = name in self._unknown_fields or len(self._unknown_fields) < FIELDS_NAMED
+            self._unknown_fields[name if known else OTHER_FIELDS] += rows
         self._oddities.update(page.oddities)
         self._progress.page(len(page.rows))
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import msgspec
 
 from polycopy_assets.errors import (
+    ContractBroken,
     ObjectExists,
     ObjectLost,
     PolycopyError,
@@ -14,10 +15,12 @@ from polycopy_assets.errors import (
     StoreError,
     TransientError,
     Unexpected,
+    Unreachable,
 )
 from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, WalletFetch
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
+from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.page import PageSource
@@ -71,6 +74,7 @@ class Fetcher:
         known: KnownSegments,
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
+        patience: float = PATIENCE_SECONDS,
     ) -> None:
         self._source = source
         self._store = store
@@ -78,11 +82,13 @@ class Fetcher:
         self._known = known
         self._progress = progress
         self._segment_bytes = segment_bytes
+        self._patience = patience
         self._walkers = Walkers(concurrency)
         self._horizon: Horizon | None = None
         self._full = False
         self._down = ""
         self._outages = 0
+        self._broken = 0
         self._store_failures = 0
         self._probe = asyncio.Lock()
 
@@ -135,13 +141,14 @@ class Fetcher:
             progress=self._progress,
             segment_bytes=self._segment_bytes,
             full=self._full,
+            patience=self._patience,
         )
         try:
             fetched = await fetch.run()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this wallet's failure
             await self._after_failure(error)
             return failed(wallet, error, outage=_is_source_outage(error) or _is_store_outage(error))
-        self._outages = self._store_failures = 0
+        self._outages = self._broken = self._store_failures = 0
         return fetched
 
     async def _after_failure(self, error: Exception) -> None:
@@ -155,14 +162,26 @@ class Fetcher:
             if self._store_failures >= DOWN_AFTER and not self._down:
                 count = self._store_failures
                 self._down = f"the store failed {count} wallets in a row, last: {error}"
-        if not _is_source_outage(error):
+        if isinstance(error, ContractBroken):
+            self._broken += 1
+        elif _is_source_outage(error):
+            self._outages += 1
+        else:
             return
-        self._outages += 1
         async with self._probe:
-            if self._outages >= DOWN_AFTER and not self._down:
+            if self._in_doubt(error) and not self._down:
                 await self._ask_horizon()
             if self._outages >= HOPELESS_AFTER and not self._down:
                 self._down = f"{self._outages} wallets in a row failed, last: {error}"
+
+    def _in_doubt(self, error: Exception) -> bool:
+        """Whether the source itself is to be asked if it is there.
+
+        At once where no connection was made, and now and then where broken answers come in a row:
+        a portal in between may answer everything with the same page.
+        """
+        broken = self._broken > 0 and self._broken % DOWN_AFTER == 0
+        return isinstance(error, Unreachable) or self._outages >= DOWN_AFTER or broken
 
 
 def _is_source_outage(error: Exception) -> bool:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from polycopy_assets.ledger.facts import Checkpoint, Facts, OldFile
+from polycopy_assets.text import quoted
 from polycopy_assets.trades.interval import BEGINNING
 
 MARGIN = 86_400
@@ -73,7 +74,7 @@ def _evidence(facts: Facts, now: int) -> Iterator[Evidence]:
         yield Refuted(f"there are {len(facts.old_files)} files of it: {names}")
     own = [tick for tick in ticks if tick.upload_successful and _names(tick, facts.wallet)]
     if not own:
-        yield Refuted(f"the checkpoint names another file: {ticks[0].gcs_file!r}")
+        yield Refuted(f"the checkpoint names another file: {quoted(ticks[0].gcs_file)}")
     yield from _of_file(file, own, now)
 
 

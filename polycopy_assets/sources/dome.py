@@ -80,6 +80,7 @@ class Dome:
             requests=answer.requests,
             unknown_fields=read.unknown_fields,
             oddities=read.oddities,
+            seconds=answer.seconds,
         )
 
     async def horizon(self) -> Horizon:

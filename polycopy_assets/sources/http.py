@@ -1,11 +1,10 @@
-"""The one place for HTTP: budget, time-outs, bounded retries, and what a failure means."""
+"""The one place for HTTP: budget, bounds, bounded retries, and what a failure means."""
 
 import asyncio
-import datetime as dt
-import email.utils
 import logging
-import re
+import ssl
 from collections.abc import Callable, Mapping, Sequence
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 
 import httpx
@@ -13,15 +12,26 @@ import msgspec
 import stamina
 
 from polycopy_assets import __version__
-from polycopy_assets.errors import PermanentError, TransientError
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.sources.body import ACCEPTED, BadBody, read_json, read_start
 from polycopy_assets.sources.budget import Budget, Window
+from polycopy_assets.sources.clock import age_of, date_of
+from polycopy_assets.sources.failing import Refused, Retryable, Tries, backoff, failure
+from polycopy_assets.sources.retry_after import retry_after
+from polycopy_assets.sources.route import Route
+from polycopy_assets.text import EXCERPT, NAME, one_line, said_by
 from polycopy_assets.trades.odd_json import UNREADABLE, decode
 
 ATTEMPTS = 8
-LONGEST_RETRY_AFTER = 120.0
-"""Seconds; a source that asks for more is treated as asking for this."""
 
-_ANY = msgspec.json.Decoder(msgspec.Raw)
+WHOLE = 4
+"""Time-outs of silence that an answer may take from its request to its last byte: one to connect,
+one for the first byte, two for a page of a megabyte. 120 seconds by default."""
+
+LONGEST_WHOLE = 600.0
+"""Seconds that no answer may exceed, whatever the time-out: a fetch in which nothing moves for 900
+seconds counts as dead, and is ended (`liveness.STALLED_SECONDS`)."""
+
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _RETRYABLE_STATUS = frozenset({408, 429})
 
@@ -31,19 +41,13 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 stamina.instrumentation.set_on_retry_hooks(())
 
 
-class _Retryable(Exception):
-    """One attempt failed in a way that may pass; `retry_after` in seconds if the source said."""
-
-    def __init__(self, reason: str, retry_after: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after = retry_after
-
-
 class Answer(msgspec.Struct, frozen=True):
     """A 200 with a JSON body: the body, how many requests it took, and the source's trace id.
 
     `date` is the source's clock when it made the answer, epoch seconds, None if it does not say;
     `age` for how many seconds a cache has had it.
+    `seconds` is how long the source took for it, failed attempts and the waits after them included;
+    waiting for the budget, or because the source is throttled, is not counted.
     """
 
     body: bytes
@@ -51,15 +55,17 @@ class Answer(msgspec.Struct, frozen=True):
     trace: str
     date: float | None = None
     age: float = 0.0
+    seconds: float = 0.0
 
 
 class Http:
     """JSON over GET for one source; all requests of the process share its budget.
 
-    `timeout` is seconds of silence before an attempt counts as failed. `explain` may turn a
-    refusal (status, decoded error body) into a clearer reason; `on_request` is called for every
-    request that is sent. `idle` tells for how many seconds nobody else has asked, `may_go` whether
-    it is still this process's turn to ask. Use as an async context manager.
+    `timeout` is seconds of silence before an attempt counts as failed; `proxy` the URL of the proxy
+    to go through. `explain` may turn a refusal (status, decoded error body) into a clearer reason;
+    `on_request` is called for every request that is sent. `idle` tells for how many seconds nobody
+    else has asked, `may_go` whether it is still this process's turn to ask. Use as an async context
+    manager.
     """
 
     def __init__(
@@ -70,6 +76,7 @@ class Http:
         concurrency: int,
         timeout: float = 30.0,
         headers: Mapping[str, str] | None = None,
+        proxy: str = "",
         attempts: int = ATTEMPTS,
         explain: Callable[[int, Mapping[str, Any]], str | None] = lambda status, body: None,
         on_request: Callable[[], None] = lambda: None,
@@ -77,16 +84,28 @@ class Http:
         may_go: Callable[[], bool] = lambda: True,
     ) -> None:
         self._base = base_url.rstrip("/")
+        self._route = Route(self._base, proxy)
         self._budget = Budget(windows, may_go=may_go)
         self._budget.hold(max(window.seconds for window in windows) - idle)
         self._in_flight = asyncio.Semaphore(concurrency)
         self._attempts = attempts
         self._explain = explain
         self._on_request = on_request
+        self._timeout = timeout
+        self._whole = min(WHOLE * timeout, LONGEST_WHOLE)
         self._client = httpx.AsyncClient(
-            headers={"User-Agent": f"polycopy-assets/{__version__}", **(headers or {})},
+            headers={
+                "User-Agent": f"polycopy-assets/{__version__}",
+                "Accept-Encoding": ACCEPTED,
+                **(headers or {}),
+            },
             timeout=httpx.Timeout(timeout, pool=None),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
+            # No cookie is kept: a source could set new ones for ever.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+            proxy=self._route.proxy or None,
+            trust_env=False,
+            verify=_trusted(),
         )
 
     async def __aenter__(self) -> Self:
@@ -99,107 +118,118 @@ class Http:
         """The JSON body at `path`; `what` names the thing asked for in errors.
 
         Raises PermanentError when the source refuses, TransientError when it failed on every
-        attempt. Bounded: `attempts` requests, with growing, jittered waits in between.
+        attempt (Unreachable where there was no connection), ContractBroken when its answer was
+        broken the same way each time. Bounded: `attempts` requests, with growing, jittered waits
+        in between; each has an end, and its answer a size.
         """
-        used = 0
+        tries = Tries()
         try:
             async for attempt in stamina.retry_context(
-                on=_backoff, attempts=self._attempts, timeout=None, wait_initial=0.2, wait_max=15.0
+                on=backoff, attempts=self._attempts, timeout=None, wait_initial=0.2, wait_max=15.0
             ):
                 with attempt:
-                    used += 1
-                    response = await self._once(path, params)
-                    body = _body(response, what, self._explain)
-                    return Answer(body, used, _trace(response), _date(response), _age(response))
-        except _Retryable as error:
-            raise TransientError(f"{what}: {error}, {used} attempts") from error
+                    tries.go_on()
+                    answer = await self._once(path, params, tries)
+                    return msgspec.structs.replace(
+                        answer, requests=tries.used, seconds=tries.seconds
+                    )
+        except (Refused, Retryable) as error:
+            # Without what led to it: the text below is all that may be shown of it.
+            raise failure(error, what, tries) from None
         raise AssertionError("the retry loop ended without an answer")
 
-    async def _once(self, path: str, params: Mapping[str, str | int]) -> httpx.Response:
+    async def _once(self, path: str, params: Mapping[str, str | int], tries: Tries) -> Answer:
         async with self._in_flight, self._budget.slot():
             self._on_request()
-            try:
-                response = await self._client.get(self._base + path, params=dict(params))
-            except httpx.TransportError as error:
-                name = type(error).__name__
-                raise _Retryable(f"{name} at {self._base}{path}: {error}".rstrip(": ")) from error
-            except httpx.InvalidURL as error:
-                raise PermanentError(f"{self._base}{path} is not a URL: {error}") from error
-            except httpx.DecodingError as error:
-                raise _Retryable(f"undecodable body from {path}: {error}") from error
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            self._budget.hold(_retry_after(response) or 0.0)
-        return response
+            with tries.one():
+                try:
+                    async with asyncio.timeout(self._whole):
+                        return await self._exchange(path, params)
+                except TimeoutError as error:
+                    raise Retryable(
+                        f"{path} did not end within {self._whole:g} s", slow=True
+                    ) from error
+                except httpx.InvalidURL as error:
+                    raise Refused(f"not a URL: {said_by(error)}") from error
+                except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
+                    # What it says may quote the header with the key.
+                    raise Refused(f"cannot be sent ({type(error).__name__})") from error
+                except httpx.TransportError as error:
+                    raise self._failed(error) from error
+
+    async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Answer:
+        request = self._client.stream("GET", self._base + path, params=dict(params))
+        async with request as response:
+            if response.status_code == httpx.codes.OK:
+                try:
+                    body = await read_json(response)
+                    date, age = date_of(response.headers), age_of(response.headers)
+                    return Answer(body, 1, _trace(response), date, age)
+                except BadBody as error:
+                    said = f"200 with {error}{_told(response)}"
+                    raise Retryable(said, same=error.same) from error
+            wait = retry_after(response.headers)
+            throttled = response.status_code == httpx.codes.TOO_MANY_REQUESTS
+            if throttled:
+                self._budget.hold(wait or 0.0)
+            body = _error_object(await read_start(response))
+            raise self._refusal(response, body, wait, throttled=throttled)
+
+    def _refusal(
+        self,
+        response: httpx.Response,
+        body: Mapping[str, Any],
+        wait: float | None,
+        *,
+        throttled: bool,
+    ) -> Refused | Retryable:
+        """What an answer that is no 200 comes to."""
+        status = response.status_code
+        said = one_line(_message(body) or response.reason_phrase)
+        text = f"{status} {said}{_told(response)}"
+        if status == httpx.codes.PROXY_AUTHENTICATION_REQUIRED and self._route.proxy:
+            return Retryable(self._route.proxy_refused(text), unreachable=True)
+        if status in _RETRYABLE_STATUS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+            return Retryable(text + self._route.through, wait, throttled=throttled)
+        reason = self._explain(status, body) or text
+        return Refused(f"refused with {reason}{self._route.through}")
+
+    def _failed(self, error: httpx.TransportError) -> Retryable:
+        """What an exchange that broke off comes to."""
+        if sentence := self._route.no_connection(error):
+            return Retryable(sentence, unreachable=True)
+        where = f"{self._route.origin}{self._route.through}"
+        if isinstance(error, httpx.ReadTimeout):
+            return Retryable(f"not a byte from {where} for {self._timeout:g} s")
+        said = said_by(error) or type(error).__name__
+        return Retryable(f"the connection to {where} broke off: {said}")
 
 
-def _backoff(error: Exception) -> bool | float:
-    if not isinstance(error, _Retryable):
-        return False
-    return error.retry_after or True
+def _trusted() -> ssl.SSLContext:
+    """The certificates that are trusted: certifi's, or those that SSL_CERT_FILE or _DIR name."""
+    try:
+        return httpx.create_ssl_context()
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {said_by(error)}"
+        ) from error
 
 
-def _body(
-    response: httpx.Response,
-    what: str,
-    explain: Callable[[int, Mapping[str, Any]], str | None],
-) -> bytes:
-    status = response.status_code
-    if status == httpx.codes.OK:
-        try:
-            decode(_ANY, response.content)
-        except UNREADABLE as error:
-            raise _Retryable(f"200 with a broken JSON body ({error}){_told(response)}") from error
-        return response.content
-    error_body = _error_body(response)
-    text = f"{status} {_message(error_body) or response.reason_phrase}{_told(response)}"
-    if status in _RETRYABLE_STATUS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
-        raise _Retryable(text, _retry_after(response))
-    raise PermanentError(f"{what}: refused with {explain(status, error_body) or text}")
-
-
-def _error_body(response: httpx.Response) -> Mapping[str, Any]:
+def _error_object(body: bytes) -> Mapping[str, Any]:
     """The JSON object of an error, or nothing: proxies in front of a source answer in HTML."""
     try:
-        return decode(_OBJECT, response.content)
+        return decode(_OBJECT, body)
     except UNREADABLE:
         return {}
 
 
 def _message(body: Mapping[str, Any]) -> str:
     parts = (str(body[key]) for key in ("code", "error", "message", "parameter") if body.get(key))
-    return ", ".join(parts)
-
-
-def _retry_after(response: httpx.Response) -> float | None:
-    """Seconds to wait as the source asked; None if it did not, or asked for none."""
-    value = response.headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        seconds = float(value)
-    else:
-        try:
-            at = email.utils.parsedate_to_datetime(value)
-        except (ValueError, OverflowError):
-            return None
-        seconds = (at.astimezone(dt.UTC) - dt.datetime.now(dt.UTC)).total_seconds()
-    return min(seconds, LONGEST_RETRY_AFTER) if seconds > 0 else None
-
-
-def _date(response: httpx.Response) -> float | None:
-    """The source's clock, epoch seconds; None if there is none to be read."""
-    try:
-        return email.utils.parsedate_to_datetime(response.headers["Date"]).timestamp()
-    except (KeyError, ValueError, OverflowError):
-        return None
-
-
-def _age(response: httpx.Response) -> float:
-    """For how many seconds the answer has lain in a cache; 0 if nobody says so."""
-    text = response.headers.get("Age", "").strip()
-    return float(text) if re.fullmatch(r"[0-9]{1,9}", text, re.ASCII) else 0.0
+    return one_line(", ".join(parts), EXCERPT)
 
 
 def _trace(response: httpx.Response) -> str:
-    return response.headers.get("x-trace-id", "")
+    return one_line(response.headers.get("x-trace-id", ""), NAME)
 
 
 def _told(response: httpx.Response) -> str:

@@ -22,6 +22,7 @@ async def open_source(
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
     max_lag: float = DEFAULT_MAX_LAG,
+    proxy: str = "",
     idle: float = float("inf"),
     may_go: Callable[[], bool] = lambda: True,
     on_request: Callable[[], None] = lambda: None,
@@ -29,9 +30,9 @@ async def open_source(
     """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
 
     `timeout` is seconds; `api_key` is needed by `dome` alone; `max_lag` is how many seconds the
-    feed may trail, for sources that say so; `idle` is for how many seconds nobody
-    else has asked this source: what was asked before still counts against the budget. Nothing is
-    asked while `may_go` says no.
+    feed may trail, for sources that say so; `proxy` is the URL of the proxy to go through; `idle`
+    is for how many seconds nobody else has asked this source: what was asked before still counts
+    against the budget. Nothing is asked while `may_go` says no.
     """
     is_dome = kind == Dome.name
     async with Http(
@@ -40,6 +41,7 @@ async def open_source(
         concurrency=concurrency,
         timeout=timeout,
         headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
+        proxy=proxy,
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
         idle=idle,

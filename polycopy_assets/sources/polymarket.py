@@ -78,6 +78,7 @@ class Polymarket:
             requests=answer.requests,
             unknown_fields=read.unknown_fields,
             oddities=read.oddities,
+            seconds=answer.seconds,
         )
 
     async def horizon(self) -> Horizon:

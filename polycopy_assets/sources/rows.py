@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.text import said_by
 from polycopy_assets.trades.odd_json import UNREADABLE, tame
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.shapes import Shape, field_names
@@ -68,7 +69,9 @@ def decode_page(body: bytes, shape: type[T]) -> T:
     try:
         page = msgspec.json.decode(tamed, type=shape)
     except UNREADABLE as error:
-        raise ContractBroken(f"a page that is not in the documented shape: {error}") from error
+        raise ContractBroken(
+            f"a page that is not in the documented shape: {said_by(error)}"
+        ) from error
     for name in page.__struct_fields__:
         value = getattr(page, name)
         if isinstance(value, list) and value and isinstance(value[0], msgspec.Raw):

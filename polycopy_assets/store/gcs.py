@@ -24,6 +24,7 @@ from polycopy_assets import __version__
 from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
 from polycopy_assets.quota import explain
 from polycopy_assets.store.base import NO_METADATA, Stored
+from polycopy_assets.text import one_line, quoted, said_by
 
 RETRY_SECONDS = 120.0
 TIMEOUT_SECONDS = 60
@@ -149,7 +150,7 @@ class GCSStore:
 
     def _blob(self, name: str, metadata: Mapping[str, str] = NO_METADATA) -> storage.Blob:
         if "\0" in name or any(part in {"", ".", ".."} for part in name.split("/")):
-            raise StoreError(f"not an object name: {name!r}")
+            raise StoreError(f"not an object name: {quoted(name)}")
         blob = self._bucket.blob(self._prefix + name)
         blob.metadata = {"polycopy-version": __version__, **metadata}
         return blob
@@ -198,10 +199,10 @@ def _reason(error: BaseException) -> str:
         return _reason(exceptions.from_http_response(error.response))
     if isinstance(error, exceptions.GoogleAPICallError):
         first = error.errors[0] if error.errors and isinstance(error.errors[0], dict) else {}
-        message = str(first.get("message") or error.message).replace("\n", " ")
+        message = one_line(first.get("message") or error.message)
         used_up = explain(str(first.get("reason", "")), message)
         return f"{error.code} {f'{used_up}. Google says: ' if used_up else ''}{message}"
-    return f"{type(error).__name__}: {error}".replace("\n", " ")
+    return f"{type(error).__name__}: {said_by(error)}"
 
 
 def _hex(checksum: str | None) -> str | None:

@@ -12,6 +12,7 @@ from typing import IO
 
 from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
 from polycopy_assets.store.base import NO_METADATA, Stored
+from polycopy_assets.text import quoted
 
 _INCOMING = ".incoming"
 _STALE_SECONDS = 24 * 3600
@@ -153,7 +154,7 @@ class LocalStore:
     def _path(self, name: str) -> Path:
         parts = name.removesuffix("/").split("/")
         if "\0" in name or any(part in {"", ".", ".."} for part in parts):
-            raise StoreError(f"not an object name: {name!r}")
+            raise StoreError(f"not an object name: {quoted(name)}")
         return self.root / name
 
 

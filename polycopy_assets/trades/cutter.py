@@ -3,6 +3,7 @@
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.text import NAME, one_line
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.payload import Packer
@@ -55,9 +56,8 @@ class Cutter:
             row.tx_hash, row.timestamp
         )
         if first != row.timestamp:
-            raise ContractBroken(
-                f"transaction {row.tx_hash} has fills at {first} and at {row.timestamp}"
-            )
+            named = one_line(row.tx_hash, NAME)
+            raise ContractBroken(f"transaction {named} has fills at {first} and at {row.timestamp}")
         self._second = row.timestamp
         self._pending.append(row.raw)
         return draft

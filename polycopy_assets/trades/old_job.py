@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.text import NAME, one_line, quoted, said_by
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.page import Row
@@ -70,15 +71,15 @@ def read_line(line: bytes, wallet: str) -> tuple[int, OldTrade]:
     except RecursionError as error:
         raise ContractBroken("not a trade: it is nested too deeply") from error
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, OverflowError) as error:
-        raise ContractBroken(f"not a trade: {error}") from error
+        raise ContractBroken(f"not a trade: {said_by(error)}") from error
     if not BEGINNING < seconds < LATEST:
-        raise ContractBroken(f"not a trade: its time is {trade.timestamp!r}")
+        raise ContractBroken(f"not a trade: its time is {one_line(repr(trade.timestamp), NAME)}")
     if not (math.isfinite(trade.price) and math.isfinite(trade.shares_normalized)):
         raise ContractBroken(
             f"not a trade: {trade.shares_normalized} shares at the price {trade.price}"
         )
     if trade.wallet_address.strip().lower() != wallet:
-        raise ContractBroken(f"of another wallet: {trade.wallet_address!r}")
+        raise ContractBroken(f"of another wallet: {quoted(trade.wallet_address)}")
     return seconds, trade
 
 
@@ -103,7 +104,7 @@ def _seconds(text: str | int) -> int:
         return text
     moment = datetime.fromisoformat(text.strip())
     if not _MOMENT.match(text.strip()):
-        raise ValueError(f"no time of day in {text!r}")
+        raise ValueError(f"no time of day in {quoted(text)}")
     return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
 
 

@@ -23,8 +23,9 @@ class Page(NamedTuple):
     """One answer of the source, newest row first.
 
     `limit` is the page size that was asked for; `requests` how often the source was asked to
-    get it, retries included; `unknown_fields` counts the rows by fields that the contract does
-    not list, `oddities` by what is possible but strange in them, in words.
+    get it, retries included; `seconds` how long that took; `unknown_fields` counts the rows by
+    fields that the contract does not list, `oddities` by what is possible but strange in them, in
+    words.
     """
 
     rows: Sequence[Row]
@@ -34,6 +35,7 @@ class Page(NamedTuple):
     requests: int
     unknown_fields: Mapping[str, int] = {}
     oddities: Mapping[str, int] = {}
+    seconds: float = 0.0
 
 
 class PageSource(Protocol):

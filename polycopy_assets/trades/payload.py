@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.text import quoted
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.shapes import Trade, guess_source, shape_of
 
@@ -78,7 +79,7 @@ def read_payload(payload: bytes, wallet: str, span: Interval, source: str | None
     rows = shape_of(source).rows(lines)
     for line, row in enumerate(rows, 1):
         if row.wallet.lower() != wallet:
-            raise ContractBroken(f"line {line}: a row of another wallet: {row.wallet}")
+            raise ContractBroken(f"line {line}: a row of another wallet: {quoted(row.wallet)}")
         if not span.start <= row.timestamp < span.until:
             raise ContractBroken(f"line {line}: a row of another time: {row.timestamp}")
     return Rows(source, rows)

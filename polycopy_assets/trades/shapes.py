@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Protocol
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.text import quoted, said_by
 from polycopy_assets.trades.odd_json import UNREADABLE, decode
 
 POLYMARKET = "polymarket"
@@ -140,7 +141,7 @@ class Shape:
         try:
             return decode(self._row, raw)
         except UNREADABLE as error:
-            raise ContractBroken(str(error)) from error
+            raise ContractBroken(said_by(error)) from error
 
     def rows(self, lines: bytes) -> list[Trade]:
         """The rows of a segment, one JSON object a line, in the order in which they were served.
@@ -198,7 +199,9 @@ def shape_of(source: str) -> Shape:
     try:
         return SHAPES[source]
     except KeyError:
-        raise ContractBroken(f"served by {source!r}, which this version cannot read") from None
+        raise ContractBroken(
+            f"served by {quoted(source)}, which this version cannot read"
+        ) from None
 
 
 def guess_source(lines: bytes) -> str:
@@ -224,7 +227,7 @@ def field_names(raw: bytes | msgspec.Raw) -> frozenset[str]:
     try:
         return frozenset(decode(_FIELDS, text))
     except UNREADABLE as error:
-        raise ContractBroken(str(error)) from error
+        raise ContractBroken(said_by(error)) from error
 
 
 def _fits(shape: Shape, raw: bytes) -> bool:

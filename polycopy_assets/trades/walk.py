@@ -2,11 +2,14 @@
 
 Fixed bounds and the source's keyset cursor make paging stable while new trades arrive. Whatever
 the contract rules out ends the walk with ContractBroken: a wallet is never completed with less.
+`trades.bounds` sees to it that every walk ends.
 """
 
 from collections.abc import AsyncIterator, Callable
 
 from polycopy_assets.errors import ContractBroken, SourceError
+from polycopy_assets.text import quoted
+from polycopy_assets.trades.bounds import Bounds, Total
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Page, PageSource, Row
@@ -26,6 +29,7 @@ async def walk(
     span: Interval,
     *,
     segment_bytes: int = SEGMENT_BYTES,
+    total: Total | None = None,
     on_page: Observer = lambda page: None,
     split: Splitter = lambda part: False,
 ) -> AsyncIterator[Draft]:
@@ -33,10 +37,10 @@ async def walk(
 
     If the source fails for good, the segment of what was whole so far is yielded before the
     SourceError goes on; after ContractBroken nothing is, because the page is not to be trusted.
-    Parts that `split` takes are left out.
+    Parts that `split` takes are left out. `total` is what the walks of this wallet have come to.
     """
     cutter = Cutter(span.until, source.name, segment_bytes)
-    pages = _pages(source, wallet, span, on_page)
+    pages = _pages(source, wallet, span, on_page, Bounds(total or Total()))
     floor, newest, count = span.start, None, 0
     try:
         async for page in pages:
@@ -71,41 +75,29 @@ def _hand_over(span: Interval, newest: int, oldest: int, split: Splitter) -> int
 
 
 async def _pages(
-    source: PageSource, wallet: str, span: Interval, on_page: Observer
+    source: PageSource, wallet: str, span: Interval, on_page: Observer, bounds: Bounds
 ) -> AsyncIterator[Page]:
     """The pages of the walk, each checked against the contract and against those before it."""
     cursor: str | None = None
-    cursors: set[str] = set()
     above: Row | None = None
-    seen: set[int] = set()
     while True:
         page = await source.page(wallet, span, cursor)
         on_page(page)
-        if page.cursor in cursors:
-            raise ContractBroken(f"a cursor was repeated after {len(cursors)} pages")
-        if page.has_more and page.cursor is None:
-            raise ContractBroken("more pages were promised, but no cursor to reach them")
-        content = hash(tuple(page.rows))
-        if page.rows and content in seen:
-            raise ContractBroken(f"a page of {len(page.rows)} rows came again under a new cursor")
-        seen.add(content)
+        bounds.check(page)
         _check(page, wallet, span, above)
         yield page
         if page.cursor is None or not page.has_more:
             return
-        cursors.add(page.cursor)
         cursor, above = page.cursor, page.rows[-1]
 
 
 def _check(page: Page, wallet: str, span: Interval, above: Row | None) -> None:
     if len(page.rows) > page.limit:
         raise ContractBroken(f"a page of {len(page.rows)} rows where {page.limit} is the limit")
-    if page.has_more and not page.rows:
-        raise ContractBroken("an empty page that promises more")
     upper = above.timestamp if above else None
     for row in page.rows:
         if row.wallet != wallet:
-            raise ContractBroken(f"a row of another wallet: {row.wallet}")
+            raise ContractBroken(f"a row of another wallet: {quoted(row.wallet)}")
         if not span.start <= row.timestamp < span.until:
             raise ContractBroken(
                 f"a row at {row.timestamp}, outside of the asked {span.start} to {span.until - 1}"

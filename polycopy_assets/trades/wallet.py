@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from polycopy_assets.errors import InvalidWallet
+from polycopy_assets.text import quoted
 
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
 _EXPECTED = "expected 0x and 40 hex digits"
 _NAMED = 10
-_SHOWN = 80
 
 
 def parse_wallet(text: str) -> str:
@@ -19,7 +19,7 @@ def parse_wallet(text: str) -> str:
     """
     wallet = text.strip().lower()
     if not ADDRESS.fullmatch(wallet):
-        raise InvalidWallet(f"not a wallet: {shortened(text.strip())!r} ({_EXPECTED})")
+        raise InvalidWallet(f"not a wallet: {quoted(text.strip())} ({_EXPECTED})")
     return wallet
 
 
@@ -35,14 +35,9 @@ def sort_out(texts: Iterable[str | None]) -> tuple[list[str], list[str]]:
     return list(wallets), refused
 
 
-def shortened(text: str) -> str:
-    """The beginning of a text that is no wallet: it may be a whole file."""
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
 def refusals(texts: Sequence[str], where: str = "") -> Iterator[str]:
     """Lines that name the first of `texts`, found `where`, and how many more are no wallets."""
     for text in texts[:_NAMED]:
-        yield f"refused: {shortened(text)!r}{where} is not a wallet ({_EXPECTED})"
+        yield f"refused: {quoted(text)}{where} is not a wallet ({_EXPECTED})"
     if len(texts) > _NAMED:
         yield f"refused: and {len(texts) - _NAMED:,} more"

@@ -22,6 +22,7 @@ from polycopy_assets import waits
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
 from polycopy_assets.holders import described
 from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.text import said_by
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
 from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts, as_text
 
@@ -195,7 +196,7 @@ class DuckDBWarehouse:
         try:
             yield db
         except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {_one_line(error)}") from error
+            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
         finally:
             db.close()
 
@@ -206,7 +207,7 @@ class DuckDBWarehouse:
             db.execute(_sql("create"))
             yield db
         except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {_one_line(error)}") from error
+            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
         finally:
             db.close()
 
@@ -239,10 +240,10 @@ class DuckDBWarehouse:
             return _ready(duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG))
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             if not any(sign in str(error) for sign in _HELD):
-                raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+                raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
             return _holder(str(error))
         except (duckdb.Error, OSError) as error:
-            raise WarehouseError(f"cannot open {self.uri}: {error}") from error
+            raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
 
 
 def _holder(message: str) -> str:
@@ -297,10 +298,6 @@ def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
 def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     """The names of a table's columns, in lower case; none if there is no such table."""
     return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
 
 
 def _utc(moment: object) -> datetime | None:

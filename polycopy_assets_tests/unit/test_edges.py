@@ -14,8 +14,8 @@ from polycopy_assets.errors import (
     WarehouseError,
 )
 from polycopy_assets.settings import read_settings
-from polycopy_assets.sources import http as subject
 from polycopy_assets.sources.polymarket import Polymarket
+from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
@@ -81,7 +81,7 @@ def test_one_trader_in_two_cases_is_one(tmp_path: Path):
 
 def test_a_date_that_is_none_asks_for_no_wait():
     headers = {"Retry-After": "Mon, 23 Nov 99999 10:00:00 GMT"}
-    assert subject._retry_after(httpx.Response(429, headers=headers)) in (None, 120.0)
+    assert retry_after(httpx.Headers(headers)) in (None, 120.0)
 
 
 @pytest.mark.parametrize(

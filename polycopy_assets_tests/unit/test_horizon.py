@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from polycopy_assets.errors import ContractBroken, SourceError, TransientError
-from polycopy_assets.sources.http import Answer, _age, _date
+from polycopy_assets.sources.clock import age_of, date_of
+from polycopy_assets.sources.http import Answer
 from polycopy_assets.sources.status import freshness
 from polycopy_assets.trades.horizon import (
     MOST_DIFFERENCE,
@@ -147,5 +148,5 @@ def test_coverage_is_doubtful_only_where_no_margin_explains_it():
 def test_the_clock_of_an_answer_is_read_or_there_is_none(
     headers: dict[str, str], date: float | None, age: float
 ):
-    response = httpx.Response(200, headers=headers)
-    assert (_date(response), _age(response)) == (date, age)
+    given = httpx.Headers(headers)
+    assert (date_of(given), age_of(given)) == (date, age)

@@ -1,0 +1,130 @@
+"""The body of an answer, read as a stream: never more than a cap, whatever was packed into it.
+
+`Content-Encoding` is undone here and not by httpx, whose decoder unpacks each chunk whole: a bomb
+that packs a thousand to one turns 64 KB off the wire into 64 MB at once, and goes on.
+"""
+
+import zlib
+from collections.abc import AsyncIterator, Hashable, Iterator
+
+import httpx
+import msgspec
+
+from polycopy_assets.text import NAME, one_line, said_by
+from polycopy_assets.trades.odd_json import UNREADABLE, decode
+
+PAGE_BYTES = 8 * 2**20
+"""The most an answer may hold: 1,000 rows of 8 KiB. The longest of 7,092 real rows has 784."""
+
+ERROR_BYTES = 64 * 2**10
+"""What is read of an error's body; the documented ones have some 200 bytes."""
+
+MOST_VALUES = 200_000
+"""Values in one answer: 1,000 rows have some 20,000. A body within the cap could hold four million,
+and each costs eighty bytes when it is looked at."""
+
+ACCEPTED = "gzip, deflate"
+"""The encodings that are asked for, and undone."""
+
+_ANY = msgspec.json.Decoder(msgspec.Raw)
+_PIECE = 64 * 2**10
+_WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+
+
+class BadBody(Exception):
+    """A body that cannot be used, and why; `same` is equal for bodies that are bad the same way."""
+
+    def __init__(self, reason: str, same: Hashable) -> None:
+        super().__init__(reason)
+        self.same = same
+
+
+async def read_json(response: httpx.Response) -> bytes:
+    """The JSON that a streamed answer holds; raises BadBody if it is none, or too long."""
+    body = bytearray()
+    async for piece in _pieces(response):
+        body += piece
+        if len(body) > PAGE_BYTES:
+            raise BadBody(f"a body of more than {PAGE_BYTES:,} bytes", "too long")
+    whole = bytes(body)
+    _check_json(whole)
+    return whole
+
+
+async def read_start(response: httpx.Response) -> bytes:
+    """The first bytes of an error's body; what cannot be unpacked is left out."""
+    body = bytearray()
+    try:
+        async for piece in _pieces(response):
+            body += piece
+            if len(body) >= ERROR_BYTES:
+                break
+    except BadBody:
+        pass  # the status says what there is to say
+    return bytes(body[:ERROR_BYTES])
+
+
+def _check_json(body: bytes) -> None:
+    same = zlib.crc32(body), len(body)
+    try:
+        decode(_ANY, body)
+    except UNREADABLE as error:
+        raise BadBody(f"a broken JSON body ({said_by(error)})", same) from error
+    # Ordinary pages are not counted: it would cost each of them what only a bomb is worth.
+    if len(body) > PAGE_BYTES // 4 and (values := body.count(b",")) > MOST_VALUES:
+        raise BadBody(f"a body of {values:,} values", same)
+
+
+async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body unpacked, in pieces of at most 64 KiB or of one chunk off the wire."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        async for chunk in response.aiter_raw():
+            yield chunk
+        return
+    if encoding not in _WINDOWS:
+        raise BadBody(f"an encoding that was not asked for ({one_line(encoding, NAME)})", encoding)
+    packed = _Packed(encoding)
+    async for chunk in response.aiter_raw():
+        for piece in packed.unpack(chunk):
+            yield piece
+    packed.end()
+
+
+class _Packed:
+    """A packed body on its way in; gzip may have several members, one behind the other."""
+
+    def __init__(self, encoding: str) -> None:
+        self._encoding = encoding
+        self._size = self._sum = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._inflate = zlib.decompressobj(_WINDOWS[self._encoding])
+
+    def unpack(self, data: bytes) -> Iterator[bytes]:
+        """What `data` unpacks to, in pieces of at most 64 KiB."""
+        self._size += len(data)
+        self._sum = zlib.crc32(data, self._sum)
+        if self._size > PAGE_BYTES:
+            # Packed blocks that hold nothing: no piece of them would ever meet the cap.
+            raise BadBody(f"a body of more than {PAGE_BYTES:,} packed bytes", "too long")
+        more = bool(data)
+        while more:
+            if self._inflate.eof:
+                self._begin()
+            try:
+                piece = self._inflate.decompress(data, _PIECE)
+            except zlib.error as error:
+                raise self._undecodable(str(error)) from error
+            data = self._inflate.unconsumed_tail or self._inflate.unused_data
+            more = bool(data) or len(piece) == _PIECE
+            yield piece
+
+    def end(self) -> None:
+        """The body is over; raises BadBody if what was packed is not."""
+        if self._size and not self._inflate.eof:
+            raise self._undecodable("it ends before its end")
+
+    def _undecodable(self, why: str) -> BadBody:
+        return BadBody(f"an undecodable {self._encoding} body ({why})", (self._size, self._sum))

@@ -1,0 +1,177 @@
+"""A wallet whose answers are slow, huge, endless or odd fails alone, by name, in bounded time."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import stamina
+
+from polycopy_assets import liveness
+from polycopy_assets.demo.bad_answers import BAD_ANSWERS
+from polycopy_assets.demo.endless import ENDLESS
+from polycopy_assets.demo.faults import Faults
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.server import Served
+from polycopy_assets.sources.body import PAGE_BYTES
+from polycopy_assets.sources.http import LONGEST_WHOLE
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+TIMEOUT = 0.4
+"""Seconds of silence; an answer may then take four of them, and three may be too slow."""
+
+EXPECTED = {
+    "slow_body": "transient: trades of WALLET in",
+    "gzip_bomb": "contract: trades of WALLET in",
+    "too_long": "contract: trades of WALLET in",
+    "broken_json": "contract: trades of WALLET in",
+    "broken_gzip": "contract: trades of WALLET in",
+    "odd_retry_after": "transient: trades of WALLET in",
+    "odd_text": "permanent: trades of WALLET in",
+    "endless_pages": "contract: 1",
+    "tiny_pages": "contract: 1",
+    "crowded_second": "contract: 2",
+}
+
+
+@pytest.fixture
+def no_waits() -> Iterator[None]:
+    """Eight attempts without the waits in between."""
+    with stamina.set_testing(True, attempts=8):
+        yield
+
+
+@contextmanager
+def api(wallets: int, seed: int, **options: float) -> Iterator[Served]:
+    faults = Faults(seed, slow_seconds=0.05, **options)  # type: ignore[arg-type]
+    with sample_api(generate(seed, wallets, whales=0, most_trades=20), faults=faults) as served:
+        yield served
+
+
+@pytest.mark.parametrize("kind", [*BAD_ANSWERS, *ENDLESS])
+@pytest.mark.usefixtures("no_waits")
+def test_one_wallet_with_such_answers_fails_by_name_and_all_others_are_in_the_table(
+    tmp_path: Path, kind: str
+):
+    with api(6, 71, bomb_bytes=100_000_000) as served:
+        first, *others = served.state.world.wallets()
+        served.state.faults.set_wallets({first: kind})
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_TIMEOUT=str(TIMEOUT))
+        deployment.want([first, *others])
+        started = time.monotonic()
+        report = deployment.backfill()
+        assert time.monotonic() - started < 60
+        assert served.state.faults.counts[kind] > 0
+        (failure,) = report.failures
+        assert failure.wallet == first.lower()
+        assert failure.reason.startswith(EXPECTED[kind].replace("WALLET", first.lower()))
+        assert failure.reason.isprintable()
+        assert len(failure.reason) < 1000
+        assert deployment.table() == truth(served.state.world, others)
+        # Every other wallet arrived, and the next run asks for the failed one alone.
+        served.state.faults.set_wallets({})
+        assert deployment.backfill().failures == []
+        assert deployment.table() == truth(served.state.world)
+
+
+@pytest.mark.parametrize("kind", BAD_ANSWERS)
+@pytest.mark.usefixtures("no_waits")
+def test_such_answers_now_and_then_cost_nothing_but_attempts(tmp_path: Path, kind: str):
+    if kind == "odd_text":
+        pytest.skip("a refusal is final at once, and is no accident of the network")
+    with api(5, 72, bomb_bytes=30_000_000) as served:
+        served.state.faults.set({kind: 0.2})
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_TIMEOUT="0.2")
+        deployment.want(served.state.world.wallets())
+        for _ in range(4):
+            if not deployment.backfill().failures and served.state.faults.counts[kind]:
+                break
+            served.state.faults.set({kind: 0.2})
+        assert deployment.table() == truth(served.state.world)
+
+
+def test_of_thirty_wallets_one_with_each_fault_fails_and_the_rest_is_complete(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("polycopy_assets.sources.retry_after.LONGEST_RETRY_AFTER", 0.1)
+    kinds = [*BAD_ANSWERS, *ENDLESS]
+    with api(30, 73, bomb_bytes=100_000_000) as served:
+        wallets = served.state.world.wallets()
+        served.state.faults.set_wallets(dict(zip(wallets, kinds, strict=False)))
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_TIMEOUT=str(TIMEOUT))
+        deployment.want(wallets)
+        started = time.monotonic()
+        report = deployment.backfill()
+        assert time.monotonic() - started < 90
+        assert {each.wallet for each in report.failures} == {
+            wallet.lower() for wallet in wallets[: len(kinds)]
+        }
+        assert report.complete == 30 - len(kinds)
+        assert deployment.table() == truth(served.state.world, wallets[len(kinds) :])
+
+
+@pytest.mark.usefixtures("no_waits")
+def test_answers_that_are_broken_the_same_way_do_not_count_the_source_as_down(tmp_path: Path):
+    with api(60, 74) as served:
+        *broken, last = served.state.world.wallets()
+        served.state.faults.set_wallets(dict.fromkeys(broken, "broken_json"))
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2")
+        deployment.want([*broken, last])
+        report = deployment.backfill()
+        assert len(report.failures) == len(broken)
+        assert {each.reason.split(":")[0] for each in report.failures} == {"contract"}
+        assert deployment.table() == truth(served.state.world, [last])
+
+
+def test_a_slow_answer_ends_long_before_a_fetch_counts_as_dead():
+    # Each attempt is a request, and each request is a sign of life.
+    assert LONGEST_WHOLE + 120 < liveness.STALLED_SECONDS
+
+
+def child(code: str, *args: str, environ: Mapping[str, str], timeout: float = 100) -> str:
+    ended = subprocess.run(
+        [sys.executable, "-c", code, *args],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    return ended.stdout
+
+
+_READ = """
+import asyncio, resource, sys
+from polycopy_assets.errors import SourceError
+from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.http import Http
+
+async def main():
+    async with Http(sys.argv[1], windows=[Window(100, 1)], concurrency=4, timeout=20) as http:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        params = {"user": sys.argv[2], "start": 1}
+        answers = [http.get("/v2/trades", params, "it") for _ in range(4)]
+        for error in await asyncio.gather(*answers, return_exceptions=True):
+            assert isinstance(error, SourceError), error
+            print(type(error).__name__, error, file=sys.stderr)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["gzip_bomb", "too_long"])
+def test_a_body_of_a_gigabyte_and_a_half_takes_no_more_memory_than_the_cap(kind: str):
+    with api(1, 75) as served:
+        (wallet,) = served.state.world.wallets()
+        served.state.faults.set_wallets({wallet: kind})
+        started = time.monotonic()
+        grown = int(child(_READ, served.url, wallet, environ={})) * 1024
+        # Four at once, and each is copied once.
+        assert grown < 4 * 3 * PAGE_BYTES
+        assert time.monotonic() - started < 60

@@ -1,0 +1,82 @@
+"""Texts of others: one line, harmless, short."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polycopy_assets import errors
+from polycopy_assets.errors import ContractBroken, PolycopyError
+from polycopy_assets.settings import wrong
+from polycopy_assets.text import MESSAGE, by_reason, one_line, quoted, said_by
+from polycopy_assets.trades.wallet import parse_wallet, refusals
+
+NASTY = "\x1b[31mred\x1b[0m\r\nforged\u2028line \u202eback \u2066\x9b\udc80\x00\ttab"
+
+
+@given(st.text(), st.integers(1, 50))
+def test_whatever_the_text_it_prints_in_one_line_of_no_more_than_the_limit(text: str, limit: int):
+    shown = one_line(text, limit)
+    assert shown.isprintable()
+    assert len(shown) <= limit + 1
+    assert shown.endswith("…") or text.isascii() is False or len(shown) >= len(text)
+    shown.encode()
+
+
+def test_a_harmless_text_stays_as_it_is_and_a_nasty_one_is_escaped():
+    assert one_line("Wird Zürich, 日本 gewinnen? 🙂") == "Wird Zürich, 日本 gewinnen? 🙂"
+    assert one_line(NASTY) == (
+        "\\x1b[31mred\\x1b[0m\\r\\nforged\\u2028line \\u202eback \\u2066\\x9b\\udc80\\x00\\ttab"
+    )
+    assert one_line("x" * 100, 10) == "x" * 10 + "…"
+    assert one_line("\n" * 100, 5) == "\\n\\n…"
+
+
+def test_what_a_library_says_over_several_lines_is_one():
+    assert said_by(ValueError("no\n  such\tthing\x1b")) == "no such thing\\x1b"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        each
+        for each in vars(errors).values()
+        if isinstance(each, type)
+        and issubclass(each, PolycopyError)
+        and each is not errors.Unexpected
+    ],
+)
+def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
+    message = str(kind(NASTY + "x" * 10 * MESSAGE))
+    assert message.isprintable()
+    assert len(message) <= MESSAGE + 1
+    assert str(kind("as it is: 'ok'")) == "as it is: 'ok'"
+
+
+def test_an_error_that_nobody_foresaw_is_one_harmless_line_as_well():
+    message = str(errors.Unexpected(ValueError(NASTY + "x" * 10_000)))
+    assert message.isprintable()
+    assert len(message) < 1000
+
+
+def test_names_and_values_are_quoted_harmless_and_short():
+    with pytest.raises(errors.InvalidWallet) as error:
+        parse_wallet(NASTY * 100)
+    assert str(error.value).isprintable()
+    assert len(str(error.value)) < 200
+    (line,) = refusals([NASTY * 100])
+    assert line.isprintable()
+    assert len(line) < 200
+    assert str(wrong("NAME", "a\nb", "c")) == "NAME='a\\nb' is not accepted: accepted is c"
+    assert quoted("x" * 200) == "'" + "x" * 80 + "…'"
+    assert str(ContractBroken("a 'b'")) == "a 'b'"
+
+
+def test_a_reason_that_many_share_is_one_line():
+    failures = [(f"0x{n}", "down") for n in range(3000)]
+    failures += [("0xa", "refused"), ("0xb", "slow"), ("0xc", "odd")]
+    assert list(by_reason(failures, 2)) == [
+        "3,000 wallets, the first 0x0: down",
+        "0xa: refused",
+        "and 2 more",
+    ]
+    assert list(by_reason([], 2)) == []
