@@ -10,6 +10,8 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path, PurePath
 
+from polycopy_assets.text import NAME, one_line
+
 _LOCK_LINE = re.compile(r"^\d+: POSIX\s+\S+\s+WRITE (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
 
 
@@ -46,7 +48,7 @@ def _command(pid: int) -> str:
         del arguments[0]
     script = arguments[0] if arguments and not arguments[0].startswith("-") else ""
     names = (PurePath(part).name for part in (program, script))
-    return " ".join(" ".join(name.split()) for name in names if name)
+    return one_line(" ".join(" ".join(name.split()) for name in names if name), NAME)
 
 
 def _started(pid: int) -> str:

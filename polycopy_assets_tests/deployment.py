@@ -101,7 +101,11 @@ class Deployment:
     def process_environ(self) -> dict[str, str]:
         """The environment of a process of this deployment, without settings of the machine."""
         own = ("POLYCOPY_", "DAGSTER_", "DOME_")
-        inherited = {k: v for k, v in os.environ.items() if not k.startswith(own)}
+        inherited = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(own) and not name.lower().endswith("_proxy")
+        }
         return {**inherited, **self.environ}
 
     def polycopy(

@@ -1,5 +1,6 @@
 """The source's clock, as the headers of its answers tell it."""
 
+import datetime as dt
 import email.utils
 import re
 from collections.abc import Mapping
@@ -8,7 +9,9 @@ from collections.abc import Mapping
 def date_of(headers: Mapping[str, str]) -> float | None:
     """When the answer was made, epoch seconds; None if there is no `Date` to be read."""
     try:
-        return email.utils.parsedate_to_datetime(headers["Date"]).timestamp()
+        at = email.utils.parsedate_to_datetime(headers["Date"])
+        # Without a zone it is UTC, wherever this machine stands.
+        return (at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp()
     except (KeyError, ValueError, OverflowError):
         return None
 

@@ -13,6 +13,7 @@ import msgspec
 from polycopy_assets.errors import ContractBroken, TransientError
 from polycopy_assets.sources.http import Answer
 from polycopy_assets.sources.rows import decode_page
+from polycopy_assets.text import quoted
 from polycopy_assets.trades.horizon import Freshness
 
 SECONDS_PER_BLOCK = 2
@@ -108,6 +109,8 @@ def _moment(value: float | str) -> float:
         try:
             moment = datetime.fromisoformat(value)
         except ValueError as error:
-            raise ContractBroken(f"a status computed at {value!r}, which is no time") from error
+            raise ContractBroken(
+                f"a status computed at {quoted(value)}, which is no time"
+            ) from error
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return value / 1000 if value > _MILLISECONDS else float(value)

@@ -117,6 +117,22 @@ def test_a_slow_answer_ends_long_before_a_fetch_counts_as_dead():
     assert LONGEST_WHOLE + 120 < liveness.STALLED_SECONDS
 
 
+def test_a_slow_wallet_does_not_end_the_process_that_watches_itself(tmp_path: Path):
+    watchful = (
+        "from polycopy_assets import liveness as l; l.BEAT_SECONDS, l.STALLED_SECONDS = .2, 4"
+    )
+    with api(5, 76) as served:
+        first, *others = served.state.world.wallets()
+        served.state.faults.set_wallets({first: "slow_body"})
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_TIMEOUT="0.6")
+        deployment.want([first, *others])
+        done = deployment.polycopy("backfill", first=watchful, timeout=60)
+        assert done.returncode == 1, done.stderr
+        assert f"failed: {first.lower()}: transient: " in done.stderr
+        assert "did not end within 2.4 s" in done.stderr
+        assert deployment.table() == truth(served.state.world, others)
+
+
 def child(code: str, *args: str, environ: Mapping[str, str], timeout: float = 100) -> str:
     ended = subprocess.run(
         [sys.executable, "-c", code, *args],

@@ -140,6 +140,7 @@ def test_coverage_is_doubtful_only_where_no_margin_explains_it():
     [
         ({}, None, 0),
         ({"Date": formatdate(NOW, usegmt=True)}, NOW, 0),
+        ({"Date": "Sun, 17 Mar 2030 17:46:40 -0000"}, NOW, 0),
         ({"Date": "Sun, 17 Mar 2030 17:46:40 GMT", "Age": "52"}, NOW, 52),
         ({"Date": "yesterday", "Age": "-3"}, None, 0),
         ({"Date": "Fri, 99 Foo 99999 99:99:99 GMT", "Age": "9" * 40}, None, 0),
