@@ -11,6 +11,7 @@ from polycopy_assets import attempts, record
 from polycopy_assets.demo.faults import RANDOM_FAULTS, Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World, load_directory
+from polycopy_assets.errors import PolycopyError
 from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 
@@ -245,8 +246,11 @@ def test_a_lost_record_is_made_again_without_a_row_being_served(tmp_path: Path):
         deployment.backfill()
         deployment.environ["DAGSTER_HOME"] = str(tmp_path / "another")
         served.state.counts.reset()
+        with pytest.raises(PolycopyError, match="reconcile --apply"):
+            deployment.backfill()
+        deployment.reconcile("--apply")
         report = deployment.backfill()
-        assert sum(served.state.counts.rows.values()) == 0
+        assert served.state.counts.trade_requests == 0
     assert (report.complete, report.failed_checks) == (10, [])
     assert deployment.table() == truth(world)
 
