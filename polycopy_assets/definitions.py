@@ -9,6 +9,7 @@ from polycopy_assets import jobs
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.combined_trades import combined_trades
 from polycopy_assets.assets.reconciliation import reconciliation
+from polycopy_assets.assets.source_counts import source_counts
 from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
@@ -22,7 +23,7 @@ from polycopy_assets.resources import (
     warehouse_resource,
 )
 from polycopy_assets.runs import Runs
-from polycopy_assets.schedules import daily_refresh
+from polycopy_assets.schedules import daily_refresh, daily_witness
 from polycopy_assets.sensors import SENSORS
 from polycopy_assets.settings import API_KEY, Settings, read_settings
 
@@ -51,11 +52,12 @@ def build(
             combined_trades,
             trades,
             reconciliation,
+            source_counts,
         ],
         asset_checks=CHECKS,
-        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.reconcile],
+        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.reconcile, jobs.witness],
         sensors=SENSORS,
-        schedules=[daily_refresh],
+        schedules=[daily_refresh, daily_witness],
         resources={
             "source": SourceResource(
                 kind=chosen.source,

@@ -1,4 +1,4 @@
-"""The jobs: fetch alone in its run, combine and load in a run of their own, check, reconcile.
+"""The jobs: fetch alone in its run, combine and load in a run of their own, and the others.
 
 `wallet_trades` has no output (see `assets/wallet_trades.py`), so whatever stood behind it in the
 same run would be skipped without a word.
@@ -33,6 +33,15 @@ check = dg.define_asset_job(
     description="What is wrong with wallets right now; asks neither source nor warehouse.",
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 24)},
+)
+
+witness = dg.define_asset_job(
+    "witness",
+    selection=["source_counts"],
+    description="Asks the source how many trades of a wallet it counts, one request a wallet, and "
+    "compares with the table. Without configuration: 200 wallets, least recently asked first.",
+    executor_def=dg.in_process_executor,
+    tags=OUR_TAGS,
 )
 
 reconcile = dg.define_asset_job(

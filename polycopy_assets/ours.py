@@ -19,8 +19,10 @@ OUR_TAGS = {OUR_TAG: PACKAGE}
 _NAMESPACE = "polycopy/"
 """What all tags begin with that our steps, sensors and commands give to a run."""
 
-OUR_JOBS = frozenset({"fetch", "load", "check", "reconcile"})
-OUR_STEPS = frozenset({"wallet_trades", "combined_trades", "trades", "reconciliation"})
+OUR_JOBS = frozenset({"fetch", "load", "check", "reconcile", "witness"})
+OUR_STEPS = frozenset(
+    {"wallet_trades", "combined_trades", "trades", "reconciliation", "source_counts"}
+)
 OUR_ASSETS = frozenset(dg.AssetKey(name) for name in (*OUR_STEPS, "traders"))
 
 _BEFORE_TAGS = 100

@@ -168,9 +168,14 @@ def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
             yield _read(event.partition, item.run_id, event)
 
 
-def ledger(instance: dg.DagsterInstance) -> Iterator[tuple[str, Record | PolycopyError]]:
-    """Every wallet that is complete by the record: its record, or what is wrong with it."""
-    yield from _read_all(instance, versions(instance))
+def ledger(
+    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
+) -> Iterator[tuple[str, Record | PolycopyError]]:
+    """Every wallet, or each of `wallets`, that is complete by the record, in pages.
+
+    Its record, or what is wrong with it.
+    """
+    yield from _read_all(instance, versions(instance, wallets))
 
 
 def revocation(wallet: str, why: str, until: int) -> dg.AssetMaterialization:

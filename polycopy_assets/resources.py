@@ -26,6 +26,7 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
+from polycopy_assets.trades.page import PageSource
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.duckdb import LOCK_WAIT_SECONDS, DuckDBWarehouse
 
@@ -139,16 +140,10 @@ class SourceResource(dg.ConfigurableResource):
         return text
 
     @asynccontextmanager
-    async def fetcher(
-        self,
-        store: Store,
-        known: KnownSegments,
-        progress: Progress,
-        *,
-        idle: float,
-        may_go: Callable[[], bool],
-    ) -> AsyncIterator[Fetcher]:
-        """A fetcher from this source into `store`; to be opened on the loop that uses it.
+    async def open(
+        self, progress: Progress, *, idle: float, may_go: Callable[[], bool]
+    ) -> AsyncIterator[PageSource]:
+        """The source itself; to be opened on the loop that uses it.
 
         `idle` tells for how many seconds no other run has asked the source, `may_go` whether it is
         still this run's turn: while it says no, nothing is asked.
@@ -166,6 +161,20 @@ class SourceResource(dg.ConfigurableResource):
             idle=idle,
             may_go=may_go,
         ) as source:
+            yield source
+
+    @asynccontextmanager
+    async def fetcher(
+        self,
+        store: Store,
+        known: KnownSegments,
+        progress: Progress,
+        *,
+        idle: float,
+        may_go: Callable[[], bool],
+    ) -> AsyncIterator[Fetcher]:
+        """A fetcher from this source into `store`; see `open` for the rest."""
+        async with self.open(progress, idle=idle, may_go=may_go) as source:
             yield Fetcher(
                 source,
                 store,

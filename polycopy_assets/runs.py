@@ -77,7 +77,16 @@ class Runs:
 
     def fetch(self, instance: dg.DagsterInstance, **config: object) -> None:
         """Fetches wallets; raises PolycopyError if something other than a wallet failed."""
-        result = self.run(instance, "fetch", {"wallet_trades": config})
+        self._for_wallets(instance, "fetch", "wallet_trades", config)
+
+    def count(self, instance: dg.DagsterInstance, **config: object) -> None:
+        """Asks the source for its counts of wallets; raises PolycopyError like `fetch`."""
+        self._for_wallets(instance, "witness", "source_counts", config)
+
+    def _for_wallets(
+        self, instance: dg.DagsterInstance, job: str, asset: str, config: Mapping[str, object]
+    ) -> None:
+        result = self.run(instance, job, {asset: config})
         if not result.success and not _only_wallets_failed(result):
             raise PolycopyError(why(result))
 

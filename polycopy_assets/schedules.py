@@ -4,7 +4,9 @@ import dagster as dg
 
 from polycopy_assets import jobs
 from polycopy_assets.ours import our_runs
+from polycopy_assets.resources import SourceResource
 from polycopy_assets.sensors import UNDER_WAY
+from polycopy_assets.sources.open import can_count
 
 REFRESH_TAGS = {"polycopy/refresh": "daily"}
 
@@ -28,3 +30,24 @@ def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.S
     return dg.RunRequest(
         run_config={"ops": {"wallet_trades": {"config": {"select": "refresh"}}}}, tags=REFRESH_TAGS
     )
+
+
+@dg.schedule(
+    job=jobs.witness,
+    cron_schedule="0 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Once a day compares 200 wallets with the source's own count of their trades, "
+    "least recently compared first. One request a wallet. The check `source_agrees` warns of "
+    "wallets that differ.",
+)
+def daily_witness(
+    context: dg.ScheduleEvaluationContext, source: SourceResource
+) -> dg.RunRequest | dg.SkipReason:
+    """One sample, unless the last one is still under way or the source counts nothing."""
+    if not can_count(source.kind):
+        return dg.SkipReason(f"the source {source.kind!r} has no count to compare with")
+    wanted = dg.RunsFilter(job_name=jobs.witness.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
+    return dg.RunRequest(run_config={"ops": {"source_counts": {"config": {"select": "sample"}}}})

@@ -10,8 +10,6 @@ import dagster as dg
 from dagster import DagsterEvent
 from dagster._core.events import AssetMaterializationPlannedData
 
-from polycopy_assets.record import WALLET_TRADES
-
 
 def mark_planned(context: dg.AssetExecutionContext, wallet: str) -> None:
     """Notes that this run meant to materialize `wallet`."""
@@ -20,7 +18,7 @@ def mark_planned(context: dg.AssetExecutionContext, wallet: str) -> None:
             job_name=context.job_name,
             step_key=str(context.op_execution_context.op_handle),
             asset_materialization_planned_data=AssetMaterializationPlannedData(
-                asset_key=WALLET_TRADES, partition=wallet
+                asset_key=context.asset_key, partition=wallet
             ),
         ),
         run_id=context.run.run_id,

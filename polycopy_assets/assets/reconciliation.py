@@ -10,12 +10,20 @@ from pydantic import Field
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.charts import reconciliation_chart
+from polycopy_assets.checks.source_agrees import difference_table
 from polycopy_assets.ledger.findings import KINDS, SETTLED
+from polycopy_assets.ledger.witness import Witnessed
 from polycopy_assets.liveness import alive
 from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.record import WALLET_TRADES
-from polycopy_assets.resources import PolicyResource, StoreResource, WarehouseResource
+from polycopy_assets.resources import (
+    PolicyResource,
+    SourceResource,
+    StoreResource,
+    WarehouseResource,
+)
 from polycopy_assets.runs import Runs
+from polycopy_assets.sources.open import check_can_count
 from polycopy_assets.text import NAME, one_line
 from polycopy_assets.turns import SOURCE, turn
 
@@ -32,6 +40,11 @@ class ReconcileConfig(dg.Config):
     apply: bool = Field(default=False, description="Act on what is found. Otherwise only look.")
     verify: bool = Field(
         default=False, description="Read every recorded segment again and check its sum. Slow."
+    )
+    source: bool = Field(
+        default=False,
+        description="Ask the source as well how many trades of each wallet it counts, one request "
+        "a wallet. With `apply`, wallets that differ are fetched again in full.",
     )
     adopt: Adopt = Field(
         default="setting",
@@ -74,14 +87,18 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     store: StoreResource,
     warehouse: WarehouseResource,
     policy: PolicyResource,
+    source: SourceResource,
     runs: dg.ResourceParam[Runs],
     on_report: dg.ResourceParam[Callable[[Report], None]],
 ) -> dg.MaterializeResult:
     """Compares, acts if it is asked to, and shows what there is."""
+    if config.source:
+        check_can_count(source.kind)
     table = warehouse.open("reconciliation", context.run.run_id)
     runs.parent = context.run.run_id
     # What acts must not act on what another run has changed since it was looked at.
-    alone = turn(context, SOURCE, runs.progress) if config.apply else nullcontext()
+    takes_turn = config.apply or config.source
+    alone = turn(context, SOURCE, runs.progress) if takes_turn else nullcontext()
     with alive(context), alone:
         report = reconcile(
             context.instance,
@@ -92,6 +109,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
             verify=config.verify,
             apply=config.apply,
             say=context.log.info,
+            source=config.source,
         )
     on_report(report)
     for failure in report.failures:
@@ -112,10 +130,26 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
                 [[item.ledger, one_line(item.text, NAME)] for item in report.refused[:NAMED]]
             ),
             "seconds": report.seconds,
+            **_source(report.source),
             **cost_metadata(table.cost),
         },
         check_results=[_check(report)],
     )
+
+
+def _source(found: Witnessed | None) -> dict[str, dg.MetadataValue]:
+    """What comparing with the source's own counts came to; nothing if that was not asked for."""
+    if found is None:
+        return {}
+    return {
+        "source_agrees": dg.MetadataValue.int(found.agree),
+        "source_differs": dg.MetadataValue.int(len(found.disagree)),
+        "first_that_differ": difference_table(found.disagree[:NAMED]),
+        "source_failed": dg.MetadataValue.json([list(item) for item in found.failed[:NAMED]]),
+        "source_not_asked": dg.MetadataValue.int(found.not_asked),
+        "source_not_compared": dg.MetadataValue.int(found.not_compared),
+        "refetched": dg.MetadataValue.json(list(found.refetched[:NAMED])),
+    }
 
 
 def _table(report: Report) -> dg.MetadataValue:

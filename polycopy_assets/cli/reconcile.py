@@ -10,6 +10,7 @@ import msgspec
 from polycopy_assets.backfill import check_usable
 from polycopy_assets.cli.common import as_json as json_option
 from polycopy_assets.cli.common import one_line_errors, say
+from polycopy_assets.cli.witness import print_source, source_json
 from polycopy_assets.definitions import build, settings
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import PolycopyError
@@ -21,6 +22,7 @@ from polycopy_assets.reconcile.report import Report, reconcile
 from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.runs import Runs, why
 from polycopy_assets.settings import Settings
+from polycopy_assets.sources.open import check_can_count
 from polycopy_assets.text import by_reason, quoted
 
 NAMED = 3
@@ -29,21 +31,34 @@ NAMED = 3
 @click.command("reconcile")
 @click.option("--apply", is_flag=True, help="Act on what is found; otherwise nothing is changed.")
 @click.option("--verify", is_flag=True, help="Read every recorded segment again. Slow.")
+@click.option(
+    "--source",
+    is_flag=True,
+    help="Ask the source how many trades of each wallet it counts, one request a wallet, and warn "
+    "of those that differ; with --apply fetch them again in full.",
+)
 @click.option("--adopt", type=click.Choice(POLICIES), help="Instead of POLYCOPY_ADOPT.")
 @json_option
-def reconcile_command(*, apply: bool, verify: bool, adopt: str | None, as_json: bool) -> None:
+def reconcile_command(
+    *, apply: bool, verify: bool, source: bool, adopt: str | None, as_json: bool
+) -> None:
     """Compare record, store, checkpoint and table, wallet by wallet."""
     with one_line_errors():
-        report = run_reconcile(settings(), adopt, apply=apply, verify=verify)
+        report = run_reconcile(settings(), adopt, apply=apply, verify=verify, source=source)
     if as_json:
         click.echo(msgspec.json.encode(_json(report)))
     else:
         _print(report)
-    sys.exit(0 if report.clean else 1)
+        print_source(report.source)
+    sys.exit(0 if report.done else 1)
 
 
-def run_reconcile(chosen: Settings, adopt: str | None, *, apply: bool, verify: bool) -> Report:
+def run_reconcile(
+    chosen: Settings, adopt: str | None, *, apply: bool, verify: bool, source: bool = False
+) -> Report:
     """A reconciliation with its progress on standard error; raises PolycopyError."""
+    if source:
+        check_can_count(chosen.source)
     policy = adopt or chosen.adopt
     progress = Progress()
     with (
@@ -51,8 +66,10 @@ def run_reconcile(chosen: Settings, adopt: str | None, *, apply: bool, verify: b
         own_stderr() as stream,
         shown(progress, "reconcile", stream),
     ):
+        if apply or source:
+            _end_dead_runs(instance, stream)
         if apply:
-            return _act(instance, chosen, policy, progress, stream, verify=verify)
+            return _act(instance, chosen, policy, progress, verify=verify, source=source)
         return reconcile(
             instance,
             open_store(chosen),
@@ -62,7 +79,13 @@ def run_reconcile(chosen: Settings, adopt: str | None, *, apply: bool, verify: b
             verify=verify,
             apply=False,
             say=lambda text: None,
+            source=source,
         )
+
+
+def _end_dead_runs(instance: dg.DagsterInstance, stream: TextIO) -> None:
+    for run_id, cause in end_dead_runs(instance).items():
+        print(f"run {run_id} was left behind and is ended: {cause}", file=stream)
 
 
 def _act(
@@ -70,16 +93,14 @@ def _act(
     chosen: Settings,
     policy: str,
     progress: Progress,
-    stream: TextIO,
     *,
     verify: bool,
+    source: bool,
 ) -> Report:
     check_usable(chosen)
-    for run_id, cause in end_dead_runs(instance).items():
-        print(f"run {run_id} was left behind and is ended: {cause}", file=stream)
     reports: list[Report] = []
     runs = Runs(lambda: build(chosen, progress, reports.append), progress)
-    config = {"apply": True, "verify": verify, "adopt": policy}
+    config = {"apply": True, "verify": verify, "adopt": policy, "source": source}
     result = runs.run(instance, "reconcile", {"reconciliation": config})
     if not reports:
         raise PolycopyError(why(result))
@@ -96,6 +117,7 @@ def _json(report: Report) -> dict[str, object]:
         "failures": report.failures,
         "failed_checks": report.failed_checks,
         "seconds": report.seconds,
+        "source": report.source and source_json(report.source),
     }
 
 

@@ -35,6 +35,7 @@ def routes(state: State) -> list[Route]:
             {
                 "trade_requests": state.counts.trade_requests,
                 "requests": state.counts.requests,
+                "count_requests": state.counts.count_requests,
                 "rows": state.counts.rows,
                 "faults": state.faults.counts,
                 "refused": state.refused,

@@ -9,6 +9,7 @@ import msgspec
 
 from polycopy_assets.demo.bad_answers import BAD_ANSWERS
 from polycopy_assets.demo.endless import ENDLESS
+from polycopy_assets.demo.lies import LIES
 from polycopy_assets.demo.odd_rows import ODD_ROWS
 
 RANDOM_FAULTS = (
@@ -41,9 +42,10 @@ WALLET_FAULTS = (
     *ODD_ROWS,
     *BAD_ANSWERS,
     *ENDLESS,
+    *LIES,
 )
-"""What one wallet can always get; all but `extra_field` and most odd rows break the contract,
-refuse, or do not end."""
+"""What one wallet can always get; all but `extra_field`, most odd rows and the lies break the
+contract, refuse, or do not end."""
 
 
 class Faults:
@@ -135,12 +137,20 @@ class Counts:
             self.requests: Counter[str] = Counter()
             self.rows: Counter[str] = Counter()
             self.log: list[Asked] = []
+            self.count_arrivals: list[float] = []
+            self.count_requests: Counter[str] = Counter()
 
     def arrived(self, wallet: str, at: float) -> None:
         """A trade request, whatever becomes of it."""
         with self._lock:
             self.arrivals.append(at)
             self.requests[wallet.lower()] += 1
+
+    def count_arrived(self, wallet: str, at: float) -> None:
+        """A request for a wallet's count, whatever becomes of it."""
+        with self._lock:
+            self.count_arrivals.append(at)
+            self.count_requests[wallet.lower()] += 1
 
     def served(self, asked: Asked) -> None:
         """A trade request that got its rows."""

@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from polycopy_assets.demo import lies
 from polycopy_assets.demo.broken import Names, break_page
 from polycopy_assets.demo.contract import (
     Cursor,
@@ -82,7 +83,7 @@ def routes(state: State) -> list[Route]:
     return [
         Route("/v2/trades", trade_route(state, trades)),
         Route("/v2/status", status),
-        Route("/v2/user-volume", volume),
+        Route("/v2/user-volume", trade_route(state, volume, arrived=state.counts.count_arrived)),
     ]
 
 
@@ -98,7 +99,7 @@ def _trades(state: State, params: dict[str, str]) -> Response:
         mark = params.get("cursor")
         walked = endless_page(fault, state.world, query, mark, state.newest_served)
     else:
-        walked = page(state.world, query, cursor, state.newest_served)
+        walked = lies.served(fault, page(state.world, query, cursor, state.newest_served))
     rows = [v2_row(trade) for trade in walked.trades]
     body: dict[str, Any] = {
         "data": rows,
@@ -181,6 +182,9 @@ def _volume(state: State, params: dict[str, str]) -> Response:
         start, end = _whole(params, "start", 0), _whole(params, "end", 0)
     except _Invalid as error:
         return v2_error(400, "invalid_request", str(error), parameter=error.parameter)
+    fault = state.faults.of(user)
+    if fault and fault.isdigit():
+        return v2_error(int(fault), _CODES[fault], "this wallet is refused")
     end = end or state.newest_served
     whole_days = [
         trade
@@ -192,7 +196,7 @@ def _volume(state: State, params: dict[str, str]) -> Response:
             "data": {
                 "volume": sum(trade.size for trade in whole_days),
                 "volume_usdc": sum(trade.size * trade.price for trade in whole_days),
-                "trade_count": len(whole_days),
+                "trade_count": lies.counted(fault, whole_days),
             }
         }
     )

@@ -117,13 +117,23 @@ def v2_error(status: int, code: str, text: str, *, parameter: str | None = None)
     return json(body, status, headers)
 
 
-def trade_route(state: State, handler: Handler, error: ErrorShape = v2_error) -> Handler:
-    """A route that counts its requests and fails as often as it is told to."""
+def trade_route(
+    state: State,
+    handler: Handler,
+    error: ErrorShape = v2_error,
+    *,
+    arrived: Callable[[str, float], None] | None = None,
+) -> Handler:
+    """A route that counts its requests and fails as often as it is told to.
+
+    `arrived` counts them (wallet, monotonic seconds); without it they are trade requests.
+    """
+    note = arrived or state.counts.arrived
 
     async def route(request: Request) -> Response:
-        arrived = time.monotonic()
-        state.counts.arrived(request.query_params.get("user", ""), arrived)
-        if state.over_limit(arrived):
+        now = time.monotonic()
+        note(request.query_params.get("user", ""), now)
+        if state.over_limit(now):
             return error(429, "rate_limited", "too many requests")
         if state.down:
             return error(503, "dependency_unavailable", "down")

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
 
 import msgspec
 
@@ -17,6 +18,7 @@ from polycopy_assets.errors import (
     Unexpected,
     Unreachable,
 )
+from polycopy_assets.fetch.at_once import at_once
 from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, WalletFetch
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
@@ -100,25 +102,13 @@ class Fetcher:
         With `full` the wallets are fetched from the beginning; see `fetch.refetch`.
         """
         self._full = full
-        queue = iter(wallets)
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
         )
         self._horizon = await self._ask_horizon()
-        tasks: set[asyncio.Task[Fetched | Failed]] = set()
-        try:
-            while True:
-                while len(tasks) < self._concurrency and (wallet := next(queue, None)):
-                    tasks.add(asyncio.create_task(self._outcome(wallet)))
-                if not tasks:
-                    return
-                done, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    yield task.result()
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+        async with aclosing(at_once(wallets, self._outcome, self._concurrency)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
 
     async def _ask_horizon(self) -> Horizon | None:
         """The source's horizon; if it cannot be had, nothing is fetched until a later run."""

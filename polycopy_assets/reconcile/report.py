@@ -9,9 +9,11 @@ import msgspec
 
 from polycopy_assets.ledger.facts import claimed_until
 from polycopy_assets.ledger.findings import SETTLED, Finding, classify, count
+from polycopy_assets.ledger.witness import Witnessed
 from polycopy_assets.reconcile.look import Ledgers, Refused, look
 from polycopy_assets.reconcile.mend import Mender
 from polycopy_assets.reconcile.recording import Say
+from polycopy_assets.reconcile.witness import Comparison
 from polycopy_assets.runs import Runs
 from polycopy_assets.store.base import Store
 from polycopy_assets.warehouse.base import Warehouse
@@ -30,7 +32,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     `refused` are texts in the ledgers that name no wallet; `covered` tells until when (epoch
     seconds) each wallet is covered that is covered at all. If the findings were acted on,
     `findings_left` are those of a second look, `failures` the wallets that could not be brought
-    in order, and `failed_checks` what the checks of the table found.
+    in order, and `failed_checks` what the checks of the table found. `source` is what comparing
+    with the source's own counts came to, if that was asked for.
     """
 
     counts: Mapping[str, int]
@@ -42,6 +45,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     failures: Sequence[Failure]
     failed_checks: Sequence[str]
     seconds: float
+    source: Witnessed | None = None
 
     @property
     def left(self) -> Mapping[str, int]:
@@ -57,6 +61,11 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         """Whether nothing is left to do."""
         return not self.left.keys() - SETTLED
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do, and the source was compared with if that was asked for."""
+        return self.clean and (self.source is None or self.source.done)
+
 
 def reconcile(
     instance: dg.DagsterInstance,
@@ -68,10 +77,13 @@ def reconcile(
     verify: bool,
     apply: bool,
     say: Say,
+    source: bool = False,
 ) -> Report:
     """Compares the ledgers under policy `adopt`; with `apply`, acts on what is found.
 
-    Without `apply` nothing is changed. Raises PolycopyError if a ledger cannot be read.
+    Without `apply` nothing is changed. With `source` the source is asked for its own counts as
+    well, and with both the wallets that differ are fetched in full. Raises PolycopyError if a
+    ledger cannot be read.
     """
     started = time.monotonic()
     now = int(time.time())
@@ -97,6 +109,15 @@ def reconcile(
         failed_checks = mender.failed_checks
         failures = [Failure(wallet, reason) for wallet, reason in mender.failures]
         ledgers, left = compare(verify=False)
+    witnessed = None
+    if source:
+        comparison = Comparison(instance, store, warehouse, runs, now=now, say=say)
+        comparison.ask()
+        witnessed = comparison.found(left)
+        if apply and comparison.refetch(witnessed.disagree):
+            failed_checks = comparison.failed_checks or failed_checks
+            ledgers, left = compare(verify=False)
+            witnessed = comparison.found(left)
     return Report(
         counts=count(findings),
         findings=findings,
@@ -107,4 +128,5 @@ def reconcile(
         failures=failures,
         failed_checks=failed_checks,
         seconds=round(time.monotonic() - started, 3),
+        source=witnessed,
     )

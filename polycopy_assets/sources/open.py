@@ -3,13 +3,31 @@
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
+from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.sources import dome
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.dome import Dome
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
-from polycopy_assets.trades.page import PageSource
+from polycopy_assets.trades.page import PageSource, Witness
+
+_KINDS = {Dome.name: Dome, Polymarket.name: Polymarket}
+
+
+def can_count(kind: str) -> bool:
+    """Whether the source `kind` counts trades by another path than its pages."""
+    return issubclass(_KINDS[kind], Witness)
+
+
+def check_can_count(kind: str) -> None:
+    """Raises ConfigurationError if the source `kind` has no count to compare with."""
+    if not can_count(kind):
+        able = ", ".join(name for name in _KINDS if can_count(name))
+        raise ConfigurationError(
+            f"POLYCOPY_SOURCE={kind!r} has no count of trades to compare with;"
+            f" sources that have one: {able}"
+        )
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
 """What a source hands to the walk: pages of rows, exactly as served."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import Interval
@@ -49,4 +49,16 @@ class PageSource(Protocol):
 
     async def horizon(self) -> Horizon:
         """Until when its answers can be trusted now; raises SourceError if that cannot be told."""
+        ...
+
+
+@runtime_checkable
+class Witness(Protocol):
+    """A source that also counts a wallet's trades by another path than its pages."""
+
+    async def count_trades(self, wallet: str, span: Interval) -> int:
+        """How many trades of `wallet` there are in `span`, which is whole UTC days.
+
+        One request, retries aside. Raises SourceError.
+        """
         ...

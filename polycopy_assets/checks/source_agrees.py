@@ -1,0 +1,98 @@
+"""`source_agrees`: whether the source counts as many trades as the table holds, as a check."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from polycopy_assets import counts
+from polycopy_assets.checks.computed import NAMED
+from polycopy_assets.fetch.wallets import Failed
+from polycopy_assets.ledger.witness import Count
+from polycopy_assets.partitions import registered
+
+SOURCE_AGREES = dg.AssetCheckSpec(
+    "source_agrees",
+    asset=counts.SOURCE_COUNTS,
+    description="When it was last asked, the source counted as many trades as the table "
+    "holds, for every wallet. Only warns: a difference is a hint and no proof.",
+)
+_TO_DO = (
+    'a difference is a hint: docs/reconciliation.md, "The source\'s own count"; '
+    "`polycopy reconcile --source --apply` fetches these wallets again in full"
+)
+
+
+def agreement(
+    instance: dg.DagsterInstance, failed: Sequence[Failed], *, not_compared: int
+) -> dg.AssetCheckResult:
+    """What the latest count of every wallet comes to, and which request has just failed.
+
+    `not_compared` wallets were not asked for: they are not complete, or the table lacks rows.
+    """
+    known = set(registered(instance))
+    latest = [count for wallet, count in counts.latest(instance).items() if wallet in known]
+    differ = sorted(
+        (count for count in latest if not count.agrees), key=lambda count: -abs(count.difference)
+    )
+    told = []
+    if differ:
+        first = differ[0]
+        told.append(
+            f"{len(differ)} wallets differ, first {first.wallet}: {first.source} trades by the "
+            f"source, {first.ours} in the table, before {_day(first.until)}"
+        )
+    if failed:
+        told.append(
+            f"{len(failed)} wallets could not be compared, first {failed[0].wallet}: "
+            f"{failed[0].reason}"
+        )
+    return dg.AssetCheckResult(
+        check_name=SOURCE_AGREES.name,
+        passed=not told,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="; ".join(told) or f"{len(latest)} wallets agree",
+        metadata={
+            "compared": len(latest),
+            "differ": len(differ),
+            "first": difference_table(differ[:NAMED]),
+            "not_compared": not_compared,
+            "failed": len(failed),
+            "first_failed": dg.MetadataValue.json(
+                [[item.wallet, item.reason] for item in failed[:NAMED]]
+            ),
+            **({"what_to_do": _TO_DO} if differ else {}),
+        },
+    )
+
+
+def difference_table(differ: Sequence[Count]) -> dg.MetadataValue:
+    """Wallets whose counts differ, with both numbers."""
+    columns = {
+        "wallet": "string",
+        "source": "int",
+        "table": "int",
+        "before": "string",
+        "asked": "string",
+        "refetched": "string",
+    }
+    return dg.MetadataValue.table(
+        [
+            dg.TableRecord(
+                {
+                    "wallet": count.wallet,
+                    "source": count.source,
+                    "table": count.ours,
+                    "before": _day(count.until),
+                    "asked": _day(count.asked),
+                    "refetched": _day(count.refetched) if count.refetched else "",
+                }
+            )
+            for count in differ
+        ],
+        schema=dg.TableSchema([dg.TableColumn(name, kind) for name, kind in columns.items()]),
+    )
+
+
+def _day(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%d}"

@@ -1,0 +1,67 @@
+"""How `polycopy reconcile --source` tells what the source's own counts came to."""
+
+from datetime import UTC, datetime
+
+import click
+
+from polycopy_assets.cli.common import say
+from polycopy_assets.ledger.witness import Count, Witnessed
+
+NAMED = 20
+
+
+def source_json(found: Witnessed) -> dict[str, object]:
+    """What `--json` says below `source`; times are epoch seconds."""
+    return {
+        "agree": found.agree,
+        "disagree": [
+            {
+                "wallet": count.wallet,
+                "source": count.source,
+                "table": count.ours,
+                "before": count.until,
+                "asked": count.asked,
+                "refetched": count.refetched or None,
+            }
+            for count in found.disagree
+        ],
+        "failures": [{"wallet": wallet, "reason": reason} for wallet, reason in found.failed],
+        "not_asked": found.not_asked,
+        "not_compared": found.not_compared,
+        "refetched": found.refetched,
+    }
+
+
+def print_source(found: Witnessed | None) -> None:
+    """Both numbers of wallets that differ, what failed, and a line that sums it up.
+
+    Nothing if the source was not asked.
+    """
+    if found is None:
+        return
+    for count in found.disagree[:NAMED]:
+        say(f"warning: {count.wallet}: {_difference(count)}")
+    if len(found.disagree) > NAMED:
+        say(f"warning: and {len(found.disagree) - NAMED:,} more; --json names all")
+    for wallet, reason in found.failed[:NAMED]:
+        say(f"not compared: {wallet}: {reason}")
+    if len(found.failed) > NAMED:
+        say(f"not compared: and {len(found.failed) - NAMED:,} more")
+    if found.not_asked:
+        say(f"{found.not_asked:,} wallets were not asked for: the source is down. Run it again.")
+    refetched = f" {len(found.refetched):,} were fetched again in full." if found.refetched else ""
+    click.echo(
+        f"The source's own count: {found.agree:,} wallets agree, {len(found.disagree):,} differ,"
+        f" {len(found.failed):,} failed, {found.not_compared:,} cannot be compared yet.{refetched}"
+    )
+
+
+def _difference(count: Count) -> str:
+    day = f"{datetime.fromtimestamp(count.until, UTC):%Y-%m-%d}"
+    tried = (
+        f"; a full refetch on {datetime.fromtimestamp(count.refetched, UTC):%Y-%m-%d} did not help"
+        if count.refetched
+        else ""
+    )
+    numbers = f"the source counts {count.source:,} trades, {count.ours:,} are in the table"
+    return f"{numbers} (before {day}){tried}"

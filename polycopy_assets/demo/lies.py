@@ -1,0 +1,44 @@
+"""What a source can leave out or miscount without any of its answers showing it."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from polycopy_assets.demo.contract import Walked
+from polycopy_assets.demo.world import Trade
+
+LIES = ("page_edge", "withheld", "dropped", "count_off", "count_broken")
+"""For single wallets, as long as it is set:
+
+`page_edge`: the feed leaves out the last row of every page that is followed by another;
+`withheld`: the feed leaves out one transaction in seven (trades that are added late: set it, fetch,
+take it away), which the count has; `dropped`: neither has them (set it after a fetch: trades that
+the source has dropped since); `count_off`: the count is two too high; `count_broken`: it is no
+number."""
+
+ONE_IN = 7
+OFF_BY = 2
+
+
+def served(lie: str | None, walked: Walked) -> Walked:
+    """The page as the feed serves it."""
+    trades = walked.trades
+    if lie == "page_edge" and walked.next_cursor:
+        trades = trades[:-1]
+    elif lie in ("withheld", "dropped"):
+        trades = [trade for trade in trades if not left_out(trade)]
+    return msgspec.structs.replace(walked, trades=trades)
+
+
+def counted(lie: str | None, trades: Sequence[Trade]) -> int | str:
+    """How many `trades` the source says there are."""
+    if lie == "count_broken":
+        return "many"
+    if lie == "dropped":
+        return sum(not left_out(trade) for trade in trades)
+    return len(trades) + (OFF_BY if lie == "count_off" else 0)
+
+
+def left_out(trade: Trade) -> bool:
+    """Whether the trade is one of those that are left out; whole transactions are."""
+    return int(trade.tx_hash[-4:], 16) % ONE_IN == 0

@@ -1,0 +1,435 @@
+"""The source's own count against ours: what only an outside witness can see."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import stamina
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
+
+from polycopy_assets import attempts, counts, record
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.generate import LAST, generate
+from polycopy_assets.demo.server import Served
+from polycopy_assets.demo.world import World
+from polycopy_assets.ledger.witness import DAY, whole_days
+from polycopy_assets.ours import OUR_TAGS
+from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.resources import SourceResource
+from polycopy_assets.schedules import daily_witness
+from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+
+WHALE = 3500
+
+
+def wallets_of(world: World) -> list[str]:
+    return [wallet.lower() for wallet in world.wallets()]
+
+
+@contextmanager
+def complete(tmp_path: Path, world: World, **settings: str) -> Iterator[tuple[Deployment, Served]]:
+    """A deployment in which every wallet of `world` is complete, as the source served it."""
+    with sample_api(world) as served, stamina.set_testing(True, attempts=2):
+        deployment = Deployment(tmp_path, served.url, **settings)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        yield deployment, served
+
+
+def asked(served: Served) -> dict[str, int]:
+    """How often each wallet's count was asked for since this was last told."""
+    found = dict(served.state.counts.count_requests)
+    served.state.counts.reset()
+    return found
+
+
+def test_what_a_source_left_out_at_a_pages_edge_is_named_and_healed(tmp_path: Path):
+    world = generate(71, 6, whales=2, whale_trades=WHALE, most_trades=40)
+    wallets = wallets_of(world)
+    edge, whole = wallets[:2]
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({edge: "page_edge"})
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        assert deployment.table() != truth(world)
+        assert deployment.reconcile()["counts"] == {"consistent": 6}
+        assert asked(served) == {}
+
+        told = deployment.reconcile("--source")
+        have, lacking = len(world.truth(edge)), 3
+        (differs,) = told["source"]["disagree"]
+        assert (differs["wallet"], differs["source"]) == (edge, have)
+        assert differs["table"] == have - lacking
+        assert differs["refetched"] is None
+        assert told["source"]["agree"] == 5
+        assert asked(served) == dict.fromkeys(wallets, 1)
+
+        served.state.faults.set_wallets({})
+        told = deployment.reconcile("--source", "--apply")
+        assert told["source"]["disagree"] == []
+        assert (told["source"]["agree"], told["source"]["refetched"]) == (6, [edge])
+        assert told["left"] == {"consistent": 6}
+        log = [item.wallet for item in served.state.counts.log]
+        assert set(log) == {edge}
+        assert asked(served) == {edge: 1}
+        assert deployment.table() == truth(world)
+
+        told = deployment.reconcile("--source", "--apply")
+        assert (told["source"]["agree"], told["source"]["refetched"]) == (6, [])
+        assert asked(served) == {}
+        assert not served.state.counts.trade_requests
+    assert whole not in log
+
+
+def test_it_is_said_in_words_and_is_no_reason_to_fail(tmp_path: Path):
+    world = generate(72, 4, most_trades=60)
+    wallets = wallets_of(world)
+    with complete(tmp_path, world) as (deployment, served):
+        served.state.faults.set_wallets({wallets[0]: "count_off"})
+        done = deployment.polycopy("reconcile", "--source")
+    have = len(world.truth(wallets[0]))
+    assert done.returncode == 0
+    assert (
+        f"warning: {wallets[0]}: the source counts {have + 2} trades, {have} are in the table"
+        in done.stderr
+    )
+    assert "3 wallets agree, 1 differ, 0 failed, 0 cannot be compared yet" in done.stdout
+
+
+@pytest.mark.parametrize("lie", ["withheld", "dropped"])
+def test_trades_that_come_late_or_go_later_are_named_and_followed(tmp_path: Path, lie: str):
+    world = generate(73, 3, whales=1, whale_trades=900, most_trades=30)
+    whale = wallets_of(world)[0]
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        lying: dict[str, dict[str, str]] = {lie: {whale: lie}, "none": {}}
+        before, after = ("none", lie) if lie == "dropped" else (lie, "none")
+        served.state.faults.set_wallets(lying[before])
+        deployment.backfill()
+        first = sum(deployment.table().values())
+        served.state.faults.set_wallets(lying[after])
+        (differs,) = deployment.reconcile("--source")["source"]["disagree"]
+        told = deployment.reconcile("--source", "--apply")
+        assert told["source"]["agree"] == 3
+        assert (differs["source"] > differs["table"]) == (lie == "withheld")
+        assert (sum(deployment.table().values()) > first) == (lie == "withheld")
+        assert deployment.reconcile("--source")["source"]["disagree"] == []
+        if lie == "withheld":
+            assert deployment.table() == truth(world)
+
+
+def test_what_a_full_refetch_does_not_change_stays_a_warning_and_is_not_fetched_again(
+    tmp_path: Path,
+):
+    world = generate(74, 5, most_trades=60)
+    wallets = wallets_of(world)
+    with complete(tmp_path, world) as (deployment, served):
+        served.state.faults.set_wallets({wallets[0]: "count_off"})
+        told = deployment.reconcile("--source", "--apply")
+        assert [item["wallet"] for item in told["source"]["disagree"]] == [wallets[0]]
+        assert told["source"]["disagree"][0]["refetched"]
+        assert told["source"]["refetched"] == [wallets[0]]
+        assert deployment.table() == truth(world)
+        asked(served)
+        for _ in range(2):
+            told = deployment.reconcile("--source", "--apply")
+            assert [item["wallet"] for item in told["source"]["disagree"]] == [wallets[0]]
+            assert told["source"]["refetched"] == []
+            assert asked(served) == {}
+        # Another day: it is asked for again, differs as before, and is left alone.
+        with deployment.instance() as instance:
+            witness(deployment, instance)
+        assert asked(served) == dict.fromkeys(wallets, 1)
+        told = deployment.reconcile("--source", "--apply")
+        assert told["source"]["refetched"] == []
+        assert told["source"]["disagree"][0]["refetched"]
+        assert not served.state.counts.trade_requests
+        # Once it agrees, nothing of that is remembered.
+        served.state.faults.set_wallets({})
+        with deployment.instance() as instance:
+            witness(deployment, instance)
+            assert not any(count.refetched for count in counts.latest(instance).values())
+
+
+def test_days_that_are_not_over_are_not_counted(tmp_path: Path):
+    world = generate(76, 2, whales=2, whale_trades=30)
+    wallets = wallets_of(world)
+    today = whole_days(int(time.time()) - 3600)
+    # One segment has trades in the last second of the day and in the first of the next.
+    world.add(new_trades(wallets[0], today - 1, 6))
+    world.add(new_trades(wallets[1], today - 2, 6))
+    with complete(tmp_path, world) as (deployment, _):
+        told = deployment.reconcile("--source")
+        assert told["source"]["agree"] == 2
+        with deployment.instance() as instance:
+            found = counts.latest(instance)
+            recorded = {item.wallet: item for item in record.records(instance, wallets)}
+    for wallet, count in found.items():
+        assert count.until == whole_days(recorded[wallet].covered_until)
+        assert count.until % DAY == 0
+        inside = [t for t in world.truth(wallet) if t.timestamp < count.until]
+        assert count.source == count.ours == len(inside)
+    assert found[wallets[0]].ours == len(world.truth(wallets[0])) - 3
+    assert found[wallets[1]].ours == len(world.truth(wallets[1]))
+
+
+def test_a_request_that_fails_is_a_failure_and_asked_again(tmp_path: Path):
+    world = generate(77, 8, most_trades=30)
+    wallets = wallets_of(world)
+    with complete(tmp_path, world) as (deployment, served):
+        served.state.faults.set_wallets({wallets[0]: "400", wallets[1]: "count_broken"})
+        told = deployment.reconcile("--source", code=1)["source"]
+        reasons = {item["wallet"]: item["reason"] for item in told["failures"]}
+        assert reasons.keys() == {wallets[0], wallets[1]}
+        assert "400" in reasons[wallets[0]]
+        assert "trade_count" in reasons[wallets[1]]
+        assert (told["agree"], told["disagree"], told["not_asked"]) == (6, [], 0)
+        with deployment.instance() as instance:
+            states = instance.get_status_by_partition(
+                counts.SOURCE_COUNTS, wallets, wallets_partitions
+            )
+        assert states
+        assert [w for w in wallets if states[w] == AssetPartitionStatus.FAILED] == wallets[:2]
+        asked(served)
+        served.state.faults.set_wallets({})
+        told = deployment.reconcile("--source")["source"]
+        assert (told["agree"], told["failures"]) == (8, [])
+        assert asked(served) == dict.fromkeys(wallets[:2], 1)
+
+
+def test_a_source_that_is_down_is_asked_a_bounded_number_of_times(tmp_path: Path):
+    world = generate(78, 60, most_trades=9)
+    with complete(tmp_path, world, POLYCOPY_CONCURRENCY="4") as (deployment, served):
+        served.state.down = True
+        told = deployment.reconcile("--source", code=1)["source"]
+        assert (told["agree"], told["disagree"]) == (0, [])
+        assert len(told["failures"]) + told["not_asked"] == 60
+        assert 8 <= len(told["failures"]) <= 8 + 4
+        assert sum(asked(served).values()) <= 2 * (8 + 4)
+        served.state.down = False
+        assert deployment.reconcile("--source")["source"]["agree"] == 60
+
+
+def test_a_failed_count_hides_no_failed_fetch_and_the_other_way_round(tmp_path: Path):
+    world = generate(79, 3, whales=3, whale_trades=5)
+    wallets = wallets_of(world)
+    with complete(tmp_path, world) as (deployment, served):
+        served.state.faults.set_wallets({wallets[0]: "400"})
+        assert deployment.backfill(refresh=True).failed == 1
+        deployment.reconcile("--source", code=1)
+        served.state.faults.set_wallets({})
+        deployment.reconcile("--source")
+        with deployment.instance() as instance:
+            assert attempts.failed(instance) == [wallets[0]]
+            assert counts.failures(instance) == {}
+
+
+def test_wallets_that_are_not_complete_or_not_loaded_are_not_compared(tmp_path: Path):
+    world = generate(80, 5, whales=5, whale_trades=10)
+    wallets = wallets_of(world)
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({wallets[0]: "400"})
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        with stamina.set_testing(True, attempts=2):
+            deployment.backfill()
+        served.state.faults.set_wallets({})
+        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallets[1]}'")
+        told = deployment.reconcile("--source", code=1)
+        assert told["counts"] == {"unloaded": 1, "remaining": 1, "consistent": 3}
+        assert (told["source"]["agree"], told["source"]["not_compared"]) == (3, 2)
+        assert wallets[0] not in asked(served)
+
+
+def test_the_request_budget_is_kept(tmp_path: Path):
+    world = generate(81, 40, most_trades=9)
+    requests, seconds = 10, 0.5
+    with complete(tmp_path, world) as (_, served):
+        tight = Deployment(tmp_path, served.url, POLYCOPY_RATE_LIMIT=f"{requests}/{seconds}")
+        asked(served)
+        assert tight.reconcile("--source")["source"]["agree"] == 40
+        arrivals = sorted(served.state.counts.count_arrivals)
+    assert len(arrivals) == 40
+    for start in arrivals:
+        assert sum(start <= at < start + seconds for at in arrivals) <= requests
+
+
+def test_it_waits_for_a_fetch_that_is_under_way(tmp_path: Path):
+    world = generate(82, 30, most_trades=9)
+    with complete(tmp_path, world) as (deployment, served):
+        world.add(new_trades(world.wallets()[0], LAST + 1000, 3))
+        served.state.latency = 0.2
+        slow = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2")
+        asked(served)
+        done: list[Any] = []
+        fetch = threading.Thread(
+            target=lambda: done.append(slow.polycopy("backfill", "--refresh", "--json"))
+        )
+        fetch.start()
+        while not served.state.counts.trade_requests:
+            time.sleep(0.02)
+        told = deployment.polycopy("reconcile", "--source", "--json")
+        fetch.join()
+        assert told.returncode == 0, told.stderr
+        assert "waits for its turn" in told.stderr or done
+        assert min(served.state.counts.count_arrivals) > max(served.state.counts.arrivals)
+
+
+def test_a_source_without_a_count_is_refused_in_one_line(tmp_path: Path):
+    dome = Deployment(
+        tmp_path, "http://127.0.0.1:9", POLYCOPY_SOURCE="dome", DOME_API_KEY="demo-key"
+    )
+    done = dome.polycopy("reconcile", "--source")
+    assert done.returncode == 2
+    (line,) = done.stderr.strip().splitlines()
+    assert "POLYCOPY_SOURCE='dome'" in line
+    assert "polymarket" in line
+    assert dome.polycopy("reconcile").returncode == 0
+    with dome.instance() as instance:
+        definitions = build(dome.settings)
+        for job, config in (
+            ("witness", {}),
+            ("reconcile", {"reconciliation": {"config": {"source": True}}}),
+        ):
+            result = definitions.resolve_job_def(job).execute_in_process(
+                instance=instance, run_config={"ops": config}, raise_on_error=False
+            )
+            assert not result.success
+        context = dg.build_schedule_context(instance, resources={"source": source_resource(dome)})
+        skipped = daily_witness(context)
+    assert isinstance(skipped, dg.SkipReason)
+
+
+# -- in Dagster -------------------------------------------------------------------------------
+
+
+def witness(
+    deployment: Deployment, instance: dg.DagsterInstance, **config: object
+) -> dg.ExecuteInProcessResult:
+    """A run of the job `witness`."""
+    job = build(deployment.settings).resolve_job_def("witness")
+    ops = {"ops": {"source_counts": {"config": config}}}
+    return job.execute_in_process(instance=instance, run_config=ops, raise_on_error=False)
+
+
+def source_resource(deployment: Deployment) -> SourceResource:
+    settings = deployment.settings
+    return SourceResource(
+        kind=settings.source, url=settings.source_url, rate_limit="1/1", concurrency=1
+    )
+
+
+def scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    """The run that the schedule asks for."""
+    resources = {"source": source_resource(deployment)}
+    request = daily_witness(dg.build_schedule_context(instance, resources=resources))
+    assert isinstance(request, dg.RunRequest)
+    job = build(deployment.settings).resolve_job_def("witness")
+    return job.execute_in_process(
+        instance=instance, run_config=request.run_config, raise_on_error=False
+    )
+
+
+def checked(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (found,) = result.get_asset_check_evaluations()
+    assert (found.check_name, found.severity) == ("source_agrees", dg.AssetCheckSeverity.WARN)
+    return found
+
+
+def test_partitions_can_be_compared_by_name(tmp_path: Path):
+    world = generate(84, 4, whales=4, whale_trades=6)
+    wallets = wallets_of(world)
+    with sample_api(world) as served:
+        served.state.faults.set_wallets({wallets[1]: "400"})
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        with stamina.set_testing(True, attempts=2):
+            deployment.backfill()
+        done = deployment.dagster(
+            "asset",
+            "materialize",
+            *("-m", "polycopy_assets.definitions", "--select", "source_counts"),
+            *("--partition-range", f"{wallets[0]}...{wallets[2]}"),
+        )
+        assert done.returncode == 1
+        assert asked(served) == {wallets[0]: 1, wallets[2]: 1}
+        with deployment.instance() as instance:
+            states = instance.get_status_by_partition(
+                counts.SOURCE_COUNTS, wallets, wallets_partitions
+            )
+            assert "fetch it first" in counts.failures(instance)[wallets[1]]
+    assert states
+    assert [states[w] for w in wallets] == [
+        AssetPartitionStatus.MATERIALIZED,
+        AssetPartitionStatus.FAILED,
+        AssetPartitionStatus.MATERIALIZED,
+        None,
+    ]
+
+
+def test_a_wallet_that_is_no_partition_is_refused_by_name(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        result = witness(deployment, instance, wallets=["0x" + "1" * 40])
+    (step,) = [event for event in result.all_events if event.is_step_failure]
+    assert "no partitions: 0x1" in str(step.step_failure_data.error)
+
+
+def test_the_check_goes_round_all_wallets_least_recently_asked_first(tmp_path: Path):
+    world = generate(83, 10, whales=10, whale_trades=20)
+    wallets = wallets_of(world)
+    with complete(tmp_path, world) as (deployment, served), deployment.instance() as instance:
+        # Neither one that always fails nor one that cannot be compared is in two samples in a row.
+        gone = wallets[7]
+        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{gone}'")
+        served.state.faults.set_wallets({wallets[0]: "400", wallets[5]: "count_off"})
+        days, results = [], []
+        for _ in range(5):
+            results.append(checked(witness(deployment, instance, sample=2)))
+            days.append(asked(served))
+        assert sorted(wallet for day in days for wallet in day) == sorted(set(wallets) - {gone})
+        assert [sum(day.values()) for day in days].count(2) == 4
+        assert sum(int(result.metadata["not_compared"].value) for result in results) == 1
+        have = len(world.truth(wallets[5]))
+        (found,) = [r for r, day in zip(results, days, strict=True) if wallets[5] in day]
+        assert not found.passed
+        assert f"{wallets[5]}: {have + 2} trades by the source, {have} in the table" in str(
+            found.description
+        )
+        table = found.metadata["first"]
+        assert isinstance(table, dg.TableMetadataValue)
+        (row,) = (item.data for item in table.records)
+        assert (row["wallet"], row["source"], row["table"]) == (wallets[5], have + 2, have)
+        served.state.faults.set_wallets({})
+        done = checked(witness(deployment, instance))
+        assert done.passed
+        assert done.description == "9 wallets agree"
+
+
+def test_the_schedule_is_off_and_asks_for_a_sample_that_runs(tmp_path: Path):
+    assert daily_witness.default_status == dg.DefaultScheduleStatus.STOPPED
+    world = generate(86, 4, whales=4, whale_trades=8)
+    with complete(tmp_path, world) as (deployment, served), deployment.instance() as instance:
+        result = scheduled(deployment, instance)
+        assert result.success
+        assert checked(result).passed
+        assert asked(served) == dict.fromkeys(wallets_of(world), 1)
+        run = instance.create_run_for_job(
+            build(deployment.settings).resolve_job_def("witness"),
+            status=dg.DagsterRunStatus.STARTED,
+            tags=dict(OUR_TAGS),
+        )
+        context = dg.build_schedule_context(
+            instance, resources={"source": source_resource(deployment)}
+        )
+        skipped = daily_witness(context)
+        assert isinstance(skipped, dg.SkipReason)
+        assert run.run_id in str(skipped.skip_message)
+        instance.report_run_canceled(run)
