@@ -88,9 +88,6 @@ def world_and_deployment(request: pytest.FixtureRequest, tmp_path: Path) -> Iter
 
 def lay_out(world: World, deployment: Deployment, groups: Groups) -> None:
     """Makes of each group what its name says."""
-    recorded = [*groups.consistent, *groups.ghost, *groups.unloaded, *groups.surplus]
-    deployment.want([*recorded, *groups.unexported])
-    assert deployment.backfill().complete == len(recorded) + len(groups.unexported)
     elsewhere = Deployment(deployment.root, "")
     elsewhere.environ = {**deployment.environ, "DAGSTER_HOME": str(deployment.root / "elsewhere")}
     with elsewhere.instance() as instance:
@@ -99,6 +96,9 @@ def lay_out(world: World, deployment: Deployment, groups: Groups) -> None:
         runs = Runs(lambda: build(settings, progress), progress)
         runs.fetch(instance, wallets=groups.orphan)
         assert len(record.versions(instance)) == len(groups.orphan)
+    recorded = [*groups.consistent, *groups.ghost, *groups.unloaded, *groups.surplus]
+    deployment.want([*recorded, *groups.unexported])
+    assert deployment.backfill().complete == len(recorded) + len(groups.unexported)
     deployment.want(groups.remaining)
 
     old = OldJob(deployment)

@@ -234,8 +234,12 @@ def test_the_key_of_a_source_is_no_text_that_people_see(tmp_path: Path):
 def test_the_configuration_in_the_docs_is_accepted(tmp_path: Path):
     text = (Path(__file__).parents[2] / "docs" / "automation.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
-    assert len(blocks) == 1
-    job = build(Deployment(tmp_path, "http://127.0.0.1:9").settings).resolve_job_def("fetch")
+    definitions = build(Deployment(tmp_path, "http://127.0.0.1:9").settings)
+    jobs = {"wallet_trades": "fetch", "source_counts": "witness"}
+    told = set()
     for block in blocks:
-        uncommented = block.replace("# wallets", "wallets")
-        assert dg.validate_run_config(job, yaml.safe_load(uncommented))
+        config = yaml.safe_load(block.replace("# wallets", "wallets"))
+        (op,) = config["ops"]
+        told.add(op)
+        assert dg.validate_run_config(definitions.resolve_job_def(jobs[op]), config)
+    assert told == jobs.keys()
