@@ -81,7 +81,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     refetch has replaced, and has not removed yet. `pending` says why the table has not been loaded
     with what is recorded; empty if it has. `unreadable` are recorded segments that are there and
     cannot be combined, by name, and why.
-    `horizon` is until when (epoch seconds) any coverage can be believed, None if nothing tells.
+    `horizon` is until when (epoch seconds) recorded coverage can be believed, and `now` until when
+    any can: a fetch that was killed may have stored more than any record has noted.
     `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
     checkpoint at all that the wallet could be ticked off in.
     """
@@ -96,6 +97,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     pending: str = ""
     unreadable: Mapping[str, str] = {}
     horizon: int | None = None
+    now: int | None = None
     old_files: tuple[OldFile, ...] = ()
     ticks: tuple[Checkpoint, ...] = ()
     ticked_here: bool = False
@@ -112,10 +114,10 @@ def whole_until(spans: Iterable[Interval]) -> int | None:
 
 def doubtful(facts: Facts) -> list[Interval]:
     """The stored segments that reach further than the source could be asked."""
-    limit = facts.horizon
-    if limit is None:
-        return []
-    return [item.span for item in facts.stored if beyond(item.span.until, limit)]
+    recorded = {segment.span for segment in facts.record.segments} if facts.record else set()
+    spans = (item.span for item in facts.stored)
+    limits = ((span, facts.horizon if span in recorded else facts.now) for span in spans)
+    return [span for span, limit in limits if limit is not None and beyond(span.until, limit)]
 
 
 def claimed_until(facts: Facts) -> int:

@@ -109,7 +109,7 @@ def look(
     texts = [row.wallet_address for row in checkpoint or ()]
     for wallet, number in _sorted_out("checkpoint", texts, refused):
         ticks[wallet].append((checkpoint or [])[number])
-    horizon = _horizon(recorded.values(), now)
+    latest = _horizon(recorded.values(), now)
     facts = {
         wallet: Facts(
             wallet=wallet,
@@ -121,7 +121,8 @@ def look(
             replaced=tuple(replaced.get(wallet, ())),
             pending=pending.get(wallet, ""),
             unreadable=unread.get(wallet, {}),
-            horizon=horizon,
+            horizon=latest if wallet in recorded and recorded[wallet].horizon else now,
+            now=now,
             old_files=tuple(old_files.get(wallet, ())),
             ticks=tuple(ticks.get(wallet, ())),
             ticked_here=checkpoint is not None,
@@ -170,7 +171,7 @@ def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recor
 
 
 def _horizon(recorded: Iterable[Recorded], now: int) -> int:
-    """Until when any coverage can be believed: what the source said last, or else this moment."""
+    """Until when coverage with a horizon of its own can be believed: what the source said last."""
     told = [item.horizon for item in recorded if item.horizon is not None]
     return max(told, key=lambda each: each.at).until if told else now
 
