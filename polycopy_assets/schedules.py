@@ -1,14 +1,20 @@
 """The schedules; off until somebody turns them on."""
 
+from math import ceil
+
 import dagster as dg
 
-from polycopy_assets import jobs
+from polycopy_assets import jobs, record
+from polycopy_assets.assets.count_plan import SAMPLE
 from polycopy_assets.ours import our_runs
 from polycopy_assets.resources import SourceResource
 from polycopy_assets.sensors import UNDER_WAY
 from polycopy_assets.sources.open import can_count
 
 REFRESH_TAGS = {"polycopy/refresh": "daily"}
+
+ROUND_DAYS = 30
+"""Days within which `daily_witness` has compared every wallet, however many there are."""
 
 
 @dg.schedule(
@@ -37,9 +43,9 @@ def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.S
     cron_schedule="0 6 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Once a day compares 200 wallets with the source's own count of their trades, "
-    "least recently compared first. One request a wallet. The check `source_agrees` warns of "
-    "wallets that differ.",
+    description="Once a day compares some wallets with the source's own count of their trades, "
+    "least recently asked for first: 200, or a thirtieth of all if that is more. One request a "
+    "wallet. The check `source_agrees` warns of wallets that differ.",
 )
 def daily_witness(
     context: dg.ScheduleEvaluationContext, source: SourceResource
@@ -50,4 +56,6 @@ def daily_witness(
     wanted = dg.RunsFilter(job_name=jobs.witness.name, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
-    return dg.RunRequest(run_config={"ops": {"source_counts": {"config": {"select": "sample"}}}})
+    sample = max(SAMPLE, ceil(len(record.versions(context.instance)) / ROUND_DAYS))
+    config = {"select": "sample", "sample": sample}
+    return dg.RunRequest(run_config={"ops": {"source_counts": {"config": config}}})

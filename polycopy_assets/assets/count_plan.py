@@ -30,8 +30,8 @@ class CountConfig(dg.Config):
     select: Literal["sample", "due"] = Field(
         default="sample",
         description="In a run without partitions. `sample`: some complete wallets, least recently "
-        "asked for first. `due`: all but those that were compared within the last day and have "
-        "the same data since.",
+        "asked for first. `due`: all but those that were compared within the last 20 hours and "
+        "have the same data since.",
     )
     sample: int = Field(default=SAMPLE, ge=1, description="Wallets in a sample.")
     wallets: list[str] = Field(

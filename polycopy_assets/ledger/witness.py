@@ -14,8 +14,9 @@ from polycopy_assets.ledger.findings import table_differs
 
 DAY = 86_400
 
-RECENT = DAY
-"""Seconds for which a count holds of a wallet whose data is the same."""
+RECENT = 20 * 3_600
+"""Seconds for which a count holds of a wallet whose data is the same. Less than a day: a comparison
+at the same hour every day asks for every wallet."""
 
 REFETCH_AGAIN_AFTER = 30 * DAY
 """Seconds after a full refetch that did not help before the next one may be tried."""

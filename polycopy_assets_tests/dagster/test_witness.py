@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import dagster as dg
 import pytest
 import stamina
+from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
 from polycopy_assets import attempts, counts, record
@@ -20,7 +22,6 @@ from polycopy_assets.demo.world import World
 from polycopy_assets.ledger.witness import DAY, whole_days
 from polycopy_assets.ours import OUR_TAGS
 from polycopy_assets.partitions import wallets_partitions
-from polycopy_assets.resources import SourceResource
 from polycopy_assets.schedules import daily_witness
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 
@@ -302,9 +303,12 @@ def test_a_source_without_a_count_is_refused_in_one_line(tmp_path: Path):
                 instance=instance, run_config={"ops": config}, raise_on_error=False
             )
             assert not result.success
-        context = dg.build_schedule_context(instance, resources={"source": source_resource(dome)})
-        skipped = daily_witness(context)
-    assert isinstance(skipped, dg.SkipReason)
+        with patch.dict("os.environ", {"DOME_API_KEY": "demo-key"}):
+            told = ticked(dome, instance)
+    assert (told.run_requests, told.skip_message) == (
+        [],
+        "the source 'dome' has no count to compare with",
+    )
 
 
 # -- in Dagster -------------------------------------------------------------------------------
@@ -319,18 +323,17 @@ def witness(
     return job.execute_in_process(instance=instance, run_config=ops, raise_on_error=False)
 
 
-def source_resource(deployment: Deployment) -> SourceResource:
-    settings = deployment.settings
-    return SourceResource(
-        kind=settings.source, url=settings.source_url, rate_limit="1/1", concurrency=1
-    )
+def ticked(deployment: Deployment, instance: dg.DagsterInstance) -> ScheduleExecutionData:
+    """One evaluation of the schedule as the daemon does it, with the deployment's resources."""
+    repository = build(deployment.settings).get_repository_def()
+    resources = repository.get_top_level_resources()
+    with dg.build_schedule_context(instance, repository_def=repository, resources=resources) as now:
+        return repository.get_schedule_def("daily_witness").evaluate_tick(now)
 
 
 def scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     """The run that the schedule asks for."""
-    resources = {"source": source_resource(deployment)}
-    request = daily_witness(dg.build_schedule_context(instance, resources=resources))
-    assert isinstance(request, dg.RunRequest)
+    (request,) = list(ticked(deployment, instance).run_requests or [])
     job = build(deployment.settings).resolve_job_def("witness")
     return job.execute_in_process(
         instance=instance, run_config=request.run_config, raise_on_error=False
@@ -413,6 +416,18 @@ def test_the_check_goes_round_all_wallets_least_recently_asked_first(tmp_path: P
         assert done.description == "9 wallets agree"
 
 
+def test_the_schedule_goes_round_all_wallets_within_a_month(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        for wallets, sample in ((0, 200), (6_000, 200), (6_001, 201), (100_000, 3_334)):
+            versions = dict.fromkeys(map(str, range(wallets)), "")
+            monkeypatch.setattr(record, "versions", lambda _, found=versions: found)
+            (request,) = list(ticked(deployment, instance).run_requests or [])
+            assert request.run_config["ops"]["source_counts"]["config"]["sample"] == sample
+
+
 def test_the_schedule_is_off_and_asks_for_a_sample_that_runs(tmp_path: Path):
     assert daily_witness.default_status == dg.DefaultScheduleStatus.STOPPED
     world = generate(86, 4, whales=4, whale_trades=8)
@@ -426,10 +441,9 @@ def test_the_schedule_is_off_and_asks_for_a_sample_that_runs(tmp_path: Path):
             status=dg.DagsterRunStatus.STARTED,
             tags=dict(OUR_TAGS),
         )
-        context = dg.build_schedule_context(
-            instance, resources={"source": source_resource(deployment)}
+        told = ticked(deployment, instance)
+        assert (told.run_requests, told.skip_message) == (
+            [],
+            f"run {run.run_id} is still comparing",
         )
-        skipped = daily_witness(context)
-        assert isinstance(skipped, dg.SkipReason)
-        assert run.run_id in str(skipped.skip_message)
         instance.report_run_canceled(run)
