@@ -279,7 +279,7 @@ def test_it_waits_for_a_fetch_that_is_under_way(tmp_path: Path):
             time.sleep(0.02)
         told = deployment.polycopy("reconcile", "--source", "--json")
         fetch.join()
-        # The ledgers are read beside the fetch: what it has not recorded or loaded yet is a finding.
+        # The ledgers are read beside the fetch: what it has not loaded yet is a finding.
         source = json.loads(told.stdout)["source"]
         assert (source["failures"], source["not_asked"]) == ([], 0), told.stderr
         assert "waits for its turn" in told.stderr or done
