@@ -10,10 +10,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from playwright.sync_api import expect
 
 from polycopy_assets import attempts, record
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.partitions import wallets_partitions
 from polycopy_assets_tests.browser.pages import LONG, PICTURES, browser
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
@@ -109,7 +111,11 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path:
             pages.launch()
             green = _watch(instance, 980)
             assert len(green) > 2, "partitions turn green one by one, not at the end"
-            wait_for(lambda: len(attempts.failed(instance)) == 20, 120, "the end of the run")
+            wait_for(lambda: len(attempts.failed(instance)) == 20, 120, "the failures")
+            # Dagster calls a partition failed when its run has ended.
+            wait_for(
+                lambda: _failed_for_dagster(instance, wallets) == 20, 120, "the end of the run"
+            )
             assert pages.partitions() == {"Failed": 20, "Materialized": 980, "Missing": 0}
             pages.shot("partitions")
             _find_the_reason(pages, failing[3])
@@ -129,6 +135,11 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path:
             assert pages.partitions() == {"Failed": 0, "Materialized": 1000, "Missing": 0}
             wait_for(lambda: deployment.warehouse.count_rows() == world_rows(world), 300, "a load")
     assert deployment.table() == truth(world)
+
+
+def _failed_for_dagster(instance: dg.DagsterInstance, wallets: list[str]) -> int:
+    found = instance.get_status_by_partition(record.WALLET_TRADES, wallets, wallets_partitions)
+    return sum(status == AssetPartitionStatus.FAILED for status in (found or {}).values())
 
 
 def world_rows(world) -> int:
