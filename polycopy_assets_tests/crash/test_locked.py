@@ -74,8 +74,10 @@ def test_a_locked_database_of_dagster_is_waited_for_and_who_has_it_is_said(
             done = deployment.polycopy("backfill", first=_OFTEN)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "Waiting for" in line]
-    assert lines
-    for line in lines:
+    named = [line for line in lines if "locked by process" in line]
+    assert named
+    assert len(named) >= len(lines) - 1  # the lock may be freed while its holder is looked up
+    for line in named:
         assert f"Dagster's database {file}: locked by process {pid} (python" in line
         assert "backup.py, started " in line
         assert re.search(r"; waited \d+ s of at most 180 s", line)
