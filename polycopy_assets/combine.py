@@ -21,9 +21,9 @@ from polycopy_assets.errors import (
     StoreError,
     Unexpected,
 )
+from polycopy_assets.manifests import Broken, read_batches
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.batch import (
-    MANIFESTS,
     PARTS,
     SCHEMA,
     Claim,
@@ -34,12 +34,12 @@ from polycopy_assets.trades.batch import (
     current,
     in_batches,
     manifest_name,
-    parse_manifest_name,
 )
+from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH, problem
 from polycopy_assets.trades.frame import claim_rows, part_rows, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.payload import Rows, read_payload, within
-from polycopy_assets.trades.segment import Segment, parse_name
+from polycopy_assets.trades.segment import Segment, parse_name, rows_in_version
 from polycopy_assets.trades.shapes import Trade
 
 PART_BYTES = 12 * 2**20
@@ -66,28 +66,8 @@ class Combined(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def read_manifests(store: Store) -> list[Manifest]:
-    """All committed batches in their order."""
-    numbers = sorted(
-        number
-        for item in store.list(MANIFESTS)
-        if (number := parse_manifest_name(item.name)) is not None
-    )
-
-    def read(number: int) -> Manifest:
-        name = manifest_name(number)
-        try:
-            manifest = Manifest.decode(store.read(name))
-        except msgspec.DecodeError as error:
-            raise StoreError(f"{store.uri(name)} is damaged: {error}") from error
-        if manifest.schema > SCHEMA:
-            raise StoreError(
-                f"{store.uri(name)} was written by a newer version of polycopy (schema"
-                f" {manifest.schema}; this one reads up to {SCHEMA}): use the newer version"
-            )
-        return manifest
-
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as readers:
-        return list(readers.map(read, numbers))
+    """All committed batches in their order, but for those that are broken."""
+    return read_batches(store).sound
 
 
 def combined_versions(manifests: Iterable[Manifest]) -> dict[str, str]:
@@ -99,9 +79,27 @@ def combined_versions(manifests: Iterable[Manifest]) -> dict[str, str]:
 
 
 def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[str]:
-    """The wallets whose recorded data version is not the one combined last."""
+    """The wallets of which the batches do not hold what is recorded.
+
+    Their recorded data version is not the one combined last, or an earlier batch is gone: there are
+    fewer rows in batches than the version tells of.
+    """
     combined = combined_versions(manifests)
-    return sorted(w for w, version in versions.items() if combined.get(w) != version)
+    held = _rows_held(manifests)
+    return sorted(
+        wallet
+        for wallet, version in versions.items()
+        if combined.get(wallet) != version or held.get(wallet, 0) < (rows_in_version(version) or 0)
+    )
+
+
+def _rows_held(manifests: Iterable[Manifest]) -> dict[str, int]:
+    """How many rows of each wallet the batches hold, each claim counted once."""
+    claims = {identity(item): item for each in current(manifests) for item in each.claims}
+    held: dict[str, int] = {}
+    for item in claims.values():
+        held[item.wallet] = held.get(item.wallet, 0) + item.rows
+    return held
 
 
 def new_claims(
@@ -123,12 +121,23 @@ def new_claims(
     return sorted(claims, key=lambda item: (item.wallet, item.start))
 
 
-def next_batch(manifests: Sequence[Manifest], loaded: Collection[int]) -> int:
+def next_batch(
+    manifests: Sequence[Manifest], loaded: Collection[int], broken: Collection[Broken] = ()
+) -> int:
     """The number of the next batch: behind all that there are, and all that the table has seen.
 
-    A number that the table holds would count as loaded, whatever is in it.
+    A number that the table holds would count as loaded, whatever is in it. The names of `broken`
+    batches are taken, even where their numbers are not believed. Raises StoreError if there is no
+    number left that would be read back.
     """
-    return max([0, *(manifest.batch for manifest in manifests), *loaded]) + 1
+    last = max([0, *(item.batch for item in manifests), *(item.number for item in broken)])
+    last = max([last, *(item for item in loaded if item < last + FURTHEST)])
+    taken = {item.name for item in broken}
+    free = (n for n in range(last + 1, LAST_BATCH + 1) if manifest_name(n) not in taken)
+    number = next(free, None)
+    if number is None:
+        raise StoreError(f"there is no number left for a batch behind {last}")
+    return number
 
 
 def combine_all(
@@ -184,6 +193,10 @@ def _commit(
         claims_part=claims_part,
         schema=SCHEMA,
     )
+    if wrong := problem(manifest, batch):
+        # Whoever read it would set it aside, and combine it again for ever.
+        _clear(store, f"{attempt}/", keep=())
+        raise StoreError(f"batch {batch} was not committed, because it would not hold: {wrong}")
     try:
         store.create(manifest_name(batch), manifest.encode(), {"rows": str(manifest.rows)})
     except ObjectExists:

@@ -15,6 +15,7 @@ PolycopyError
 │   └── ObjectLost            a recorded object is gone or differs from its record
 └── WarehouseError            the table could not be read or written
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
+    ├── BatchBroken           the files of a batch are not what its manifest says
     └── QuotaExceeded         one of BigQuery's quotas is used up; says which, and until when
 """
 
@@ -115,3 +116,15 @@ class WarehouseBusy(WarehouseError):
 
 class QuotaExceeded(WarehouseError):
     """One of BigQuery's quotas is used up. The message names it and says when to come back."""
+
+
+class BatchBroken(WarehouseError):
+    """The files of a batch are not what its manifest says; nothing of it is in the table.
+
+    `batch` is its number. What it held has to be combined again.
+    """
+
+    def __init__(self, batch: int, why: str) -> None:
+        super().__init__(f"batch {batch} is not what its manifest says: {why}; nothing was loaded")
+        self.batch = batch
+        self.why = why

@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from polycopy_assets.errors import BatchBroken
+from polycopy_assets.manifests import wrong_files
+from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import Manifest, current
-from polycopy_assets.warehouse.base import Loaded, Parts, Warehouse
+from polycopy_assets.warehouse.base import Loaded, Warehouse
 
 
 def unloaded(manifests: Sequence[Manifest], loaded: set[int]) -> list[Manifest]:
@@ -18,8 +21,15 @@ def unloaded(manifests: Sequence[Manifest], loaded: set[int]) -> list[Manifest]:
 
 
 def load(
-    warehouse: Warehouse, manifests: Sequence[Manifest], parts: Parts
+    warehouse: Warehouse, manifests: Sequence[Manifest], store: Store
 ) -> Iterator[tuple[Manifest, Loaded]]:
-    """Loads what the table lacks, and yields each batch when the table holds it."""
+    """Loads what the table lacks, and yields each batch when the table holds it.
+
+    Raises BatchBroken at the first batch whose files are not what its manifest says: those behind
+    it may not be loaded while it is there.
+    """
     for manifest in unloaded(manifests, warehouse.loaded_batches()):
-        yield manifest, warehouse.load(manifest, parts)
+        wrong = wrong_files(store, manifest)
+        if wrong:
+            raise BatchBroken(manifest.batch, wrong)
+        yield manifest, warehouse.load(manifest, store)

@@ -6,19 +6,19 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
 
 from polycopy_assets import record
-from polycopy_assets.combine import pending, read_manifests
+from polycopy_assets.combine import pending
 from polycopy_assets.errors import PolycopyError, WarehouseBusy
 from polycopy_assets.liveness import FOR_TAG, WORKER_TAG, worker
 from polycopy_assets.load import unloaded
+from polycopy_assets.manifests import read_batches
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.warehouse.base import Warehouse
 
 _OURS = re.compile(r"^polycopy_assets\.errors\.[A-Za-z]+: ")
@@ -102,26 +102,40 @@ class Runs:
 
         Wallets in `again` are combined once more. Raises PolycopyError if it cannot be done.
         """
-        manifests = read_manifests(store)
-        waiting = pending(record.versions(instance), manifests)
-        if not again and not waiting and not _lacks(warehouse, manifests):
+        versions = record.versions(instance)
+        if not again and not _to_load(store, warehouse, versions):
             return None
         result = self.run(instance, "load", {"combined_trades": {"again": sorted(again)}})
         if not result.success:
             raise PolycopyError(why(result))
-        return [
+        checks = [
             f"{check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
             for check in result.get_asset_check_evaluations()
             if not check.passed
         ]
+        now = record.versions(instance)
+        same = {
+            wallet: version for wallet, version in versions.items() if now.get(wallet) == version
+        }
+        left = _to_load(store, warehouse, same)
+        if left and not checks:
+            raise PolycopyError(f"run {result.run_id} has ended well, and still {left}")
+        return checks
 
 
-def _lacks(warehouse: Warehouse, manifests: Sequence[Manifest]) -> bool:
-    """Whether the table lacks batches, or may lack them: another process has it."""
+def _to_load(store: Store, warehouse: Warehouse, versions: Mapping[str, str]) -> str:
+    """What the table lacks of the record that `versions` tells of; empty if it has all of it."""
+    batches = read_batches(store)
+    waiting = pending(versions, batches.sound)
+    if waiting:
+        return f"{len(waiting)} wallets are recorded and not combined, first {waiting[0]}"
+    if batches.broken:
+        return f"{batches.broken[0].name} is broken: {batches.broken[0].why}"
     try:
-        return bool(unloaded(manifests, warehouse.loaded_batches()))
-    except WarehouseBusy:
-        return True  # the run waits for it once more
+        missing = unloaded(batches.sound, warehouse.loaded_batches())
+    except WarehouseBusy as error:
+        return f"nobody can tell what the table lacks: {error}"  # a run waits for it once more
+    return f"batch {missing[0].batch} is not in the table" if missing else ""
 
 
 @contextmanager

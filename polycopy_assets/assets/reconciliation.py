@@ -186,6 +186,7 @@ def _check(report: Report) -> dg.AssetCheckResult:
         for name, wallets in trouble.items()
     )
     checks = "; ".join(report.failed_checks)
+    broken = "; ".join(f"{item.name} is broken: {item.why}" for item in report.broken[:NAMED])
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=report.clean,
@@ -196,6 +197,6 @@ def _check(report: Report) -> dg.AssetCheckResult:
             ),
             "what_to_do": "docs/reconciliation.md; `polycopy reconcile --apply` acts",
         },
-        description="; ".join(part for part in (told, checks) if part)
+        description="; ".join(part for part in (told, broken, checks) if part)
         or f"{len(report.findings)} wallets are in order",
     )

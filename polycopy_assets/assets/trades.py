@@ -1,5 +1,6 @@
 """`trades`: the table. Batches are loaded in their order; each replaces what it claims."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -12,13 +13,17 @@ from polycopy_assets.assets.combined_trades import RECORD
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.charts import CHARTED_WALLETS, trades_chart
 from polycopy_assets.combine import read_manifests
+from polycopy_assets.errors import BatchBroken, WarehouseError
 from polycopy_assets.liveness import alive
-from polycopy_assets.load import load
+from polycopy_assets.load import load, unloaded
+from polycopy_assets.manifests import Broken, broken
 from polycopy_assets.progress import Progress
+from polycopy_assets.recombine import combine_new
 from polycopy_assets.resources import StoreResource, WarehouseResource
 from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.turns import WAREHOUSE, turn
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.base import Loaded, Warehouse
 
 
 @dg.asset(
@@ -53,16 +58,16 @@ def _loaded(
     inserted = deleted = batches = 0
     with alive(context), turn(context, WAREHOUSE, progress):
         combined = _combined(context.instance)
-        manifests = read_manifests(objects)
-        for manifest, loaded in load(table, manifests, objects):
+        for manifest, loaded in _load_all(context, table, objects):
             batches += 1
             inserted += loaded.inserted
             deleted += loaded.deleted
             context.log.info(
                 f"batch {manifest.batch}: {loaded.inserted:,} rows in, {loaded.deleted:,} rows out"
             )
+        last = max(table.loaded_batches(), default=0)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(f"batches-{len(manifests)}"),
+        data_version=dg.DataVersion(f"batches-{last}"),
         metadata={
             **combined,
             "dagster/row_count": table.count_rows(),
@@ -75,6 +80,38 @@ def _loaded(
             **cost_metadata(table.cost),
         },
     )
+
+
+def _load_all(
+    context: dg.AssetExecutionContext, table: Warehouse, store: Store
+) -> Iterator[tuple[Manifest, Loaded]]:
+    """Loads what the table lacks, batch by batch.
+
+    A batch that turns out to be broken is set aside once its wallets are combined again, and the
+    load goes on with what there is then. One that was made just for that is not tried twice.
+    """
+    manifests = read_manifests(store)
+    before = {item.batch: item for item in manifests}
+    found: dict[int, Broken] = {}
+    while True:
+        try:
+            yield from load(table, manifests, store)
+            break
+        except BatchBroken as error:
+            if error.batch in found or error.batch not in before:
+                raise
+            context.log.warning(f"{error}; it is combined again")
+            found[error.batch] = broken(before[error.batch], error.why)
+            manifests = combine_new(
+                context.instance,
+                store,
+                table.loaded_batches(),
+                context.log,
+                broken=list(found.values()),
+            ).manifests
+    left = unloaded(manifests, table.loaded_batches())
+    if left:
+        raise WarehouseError(f"batch {left[0].batch} is loaded, and the table does not say so")
 
 
 def _picture(instance: dg.DagsterInstance, table: Warehouse) -> dict[str, dg.MetadataValue]:

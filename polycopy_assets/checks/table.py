@@ -9,6 +9,7 @@ from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.combine import combined_versions, read_manifests
 from polycopy_assets.resources import StoreResource, WarehouseResource
+from polycopy_assets.trades.wallet import ADDRESS
 from polycopy_assets.warehouse.base import Warehouse
 
 _MEND = "`polycopy reconcile` tells wallet by wallet what is wrong, `--apply` puts it right"
@@ -58,7 +59,8 @@ def rows_match_record(
     What was recorded since the last combine is not expected in the table yet. Where counting
     costs money, and both have the same number of rows altogether, that is enough. Rows outside of
     what the record covers are another writer's, and none of our matter: wallets that seem to
-    differ are counted again without them.
+    differ are counted again without them. Rows that we loaded of wallets that no record knows are
+    named as well: nothing says that they are trades.
     """
     with computed(context) as outcome:
         recorded = record.versions(context.instance)
@@ -70,6 +72,13 @@ def rows_match_record(
         together = table.cost is not None and table.count_rows() == sum(expected.values())
         counted = {} if together else table.rows_by_wallet()
         wrong = [] if together else _wrong(context.instance, table, expected, counted)
+        known = recorded.keys() | record.taken_back(context.instance).keys()
+        wrong += [
+            (wallet, 0, rows)
+            for wallet, rows in table.loaded_rows(
+                [w for w in counted if w and ADDRESS.fullmatch(w) and w not in known]
+            ).items()
+        ]
         outcome.result = dg.AssetCheckResult(
             passed=not wrong,
             metadata={

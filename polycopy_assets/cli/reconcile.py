@@ -1,6 +1,7 @@
 """`polycopy reconcile`: looks by itself, and acts as a run of the job `reconcile`."""
 
 import sys
+from collections.abc import Sequence
 from typing import TextIO
 
 import click
@@ -114,6 +115,7 @@ def _json(report: Report) -> dict[str, object]:
         "refused": report.refused,
         "applied": report.applied,
         "left": report.left,
+        "broken_batches": [{"name": item.name, "why": item.why} for item in report.broken],
         "failures": report.failures,
         "failed_checks": report.failed_checks,
         "seconds": report.seconds,
@@ -132,10 +134,8 @@ def _print(report: Report) -> None:
             say(f"{name}: {item.wallet}: {item.why}")
         if len(some) > NAMED:
             say(f"{name}: and {len(some) - NAMED:,} more")
-    for item in report.refused[:NAMED]:
-        say(f"refused: {quoted(item.text)} in {item.ledger} names no wallet")
-    if len(report.refused) > NAMED:
-        say(f"refused: and {len(report.refused) - NAMED:,} more")
+    _name("refused", [f"{quoted(x.text)} in {x.ledger} names no wallet" for x in report.refused])
+    _name("broken", [f"{item.name}: {item.why}" for item in report.broken])
     for line in by_reason(((i.wallet, i.reason) for i in report.failures), NAMED):
         say(f"failed: {line}")
     for check in report.failed_checks:
@@ -143,8 +143,18 @@ def _print(report: Report) -> None:
     click.echo(_summary(report))
 
 
+def _name(what: str, lines: Sequence[str]) -> None:
+    """Says the first of `lines`, and how many more there are."""
+    for line in lines[:NAMED]:
+        say(f"{what}: {line}")
+    if len(lines) > NAMED:
+        say(f"{what}: and {len(lines) - NAMED:,} more")
+
+
 def _summary(report: Report) -> str:
     asking = sum(n for name, n in report.counts.items() if name not in SETTLED)
+    if not asking and report.broken:
+        return f"{len(report.broken):,} batches are broken. `--apply` sets them aside."
     if not asking:
         return "Nothing to do."
     if not report.applied:

@@ -83,6 +83,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     cannot be combined, by name, and why.
     `horizon` is until when (epoch seconds) recorded coverage can be believed, and `now` until when
     any can: a fetch that was killed may have stored more than any record has noted.
+    `unclaimed` are rows in the table that we loaded, of a wallet that no ledger and no batch knows.
     `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
     checkpoint at all that the wallet could be ticked off in.
     """
@@ -102,6 +103,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     ticks: tuple[Checkpoint, ...] = ()
     ticked_here: bool = False
     tally: Tally = Tally()
+    unclaimed: int = 0
 
 
 def whole_until(spans: Iterable[Interval]) -> int | None:

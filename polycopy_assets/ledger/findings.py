@@ -38,6 +38,7 @@ KINDS = {
     "behind": Kind("fetch", "from the old job's file, which has later trades that are not here"),
     "unloaded": Kind("reload", "recorded and stored, but the table lacks rows"),
     "surplus": Kind("reload", "the table has rows that the store has not"),
+    "unclaimed": Kind("delete", "rows that we loaded, of a wallet that nothing else knows"),
     "unregistered": Kind("register", "known to a ledger, but no partition"),
     "unexported": Kind("export", "complete, and the old job's checkpoint does not say so"),
     "remaining": Kind("backfill", "wanted, and not there yet"),
@@ -171,6 +172,8 @@ def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, st
         yield "unregistered", "it is known to the checkpoint or the store, and no partition"
     if facts.registered or facts.wanted:
         yield "remaining", "part of it is in the store" if facts.stored else ""
+    if facts.unclaimed:
+        yield "unclaimed", f"{facts.unclaimed} rows, and no record, no segment and no batch"
     yield "consistent", "rows in the table that nobody asked for"
 
 

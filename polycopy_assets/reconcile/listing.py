@@ -11,7 +11,6 @@ from polycopy_assets.fetch import refetch
 from polycopy_assets.ledger.facts import OldFile, Recorded, StoredSegment, whole_until
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
-from polycopy_assets.trades.batch import PARTS, Manifest
 from polycopy_assets.trades.old_job import parse_old_name
 from polycopy_assets.trades.segment import PREFIX, parse_name, segment_name
 
@@ -66,18 +65,6 @@ def replaced_segments(
 
 def _covered(segments: Iterable[StoredSegment]) -> bool:
     return whole_until(item.span for item in segments) is not None
-
-
-def broken_batches(store: Store, waiting: Sequence[Manifest]) -> list[Manifest]:
-    """Those of the batches still to be loaded that have lost files."""
-    if not waiting:
-        return []
-    there = {item.name: item.size for item in store.list(PARTS)}
-    return [
-        manifest
-        for manifest in waiting
-        if any(there.get(part.name) != part.size for part in manifest.files)
-    ]
 
 
 def verified(

@@ -5,14 +5,14 @@ than its record, and not a record without segments.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import msgspec
 
 from polycopy_assets import record
-from polycopy_assets.combine import identity, read_manifests, unreadable
+from polycopy_assets.combine import identity, unreadable
 from polycopy_assets.combine import pending as not_combined
 from polycopy_assets.errors import InvalidWallet, PolycopyError
 from polycopy_assets.ledger.facts import (
@@ -25,11 +25,12 @@ from polycopy_assets.ledger.facts import (
 )
 from polycopy_assets.ledger.findings import to_read
 from polycopy_assets.load import unloaded
+from polycopy_assets.manifests import Batches, Broken
 from polycopy_assets.partitions import registered, strays
 from polycopy_assets.progress import Progress
+from polycopy_assets.recombine import forgotten, named_and_not_combined_since, told_apart
 from polycopy_assets.reconcile.listing import (
     Refused,
-    broken_batches,
     list_store,
     replaced_segments,
     verified,
@@ -48,16 +49,17 @@ class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: the facts of every wallet that any ledger knows, and what was refused.
 
     `manifests` and `loaded` are the batches, and the numbers of those that the table holds;
-    `broken` the batches that it does not hold and that have lost their files. `forgotten` are the
-    wallets that were combined, and have trades that no batch holds any more.
+    `broken` the batches whose manifests do not hold, or that it does not hold and whose files are
+    not what they were. `again` are the wallets to be combined again, though no trade is new: trades
+    of theirs are in no batch any more, or broken batches name them.
     """
 
     facts: Mapping[str, Facts]
     refused: Sequence[Refused]
     manifests: Sequence[Manifest]
     loaded: frozenset[int]
-    broken: Sequence[Manifest]
-    forgotten: frozenset[str]
+    broken: Sequence[Broken]
+    again: frozenset[str]
 
 
 def look(
@@ -81,7 +83,10 @@ def look(
     partitions = set(registered(instance))
     refused += [Refused("partitions", key) for key in strays(instance)]
     stored, old_files, refetching = list_store(store, refused, progress)
-    manifests = read_manifests(store)
+    loaded = warehouse.loaded_batches()
+    batches = told_apart(store, loaded)
+    manifests = batches.sound
+    refused += [Refused("store", name) for name in batches.strange]
     if recorded and not stored and not manifests:
         raise PolycopyError(
             f"{len(recorded)} wallets are recorded, but there is nothing in {store.uri(PREFIX)}:"
@@ -96,12 +101,10 @@ def look(
         if wallet in stored
     }
     progress.begin("reading the tables")
-    loaded = warehouse.loaded_batches()
-    waiting = unloaded(manifests, loaded)
-    broken = broken_batches(store, waiting)
     new = set(not_combined({w: item.version for w, item in recorded.items()}, manifests))
-    forgotten = _forgotten(recorded, manifests) - new
-    pending = _pending(new | forgotten, waiting, broken)
+    named = _named(recorded, batches)
+    again = _again(recorded, batches) - new
+    pending = _pending(new | again, unloaded(manifests, loaded), named)
     unread = _unreadable(store, {wallet: recorded[wallet] for wallet in new}, manifests, progress)
     wanted = {wallet for wallet, _ in _sorted_out("traders", warehouse.traders(), refused)}
     checkpoint = warehouse.checkpoint()
@@ -132,15 +135,16 @@ def look(
         )
     }
     _inspect(store, facts, adopt, now, progress)
-    _tally(warehouse, facts, refused, progress, by_id=verify)
+    claimed = {item.wallet for manifest in manifests for item in manifest.claims}
+    _tally(warehouse, facts, claimed, refused, progress, by_id=verify)
     progress.begin("")
     return Ledgers(
         facts=facts,
         refused=refused,
         manifests=manifests,
         loaded=frozenset(loaded),
-        broken=broken,
-        forgotten=frozenset(forgotten),
+        broken=batches.broken,
+        again=frozenset(again),
     )
 
 
@@ -176,13 +180,20 @@ def _horizon(recorded: Iterable[Recorded], now: int) -> int:
     return max(told, key=lambda each: each.at).until if told else now
 
 
-def _forgotten(recorded: Mapping[str, Recorded], manifests: Iterable[Manifest]) -> set[str]:
-    """The wallets with recorded trades that no batch holds."""
-    listed = {identity(item) for manifest in current(manifests) for item in manifest.claims}
+def _again(recorded: Mapping[str, Recorded], batches: Batches) -> set[str]:
+    segments = {wallet: item.segments for wallet, item in recorded.items()}
+    return forgotten(segments, batches.sound) | named_and_not_combined_since(segments, batches)
+
+
+def _named(recorded: Mapping[str, Recorded], batches: Batches) -> dict[str, str]:
+    """Which broken batch names a wallet of which no later one holds all, and what is wrong."""
+    segments = {wallet: item.segments for wallet, item in recorded.items()}
+    again = named_and_not_combined_since(segments, batches)
     return {
-        wallet
-        for wallet, item in recorded.items()
-        if any(s.rows and identity(claim(s, "")) not in listed for s in item.segments)
+        item.wallet: f"{each.name} is broken: {each.why}"
+        for each in batches.broken
+        for item in each.claims
+        if item.wallet in again
     }
 
 
@@ -215,18 +226,15 @@ def _unreadable(
 
 
 def _pending(
-    uncombined: Iterable[str], waiting: Iterable[Manifest], broken: Iterable[Manifest]
+    uncombined: Iterable[str], waiting: Iterable[Manifest], broken: Mapping[str, str]
 ) -> dict[str, str]:
     """The wallets of which the table has not been loaded with what is recorded, and why."""
     why = dict.fromkeys(uncombined, "no batch holds all that is recorded")
-    for batches, text in (
-        (waiting, "batch {} is not loaded yet"),
-        (broken, "batch {} is not loaded yet, and its files are gone or changed"),
-    ):
-        for manifest in batches:
-            said = text.format(manifest.batch)
-            why |= {item.wallet: said for item in manifest.claims}
-    return why
+    for manifest in waiting:
+        why |= {
+            item.wallet: f"batch {manifest.batch} is not loaded yet" for item in manifest.claims
+        }
+    return {**why, **broken}
 
 
 def _sorted_out(
@@ -266,18 +274,27 @@ def _inspect(
 def _tally(
     warehouse: Warehouse,
     facts: dict[str, Facts],
+    claimed: Collection[str],
     refused: list[Refused],
     progress: Progress,
     *,
     by_id: bool,
 ) -> None:
-    """Counts the table's rows, those of wallets that no other ledger knows as well."""
+    """Counts the table's rows, those of wallets that no other ledger knows as well.
+
+    Of these, and of which no batch claims anything either, it is asked how many rows we loaded.
+    """
     progress.begin("counting the table's rows")
     claims = {wallet: until for wallet, item in facts.items() if (until := claimed_until(item))}
     found = warehouse.tally(claims, by_id=by_id)
+    unknown: list[str] = []
     for wallet, number in _sorted_out("trades", [text for text, _ in found], refused):
         known = facts.get(wallet) or Facts(wallet=wallet)
+        if wallet not in facts and wallet not in claimed:
+            unknown.append(wallet)
         facts[wallet] = msgspec.structs.replace(known, tally=_sum(known.tally, found[number][1]))
+    for wallet, rows in warehouse.loaded_rows(unknown).items():
+        facts[wallet] = msgspec.structs.replace(facts[wallet], unclaimed=rows)
 
 
 def _sum(one: Tally, other: Tally) -> Tally:

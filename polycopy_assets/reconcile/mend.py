@@ -5,7 +5,7 @@ fetched and loaded, and last the old job's checkpoint is told. A step that was k
 behind that the next reconciliation finds again.
 """
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -14,7 +14,6 @@ from polycopy_assets import record
 from polycopy_assets.combine import identity
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.fetch import refetch
-from polycopy_assets.fetch.stored import set_aside
 from polycopy_assets.ledger.evidence import ticked_off
 from polycopy_assets.ledger.facts import Checkpoint, Facts, doubtful
 from polycopy_assets.ledger.findings import SETTLED, Finding, table_differs
@@ -23,7 +22,7 @@ from polycopy_assets.reconcile.look import Ledgers
 from polycopy_assets.reconcile.recording import Recording, Say
 from polycopy_assets.runs import Runs
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import claim, manifest_name
+from polycopy_assets.trades.batch import claim
 from polycopy_assets.trades.old_job import CHECKPOINT
 from polycopy_assets.trades.segment import segment_name, wallet_prefix
 from polycopy_assets.warehouse.base import Warehouse
@@ -73,7 +72,8 @@ class Mender:
         of: dict[str, list[Facts]] = {}
         for item in acting:
             of.setdefault(item.finding, []).append(self._ledgers.facts[item.wallet])
-        register(self._instance, (item.wallet for item in acting))
+        unclaimed = of.pop("unclaimed", [])
+        register(self._instance, (facts.wallet for every in of.values() for facts in every))
         recording = self._recording
         self._replace_doubtful(of.get("ahead", []))
         recording.take_back(of.get("ghost", []))
@@ -82,7 +82,7 @@ class Mender:
         self.failures += recording.failures
         lacking = [item for name in LACKING for item in of.get(name, [])]
         to_fetch = recording.to_fetch | {item.wallet for item in lacking}
-        wrong = self._wrong_in_table(to_fetch) | self._set_broken_aside() | self._ledgers.forgotten
+        wrong = self._wrong_in_table(to_fetch) | self._ledgers.again
         self._load(self._ledgers.facts.keys() - to_fetch, again=wrong - to_fetch)
         self._fetch(to_fetch)
         self._load(to_fetch, again=wrong & to_fetch)
@@ -90,6 +90,8 @@ class Mender:
             self._fetch(self._adopted(), mode="full")
             self._load((), again=())
         self._tick_off()
+        if unclaimed:
+            self._delete_unclaimed(unclaimed)
 
     def _replace_doubtful(self, ahead: Iterable[Facts]) -> None:
         """Marks the segments that reach too far as to be replaced by the fetch that follows."""
@@ -123,12 +125,25 @@ class Mender:
         if checked is not None:
             self.failed_checks = checked
 
-    def _set_broken_aside(self) -> set[str]:
-        """Takes batches that have lost files out of the way; the wallets to combine again."""
-        for manifest in self._ledgers.broken:
-            set_aside(self._store, manifest_name(manifest.batch))
-            self._say(f"batch {manifest.batch} has lost its files: it is combined again")
-        return {item.wallet for manifest in self._ledgers.broken for item in manifest.claims}
+    def _delete_unclaimed(self, unclaimed: Sequence[Facts]) -> None:
+        """Deletes rows that we loaded, of wallets that nothing knows any more.
+
+        Not if they are more than those of recorded wallets: then the table may be another store's.
+        """
+        rows = sum(facts.unclaimed for facts in unclaimed)
+        known = sum(f.tally.ours for f in self._ledgers.facts.values() if f.record is not None)
+        if rows > known:
+            why = (
+                f"{rows:,} rows of {len(unclaimed):,} wallets that nothing knows are more than the"
+                f" {known:,} of recorded wallets: is this the table of this store? If it is,"
+                " delete them by hand (docs/reconciliation.md)"
+            )
+            self.failures += [(facts.wallet, why) for facts in unclaimed]
+            return
+        recorded = record.versions(self._instance, [facts.wallet for facts in unclaimed])
+        wallets = [facts.wallet for facts in unclaimed if facts.wallet not in recorded]
+        deleted = self._warehouse.delete_loaded(wallets)
+        self._say(f"{deleted:,} rows deleted of {len(wallets):,} wallets that nothing knows")
 
     def _wrong_in_table(self, to_fetch: Collection[str]) -> set[str]:
         """The wallets of which the table does not hold what was loaded of them.

@@ -128,10 +128,11 @@ def _write(store: Store, wallet: str, draft: Draft) -> dict[Interval, Segment]:
 def _lines(path: Path, wallet: str) -> pl.DataFrame:
     """Second, offset and length of every line that is not blank, in the file's order.
 
-    Raises ContractBroken naming the first line that is no trade of `wallet`, or a transaction
-    with two times.
+    Raises ContractBroken naming the first line that is no trade of `wallet`; for a transaction with
+    two times; and for an order that is there twice, because the old job kept one line of each.
     """
-    seconds, offsets, lengths, transactions = array("q"), array("q"), array("q"), array("q")
+    seconds, offsets, lengths = array("q"), array("q"), array("q")
+    transactions, orders = array("q"), array("q")
     with _opened(path) as file:
         offset = len(BOM) if file.read(len(BOM)) == BOM else 0
         file.seek(offset)
@@ -145,14 +146,22 @@ def _lines(path: Path, wallet: str) -> pl.DataFrame:
                 offsets.append(offset)
                 lengths.append(len(line))
                 transactions.append(hash(trade.tx_hash.lower()))
+                orders.append(hash(trade.order.lower()) if trade.order else 0)
             offset += len(line)
-    lines = pl.DataFrame(
-        {"second": seconds, "offset": offsets, "length": lengths, "transaction": transactions},
-        schema=dict.fromkeys(("second", "offset", "length", "transaction"), pl.Int64),
-    )
+    columns = {
+        "second": seconds,
+        "offset": offsets,
+        "length": lengths,
+        "transaction": transactions,
+        "order": orders,
+    }
+    lines = pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.Int64))
     if (lines.group_by("transaction").agg(pl.col("second").n_unique())["second"] > 1).any():
         raise ContractBroken("a transaction has fills at two times")
-    return lines.drop("transaction")
+    repeated = lines.filter((pl.col("order") != 0) & ~pl.col("order").is_first_distinct())
+    if len(repeated):
+        raise ContractBroken(f"the line at byte {repeated['offset'][0]} repeats an order")
+    return lines.drop("transaction", "order")
 
 
 @contextmanager

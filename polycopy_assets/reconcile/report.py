@@ -10,6 +10,7 @@ import msgspec
 from polycopy_assets.ledger.facts import claimed_until
 from polycopy_assets.ledger.findings import SETTLED, Finding, classify, count
 from polycopy_assets.ledger.witness import Witnessed
+from polycopy_assets.manifests import Broken
 from polycopy_assets.reconcile.look import Ledgers, Refused, look
 from polycopy_assets.reconcile.mend import Mender
 from polycopy_assets.reconcile.recording import Say
@@ -31,9 +32,10 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
     `refused` are texts in the ledgers that name no wallet; `covered` tells until when (epoch
     seconds) each wallet is covered that is covered at all. If the findings were acted on,
-    `findings_left` are those of a second look, `failures` the wallets that could not be brought
-    in order, and `failed_checks` what the checks of the table found. `source` is what comparing
-    with the source's own counts came to, if that was asked for.
+    `findings_left` are those of a second look, `failures` the wallets that could not be brought in
+    order, and `failed_checks` what the checks of the table found. `broken` are the batches that are
+    broken, after that look if there was one. `source` is what comparing with the source's own
+    counts came to, if that was asked for.
     """
 
     counts: Mapping[str, int]
@@ -42,6 +44,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     covered: Sequence[int]
     applied: bool
     findings_left: Sequence[Finding]
+    broken: Sequence[Broken]
     failures: Sequence[Failure]
     failed_checks: Sequence[str]
     seconds: float
@@ -59,7 +62,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def clean(self) -> bool:
         """Whether nothing is left to do."""
-        return not self.left.keys() - SETTLED
+        return not self.left.keys() - SETTLED and not self.broken
 
     @property
     def done(self) -> bool:
@@ -103,7 +106,7 @@ def reconcile(
 
     ledgers, findings = compare(verify=verify)
     left, failures, failed_checks = findings, [], []
-    if apply and any(item.finding not in SETTLED for item in findings):
+    if apply and (ledgers.broken or any(item.finding not in SETTLED for item in findings)):
         mender = Mender(instance, store, warehouse, runs, ledgers, adopt=adopt, now=now, say=say)
         mender.act(findings)
         failed_checks = mender.failed_checks
@@ -125,6 +128,7 @@ def reconcile(
         covered=[until for item in ledgers.facts.values() if (until := claimed_until(item))],
         applied=apply,
         findings_left=left,
+        broken=ledgers.broken,
         failures=failures,
         failed_checks=failed_checks,
         seconds=round(time.monotonic() - started, 3),

@@ -37,6 +37,22 @@ TABLE_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of the `trades` table in their order; `timestamp` is UTC."""
 
+ALWAYS_KNOWN = frozenset(
+    {
+        "wallet_address",
+        "id",
+        "timestamp",
+        "side",
+        "price",
+        "shares_normalized",
+        "tx_hash",
+        "source",
+        "sequence",
+        "notional_usdc",
+    }
+)
+"""The columns that are null in no row of ours."""
+
 PART_SCHEMA: dict[str, pl.DataType] = {
     **TABLE_SCHEMA,
     "claim_start": _UTC,

@@ -28,12 +28,18 @@ BOM = b"\xef\xbb\xbf"
 
 _SUFFIX = ".jsonl"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d")
+_TOKEN = re.compile(r"[0-9]+")
+_UTC = " UTC"
+"""What BigQuery puts behind a time when it exports one."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class OldTrade(msgspec.Struct):
-    """A line of an old file; `timestamp` is `YYYY-MM-DD HH:MM:SS`, taken as UTC."""
+    """A line of an old file; `timestamp` is `YYYY-MM-DD HH:MM:SS`, taken as UTC.
+
+    The old `id` is the order's hash, or else the transaction's.
+    """
 
     wallet_address: Text
     timestamp: str | int
@@ -49,6 +55,12 @@ class OldTrade(msgspec.Struct):
     taker: str | None = None
     market_slug: str | None = None
     title: str | None = None
+
+    @property
+    def order(self) -> str | None:
+        """The hash of the order that was filled, if the line tells it."""
+        order = self.order_hash or self.id
+        return None if order and order.lower() == self.tx_hash.lower() else order
 
 
 # The old job loaded its files into typed columns, which takes numbers written as text as well.
@@ -78,6 +90,11 @@ def read_line(line: bytes, wallet: str) -> tuple[int, OldTrade]:
         raise ContractBroken(
             f"not a trade: {trade.shares_normalized} shares at the price {trade.price}"
         )
+    if trade.token_id is not None and not _TOKEN.fullmatch(trade.token_id):
+        # A tool that takes it for a number rounds it: 1.0467341126170468e+76.
+        raise ContractBroken(
+            f"not a trade: its token id is no run of digits: {quoted(trade.token_id)}"
+        )
     if trade.wallet_address.strip().lower() != wallet:
         raise ContractBroken(f"of another wallet: {quoted(trade.wallet_address)}")
     return seconds, trade
@@ -102,17 +119,17 @@ def cut(rows: Iterable[Row], span: Interval, segment_bytes: int = SEGMENT_BYTES)
 def _seconds(text: str | int) -> int:
     if isinstance(text, int):
         return text
-    moment = datetime.fromisoformat(text.strip())
-    if not _MOMENT.match(text.strip()):
+    moment = text.strip()
+    if moment.endswith(_UTC):
+        moment = f"{moment.removesuffix(_UTC)}+00:00"
+    told = datetime.fromisoformat(moment)
+    if not _MOMENT.match(moment):
         raise ValueError(f"no time of day in {quoted(text)}")
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+    return int((told if told.tzinfo else told.replace(tzinfo=UTC)).timestamp())
 
 
 def _served(trade: OldTrade, wallet: str, seconds: int) -> bytes:
-    """The line in Dome's shape; the old `id` is the order's hash, or else the transaction's."""
-    order = trade.order_hash or trade.id
-    if order and order.lower() == trade.tx_hash.lower():
-        order = None
+    """The line in Dome's shape."""
     return msgspec.json.encode(
         {
             "user": wallet,
@@ -124,7 +141,7 @@ def _served(trade: OldTrade, wallet: str, seconds: int) -> bytes:
             "shares_normalized": trade.shares_normalized,
             "timestamp": seconds,
             "tx_hash": trade.tx_hash,
-            "order_hash": order,
+            "order_hash": trade.order,
             "taker": trade.taker,
             "market_slug": trade.market_slug,
             "title": trade.title,

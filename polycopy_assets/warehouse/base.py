@@ -1,6 +1,6 @@
 """What a warehouse promises, whichever database it is."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import date, datetime
 from pathlib import Path
@@ -141,6 +141,18 @@ class Warehouse(Protocol):
 
         Such rows are not ours: what is claimed is loaded under the address in lower case.
         """
+        ...
+
+    def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
+        """How many rows of `trades` we loaded for each of `wallets` that has any.
+
+        Rows that carry one of our sources, and the address in lower case. Asks nothing if there are
+        no `wallets`.
+        """
+        ...
+
+    def delete_loaded(self, wallets: Collection[str]) -> int:
+        """Deletes those rows; how many."""
         ...
 
     def duplicates(self, limit: int) -> Duplicates:

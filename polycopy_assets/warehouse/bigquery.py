@@ -1,6 +1,6 @@
 """A BigQuery dataset as the warehouse: for production."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 from google.cloud import bigquery
@@ -12,6 +12,7 @@ from google.cloud.bigquery import (
 
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Cost, Duplicates, Loaded, Months, Parts, as_text
 from polycopy_assets.warehouse.bigquery_dataset import Dataset
 from polycopy_assets.warehouse.bigquery_load import BatchLoad, Loader, last_batch
@@ -22,6 +23,7 @@ CHECK_BYTES = 1_000_000_000
 
 _NEW_TRADERS = 20_000
 _TICKS = 10_000
+_WALLETS = 10_000
 _BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _CHECKPOINT_TYPES = {
     "wallet_address": "STRING",
@@ -120,6 +122,7 @@ class BigQueryWarehouse:
         table = self._dataset.found("trades")
         if table is None:
             return []
+        self._dataset.check(table)
         known = {field.name.lower() for field in table.schema}
         source = "T.source" if "source" in known else "NULL"
         what = {"distinct": "DISTINCT", "own": "T.id"} if by_id else {"distinct": "", "own": "1"}
@@ -130,6 +133,25 @@ class BigQueryWarehouse:
         """Deletes the rows inside `claims` whose address is not in lower case; how many."""
         job = self._dataset.query("delete_misspelled", [_packed(claims)])
         return job.num_dml_affected_rows or 0
+
+    def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
+        """How many rows of `trades` we loaded for each of `wallets` that has any.
+
+        One query for 10,000 wallets, of two columns; it reads where those wallets lie.
+        """
+        table = self._dataset.found("trades") if wallets else None
+        if table is None or "source" not in {field.name.lower() for field in table.schema}:
+            return {}
+        return {
+            row[0]: row[1]
+            for whose in _whose(wallets)
+            for row in self._dataset.rows("loaded_rows", whose)
+        }
+
+    def delete_loaded(self, wallets: Collection[str]) -> int:
+        """Deletes those rows; how many. One statement for 10,000 wallets."""
+        jobs = (self._dataset.query("delete_loaded", whose) for whose in _whose(wallets))
+        return sum(job.num_dml_affected_rows or 0 for job in jobs)
 
     def duplicates(self, limit: int) -> Duplicates:
         """Ids that occur more than once in as many of the newest months as CHECK_BYTES allows."""
@@ -174,6 +196,16 @@ def _packed(claims: Mapping[str, int]) -> Parameter:
     """
     packed = ",".join(f"{wallet}{until:010d}" for wallet, until in claims.items())
     return ScalarQueryParameter("claims", "STRING", packed)
+
+
+def _whose(wallets: Collection[str]) -> Iterator[list[Parameter]]:
+    """Parameters that name wallets, 10,000 at a time, and the sources whose rows are ours."""
+    every = sorted(wallets)
+    for start in range(0, len(every), _WALLETS):
+        yield [
+            ArrayQueryParameter("wallets", "STRING", every[start : start + _WALLETS]),
+            ArrayQueryParameter("sources", "STRING", sorted(SHAPES)),
+        ]
 
 
 def _tick(row: Checkpoint) -> StructQueryParameter:

@@ -12,6 +12,7 @@ from google.cloud import bigquery
 
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.warehouse.bigquery_table import fields, wrong_with
 from polycopy_assets.warehouse.jobs import (
     LOST_SECONDS,
     PATIENCE_SECONDS,
@@ -20,14 +21,6 @@ from polycopy_assets.warehouse.jobs import (
     Parameter,
     failing,
 )
-
-_TYPES: Mapping[type[pl.DataType], str] = {
-    pl.String: "STRING",
-    pl.Float64: "FLOAT64",
-    pl.Int64: "INT64",
-    pl.Datetime: "TIMESTAMP",
-}
-_LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
 
 
 class Dataset:
@@ -82,9 +75,17 @@ class Dataset:
             except exceptions.NotFound:
                 return None
 
+    def check(
+        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField] | None = None
+    ) -> None:
+        """Raises WarehouseError if a table cannot hold our rows as they are."""
+        wrong = wrong_with(table, wanted or fields(TABLE_SCHEMA), self.uri)
+        if wrong:
+            raise WarehouseError(wrong)
+
     def table(self, name: str) -> bigquery.Table:
         """`traders` or `trades` as it is now; made if it is missing, widened if it is narrower."""
-        wanted = _schema(TABLE_SCHEMA)
+        wanted = fields(TABLE_SCHEMA)
         if name == "traders":
             wanted = wanted[:1]
         return self._widened(self.found(name) or self._create(name, wanted), wanted)
@@ -104,14 +105,8 @@ class Dataset:
         self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField]
     ) -> bigquery.Table:
         """The table with the columns that it lacks; its own layout and columns stay."""
-        has = {field.name.lower(): field for field in table.schema}
-        for field in wanted:
-            other = has.get(field.name)
-            if other is not None and _kind(other) != _kind(field):
-                raise WarehouseError(
-                    f"column {field.name} of table {table.table_id} in {self.uri} is"
-                    f" {_kind(other)} and should be {_kind(field)}"
-                )
+        self.check(table, wanted)
+        has = {field.name.lower() for field in table.schema}
         missing = [field for field in wanted if field.name not in has]
         if not missing:
             return table
@@ -128,7 +123,7 @@ class Dataset:
         self, name: str, columns: Mapping[str, pl.DataType], lasts: timedelta
     ) -> bigquery.Table:
         """A table that goes away by itself after `lasts`; made if it is missing."""
-        table = bigquery.Table(self.name(name), schema=_schema(columns))
+        table = bigquery.Table(self.name(name), schema=fields(columns))
         table.expires = datetime.now(UTC) + lasts
         table.labels = dict(self._labels)
         with failing(f"cannot make table {name} of {self.uri}"):
@@ -178,14 +173,6 @@ class Dataset:
             checkpoint=quoted(self.name("backfill_checkpoint")),
             **names,
         )
-
-
-def _schema(columns: Mapping[str, pl.DataType]) -> list[bigquery.SchemaField]:
-    return [bigquery.SchemaField(name, _TYPES[type(kind)]) for name, kind in columns.items()]
-
-
-def _kind(field: bigquery.SchemaField) -> str:
-    return _LEGACY.get(field.field_type, field.field_type)
 
 
 def quoted(table: bigquery.TableReference) -> str:

@@ -15,8 +15,9 @@ from typing import Protocol
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
-from polycopy_assets.errors import WarehouseError
+from polycopy_assets.errors import BatchBroken, WarehouseError
 from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.batch_rules import FURTHEST
 from polycopy_assets.trades.frame import PART_SCHEMA
 from polycopy_assets.warehouse.base import Loaded, Parts
 from polycopy_assets.warehouse.bigquery_dataset import Dataset, quoted
@@ -66,6 +67,9 @@ class BatchLoad:
                 self._fill(manifest, parts, name, staging)
                 with _merging[f"{self._dataset.uri}/trades"]:
                     loaded = self._merge(manifest, name, staging)
+            except BatchBroken:
+                self._dataset.drop(staging)
+                raise
             except WarehouseError:
                 if self._dataset.row_count(staging) is not None:
                     raise
@@ -102,10 +106,11 @@ class BatchLoad:
                 )
         staged = self._dataset.row_count(staging)
         if staged != expected:
-            raise WarehouseError(
-                f"batch {manifest.batch} has {expected} rows by its manifest, but {staged or 0}"
-                f" were staged from its parts; nothing was loaded"
-            )
+            why = f"{expected} rows by its manifest, but {staged or 0} were staged from its parts"
+            if self._loader is None:
+                raise BatchBroken(manifest.batch, why)
+            # The files are what the manifest says: a transfer that brings other rows is at fault.
+            raise WarehouseError(f"batch {manifest.batch} has {why}; nothing was loaded")
 
     def _merge(self, manifest: Manifest, name: str, staging: bigquery.Table) -> Loaded:
         claimed = 0
@@ -138,6 +143,8 @@ class BatchLoad:
     def _claimed(self, manifest: Manifest, staging: bigquery.Table) -> tuple[int, list[Parameter]]:
         """How many rows the MERGE has to delete, and its parameters, which bound where they are.
 
+        Raises BatchBroken if rows are staged that no claim answers for.
+
         A MERGE that may delete is billed all columns of all partitions that it may delete from;
         this query is billed two columns, and most of the time finds that there are none.
         """
@@ -154,7 +161,10 @@ class BatchLoad:
         rows = self._dataset.rows(
             "claimed", [*whose, *_between(low, high)], staging=quoted(staging.reference)
         )
-        ((count, first, last),) = [row.values() for row in rows]
+        ((count, first, last, unclaimed),) = [row.values() for row in rows]
+        if unclaimed:
+            why = f"{unclaimed} rows of its parts lie outside of its claims"
+            raise BatchBroken(manifest.batch, why)
         if not count:
             return 0, [*whose, *_between(low, low)]
         return count, [*whose, *_between(first, last + timedelta(microseconds=1))]
@@ -173,11 +183,14 @@ class BatchLoad:
 
 
 def last_batch(table: bigquery.Table) -> int:
-    """The number of the last batch that `trades` holds, by its label; 0 if none."""
+    """The number of the last batch that `trades` holds, by its label; 0 if none.
+
+    And 0 for a number that nobody has come to yet: then all batches are loaded again.
+    """
     text = (table.labels or {}).get(BATCHES_LABEL, "0")
     if not text.isdecimal():
         raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
-    return int(text)
+    return number if (number := int(text)) <= FURTHEST else 0
 
 
 def _between(low: datetime, high: datetime) -> list[Parameter]:

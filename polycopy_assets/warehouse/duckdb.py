@@ -8,10 +8,9 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,15 @@ import duckdb
 import polars as pl
 
 from polycopy_assets import waits
-from polycopy_assets.errors import WarehouseBusy, WarehouseError
+from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
 from polycopy_assets.holders import described
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.text import said_by
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
+from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.duckdb_sql import sql as _sql
+from polycopy_assets.warehouse.duckdb_table import wrong_with
 
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
@@ -47,11 +49,6 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "memory_limit": "1GB",
 }
-
-
-def _sql(name: str) -> str:
-    package = resources.files("polycopy_assets.warehouse") / "sql" / "duckdb"
-    return (package / f"{name}.sql").read_text()
 
 
 class DuckDBWarehouse:
@@ -134,10 +131,8 @@ class DuckDBWarehouse:
             if paths:
                 inserted = _changed(db.execute(_sql("insert_parts"), {"parts": paths}))
             if inserted != manifest.rows:
-                raise WarehouseError(
-                    f"batch {manifest.batch} has {manifest.rows} rows by its manifest,"
-                    f" but {inserted} in its parts; nothing was loaded"
-                )
+                why = f"{inserted} of its {manifest.rows} rows are in its parts and claimed"
+                raise BatchBroken(manifest.batch, why)
             db.execute(_sql("forget_later"), {"batch": manifest.batch})
             db.execute(_sql("record_batch"), {"batch": manifest.batch, "rows": manifest.rows})
             db.execute("COMMIT")
@@ -164,14 +159,27 @@ class DuckDBWarehouse:
             columns = _columns(db, "trades") if db is not None else ()
             if db is None or not columns:
                 return []
-            sql = _sql("tally" if "source" in columns else "tally_without_source")
-            found = db.execute(sql, {"claims": str(path)}).fetchall()
+            self._check_table(db)
+            statement = _sql("tally" if "source" in columns else "tally_without_source")
+            found = db.execute(statement, {"claims": str(path)}).fetchall()
         return [(row[0], Tally(*row[1:])) for row in found]
 
     def delete_misspelled(self, claims: Mapping[str, int]) -> int:
         """Deletes the rows inside `claims` whose address is not in lower case; how many."""
         with _claims_table(claims) as path, self._open() as db:
             return _changed(db.execute(_sql("delete_misspelled"), {"claims": str(path)}))
+
+    def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
+        """How many rows of `trades` we loaded for each of `wallets` that has any."""
+        with self._reading() as db:
+            if not wallets or db is None or "source" not in _columns(db, "trades"):
+                return {}
+            return dict(db.execute(_sql("loaded_rows"), _whose(wallets)).fetchall())
+
+    def delete_loaded(self, wallets: Collection[str]) -> int:
+        """Deletes those rows; how many."""
+        with self._open() as db:
+            return _changed(db.execute(_sql("delete_loaded"), _whose(wallets)))
 
     def duplicates(self, limit: int) -> Duplicates:
         """Ids that occur more than once in the table, at most `limit` of them."""
@@ -204,12 +212,18 @@ class DuckDBWarehouse:
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
         db = self._connect()
         try:
+            self._check_table(db)
             db.execute(_sql("create"))
             yield db
         except duckdb.Error as error:
             raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
         finally:
             db.close()
+
+    def _check_table(self, db: duckdb.DuckDBPyConnection) -> None:
+        wrong = wrong_with(db, self.uri)
+        if wrong:
+            raise WarehouseError(wrong)
 
     def _connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
         """A connection, as soon as nobody else has the file; raises WarehouseBusy in the end."""
@@ -298,6 +312,10 @@ def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
 def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     """The names of a table's columns, in lower case; none if there is no such table."""
     return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
+
+
+def _whose(wallets: Collection[str]) -> dict[str, list[str]]:
+    return {"wallets": list(wallets), "sources": list(SHAPES)}
 
 
 def _utc(moment: object) -> datetime | None:

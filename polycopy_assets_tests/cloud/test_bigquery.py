@@ -10,14 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from google.cloud import bigquery
 
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
 from polycopy_assets.store.gcs import GCSStore
+from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse import bigquery as bigquery_warehouse
 from polycopy_assets.warehouse import bigquery_load
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
 from polycopy_assets.warehouse.bigquery_dataset import Dataset
 from polycopy_assets.warehouse.bigquery_load import BATCHES_LABEL
+from polycopy_assets.warehouse.bigquery_table import fields, wrong_with
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, Job
@@ -217,6 +220,49 @@ def test_a_column_of_another_type_is_named_and_nothing_is_touched(bench: Bench, 
     assert place.tables() == {"trades"}
 
 
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"mode": "REPEATED"}, "column price of table trades in {} is REPEATED and should be one"),
+        ({"name": "title", "type": "STRING", "mode": "REQUIRED"}, "column title .* is REQUIRED"),
+        (
+            {"name": "mine", "type": "STRING", "mode": "REQUIRED"},
+            "column mine .* is not one of ours",
+        ),
+        (
+            {"name": "id", "type": "STRING", "maxLength": "9"},
+            r"is STRING\(9\) and should be STRING",
+        ),
+        ({"name": "id", "type": "STRING", "collation": "und:ci"}, "column id .* has a collation"),
+    ],
+)
+def test_a_field_that_would_lose_or_refuse_something_is_named(change: dict[str, str], told: str):
+    field = {"name": "price", "type": "FLOAT", "mode": "NULLABLE", **change}
+    table = bigquery.Table("p.d.trades", schema=[bigquery.SchemaField.from_api_repr(field)])
+    assert re.search(told.format("there"), wrong_with(table, fields(TABLE_SCHEMA), "there"))
+
+
+@pytest.mark.parametrize(
+    ("properties", "told"),
+    [
+        ({"type": "VIEW"}, "trades in there is a VIEW and should be a TABLE"),
+        ({"type": "EXTERNAL"}, "trades in there is a EXTERNAL and should be a TABLE"),
+        ({"requirePartitionFilter": True}, "table trades in there requires a partition filter"),
+        ({"type": "TABLE"}, "$"),
+    ],
+)
+def test_what_is_no_plain_table_is_named(properties: dict[str, object], told: str):
+    reference = {"projectId": "p", "datasetId": "d", "tableId": "trades"}
+    table = bigquery.Table.from_api_repr({"tableReference": reference, **properties})
+    assert re.match(told, wrong_with(table, fields(TABLE_SCHEMA), "there"))
+
+
+def test_a_look_at_a_table_of_other_types_says_so(bench: Bench):
+    bench.sql("CREATE TABLE {}trades (wallet_address STRING, price STRING, timestamp TIMESTAMP)")
+    with pytest.raises(WarehouseError, match=r"column price .* is STRING and should be FLOAT64"):
+        bench.warehouse.tally({})
+
+
 def test_a_dataset_that_is_not_there_is_named(place: Place):
     nowhere = Dataset(
         bigquery_client(place.url), PROJECT, "nowhere", max_bytes_billed=10**10, labels={}
@@ -337,7 +383,7 @@ def test_a_job_that_failed_makes_room_for_the_next_id(bench: Bench, double: Doub
     double.job_error(is_load, "invalid", "Error while reading data")
     manifest = bench.batch(WALLETS[0])
     with pytest.raises(WarehouseError, match="Error while reading data"):
-        bench.load()
+        bench.warehouse.load(manifest, bench.store)
     assert bench.warehouse.count_rows() == 0
     assert bench.load() == [(manifest.rows, 0)]
     first, second = (job.id for job in double.done("load"))
@@ -390,12 +436,12 @@ def test_a_load_is_all_or_nothing(bench: Bench, gcs: GCS, place: Place):
     bucket = gcs.client().bucket(place.name)
     bucket.blob(f"p/{manifest.claims_part.name}").upload_from_string(b"no Parquet at all")
     with pytest.raises(WarehouseError, match="Error while reading data"):
-        bench.load()
+        bench.warehouse.load(manifest, bench.store)
     (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
     assert bench.sql(f"SELECT COUNT(*) FROM {{}}{staging}") == [(0,)]
     bucket.blob(f"p/{manifest.parts[0].name}").delete()
     with pytest.raises(WarehouseError, match="Not found: URI"):
-        bench.load()
+        bench.warehouse.load(manifest, bench.store)
 
 
 # -- quotas and limits --------------------------------------------------------------------------
@@ -495,6 +541,19 @@ def test_the_number_on_the_table_tells_what_is_loaded_and_nothing_else(bench: Be
     client.update_table(table, ["labels"])
     with pytest.raises(WarehouseError, match="'many'"):
         bench.warehouse.loaded_batches()
+
+
+def test_a_number_that_nobody_has_come_to_yet_is_not_believed(bench: Bench, place: Place):
+    bench.batch(WALLETS[0])
+    bench.load()
+    client = bigquery_client(place.double.url)
+    table = client.get_table(f"{place.name}.trades")
+    table.labels = {BATCHES_LABEL: "99999999"}
+    client.update_table(table, ["labels"])
+    assert bench.warehouse.loaded_batches() == set()
+    bench.load()
+    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.ids() == expected(WALLETS[:1])
 
 
 def test_somebody_elses_label_stays_and_a_stale_write_is_done_again(

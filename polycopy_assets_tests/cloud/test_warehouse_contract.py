@@ -5,12 +5,17 @@ Where bqemulator differs, the test says how; the double follows BigQuery's docum
 
 import datetime as dt
 from collections import Counter
+from pathlib import Path
 
 import msgspec
+import polars as pl
 import pytest
 
-from polycopy_assets.errors import WarehouseError
+from polycopy_assets.combine import read_manifests
+from polycopy_assets.errors import BatchBroken, WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.manifests import wrong_files
+from polycopy_assets.store.base import crc32c
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 
@@ -146,6 +151,82 @@ def test_parts_that_are_not_what_the_manifest_says_are_not_loaded_at_all(bench: 
     with pytest.raises(WarehouseError, match="nothing was loaded"):
         bench.warehouse.load(wrong, bench.store)
     assert bench.ids() == expected(WALLETS[:1])
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["a part", "the claims"])
+@pytest.mark.parametrize("size", ["same", "other"])
+def test_files_are_compared_with_the_manifest_before_anything_is_loaded(
+    bench: Bench, which: int, size: str
+):
+    manifest = bench.batch(*WALLETS[:2])
+    part = manifest.files[which]
+    data = bench.store.read(part.name)
+    bench.store.delete(part.name)
+    bench.store.create(part.name, data[:-8] + bytes(8) if size == "same" else data + b"x")
+    with pytest.raises(BatchBroken, match="checksum" if size == "same" else "bytes") as error:
+        bench.load()
+    assert error.value.batch == 1
+    assert part.name in str(error.value)
+    assert bench.warehouse.loaded_batches() == set()
+    assert bench.warehouse.count_rows() == 0
+    cost = bench.warehouse.cost
+    assert cost is None or cost.load_jobs == 0
+
+
+def test_rows_that_no_claim_answers_for_are_not_loaded(bench: Bench, tmp_path: Path):
+    """A part that was written over brought rows that nothing took out again."""
+    honest = bench.batch(WALLETS[0])
+    bench.load()
+    bench.batch(WALLETS[1])
+    second = read_manifests(bench.store)[1]
+    stranger = "0x" + "9" * 40
+    with bench.store.local(second.parts[0].name) as path:
+        rows = pl.read_parquet(path)
+    written = tmp_path / "part.parquet"
+    for wrong in (
+        rows.with_columns(wallet_address=pl.lit(stranger)),
+        rows.with_columns(pl.col("timestamp").dt.offset_by("100y")),
+        pl.concat([rows, rows.head(3).with_columns(wallet_address=pl.lit(WALLETS[0]))]),
+    ):
+        wrong.write_parquet(written)
+        bench.store.delete(second.parts[0].name)
+        bench.store.create_from(second.parts[0].name, written)
+        part = msgspec.structs.replace(
+            second.parts[0],
+            rows=len(wrong),
+            size=written.stat().st_size,
+            crc32c=crc32c(written.read_bytes()),
+        )
+        forged = msgspec.structs.replace(second, rows=len(wrong), parts=[part])
+        assert not wrong_files(bench.store, forged)
+        with pytest.raises(BatchBroken, match=r"claim.*nothing was loaded"):
+            bench.warehouse.load(forged, bench.store)
+        assert bench.ids() == expected(WALLETS[:1])
+        assert bench.warehouse.loaded_batches() == {honest.batch}
+
+
+def test_rows_that_we_loaded_are_told_from_those_of_others(
+    bench: Bench, request: pytest.FixtureRequest
+):
+    skip(
+        request,
+        on="bqemulator",
+        because="bqemulator miscounts the parameters of a statement with two arrays",
+    )
+    manifest = bench.batch(*WALLETS[:2])
+    assert bench.warehouse.loaded_rows(WALLETS) == {}
+    bench.load()
+    bench.sql(
+        "INSERT INTO {}trades (wallet_address, id, source) VALUES"
+        f" ('{WALLETS[0]}', 'x', NULL), ('{WALLETS[0]}', 'x', 'somebody'),"
+        f" ('{WALLETS[0].upper()}', 'x', 'polymarket')"
+    )
+    of = {wallet: len(WORLD.truth(wallet)) for wallet in WALLETS[:2]}
+    assert bench.warehouse.loaded_rows([]) == {}
+    assert bench.warehouse.loaded_rows(WALLETS) == of
+    assert bench.warehouse.delete_loaded(WALLETS[:1]) == of[WALLETS[0]]
+    assert bench.warehouse.loaded_rows(WALLETS) == {WALLETS[1]: of[WALLETS[1]]}
+    assert bench.warehouse.count_rows() == manifest.rows - of[WALLETS[0]] + 3
 
 
 def test_a_table_that_was_lost_is_loaded_again_from_the_first_batch(bench: Bench):

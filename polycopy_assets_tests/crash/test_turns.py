@@ -100,15 +100,18 @@ _NOTING_WHEN_THEY_WORK = """
 import runpy, sys, time
 from polycopy_assets.assets import combined_trades, trades
 spans = sys.argv.pop(1)
-for name in ("combined_trades", "trades"):
-    module = sys.modules[f"polycopy_assets.assets.{name}"]
-    def slowly(store, read=module.read_manifests, name=name):
+for name, module, reader in (
+    ("combined_trades", "polycopy_assets.recombine", "read_batches"),
+    ("trades", "polycopy_assets.assets.trades", "read_manifests"),
+):
+    module = sys.modules[module]
+    def slowly(store, read=getattr(module, reader), name=name):
         begun = time.monotonic()
         time.sleep(0.3)
         with open(spans, "a") as file:
             file.write(f"{name} {begun} {time.monotonic()}\\n")
         return read(store)
-    module.read_manifests = slowly
+    setattr(module, reader, slowly)
 runpy.run_module("dagster", run_name="__main__")
 """
 

@@ -6,8 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from polycopy_assets import record, sensors
-from polycopy_assets.assets import combined_trades as combined
+from polycopy_assets import recombine, record, sensors
 from polycopy_assets.checks import wallets as wallet_checks
 from polycopy_assets.combine import new_claims
 from polycopy_assets.definitions import build
@@ -86,7 +85,7 @@ def test_wallets_that_are_fetched_anew_while_they_are_combined_wait_for_the_next
                 ).success
                 return claims
 
-            monkeypatch.setattr(combined, "new_claims", meanwhile)
+            monkeypatch.setattr(recombine, "new_claims", meanwhile)
             found = checked(deployment, instance, "load")["record_has_its_data"]
             assert found.passed
             assert deployment.table() == truth(world, world.wallets()[2:])

@@ -46,6 +46,8 @@ def stored(tmp_path: Path, content: bytes) -> tuple[LocalStore, OldFile]:
         ({"timestamp": "2024-02-03T04:05:06Z"}, 1_706_933_106),
         ({"timestamp": "2024-02-03T05:05:06+01:00"}, 1_706_933_106),
         ({"timestamp": 1_706_933_106}, 1_706_933_106),
+        ({"timestamp": "2024-02-03 04:05:06 UTC"}, 1_706_933_106),
+        ({"timestamp": "2024-02-03 04:05:06.987654 UTC"}, 1_706_933_106),
         ({"price": "0.25", "shares_normalized": "3"}, TRADES[0].timestamp),
         ({"wallet_address": upper(WALLET)}, TRADES[0].timestamp),
         ({"something": {"else": 1}}, TRADES[0].timestamp),
@@ -78,6 +80,13 @@ def test_a_line_becomes_a_row_in_domes_shape(changes: dict[str, Any], seconds: i
         (a_line(price="nan"), "shares at the price nan"),
         (a_line(shares_normalized="-inf"), "-inf shares at"),
         (b"\xef\xbb\xbf" + a_line(), "not a trade"),
+        (a_line(token_id="1.0467341126170468e+76"), "no run of digits: '1.0467"),
+        (a_line(token_id="0x1f"), "no run of digits"),
+        (a_line(token_id=""), "no run of digits: ''"),
+        (a_line(token_id="٣"), "no run of digits"),
+        (a_line(token_id=104673411261704680), "token_id"),
+        (a_line(token_id=1.0467341126170468e76), "token_id"),
+        (a_line(timestamp="2026-01-01 UTC"), "no time of day"),
         (a_line(side="HOLD"), "side"),
         (a_line(price="much"), "price"),
         (a_line(tx_hash=""), "tx_hash"),
@@ -92,7 +101,7 @@ def test_a_line_that_is_no_trade_of_the_wallet_is_named(tmp_path: Path, line: by
 
 
 def test_line_ends_of_another_system_and_a_missing_last_one_do_not_matter(tmp_path: Path):
-    store, file = stored(tmp_path, a_line() + b"\r\n\r\n" + a_line(price=0.5))
+    store, file = stored(tmp_path, a_line() + b"\r\n\r\n" + a_line(id="0x2"))
     found = inspect(store, file, WALLET)
     assert (found.rows, found.problem) == (2, "")
 
@@ -175,6 +184,24 @@ def test_a_transaction_with_two_times_is_not_believed(tmp_path: Path):
     moved = a_line(timestamp="2022-01-01 00:00:00")
     store, file = stored(tmp_path, a_line() + b"\n" + moved + b"\n")
     assert "two times" in inspect(store, file, WALLET).problem
+
+
+@pytest.mark.parametrize("other", ["id", "order_hash"])
+def test_an_order_that_is_there_twice_speaks_against_the_file(tmp_path: Path, other: str):
+    """The old job kept one line of each order, so it did not write such a file."""
+    order = "0x" + "7A" * 32
+    first = a_line(id=None, order_hash=order)
+    second = a_line(**{"id": None, other: order.lower()}, tx_hash="0x9", price=0.5)
+    store, file = stored(tmp_path, first + b"\n" + second + b"\n")
+    told = inspect(store, file, WALLET).problem
+    assert told == f"the line at byte {len(first) + 1} repeats an order"
+
+
+def test_lines_without_an_order_of_their_own_repeat_none(tmp_path: Path):
+    lines = [a_line(id=None), a_line(id=TRADES[0].tx_hash.upper().replace("X", "x"))]
+    store, file = stored(tmp_path, b"\n".join(lines))
+    found = inspect(store, file, WALLET)
+    assert (found.rows, found.problem) == (2, "")
 
 
 def test_a_disk_that_cannot_be_read_is_an_error_of_the_store(

@@ -1,5 +1,5 @@
 -- Adds the wallets of $wallets that `traders` does not hold in any case.
-INSERT INTO traders
+INSERT INTO traders (wallet_address)
 SELECT DISTINCT new.wallet_address
 FROM (SELECT lower(unnest($wallets::VARCHAR[])) AS wallet_address) AS new
 WHERE new.wallet_address NOT IN (

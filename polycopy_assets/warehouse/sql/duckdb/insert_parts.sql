@@ -1,3 +1,4 @@
+-- Only what lies inside the claims: whatever else a file holds is not the batch's.
 INSERT INTO trades BY NAME
 SELECT
     wallet_address,
@@ -19,4 +20,8 @@ SELECT
     outcome_index,
     event_slug,
     notional_usdc
-FROM read_parquet($parts);
+FROM read_parquet($parts) AS parts
+SEMI JOIN claims
+    ON parts.wallet_address = claims.wallet_address
+    AND make_timestamp(epoch_us(parts.timestamp)) >= claims.start
+    AND make_timestamp(epoch_us(parts.timestamp)) < claims.until;

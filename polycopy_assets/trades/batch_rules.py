@@ -1,0 +1,86 @@
+"""What a manifest has to be to be believed: its own number, its own files, claims that add up.
+
+A store can be damaged, tidied or shared. A manifest decides what is deleted from the table, so one
+that does not hold together is not acted on.
+"""
+
+import re
+from collections.abc import Iterator
+
+from polycopy_assets.trades.batch import PARTS, SCHEMA, Claim, Manifest, claimed_intervals
+from polycopy_assets.trades.old_job import LATEST
+from polycopy_assets.trades.segment import parse_name
+from polycopy_assets.trades.wallet import ADDRESS
+
+LAST_BATCH = 99_999_999
+"""The highest number that a manifest's name has room for."""
+
+FURTHEST = 1_000_000
+"""How far a batch's number may lie beyond the one before it, or beyond all that the table has seen.
+
+A load every quarter of an hour takes 28 years to get as far. Without a bound one stray number would
+use up all numbers that there are.
+"""
+
+_CHECKSUM = re.compile(r"[0-9a-f]{8}")
+_FILE = re.compile(r"[0-9a-z]+/[0-9a-z-]+\.parquet")
+
+
+def problem(manifest: Manifest, number: int) -> str:
+    """The first thing that is wrong with a manifest whose name tells `number`; empty if nothing."""
+    return next(_problems(manifest, number), "")
+
+
+def _problems(manifest: Manifest, number: int) -> Iterator[str]:
+    if manifest.batch != number or number < 1:
+        yield f"it says that it is batch {manifest.batch}"
+    if manifest.schema != SCHEMA:
+        return  # of an older version: nothing of it is used but its number
+    if not manifest.claims:
+        yield "it claims nothing"
+    yield from _of_files(manifest)
+    for claim in manifest.claims:
+        for wrong in _of_claim(claim):
+            yield f"its claim on {claim.segment!r}: {wrong}"
+    yield from _of_sums(manifest)
+
+
+def _of_files(manifest: Manifest) -> Iterator[str]:
+    own = f"{PARTS}{manifest.batch:08d}/"
+    names = [part.name for part in manifest.files]
+    for part in manifest.files:
+        if not part.name.startswith(own) or not _FILE.fullmatch(part.name[len(own) :]):
+            yield f"its part {part.name!r} is no file below {own}"
+        if part.rows < 0 or part.size < 0 or not _CHECKSUM.fullmatch(part.crc32c):
+            yield f"its part {part.name} has no possible rows, size or checksum"
+    if len({*names}) < len(names) or len({name.rpartition("/")[0] for name in names}) > 1:
+        yield "its parts are not different files of one folder"
+    if manifest.claims_part is None:
+        yield "it has no file of claims"
+
+
+def _of_claim(claim: Claim) -> Iterator[str]:
+    if not ADDRESS.fullmatch(claim.wallet):
+        yield f"not a wallet: {claim.wallet!r}"
+    named = parse_name(claim.segment)
+    if named is None or named[0] != claim.wallet:
+        yield f"no segment of {claim.wallet}"
+        return
+    if not 0 <= claim.start < claim.until < LATEST:
+        yield f"no interval: {claim.start} to {claim.until}"
+    if not named[1].start <= claim.start < claim.until <= named[1].until:
+        yield "it reaches out of the segment"
+    if claim.rows < 0 or claim.size < 0 or not _CHECKSUM.fullmatch(claim.crc32c):
+        yield "no possible rows, size or checksum"
+    if not all(moment is None or 0 <= moment < LATEST for moment in (claim.first, claim.last)):
+        yield f"no times: {claim.first} and {claim.last}"
+
+
+def _of_sums(manifest: Manifest) -> Iterator[str]:
+    in_parts = sum(part.rows for part in manifest.parts)
+    in_claims = sum(claim.rows for claim in manifest.claims)
+    if not manifest.rows == in_parts == in_claims:
+        yield f"{manifest.rows} rows in all, {in_parts} in its parts, {in_claims} in its claims"
+    intervals = len(claimed_intervals(manifest.claims))
+    if manifest.claims_part and manifest.claims_part.rows != intervals:
+        yield f"{manifest.claims_part.rows} rows in its file of claims, and {intervals} intervals"
