@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import dagster as dg
 import msgspec
 
-from polycopy_assets import attempts, record
+from polycopy_assets import attempts, record, refetching
 from polycopy_assets.definitions import build
 from polycopy_assets.errors import (
     DatabaseBusy,
@@ -17,11 +17,12 @@ from polycopy_assets.errors import (
     WarehouseBusy,
     WarehouseError,
 )
+from polycopy_assets.identity import accept
 from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.lost_record import refuse_lost_record
 from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.resources import open_store, open_warehouse, store_resource
 from polycopy_assets.runs import Runs
 from polycopy_assets.settings import Settings, parse_bucket, parse_dataset, wrong
 from polycopy_assets.trades.wallet import refusals
@@ -70,16 +71,22 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
-    """How things stand, by the record and the table; asks the source nothing."""
+    """How things stand, by the record and the table; asks the source nothing.
+
+    Raises WrongStore if the store that is set is not the one that was recorded.
+    """
+    open_store(settings, instance, keep=False)
     wallets = registered(instance)
-    complete = record.versions(instance)
-    here = [wallet for wallet in wallets if wallet in complete]
+    recorded = record.versions(instance)
+    left = refetching.unfinished(instance)
+    there = [wallet for wallet in wallets if wallet in recorded]
+    here = [wallet for wallet in there if wallet not in left]
     return Status(
         total=len(wallets),
         complete=len(here),
         remaining=len(wallets) - len(here),
         failed=len(attempts.failed(instance)),
-        trades=sum(record.rows({wallet: complete[wallet] for wallet in here}).values()),
+        trades=sum(record.rows({wallet: recorded[wallet] for wallet in there}).values()),
         table_rows=open_warehouse(settings, "trades").count_rows(),
     )
 
@@ -115,7 +122,7 @@ def backfill(
     with _told("the table could not be counted", errors):
         table_rows = open_warehouse(settings, "trades").count_rows()
     wallets = registered(instance)
-    complete = record.versions(instance)
+    complete = refetching.complete(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
     return Report(
         wallets=len(wallets),
@@ -147,11 +154,11 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
     """Checks that the work can begin, and registers new wallets; why not, if the table is busy."""
     busy = None
     try:
-        check_usable(settings)
+        check_usable(instance, settings)
         _register(instance, settings, say)
     except WarehouseBusy as error:
         busy = error
-    refuse_lost_record(instance, open_store(settings))
+    refuse_lost_record(instance, open_store(settings, instance))
     return busy
 
 
@@ -164,24 +171,36 @@ def _work(
     refresh: bool,
 ) -> list[str] | None:
     """Fetches and loads; the checks that failed. What ended badly is noted in `errors`."""
-    complete = record.versions(instance)
+    complete = refetching.complete(instance)
     if refresh or any(wallet not in complete for wallet in registered(instance)):
         with _told("the fetch ended early", errors):
             runs.fetch(instance, select="all" if refresh else "remaining")
     with _told("the table could not be loaded", errors):
-        store, table = open_store(settings), open_warehouse(settings, "trades")
+        store, table = open_store(settings, instance), open_warehouse(settings, "trades")
         return runs.load(instance, store, table)
     return []
 
 
-def check_usable(settings: Settings) -> None:
-    """Raises ConfigurationError if the store or the warehouse that is set cannot be written."""
+def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
+    """Accepts the store that is set, whichever it is; a line that says so, for people."""
+    store = store_resource(settings).connect()
+    with _usable_store(settings):
+        before, now = accept(instance, store)
+    return (
+        f"This Dagster instance works with {settings.store} from now on: its id is {now}, the one"
+        f" before was {before or 'none'}. `polycopy reconcile` says what of the record is not there"
+    )
+
+
+def check_usable(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """Raises ConfigurationError if the store or the warehouse that is set cannot be written.
+
+    Also if the store is not the one that `instance` works with.
+    """
+    with _usable_store(settings):
+        open_store(settings, instance).check_writable()
     try:
-        open_store(settings).check_writable()
         open_warehouse(settings, "trades").check_writable()
-    except StoreError as error:
-        what = "a bucket" if parse_bucket(settings.store) else "a directory"
-        raise wrong("POLYCOPY_STORE", settings.store, f"{what} to write to: {error}") from error
     except WarehouseError as error:
         if isinstance(error, WarehouseBusy | QuotaExceeded):
             raise
@@ -189,6 +208,16 @@ def check_usable(settings: Settings) -> None:
         raise wrong(
             "POLYCOPY_WAREHOUSE", settings.warehouse, f"{what} to write to: {error}"
         ) from error
+
+
+@contextmanager
+def _usable_store(settings: Settings) -> Iterator[None]:
+    """Turns what the store cannot do into an error of the setting."""
+    try:
+        yield
+    except StoreError as error:
+        what = "a bucket" if parse_bucket(settings.store) else "a directory"
+        raise wrong("POLYCOPY_STORE", settings.store, f"{what} to write to: {error}") from error
 
 
 def _register(instance: dg.DagsterInstance, settings: Settings, say: Say) -> bool:

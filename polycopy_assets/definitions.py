@@ -23,7 +23,7 @@ from polycopy_assets.resources import (
     warehouse_resource,
 )
 from polycopy_assets.runs import Runs
-from polycopy_assets.schedules import daily_refresh, daily_witness
+from polycopy_assets.schedules import daily_audit, daily_refresh, daily_witness
 from polycopy_assets.sensors import SENSORS
 from polycopy_assets.settings import API_KEY, Settings, read_settings
 
@@ -55,9 +55,9 @@ def build(
             source_counts,
         ],
         asset_checks=CHECKS,
-        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.reconcile, jobs.witness],
+        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.audit, jobs.reconcile, jobs.witness],
         sensors=SENSORS,
-        schedules=[daily_refresh, daily_witness],
+        schedules=[daily_refresh, daily_audit, daily_witness],
         resources={
             "source": SourceResource(
                 kind=chosen.source,

@@ -3,6 +3,7 @@
 PolycopyError
 ├── Unexpected                an exception that nobody foresaw, while one wallet was worked on
 ├── ConfigurationError        a setting is wrong; says which, its value and what is accepted
+│   └── WrongStore            the store that is set is not the one this Dagster instance works with
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
 ├── DatabaseBusy              another process kept Dagster's database locked longer than we wait
 ├── SourceError               the trades API did not give what was asked
@@ -12,7 +13,8 @@ PolycopyError
 │   └── ContractBroken        it answered, but not what its contract promises
 ├── StoreError                the store could not be read or written
 │   ├── ObjectExists          the name is taken by other bytes
-│   └── ObjectLost            a recorded object is gone or differs from its record
+│   ├── ObjectLost            a recorded object is gone or differs from its record
+│   └── ObjectDamaged         a name holds what cannot be the object that belongs there
 └── WarehouseError            the table could not be read or written
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
     ├── BatchBroken           the files of a batch are not what its manifest says
@@ -54,6 +56,10 @@ class Unexpected(PolycopyError):
 
 class ConfigurationError(PolycopyError):
     """A setting is wrong. The message names the variable, the value and what is accepted."""
+
+
+class WrongStore(ConfigurationError):
+    """The store that is set is not the one whose id the Dagster instance keeps."""
 
 
 class InvalidWallet(PolycopyError, ValueError):
@@ -104,6 +110,10 @@ class ObjectExists(StoreError):
 
 class ObjectLost(StoreError):
     """An object that a record names is gone, or is not what the record says."""
+
+
+class ObjectDamaged(StoreError):
+    """A name holds what cannot be the object that belongs there: odd bytes, a link, a FIFO."""
 
 
 class WarehouseError(PolycopyError):

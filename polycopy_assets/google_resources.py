@@ -20,7 +20,7 @@ from polycopy_assets.settings import (
     parse_dataset,
 )
 from polycopy_assets.store.base import Store
-from polycopy_assets.store.gcs import GCSStore
+from polycopy_assets.store.gcs import RETRY_SECONDS, GCSStore
 from polycopy_assets.text import quoted, said_by
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
@@ -35,7 +35,7 @@ class BucketResource(StoreResource):
     url: str = Field(description="`gs://BUCKET[/PREFIX]`.")
     gcs: GCSResource
 
-    def open(self) -> Store:
+    def connect(self, *, patience: float | None = None) -> Store:
         """The store; nothing is read or written yet. Raises StoreError without credentials."""
         bucket = parse_bucket(self.url)
         if bucket is None:
@@ -43,7 +43,8 @@ class BucketResource(StoreResource):
                 f"not a bucket: {quoted(self.url)} (expected gs://BUCKET[/PREFIX])"
             )
         try:
-            return GCSStore(self.gcs.get_client(), *bucket)
+            seconds = RETRY_SECONDS if patience is None else patience
+            return GCSStore(self.gcs.get_client(), *bucket, retry_seconds=seconds)
         except GoogleAuthError as error:
             raise StoreError(f"cannot use {self.url}: {said_by(error)}") from error
 

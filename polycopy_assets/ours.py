@@ -19,7 +19,7 @@ OUR_TAGS = {OUR_TAG: PACKAGE}
 _NAMESPACE = "polycopy/"
 """What all tags begin with that our steps, sensors and commands give to a run."""
 
-OUR_JOBS = frozenset({"fetch", "load", "check", "reconcile", "witness"})
+OUR_JOBS = frozenset({"fetch", "load", "check", "reconcile", "audit", "witness"})
 OUR_STEPS = frozenset(
     {"wallet_trades", "combined_trades", "trades", "reconciliation", "source_counts"}
 )

@@ -151,7 +151,7 @@ def rows(versions: Mapping[str, str]) -> dict[str, int]:
 def longest_ago_first(instance: dg.DagsterInstance, wallets: Collection[str]) -> list[str]:
     """`wallets`, those first whose coverage ends first; what has no legible record before all."""
     until = dict.fromkeys(wallets, 0)
-    for wallet, found in _read_all(instance, wallets):
+    for wallet, found in read_all(instance, wallets):
         if isinstance(found, Record):
             until[wallet] = found.covered_until
     return sorted(wallets, key=lambda wallet: until[wallet])
@@ -175,7 +175,7 @@ def ledger(
 
     Its record, or what is wrong with it.
     """
-    yield from _read_all(instance, versions(instance, wallets))
+    yield from read_all(instance, versions(instance, wallets))
 
 
 def revocation(wallet: str, why: str, until: int) -> dg.AssetMaterialization:
@@ -246,9 +246,10 @@ def _latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
         ).records
 
 
-def _read_all(
+def read_all(
     instance: dg.DagsterInstance, wallets: Collection[str]
 ) -> Iterator[tuple[str, Record | PolycopyError]]:
+    """The latest record of each of `wallets` that has one, or what is wrong with it."""
     for item in _latest(instance, wallets):
         event = item.asset_materialization
         if event is not None and event.partition is not None:

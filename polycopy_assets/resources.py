@@ -8,8 +8,9 @@ import dagster as dg
 from pydantic import Field, field_validator
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.fetch.wallet import KnownSegments
+from polycopy_assets.fetch.wallet import KnownSegments, Refetching
 from polycopy_assets.fetch.wallets import Fetcher
+from polycopy_assets.identity import checked
 from polycopy_assets.ledger.findings import Policy
 from polycopy_assets.progress import Progress
 from polycopy_assets.settings import (
@@ -36,8 +37,19 @@ class StoreResource(dg.ConfigurableResource):
 
     url: str = Field(description="A directory.")
 
-    def open(self) -> Store:
-        """The store; nothing is read or written yet."""
+    def open(self, instance: dg.DagsterInstance) -> Store:
+        """The store, checked to be the one that `instance` works with; raises WrongStore."""
+        return checked(instance, self.connect())
+
+    def connect(
+        self,
+        *,
+        patience: float | None = None,  # noqa: ARG002 - for a store that is reached over a network
+    ) -> Store:
+        """The store, whichever it is: nothing is read or written yet.
+
+        `patience` is for how many seconds a request is retried, where it is not the usual time.
+        """
         return LocalStore(Path(self.url).expanduser())
 
 
@@ -94,9 +106,12 @@ def warehouse_resource(settings: Settings) -> WarehouseResource:
     return google_resources.warehouse_resource(settings)
 
 
-def open_store(settings: Settings) -> Store:
-    """The store that is set, opened."""
-    return store_resource(settings).open()
+def open_store(settings: Settings, instance: dg.DagsterInstance, *, keep: bool = True) -> Store:
+    """The store that is set, checked to be the one that `instance` works with.
+
+    With `keep` False nothing is written, also where instance and store have not met yet.
+    """
+    return checked(instance, store_resource(settings).connect(), keep=keep)
 
 
 def open_warehouse(settings: Settings, asset: str) -> Warehouse:
@@ -172,8 +187,9 @@ class SourceResource(dg.ConfigurableResource):
         *,
         idle: float,
         may_go: Callable[[], bool],
+        refetching: Refetching,
     ) -> AsyncIterator[Fetcher]:
-        """A fetcher from this source into `store`; see `open` for the rest."""
+        """A fetcher from this source into `store`; see `Fetcher` and `open` for the rest."""
         async with self.open(progress, idle=idle, may_go=may_go) as source:
             yield Fetcher(
                 source,
@@ -184,4 +200,5 @@ class SourceResource(dg.ConfigurableResource):
                 segment_bytes=self.segment_bytes,
                 # In proportion: whoever sets a longer time-out has a slower source.
                 patience=max(PATIENCE_SECONDS, 20 * self.timeout),
+                refetching=refetching,
             )

@@ -1,14 +1,14 @@
-"""The schedules; off until somebody turns them on."""
+"""The schedules: the refresh, off until somebody turns it on, and the audit of the store."""
 
 from math import ceil
 
 import dagster as dg
 
-from polycopy_assets import jobs, record
+from polycopy_assets import jobs, pace, record
 from polycopy_assets.assets.count_plan import SAMPLE
 from polycopy_assets.ours import our_runs
-from polycopy_assets.resources import SourceResource
-from polycopy_assets.sensors import UNDER_WAY
+from polycopy_assets.resources import SourceResource, StoreResource
+from polycopy_assets.sensors import UNDER_WAY, unless_wrong_store
 from polycopy_assets.sources.open import can_count
 
 REFRESH_TAGS = {"polycopy/refresh": "daily"}
@@ -27,12 +27,17 @@ ROUND_DAYS = 30
     "when its next attempt is due. Within the request budget, like every "
     "fetch.",
 )
-def daily_refresh(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-    """One refresh, unless the last one still goes on."""
+def daily_refresh(
+    context: dg.ScheduleEvaluationContext, store: StoreResource
+) -> dg.RunRequest | dg.SkipReason:
+    """One refresh, unless the last one still goes on, or the store is another."""
     going_on = our_runs(context.instance, dg.RunsFilter(tags=REFRESH_TAGS, statuses=UNDER_WAY))
     if going_on:
         run_id = going_on[0].dagster_run.run_id
         return dg.SkipReason(f"run {run_id} is still bringing the wallets up to date")
+    decision = unless_wrong_store(pace.Act("daily"), context.instance, store)
+    if isinstance(decision, pace.Wait):
+        return dg.SkipReason(decision.why)
     return dg.RunRequest(
         run_config={"ops": {"wallet_trades": {"config": {"select": "refresh"}}}}, tags=REFRESH_TAGS
     )
@@ -59,3 +64,19 @@ def daily_witness(
     sample = max(SAMPLE, ceil(len(record.versions(context.instance)) / ROUND_DAYS))
     config = {"select": "sample", "sample": sample}
     return dg.RunRequest(run_config={"ops": {"source_counts": {"config": config}}})
+
+
+@dg.schedule(
+    job=jobs.audit,
+    cron_schedule="0 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Once a day compares the store's listing with the record, and reads a 28th of the "
+    "segments again where the listing tells no checksums: the check `store_has_the_record`.",
+)
+def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One audit, unless the last one still goes on."""
+    wanted = dg.RunsFilter(job_name=jobs.audit.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
+    return dg.RunRequest()

@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 import dagster as dg
 import msgspec
 
-from polycopy_assets import attempts, jobs, pace, record
+from polycopy_assets import attempts, jobs, pace, record, refetching
 from polycopy_assets.assets.combined_trades import RECORD
 from polycopy_assets.assets.wallet_trades import DOWN_TAG, FAILED_TAG
-from polycopy_assets.errors import WarehouseError
+from polycopy_assets.errors import StoreError, WarehouseError, WrongStore
+from polycopy_assets.identity import checked
 from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.ours import our_runs
 from polycopy_assets.partitions import STRAY, register, registered, strays
-from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.resources import StoreResource, WarehouseResource
 from polycopy_assets.text import quoted
 from polycopy_assets.trades.wallet import refusals
 from polycopy_assets.warehouse.base import Warehouse
@@ -25,6 +26,9 @@ from polycopy_assets.warehouse.base import Warehouse
 EVERY_SECONDS = 30
 READ_EVERY_SECONDS = 3_600.0
 WALLETS_A_RUN = 2_000
+STORE_PATIENCE_SECONDS = 15.0
+"""For which a store is asked for its id: a tick has 60 seconds."""
+
 NAMED = 10
 _HISTORY = 25
 
@@ -65,7 +69,7 @@ class Seen(msgspec.Struct, frozen=True):
     "is due. One run at a time, at most 2,000 wallets each.",
 )
 def new_wallets(
-    context: dg.SensorEvaluationContext, warehouse: WarehouseResource
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource, store: StoreResource
 ) -> dg.SensorResult:
     """One tick; reads `traders` only when it has changed, and once an hour."""
     seen = _remembered(context.cursor)
@@ -83,6 +87,7 @@ def new_wallets(
         else ""
     )
     misnamed = "".join(f"; {line}" for line in refusals(strays(context.instance), STRAY))
+    decision = unless_wrong_store(decision, context.instance, store)
     told = f"{decision.why}{refused}{misnamed}{unread}"
     context.log.info(told)
     cursor = msgspec.json.encode(seen).decode()
@@ -102,9 +107,10 @@ def new_wallets(
     description="Combines and loads what the record has and the table has not: when a fetch has "
     "ended, and every 15 minutes of a long one.",
 )
-def new_trades(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-    """One tick; asks Dagster's database alone."""
-    return _run_if(context, pace.load(_load_situation(context.instance), attempts.now()))
+def new_trades(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+    """One tick; asks Dagster's database alone, and the store for its id before a load."""
+    decision = pace.load(_load_situation(context.instance), attempts.now())
+    return _run_if(context, unless_wrong_store(decision, context.instance, store))
 
 
 @dg.sensor(
@@ -149,6 +155,24 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 SENSORS = [new_wallets, new_trades, checks_due, dead_runs]
 
 
+def unless_wrong_store(
+    decision: pace.Decision, instance: dg.DagsterInstance, store: StoreResource
+) -> pace.Decision:
+    """`decision`; but nothing is to be started on another store than the instance's.
+
+    A store that does not answer is left to the run: it fails, and the next waits longer.
+    """
+    if isinstance(decision, pace.Wait):
+        return decision
+    try:
+        checked(instance, store.connect(patience=STORE_PATIENCE_SECONDS), keep=False)
+    except WrongStore as error:
+        return pace.Wait(str(error))
+    except StoreError as error:
+        return pace.Act(f"{decision.why}; the store does not tell its id: {error}")
+    return decision
+
+
 def _run_if(context: dg.SensorEvaluationContext, decision: pace.Decision) -> dg.SensorResult:
     context.log.info(decision.why)
     if isinstance(decision, pace.Act):
@@ -180,7 +204,7 @@ def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: S
 
 
 def _fetch_situation(instance: dg.DagsterInstance) -> pace.FetchSituation:
-    complete = record.versions(instance)
+    complete = refetching.complete(instance)
     wallets = registered(instance)
     remaining = [wallet for wallet in wallets if wallet not in complete]
     tried = attempts.latest(instance, wallets)

@@ -13,7 +13,8 @@ import stamina
 from polycopy_assets import attempts
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.server import Served
-from polycopy_assets.resources import open_warehouse, warehouse_resource
+from polycopy_assets.resources import open_warehouse, store_resource, warehouse_resource
+from polycopy_assets.schedules import daily_refresh
 from polycopy_assets.sensors import new_trades, new_wallets
 from polycopy_assets_tests.deployment import Deployment
 
@@ -28,11 +29,26 @@ def ticked(
 ) -> dg.SensorResult:
     """What one tick of a sensor comes to."""
     needs = sensor.required_resource_keys
-    warehouse = {"warehouse": warehouse_resource(deployment.settings)} if needs else {}
-    with dg.build_sensor_context(instance, cursor=cursor, resources=warehouse) as context:
+    every = {
+        "warehouse": warehouse_resource(deployment.settings),
+        "store": store_resource(deployment.settings),
+    }
+    resources = {name: every[name] for name in needs}
+    with dg.build_sensor_context(instance, cursor=cursor, resources=resources) as context:
         result = sensor(context)
     assert isinstance(result, dg.SensorResult)
     return result
+
+
+def refresh_asked(
+    instance: dg.DagsterInstance, deployment: Deployment
+) -> dg.RunRequest | dg.SkipReason:
+    """What the schedule `daily_refresh` asks for."""
+    store = {"store": store_resource(deployment.settings)}
+    with dg.build_schedule_context(instance, resources=store) as context:
+        asked = daily_refresh(context)
+    assert isinstance(asked, dg.RunRequest | dg.SkipReason)
+    return asked
 
 
 def skipped(result: dg.SensorResult) -> str:

@@ -64,7 +64,10 @@ def combined_trades(
     progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
     """Commits what is new as batches of bounded size, or none if nothing is new."""
-    objects, table = store.open(), warehouse.open("combined_trades", context.run.run_id)
+    objects, table = (
+        store.open(context.instance),
+        warehouse.open("combined_trades", context.run.run_id),
+    )
     with tried_again_if_busy(context), alive(context), turn(context, WAREHOUSE, progress):
         found = combine_new(
             context.instance,

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 import dagster as dg
 from pydantic import Field
 
-from polycopy_assets import attempts, record
+from polycopy_assets import attempts, record, refetching
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.partitions import STRAY, registered, strays, told_apart
 from polycopy_assets.trades.wallet import parse_wallet, refusals
@@ -24,8 +24,8 @@ class FetchConfig(dg.Config):
     select: Select = Field(
         default="chosen",
         description="`chosen`: all of the chosen partitions or wallets; without any, the job "
-        "`fetch` takes `remaining`, and other runs fail. `remaining`: wallets without a record; "
-        "the others are not asked for. "
+        "`fetch` takes `remaining`, and other runs fail. `remaining`: wallets without a record, or "
+        "whose full refetch has not ended; the others are not asked for. "
         "`all`: also what lies behind the coverage of those that have one, longest not brought up "
         "to date first. `failed`: wallets whose latest attempt failed. `due`: the remaining ones "
         "and those that failed, but a failed one only when its next attempt is due. `refresh`: as "
@@ -48,18 +48,23 @@ class Plan(NamedTuple):
     """What to fetch; what to record once more though nothing is fetched for it.
 
     `done_before` are the wallets that the runs recorded that this one retries, `failed_before` the
-    latest failed attempts of those to fetch.
+    latest failed attempts of those to fetch. Those in `full` are fetched from the beginning;
+    `refetching` are the wallets whose full refetch has not ended.
     """
 
     targets: list[str]
     skipped: set[str]
     done_before: set[str]
     failed_before: Mapping[str, attempts.Attempt]
+    full: frozenset[str]
+    refetching: frozenset[str]
 
 
 def plan_fetch(context: dg.AssetExecutionContext, config: FetchConfig) -> Plan:
     """What the run is to fetch; raises PolycopyError if it is told what makes no sense."""
-    done_before = _done_by_family(context)
+    states = refetching.unfinished(context.instance)
+    recorded = _done_by_family(context)
+    done_before = recorded - states.keys()
     chosen = _chosen(context, config)
     targets = [wallet for wallet in _targets(context, config, chosen) if wallet not in done_before]
     return Plan(
@@ -68,6 +73,12 @@ def plan_fetch(context: dg.AssetExecutionContext, config: FetchConfig) -> Plan:
         {*chosen} - {*targets} - done_before if has_partitions(context) else set(),
         done_before,
         attempts.latest(context.instance, targets),
+        frozenset(
+            {*targets} - recorded
+            if config.mode == "full"
+            else {wallet for wallet, state in states.items() if state == refetching.BEGUN}
+        ),
+        frozenset(states),
     )
 
 
@@ -109,7 +120,7 @@ def _targets(
     if has_partitions(context) and (select in {"due", "failed", "refresh"} or config.limit):
         # What a run over partitions does not record counts as failed in the end.
         raise PolycopyError(f"`select: {select}` and `limit` are {_WITHOUT_PARTITIONS}")
-    complete = record.versions(context.instance)
+    complete = refetching.complete(context.instance)
     remaining = [wallet for wallet in chosen if wallet not in complete]
     if select == "remaining":
         targets = remaining

@@ -11,6 +11,7 @@ from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.charts import reconciliation_chart
 from polycopy_assets.checks.source_agrees import difference_table
+from polycopy_assets.identity import checked
 from polycopy_assets.ledger.findings import KINDS, SETTLED
 from polycopy_assets.ledger.witness import Witnessed
 from polycopy_assets.liveness import alive
@@ -92,6 +93,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     on_report: dg.ResourceParam[Callable[[Report], None]],
 ) -> dg.MaterializeResult:
     """Compares, acts if it is asked to, and shows what there is."""
+    objects = checked(context.instance, store.connect(), keep=config.apply)
     if config.source:
         check_can_count(source.kind)
     table = warehouse.open("reconciliation", context.run.run_id)
@@ -102,7 +104,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     with alive(context), alone:
         report = reconcile(
             context.instance,
-            store.open(),
+            objects,
             table,
             runs,
             adopt=policy.adopt if config.adopt == "setting" else config.adopt,

@@ -47,9 +47,8 @@ def trades(
 ) -> dg.MaterializeResult:
     """Loads the batches that the table does not hold yet."""
     with tried_again_if_busy(context):
-        return _loaded(
-            context, store.open(), warehouse.open("trades", context.run.run_id), progress
-        )
+        objects = store.open(context.instance)
+        return _loaded(context, objects, warehouse.open("trades", context.run.run_id), progress)
 
 
 def _loaded(

@@ -11,7 +11,7 @@ from time import monotonic
 
 import dagster as dg
 
-from polycopy_assets import attempts, record
+from polycopy_assets import attempts, record, refetching
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.failures import Failures
 from polycopy_assets.assets.fetch_plan import FetchConfig, Plan, has_partitions, plan_fetch
@@ -72,7 +72,7 @@ def wallet_trades(
 ) -> Iterator[Event]:
     """Yields one materialization for each wallet that is durable; raises Failure if any failed."""
     with alive(context, progress) as may_go, turn(context, SOURCE, progress) as idle:
-        objects = store.open()
+        objects = store.open(context.instance)
         objects.check_writable()
         if FOR_TAG not in context.run.tags:  # a reconciliation is what rebuilds the record
             refuse_lost_record(context.instance, objects)
@@ -82,14 +82,14 @@ def wallet_trades(
         yield from _record_again(context, plan.skipped)
         failures = Failures()
         said: set[str] = set()
-        fetched = _outcomes(context, config, source, objects, progress, plan.targets, idle, may_go)
+        fetched = _outcomes(context, source, objects, progress, plan, idle, may_go)
         # Closed before the turn is over: nothing goes on in the background then.
         with closing(fetched) as outcomes:
             for outcome in _charted(outcomes, progress):
                 if isinstance(outcome, Fetched):
                     yield _materialization(objects, outcome)
                     progress.stored += outcome.new_rows
-                    outcome = _finished(objects, outcome)  # noqa: PLW2901 - what became of it
+                    outcome = _finished(context, plan, objects, outcome)  # noqa: PLW2901 - what became of it
                 if isinstance(outcome, Fetched):
                     progress.done += 1
                     yield from _attempts(plan, failures.fetched())
@@ -109,16 +109,15 @@ def wallet_trades(
 
 def _outcomes(  # noqa: PLR0917
     context: dg.AssetExecutionContext,
-    config: FetchConfig,
     source: SourceResource,
     store: Store,
     progress: Progress,
-    targets: list[str],
+    plan: Plan,
     idle: float,
     may_go: Callable[[], bool],
 ) -> Generator[Fetched | Failed, None, None]:
-    """What becomes of each of `targets`, as soon as it is known."""
-    if not targets:
+    """What becomes of each wallet that is to be fetched, as soon as it is known."""
+    if not plan.targets:
         return
     complete = record.versions(context.instance)
 
@@ -126,9 +125,15 @@ def _outcomes(  # noqa: PLR0917
         found = record.record(context.instance, wallet) if wallet in complete else None
         return found.segments if found else ()
 
+    def refetches(wallet: str, full: bool) -> None:  # noqa: FBT001 - it is called by position
+        state = refetching.BEGUN if full else refetching.MARKED
+        refetching.note(context.instance, wallet, state)
+
     async def outcomes() -> AsyncIterator[Fetched | Failed]:
-        async with source.fetcher(store, known, progress, idle=idle, may_go=may_go) as fetcher:
-            async for outcome in fetcher.fetch(targets, full=config.mode == "full"):
+        async with source.fetcher(
+            store, known, progress, idle=idle, may_go=may_go, refetching=refetches
+        ) as fetcher:
+            async for outcome in fetcher.fetch(plan.targets, full=plan.full):
                 yield outcome
 
     yield from iterate(outcomes, ahead=4 * source.concurrency)
@@ -193,17 +198,23 @@ def _picture(progress: Progress) -> dg.AssetObservation:
     )
 
 
-def _finished(store: Store, fetched: Fetched) -> Fetched | Failed:
+def _finished(
+    context: dg.AssetExecutionContext, plan: Plan, store: Store, fetched: Fetched
+) -> Fetched | Failed:
     """Removes what a full refetch has replaced, now that the new segments are recorded.
 
     If that cannot be done the wallet has all its trades, and fails: the next fetch tries again.
     """
-    if fetched.superseded is None:
+    instance, wallet = context.instance, fetched.wallet
+    if fetched.superseded is None and wallet not in plan.refetching:
         return fetched
     try:
-        refetch.finish(store, fetched.wallet, fetched.superseded)
+        if fetched.superseded is not None:
+            refetching.note(instance, wallet, refetching.MARKED)
+            refetch.finish(store, wallet, fetched.superseded)
+        refetching.end(instance, wallet)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this wallet's failure
-        return failed(fetched.wallet, error)
+        return failed(wallet, error)
     return fetched
 
 

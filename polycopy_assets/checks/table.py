@@ -64,7 +64,7 @@ def rows_match_record(
     """
     with computed(context) as outcome:
         recorded = record.versions(context.instance)
-        combined = combined_versions(read_manifests(store.open()))
+        combined = combined_versions(read_manifests(store.open(context.instance)))
         waiting = sorted(w for w, version in recorded.items() if combined.get(w) != version)
         # A wallet whose record was taken back is fetched again; until then nobody can tell.
         expected = record.rows({w: v for w, v in combined.items() if w in recorded})

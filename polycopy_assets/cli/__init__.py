@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from polycopy_assets.backfill import Report, backfill, check_usable, status
+from polycopy_assets.backfill import Report, accepted, backfill, check_usable, status
 from polycopy_assets.cli.common import as_json, one_line_errors, say
 from polycopy_assets.cli.reconcile import reconcile_command
 from polycopy_assets.definitions import settings
@@ -35,9 +35,16 @@ def polycopy() -> None:
 
 
 @polycopy.command()
-def init() -> None:
+@click.option(
+    "--accept-store",
+    is_flag=True,
+    help="Work with the store that POLYCOPY_STORE names from now on: it was moved there.",
+)
+def init(*, accept_store: bool) -> None:
     """Make the Dagster home ready, so that several processes can use it."""
-    with one_line_errors(), opened(settings().home):
+    with one_line_errors(), opened(settings().home) as instance:
+        if accept_store:
+            say(accepted(instance, settings()))
         click.echo(settings().home)
 
 
@@ -85,7 +92,9 @@ def status_command(*, as_json: bool) -> None:
         found = status(instance, settings())
         for line in refusals(strays(instance), STRAY):
             say(line)
-        if lost := warning(instance, open_store(settings()), found.table_rows):
+        if lost := warning(
+            instance, open_store(settings(), instance, keep=False), found.table_rows
+        ):
             say(f"polycopy: {lost}")
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -134,9 +143,9 @@ def _place(setting: str) -> str:
 
 def _add(chosen: Settings, wallets: Sequence[str]) -> int:
     """Puts wallets into `traders` and registers them; how many `traders` did not have."""
-    check_usable(chosen)
-    added = open_warehouse(chosen, "traders").add_traders(wallets)
     with opened(chosen.home) as instance:
+        check_usable(instance, chosen)
+        added = open_warehouse(chosen, "traders").add_traders(wallets)
         register(instance, wallets)
     return added
 

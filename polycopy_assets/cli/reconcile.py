@@ -73,7 +73,7 @@ def run_reconcile(
             return _act(instance, chosen, policy, progress, verify=verify, source=source)
         return reconcile(
             instance,
-            open_store(chosen),
+            open_store(chosen, instance, keep=False),
             open_warehouse(chosen, "reconciliation"),
             Runs(lambda: build(chosen, progress), progress),
             adopt=policy,
@@ -98,7 +98,7 @@ def _act(
     verify: bool,
     source: bool,
 ) -> Report:
-    check_usable(chosen)
+    check_usable(instance, chosen)
     reports: list[Report] = []
     runs = Runs(lambda: build(chosen, progress, reports.append), progress)
     config = {"apply": True, "verify": verify, "adopt": policy, "source": source}

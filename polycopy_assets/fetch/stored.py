@@ -1,6 +1,8 @@
 """Segments that are in the store and in no record: read, to learn what a record would say."""
 
-from polycopy_assets.errors import ContractBroken, ObjectLost
+import uuid
+
+from polycopy_assets.errors import ContractBroken, ObjectDamaged, ObjectExists, ObjectLost
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.payload import read_payload, within
@@ -16,7 +18,12 @@ def set_aside(store: Store, name: str) -> None:
         data = store.read(name)
     except ObjectLost:
         return
-    store.create(f"{QUARANTINE}{name}.{crc32c(data)}", data)
+    kept = f"{QUARANTINE}{name}.{crc32c(data)}"
+    try:
+        store.create(kept, data)
+    except (ObjectExists, ObjectDamaged):
+        # The quarantine can be damaged like anything else; it must not keep the original in place.
+        store.create(f"{kept}-{uuid.uuid4().hex[:8]}", data)
     store.delete(name)
 
 

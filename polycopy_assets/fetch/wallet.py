@@ -8,7 +8,7 @@ from random import uniform
 
 import msgspec
 
-from polycopy_assets.errors import ObjectExists, ObjectLost, PolycopyError
+from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost, PolycopyError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.stored import read_segment, set_aside
 from polycopy_assets.progress import Progress
@@ -25,6 +25,9 @@ from polycopy_assets.trades.walk import walk
 
 FIELDS_NAMED = 100
 """Unknown fields of a wallet that are counted by name: a source could make up new ones for ever."""
+
+Refetching = Callable[[str, bool], None]
+"""Told the wallet whose segments are about to be marked as to be replaced, and whether all are."""
 
 KnownSegments = Callable[[str], Iterable[Segment]]
 """The segments that a wallet's record names, so that they need not be read again."""
@@ -93,6 +96,7 @@ class WalletFetch:
         segment_bytes: int = SEGMENT_BYTES,
         full: bool = False,
         patience: float = PATIENCE_SECONDS,
+        refetching: Refetching = lambda wallet, full: None,
     ) -> None:
         self._wallet = wallet
         self._horizon = horizon
@@ -104,6 +108,7 @@ class WalletFetch:
         self._segment_bytes = segment_bytes
         self._full = full
         self._total = Total(patience)
+        self._refetching = refetching
         self._replaced: frozenset[str] | None = None
         self._written: list[Segment] = []
         self._running: set[asyncio.Task[None]] = set()
@@ -223,6 +228,9 @@ class WalletFetch:
 
     def _spans_to_keep(self) -> list[Interval]:
         """What need not be asked for; starts or goes on with a full refetch."""
+        for name, what in self._store.left_out(wallet_prefix(self._wallet)):
+            if parse_name(name):  # nothing could be written there, however often it is fetched
+                raise ObjectDamaged(f"{self._store.uri(name)} is {what}, no segment: remove it")
         names = self._stored_names()
         named = {name: found[1] for name in names if (found := parse_name(name))}
         doubtful = [n for n, span in named.items() if beyond(span.until, self._horizon.until)]
@@ -230,6 +238,7 @@ class WalletFetch:
         if refetch.marker_name(self._wallet) in names:
             self._replaced = refetch.under_way(self._store, self._wallet)
         elif replaced:
+            self._refetching(self._wallet, self._full)
             self._replaced = refetch.begin(self._store, self._wallet, replaced)
         if self._replaced is not None:
             self._segment_bytes = int(self._segment_bytes * uniform(refetch.LEAST_SHARE, 1))
@@ -253,10 +262,9 @@ class WalletFetch:
         None if one of them is damaged: it is set aside then, and its interval is to be asked for.
         """
         spans = self._spans_of_store()
-        described = {(s.span, s.claim): s for s in self._written}
-        counted = disjoint(spans)
-        if not described.keys() >= set(counted):
-            described |= {(s.span, s.claim): s for s in self._known(self._wallet)}
+        known = tuple(self._known(self._wallet))
+        described = {(s.span, s.claim): s for s in (*known, *self._written)}
+        counted = disjoint(spans, (segment.span for segment in known))
         segments = []
         for span, claim in counted:
             try:

@@ -1,7 +1,7 @@
 """Many wallets: concurrent, each outcome told as soon as it is durable, none holding another."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
@@ -9,6 +9,7 @@ import msgspec
 
 from polycopy_assets.errors import (
     ContractBroken,
+    ObjectDamaged,
     ObjectExists,
     ObjectLost,
     PolycopyError,
@@ -19,7 +20,7 @@ from polycopy_assets.errors import (
     Unreachable,
 )
 from polycopy_assets.fetch.at_once import at_once
-from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Walkers, WalletFetch
+from polycopy_assets.fetch.wallet import Fetched, KnownSegments, Refetching, Walkers, WalletFetch
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
@@ -65,7 +66,10 @@ def failed(wallet: str, error: Exception, *, outage: bool = False) -> Failed:
 
 
 class Fetcher:
-    """Fetches wallets from `source` into `store`, `concurrency` of them at a time."""
+    """Fetches wallets from `source` into `store`, `concurrency` of them at a time.
+
+    `refetching` is told before segments of a wallet are marked as to be replaced.
+    """
 
     def __init__(
         self,
@@ -77,6 +81,7 @@ class Fetcher:
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
         patience: float = PATIENCE_SECONDS,
+        refetching: Refetching = lambda wallet, full: None,
     ) -> None:
         self._source = source
         self._store = store
@@ -85,9 +90,10 @@ class Fetcher:
         self._progress = progress
         self._segment_bytes = segment_bytes
         self._patience = patience
+        self._refetching = refetching
         self._walkers = Walkers(concurrency)
         self._horizon: Horizon | None = None
-        self._full = False
+        self._full: Collection[str] = ()
         self._down = ""
         self._outages = 0
         self._broken = 0
@@ -95,11 +101,11 @@ class Fetcher:
         self._probe = asyncio.Lock()
 
     async def fetch(
-        self, wallets: Iterable[str], *, full: bool = False
+        self, wallets: Iterable[str], *, full: Collection[str] = ()
     ) -> AsyncIterator[Fetched | Failed]:
         """Yields each wallet's outcome. If the source has no horizon to rely on, all fail.
 
-        With `full` the wallets are fetched from the beginning; see `fetch.refetch`.
+        Those in `full` are fetched from the beginning; see `fetch.refetch`.
         """
         self._full = full
         asyncio.get_running_loop().set_default_executor(
@@ -130,8 +136,9 @@ class Fetcher:
             walkers=self._walkers,
             progress=self._progress,
             segment_bytes=self._segment_bytes,
-            full=self._full,
+            full=wallet in self._full,
             patience=self._patience,
+            refetching=self._refetching,
         )
         try:
             fetched = await fetch.run()
@@ -179,5 +186,6 @@ def _is_source_outage(error: Exception) -> bool:
 
 
 def _is_store_outage(error: Exception) -> bool:
-    """One object that is lost or taken says nothing about the store."""
-    return isinstance(error, StoreError) and not isinstance(error, ObjectLost | ObjectExists)
+    """One object that is lost, taken or damaged says nothing about the store."""
+    own = ObjectLost | ObjectExists | ObjectDamaged
+    return isinstance(error, StoreError) and not isinstance(error, own)

@@ -78,9 +78,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     `taken_back` tells that it had a record whose data was lost, and is not fetched again yet: until
     when that record covered it. `stored` are the segments that count; `replaced` those that a full
-    refetch has replaced, and has not removed yet. `pending` says why the table has not been loaded
-    with what is recorded; empty if it has. `unreadable` are recorded segments that are there and
-    cannot be combined, by name, and why.
+    refetch has replaced, and has not removed yet; `refetching` says that one has not ended, and
+    `marker_damaged` why its marker cannot be followed. `pending` says why the table has not been
+    loaded with what is recorded; empty if it has. `unreadable` are recorded segments that are
+    there and cannot be combined, by name, and why.
     `horizon` is until when (epoch seconds) recorded coverage can be believed, and `now` until when
     any can: a fetch that was killed may have stored more than any record has noted.
     `unclaimed` are rows in the table that we loaded, of a wallet that no ledger and no batch knows.
@@ -95,6 +96,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     taken_back: int | None = None
     stored: tuple[StoredSegment, ...] = ()
     replaced: tuple[StoredSegment, ...] = ()
+    refetching: str = ""
+    marker_damaged: str = ""
     pending: str = ""
     unreadable: Mapping[str, str] = {}
     horizon: int | None = None

@@ -36,6 +36,7 @@ KINDS = {
     "empty_complete": Kind("confirm", "the old job ticked it off as empty: one request tells"),
     "adopted": Kind("replace", "from the old job's file, and to be fetched from the source"),
     "behind": Kind("fetch", "from the old job's file, which has later trades that are not here"),
+    "refetching": Kind("fetch", "a full refetch was begun and has not ended"),
     "unloaded": Kind("reload", "recorded and stored, but the table lacks rows"),
     "surplus": Kind("reload", "the table has rows that the store has not"),
     "unclaimed": Kind("delete", "rows that we loaded, of a wallet that nothing else knows"),
@@ -131,6 +132,7 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[s
         yield "adopted", f"{adopted} segments come from the old job"
     if record.behind:
         yield "behind", f"{record.behind} trades are known behind what was taken over"
+    yield from _of_refetch(facts)
     yield from _of_the_table(facts, record.rows)
     if not facts.registered:
         yield "unregistered", "it is recorded and no partition"
@@ -145,6 +147,11 @@ def _of_the_horizon(facts: Facts) -> Iterator[tuple[str, str]]:
     if spans and facts.horizon is not None:
         reach, limit = (as_text(t) for t in (max(s.until for s in spans), facts.horizon))
         yield "ahead", f"covered until {reach}, and the source could be asked until {limit}"
+
+
+def _of_refetch(facts: Facts) -> Iterator[tuple[str, str]]:
+    if facts.marker_damaged or facts.refetching:
+        yield "refetching", facts.marker_damaged or facts.refetching
 
 
 def _of_the_table(facts: Facts, rows: int) -> Iterator[tuple[str, str]]:
@@ -168,6 +175,7 @@ def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, st
         yield "orphan", "the store covers it and nothing is recorded"
     if ticked_off(facts):
         yield from _of_ticked(evidence(facts, now), adopt)
+    yield from _of_refetch(facts)
     if not facts.registered and (facts.ticks or facts.stored or facts.old_files):
         yield "unregistered", "it is known to the checkpoint or the store, and no partition"
     if facts.registered or facts.wanted:

@@ -1,12 +1,12 @@
 """The store as a ledger: listed once, and, to verify it, read."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from polycopy_assets.errors import ObjectLost, StoreError
+from polycopy_assets.errors import ObjectDamaged, ObjectLost
 from polycopy_assets.fetch import refetch
 from polycopy_assets.ledger.facts import OldFile, Recorded, StoredSegment, whole_until
 from polycopy_assets.progress import Progress
@@ -39,27 +39,34 @@ def list_store(
         if named:
             segment = StoredSegment(span=named[1], size=item.size, crc32c=item.crc32c)
             segments[named[0]].append(segment)
-        elif item.name.endswith(f"/{refetch.MARKER}"):
-            refetching.append(item.name.split("/")[1])
+        elif marked := refetch.parse_marker_name(item.name):
+            refetching.append(marked)
         elif old:
             old_files[old].append(OldFile(name=item.name, size=item.size))
         elif not item.name.endswith("/"):  # a folder that somebody made in the console
             refused.append(Refused("store", item.name))
+    refused += [Refused("store", f"{name}, {what}") for name, what in store.left_out(PREFIX)]
     return segments, old_files, refetching
 
 
+def marked_segments(
+    store: Store, wallet: str, refused: list[Refused]
+) -> tuple[frozenset[str] | None, str]:
+    """What the marker of a full refetch names, if there is one; why not, if it is damaged."""
+    try:
+        return refetch.under_way(store, wallet), ""
+    except ObjectLost:
+        return None, ""  # it has ended meanwhile
+    except ObjectDamaged as error:
+        refused.append(Refused("store", refetch.marker_name(wallet)))
+        return None, str(error)
+
+
 def replaced_segments(
-    store: Store, wallet: str, stored: Sequence[StoredSegment], refused: list[Refused]
+    marked: Collection[str], wallet: str, stored: Sequence[StoredSegment]
 ) -> list[StoredSegment]:
     """The old segments of a wallet under a full refetch, once the new ones are whole."""
-    try:
-        old = refetch.under_way(store, wallet)
-    except ObjectLost:
-        return []  # it has ended meanwhile
-    except StoreError:
-        refused.append(Refused("store", refetch.marker_name(wallet)))
-        return []
-    new = [item for item in stored if segment_name(wallet, item.span) not in old]
+    new = [item for item in stored if segment_name(wallet, item.span) not in marked]
     return [item for item in stored if item not in new] if _covered(new) else []
 
 

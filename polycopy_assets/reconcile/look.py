@@ -12,6 +12,7 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets import record
+from polycopy_assets import refetching as refetching_notes
 from polycopy_assets.combine import identity, unreadable
 from polycopy_assets.combine import pending as not_combined
 from polycopy_assets.errors import InvalidWallet, PolycopyError
@@ -32,6 +33,7 @@ from polycopy_assets.recombine import forgotten, named_and_not_combined_since, t
 from polycopy_assets.reconcile.listing import (
     Refused,
     list_store,
+    marked_segments,
     replaced_segments,
     verified,
 )
@@ -43,6 +45,7 @@ from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.base import Warehouse
 
 _READERS = 8
+UNFINISHED = "a full refetch was begun and has not ended"
 
 
 class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,11 +98,14 @@ def look(
         )
     if verify:
         stored = verified(store, recorded, stored, progress)
+    marked = {wallet: marked_segments(store, wallet, refused) for wallet in refetching}
     replaced = {
-        wallet: replaced_segments(store, wallet, stored[wallet], refused)
-        for wallet in refetching
-        if wallet in stored
+        wallet: replaced_segments(names, wallet, stored.get(wallet, ()))
+        for wallet, (names, _) in marked.items()
+        if names is not None
     }
+    # Noted by a run that was killed before it wrote the marker, or after it removed it.
+    noted = refetching_notes.unfinished(instance)
     progress.begin("reading the tables")
     new = set(not_combined({w: item.version for w, item in recorded.items()}, manifests))
     named = _named(recorded, batches)
@@ -122,6 +128,8 @@ def look(
             taken_back=taken_back.get(wallet),
             stored=_without(stored.get(wallet, ()), replaced.get(wallet, ())),
             replaced=tuple(replaced.get(wallet, ())),
+            refetching=UNFINISHED if wallet in noted or wallet in replaced else "",
+            marker_damaged=marked[wallet][1] if wallet in marked else "",
             pending=pending.get(wallet, ""),
             unreadable=unread.get(wallet, {}),
             horizon=latest if wallet in recorded and recorded[wallet].horizon else now,
@@ -131,7 +139,7 @@ def look(
             ticked_here=checkpoint is not None,
         )
         for wallet in sorted(
-            {*recorded, *taken_back, *partitions, *stored, *old_files, *ticks, *wanted}
+            {*recorded, *taken_back, *partitions, *stored, *old_files, *ticks, *wanted, *marked}
         )
     }
     _inspect(store, facts, adopt, now, progress)

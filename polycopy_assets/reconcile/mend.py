@@ -6,14 +6,16 @@ behind that the next reconciliation finds again.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import dagster as dg
 
-from polycopy_assets import record
+from polycopy_assets import record, refetching
 from polycopy_assets.combine import identity
-from polycopy_assets.errors import WarehouseError
+from polycopy_assets.errors import PolycopyError, WarehouseError
 from polycopy_assets.fetch import refetch
+from polycopy_assets.fetch.stored import set_aside
 from polycopy_assets.ledger.evidence import ticked_off
 from polycopy_assets.ledger.facts import Checkpoint, Facts, doubtful
 from polycopy_assets.ledger.findings import SETTLED, Finding, table_differs
@@ -75,13 +77,14 @@ class Mender:
         unclaimed = of.pop("unclaimed", [])
         register(self._instance, (facts.wallet for every in of.values() for facts in every))
         recording = self._recording
+        self._set_markers_aside()
         self._replace_doubtful(of.get("ahead", []))
         recording.take_back(of.get("ghost", []))
         recording.record_stored(of.get("orphan", []))
         recording.adopt(of.get("adoptable", []))
         self.failures += recording.failures
         lacking = [item for name in LACKING for item in of.get(name, [])]
-        to_fetch = recording.to_fetch | {item.wallet for item in lacking}
+        to_fetch = recording.to_fetch | {item.wallet for item in lacking} | self._to_refetch()
         wrong = self._wrong_in_table(to_fetch) | self._ledgers.again
         self._load(self._ledgers.facts.keys() - to_fetch, again=wrong - to_fetch)
         self._fetch(to_fetch)
@@ -93,12 +96,49 @@ class Mender:
         if unclaimed:
             self._delete_unclaimed(unclaimed)
 
+    def _set_markers_aside(self) -> None:
+        """Takes markers that cannot be followed out of the way.
+
+        Without its marker all segments of a wallet count, which is no harm.
+        """
+        for facts in self._ledgers.facts.values():
+            if facts.marker_damaged:
+                with self._failing(facts):
+                    set_aside(self._store, refetch.marker_name(facts.wallet))
+                    self._say(f"{facts.wallet}: {facts.marker_damaged}; it is set aside")
+
     def _replace_doubtful(self, ahead: Iterable[Facts]) -> None:
         """Marks the segments that reach too far as to be replaced by the fetch that follows."""
         for facts in ahead:
             names = [segment_name(facts.wallet, span) for span in doubtful(facts)]
-            refetch.begin(self._store, facts.wallet, names)
-            self._say(f"{facts.wallet}: {len(names)} segments reach too far, and are replaced")
+            with self._failing(facts):
+                refetching.note(self._instance, facts.wallet, refetching.MARKED)
+                refetch.begin(self._store, facts.wallet, names)
+                self._say(f"{facts.wallet}: {len(names)} segments reach too far, and are replaced")
+
+    def _to_refetch(self) -> set[str]:
+        """Ends the full refetches whose new segments are recorded; the wallets of the others."""
+        left = {wallet for wallet, facts in self._ledgers.facts.items() if facts.refetching}
+        for wallet in sorted(left):
+            facts = self._ledgers.facts[wallet]
+            old = {segment_name(wallet, item.span) for item in facts.replaced}
+            recorded = self._recording.segments.get(wallet) or (
+                facts.record.segments if facts.record else ()
+            )
+            if old and recorded and not old & {segment.name for segment in recorded}:
+                left.discard(wallet)
+                with self._failing(facts):
+                    refetch.finish(self._store, wallet, old)
+                    refetching.end(self._instance, wallet)
+        return left
+
+    @contextmanager
+    def _failing(self, facts: Facts) -> Iterator[None]:
+        """Makes an error of ours the failure of one wallet."""
+        try:
+            yield
+        except PolycopyError as error:
+            self.failures.append((facts.wallet, str(error)))
 
     def _fetch(self, wallets: Collection[str], **config: str) -> None:
         if wallets:

@@ -33,6 +33,10 @@ class Shelf:
             for item in manifest.claims
         }
 
+    @cached_property
+    def _claimed_names(self) -> frozenset[str]:
+        return frozenset(name for name, _ in self._claims)
+
     def segments(self, facts: Facts) -> tuple[tuple[Segment, ...], str]:
         """The segments that a record of the wallet names, oldest first.
 
@@ -41,7 +45,7 @@ class Shelf:
         stored = {item.span: item for item in facts.stored}
         recorded = {(s.span, s.claim): s for s in (facts.record.segments if facts.record else ())}
         found: list[Segment] = []
-        for span, counts in disjoint(stored):
+        for span, counts in disjoint(stored, self._known(facts)):
             known = recorded.get((span, counts)) or self._claimed(facts.wallet, span, counts)
             if known is None or not _same(stored[span], known):
                 try:
@@ -79,6 +83,14 @@ class Shelf:
         segments = facts.record.segments if facts.record else ()
         doubtful = [segment for segment in segments if segment.name in facts.unreadable]
         return dict(unreadable(self._store, doubtful))
+
+    def _known(self, facts: Facts) -> set[Interval]:
+        """The spans that a record names, or, without one, any batch: others are strangers."""
+        if facts.record and not facts.record.problem:
+            return {segment.span for segment in facts.record.segments}
+        with self._lock:
+            names = self._claimed_names
+        return {s.span for s in facts.stored if segment_name(facts.wallet, s.span) in names}
 
     def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
         """What the latest batch that holds a segment says of it."""

@@ -34,6 +34,13 @@ class Store(Protocol):
         """All objects whose names start with `prefix` (which ends in `/`), sorted by name."""
         ...
 
+    def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(name, what it is) for what lies below `prefix` and is no object, such as a link.
+
+        `list` leaves it out, and nothing reads or follows it.
+        """
+        ...
+
     def read(self, name: str) -> bytes:
         """The object's bytes; raises ObjectLost if there is no such object."""
         ...

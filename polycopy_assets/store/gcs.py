@@ -84,6 +84,10 @@ class GCSStore:
                 name = blob.name.removeprefix(self._prefix)
                 yield Stored(name, int(blob.size), _hex(blob.crc32c))
 
+    def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - a bucket has none
+        """Nothing: a bucket holds objects alone."""
+        return iter(())
+
     def read(self, name: str) -> bytes:
         """The object's bytes, checked against its checksum; raises ObjectLost if it is gone."""
         with self._failing(f"cannot read {self.uri(name)}", name):

@@ -3,6 +3,7 @@
 import filecmp
 import os
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -10,12 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost, StoreError
 from polycopy_assets.store.base import NO_METADATA, Stored
 from polycopy_assets.text import quoted
 
 _INCOMING = ".incoming"
 _STALE_SECONDS = 24 * 3600
+_KINDS = {
+    stat.S_IFLNK: "a link",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 _PROBE = bytes(64 * 1024)
 """Written for a try: a full disk creates empty files gladly."""
 
@@ -35,13 +43,30 @@ class LocalStore:
         return f"{self._path(name)}{'/' * name.endswith('/')}"
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """All objects below the directory `prefix`, sorted by name."""
-        yield from self._list(self._path(prefix))
+        """All objects below the directory `prefix`, sorted by name: ordinary files alone."""
+        for entry in self._walk(self._inside(prefix)):
+            try:
+                found = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # gone since
+            except OSError as error:
+                raise self._unlisted(error, Path(entry.path)) from error
+            if stat.S_ISREG(found.st_mode):
+                yield Stored(self._name(entry), found.st_size)
 
-    def _list(self, directory: Path) -> Iterator[Stored]:
+    def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """(name, what it is) for the links, FIFOs, sockets and devices below `prefix`."""
+        for entry in self._walk(self._inside(prefix)):
+            if not entry.is_file(follow_symlinks=False) and (what := _odd(Path(entry.path))):
+                yield self._name(entry), what
+
+    def _walk(self, directory: Path) -> Iterator[os.DirEntry[str]]:
+        """Whatever lies below `directory` and is no directory; links are not followed."""
         try:
             with os.scandir(directory) as entries:
-                found = sorted(entries, key=lambda e: e.name + "/" * e.is_dir())
+                found = sorted(
+                    entries, key=lambda e: e.name + "/" * e.is_dir(follow_symlinks=False)
+                )
         except FileNotFoundError:
             return
         except OSError as error:
@@ -49,16 +74,13 @@ class LocalStore:
         for entry in found:
             if entry.name.startswith("."):
                 continue
-            if entry.is_dir():
-                yield from self._list(Path(entry.path))
-                continue
-            try:
-                size = entry.stat().st_size
-            except FileNotFoundError:
-                continue  # gone since, or a link to nothing
-            except OSError as error:
-                raise self._unlisted(error, directory) from error
-            yield Stored(Path(entry.path).relative_to(self.root).as_posix(), size)
+            if entry.is_dir(follow_symlinks=False):
+                yield from self._walk(Path(entry.path))
+            else:
+                yield entry
+
+    def _name(self, entry: os.DirEntry[str]) -> str:
+        return Path(entry.path).relative_to(self.root).as_posix()
 
     def _unlisted(self, error: OSError, directory: Path) -> StoreError:
         return StoreError(f"cannot list {error.filename or directory}: {error.strerror}")
@@ -66,7 +88,7 @@ class LocalStore:
     def read(self, name: str) -> bytes:
         """The object's bytes; raises ObjectLost if there is no such object."""
         try:
-            return self._path(name).read_bytes()
+            return self._readable(name).read_bytes()
         except FileNotFoundError as error:
             raise ObjectLost(f"{name} is not in {self.root}") from error
         except OSError as error:
@@ -90,7 +112,7 @@ class LocalStore:
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
         """The object's own file."""
-        path = self._path(name)
+        path = self._readable(name)
         try:
             path.open("rb").close()
         except FileNotFoundError as error:
@@ -102,18 +124,18 @@ class LocalStore:
     def delete(self, name: str) -> None:
         """Removes the object; no error if it is gone already."""
         try:
-            self._path(name).unlink(missing_ok=True)
+            self._inside(name).unlink(missing_ok=True)
         except OSError as error:
             raise StoreError(f"cannot delete {self.uri(name)}: {error.strerror}") from error
 
     def check_writable(self) -> None:
         """Raises StoreError if nothing can be created here; clears away leftovers of crashes."""
+        incoming = self._inside(_INCOMING)
         try:
-            incoming = self.root / _INCOMING
             incoming.mkdir(parents=True, exist_ok=True)
             probe = incoming / uuid.uuid4().hex
             for leftover in incoming.iterdir():
-                if time.time() - leftover.stat().st_mtime > _STALE_SECONDS:
+                if time.time() - leftover.lstat().st_mtime > _STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
             try:
                 _write_durably(probe, lambda file: file.write(_PROBE))
@@ -123,8 +145,8 @@ class LocalStore:
             raise StoreError(f"cannot write to {self.root}: {error.strerror}") from error
 
     def _create(self, name: str, write: Callable[[IO[bytes]], object]) -> None:
-        final = self._path(name)
-        incoming = self.root / _INCOMING / uuid.uuid4().hex
+        final = self._inside(name)
+        incoming = self._inside(_INCOMING) / uuid.uuid4().hex
         try:
             incoming.parent.mkdir(parents=True, exist_ok=True)
             self._make_durable_directory(final.parent)
@@ -151,11 +173,48 @@ class LocalStore:
         directory.mkdir(exist_ok=True)
         _sync_directory(directory.parent)
 
+    def _inside(self, name: str) -> Path:
+        """The path of an object or folder; raises ObjectDamaged if something else is there.
+
+        A link, also one on the way, could lead out of the store, and a FIFO would block for ever.
+        The root itself may be a link.
+        """
+        path = self.root
+        for part in self._path(name).relative_to(self.root).parts:
+            path /= part
+            if what := _odd(path):
+                raise ObjectDamaged(f"{path} is {what}, which has no place in the store: remove it")
+        if not name.endswith("/") and name != _INCOMING and stat.S_ISDIR(_mode(path)):
+            raise ObjectDamaged(f"{path} is a folder where an object should be: remove it")
+        return path
+
+    def _readable(self, name: str) -> Path:
+        """The same for an object that is to be read: whatever else is there, the object is not."""
+        try:
+            return self._inside(name)
+        except ObjectDamaged as error:
+            raise ObjectLost(f"{name} is not there: {error}") from error
+
     def _path(self, name: str) -> Path:
         parts = name.removesuffix("/").split("/")
         if "\0" in name or any(part in {"", ".", ".."} for part in parts):
             raise StoreError(f"not an object name: {quoted(name)}")
         return self.root / name
+
+
+def _mode(path: Path) -> int:
+    """The mode of `path` itself; 0 if it is not there, or not to be looked at."""
+    try:
+        return path.lstat().st_mode
+    except OSError:
+        return 0
+
+
+def _odd(path: Path) -> str:
+    """What `path` is, if it is neither a file nor a directory; empty if it is, or is not there."""
+    mode = _mode(path)
+    known = not mode or stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+    return "" if known else _KINDS.get(stat.S_IFMT(mode), "something odd")
 
 
 def _write_durably(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -53,12 +53,26 @@ def leading(spans: Iterable[Interval]) -> int:
     return first.until if first and first.start == BEGINNING else BEGINNING
 
 
-def disjoint(spans: Iterable[Interval]) -> list[tuple[Interval, Interval]]:
+def disjoint(
+    spans: Iterable[Interval], known: Iterable[Interval] = ()
+) -> list[tuple[Interval, Interval]]:
     """(span, the part of it that counts) for the spans that add seconds, oldest first.
 
     Two runs on one wallet can cut it differently and both finish their segments: what two spans
-    share would then count twice. The earlier and longer one wins, by the set of spans alone.
+    share would then count twice. Those that are `known`, and among `spans`, go before others.
+    Otherwise the earlier and longer one wins, by the set of spans alone.
     """
+    every = set(spans)
+    believed = every & set(known)
+    covered = union(believed)
+    useful = [span for span in every if span in believed or subtract(span, covered)]
+    counted = _earliest_first(useful)
+    if believed and not set(_earliest_first(believed)) <= set(counted):
+        return _believed_first(useful, believed)
+    return counted
+
+
+def _earliest_first(spans: Iterable[Interval]) -> list[tuple[Interval, Interval]]:
     counted: list[tuple[Interval, Interval]] = []
     end = BEGINNING
     for span in sorted(spans, key=lambda s: (s.start, -s.until)):
@@ -66,4 +80,20 @@ def disjoint(spans: Iterable[Interval]) -> list[tuple[Interval, Interval]]:
         if start < span.until:
             counted.append((span, Interval(start, span.until)))
             end = span.until
+    return counted
+
+
+def _believed_first(
+    spans: Iterable[Interval], believed: set[Interval]
+) -> list[tuple[Interval, Interval]]:
+    """The same; where several go on from one second, the believed ones are taken first."""
+    left = sorted(spans, key=lambda s: (s not in believed, s.start, -s.until))
+    counted: list[tuple[Interval, Interval]] = []
+    end = BEGINNING
+    while left := [span for span in left if span.until > end]:
+        here = [span for span in left if span.start <= end] or [
+            min(left, key=lambda s: (s.start, s not in believed, -s.until))
+        ]
+        counted.append((here[0], Interval(max(here[0].start, end), here[0].until)))
+        end = here[0].until
     return counted

@@ -13,10 +13,9 @@ from polycopy_assets.attempts import RETRY_AFTER
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.partitions import registered
-from polycopy_assets.resources import warehouse_resource
-from polycopy_assets.schedules import daily_refresh
+from polycopy_assets.resources import store_resource, warehouse_resource
 from polycopy_assets.sensors import NAMED, Seen, new_wallets
-from polycopy_assets_tests.days import DAY, HOUR, Days, days, skipped, ticked
+from polycopy_assets_tests.days import DAY, HOUR, Days, days, refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
 
@@ -32,7 +31,7 @@ def fetched(simulated: Days, **config: Any) -> dg.ExecuteInProcessResult:
 
 def refreshed(simulated: Days) -> None:
     """What the schedule asks for, done."""
-    request = daily_refresh(dg.build_schedule_context(simulated.instance))
+    request = refresh_asked(simulated.instance, simulated.deployment)
     assert isinstance(request, dg.RunRequest)
     simulated.follow("fetch", dg.SensorResult(run_requests=[request]))
 
@@ -142,7 +141,10 @@ def test_a_table_full_of_something_else_is_told_in_few_lines(
     with duckdb.connect(deployment.settings.warehouse) as db:
         db.execute("CREATE TABLE traders AS SELECT repeat('x', 5000000) AS wallet_address")
         db.execute("INSERT INTO traders SELECT 'zz' || i FROM range(50000) t(i)")
-    resources = {"warehouse": warehouse_resource(deployment.settings)}
+    resources = {
+        "warehouse": warehouse_resource(deployment.settings),
+        "store": store_resource(deployment.settings),
+    }
     with (
         deployment.instance() as instance,
         dg.build_sensor_context(instance, resources=resources) as context,

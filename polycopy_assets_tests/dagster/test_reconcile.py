@@ -304,9 +304,9 @@ def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(tmp_path: Pa
         deployment.backfill()
     (tmp_path / "store").rename(tmp_path / "unmounted")
     done = deployment.polycopy("reconcile", "--apply")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert done.stdout == ""
-    assert "is POLYCOPY_STORE right?" in done.stderr
+    assert "Is POLYCOPY_STORE right, and mounted?" in done.stderr
     with deployment.instance() as instance:
         assert len(record.versions(instance)) == 5
 

@@ -139,9 +139,11 @@ def test_a_damaged_marker_of_a_full_refetch_is_named_and_holds_up_nobody(tmp_pat
     with fetched(tmp_path, 35) as scene:
         marker = tmp_path / "store" / refetch.marker_name(scene.wallet)
         marker.write_bytes(b"")
-        told = scene.deployment.reconcile()
-        assert told["counts"] == {"consistent": 5}
+        told = scene.deployment.reconcile(code=1)
+        assert told["counts"] == {"refetching": 1, "consistent": 4}
         assert [item["text"] for item in told["refused"]] == [refetch.marker_name(scene.wallet)]
+        scene.settle()
+        assert not scene.api.state.counts.requests
 
 
 def test_what_is_recorded_and_not_loaded_is_found_though_the_counts_agree(tmp_path: Path):

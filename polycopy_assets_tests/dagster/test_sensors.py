@@ -25,7 +25,7 @@ from polycopy_assets.sensors import (
     new_wallets,
 )
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
-from polycopy_assets_tests.days import DAY, HOUR, MINUTE, Days, days, skipped, ticked
+from polycopy_assets_tests.days import DAY, HOUR, MINUTE, Days, days, refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
 
@@ -323,13 +323,13 @@ def test_the_daily_refresh_is_off_and_never_runs_beside_itself(tmp_path: Path):
         served.state.lag_seconds = 0
         world.add(new_trades_of(wallets[0], int(time.time()) - 400, 7))
         with deployment.instance() as instance:
-            request = daily_refresh(dg.build_schedule_context(instance))
+            request = refresh_asked(instance, deployment)
             assert isinstance(request, dg.RunRequest)
             job = build(deployment.settings).resolve_job_def("fetch")
             run = instance.create_run_for_job(
                 job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED
             )
-            refused = daily_refresh(dg.build_schedule_context(instance))
+            refused = refresh_asked(instance, deployment)
             assert isinstance(refused, dg.SkipReason)
             instance.report_run_canceled(run)
             done = job.execute_in_process(

@@ -34,11 +34,30 @@ def test_what_is_missing_is_what_nobody_covers(whole: Interval, covered: list[In
     assert missing == union(missing)
 
 
-@given(spans)
-def test_every_second_counts_for_exactly_one_span(intervals: list[Interval]):
-    counted = disjoint(intervals)
+@given(spans, st.sets(st.integers(0, 7)))
+def test_every_second_counts_for_exactly_one_span(intervals: list[Interval], picks: set[int]):
+    known = [span for number, span in enumerate(intervals) if number in picks]
+    counted = disjoint(intervals, known)
     claims = [claim for _, claim in counted]
     assert seconds(claims) == seconds(intervals)
     assert sum(c.until - c.start for c in claims) == len(seconds(claims))
     assert all(s.start <= c.start and c.until == s.until for s, c in counted)
-    assert disjoint(reversed(intervals)) == counted
+    assert disjoint(reversed(intervals), known) == counted
+
+
+def test_a_stranger_counts_only_for_what_the_known_spans_lack():
+    known = [Interval(0, 10), Interval(10, 20)]
+    inside, over = Interval(0, 20), Interval(5, 30)
+    assert disjoint([*known, inside], known) == [(known[0], known[0]), (known[1], known[1])]
+    assert disjoint([*known, over], known) == [
+        (known[0], known[0]),
+        (known[1], known[1]),
+        (over, Interval(20, 30)),
+    ]
+    gone = disjoint([known[0], inside], known)
+    assert gone == [(known[0], known[0]), (inside, Interval(10, 20))]
+    assert disjoint([Interval(3, 6), Interval(0, 5), Interval(8, 9)], [Interval(8, 9)]) == [
+        (Interval(0, 5), Interval(0, 5)),
+        (Interval(3, 6), Interval(5, 6)),
+        (Interval(8, 9), Interval(8, 9)),
+    ]

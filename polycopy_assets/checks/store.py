@@ -1,0 +1,58 @@
+"""The check of the store: what was recorded is still there. Daily, by the job `audit`."""
+
+from time import time
+
+import dagster as dg
+
+from polycopy_assets.audit import Audit, audit
+from polycopy_assets.checks.computed import NAMED, computed
+from polycopy_assets.checks.wallets import WANTED
+from polycopy_assets.record import WALLET_TRADES
+from polycopy_assets.resources import StoreResource
+
+NAME = "store_has_the_record"
+_DAY = 86_400
+_TO_DO = (
+    "`polycopy reconcile` says what it would do, `--apply` fetches what is missing; is the bucket"
+    " or the disk being tidied up? Stop that first"
+)
+
+
+@dg.asset_check(
+    asset=WANTED,
+    name=NAME,
+    additional_deps=[WALLET_TRADES],
+    description="Every segment that the record names is in the store, with its size and checksum. "
+    "Where the listing tells no checksums, a 28th of the segments is read again each day.",
+)
+def store_has_the_record(
+    context: dg.AssetCheckExecutionContext, store: StoreResource
+) -> dg.AssetCheckResult:
+    """Fails with the first wallets that have lost a segment; one listing, and no lock."""
+    with computed(context) as outcome:
+        objects = store.open(context.instance)
+        outcome.result = _result(audit(context.instance, objects, int(time()) // _DAY))
+    return outcome.result
+
+
+def _result(found: Audit) -> dg.AssetCheckResult:
+    first = dict(list(found.lost.items())[:NAMED])
+    return dg.AssetCheckResult(
+        passed=not found.lost,
+        description=(
+            f"{len(found.lost)} wallets have lost what is recorded of them, first"
+            f" {next(iter(first))}: {next(iter(first.values()))}"
+            if found.lost
+            else f"all {found.segments} recorded segments are in the store; {found.read} were read"
+        ),
+        metadata={
+            "wallets": found.wallets,
+            "segments": found.segments,
+            "segments_read": found.read,
+            "wallets_with_losses": len(found.lost),
+            "full_refetches_not_ended": found.refetches,
+            "first": dg.MetadataValue.json(first),
+            "left_out": dg.MetadataValue.json(list(found.left_out[:NAMED])),
+            **({"what_to_do": dg.MetadataValue.text(_TO_DO)} if found.lost else {}),
+        },
+    )

@@ -1,0 +1,109 @@
+"""A full refetch that is killed anywhere goes on: nothing is left over, nothing is paid twice."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from polycopy_assets import record, refetching
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.trades.segment import wallet_prefix
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+
+_RUN = """
+import os, signal, sys
+from polycopy_assets import refetching
+from polycopy_assets.fetch import refetch
+from polycopy_assets.store.local import LocalStore
+
+def die(*args, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def after(owner, name, calls):
+    real, count = getattr(owner, name), [0]
+    def called(*args, **options):
+        real(*args, **options)
+        count[0] += 1
+        if count[0] == calls:
+            die()
+    setattr(owner, name, called)
+
+{kill}
+from dagster._cli import main
+sys.argv = ["dagster", *sys.argv[1:]]
+main()
+"""
+
+KILLS = {
+    "before the marker": "refetch.begin = die",
+    "after the marker": "after(refetch, 'begin', 1)",
+    "after the third new segment": "after(LocalStore, 'create', 4)",
+    "before the old ones are removed": "refetch.finish = die",
+    "after the first old one is removed": "after(LocalStore, 'delete', 1)",
+    "after all old ones are removed": "after(refetch, 'finish', 1)",
+}
+EVERY_WAY = ("after the marker", "after the third new segment", "before the old ones are removed")
+BACKFILL, REFRESH, RECONCILE = ["backfill"], ["backfill", "--refresh"], ["reconcile", "--apply"]
+
+
+def killed(deployment: Deployment, wallet: str, kill: str) -> None:
+    """The job `fetch` with mode full, by Dagster's own command, killed at `kill`."""
+    config = {"ops": {"wallet_trades": {"config": {"wallets": [wallet], "mode": "full"}}}}
+    (deployment.root / "full.yaml").write_text(json.dumps(config))
+    code = _RUN.format(kill=KILLS[kill])
+    job = ("job", "execute", "-m", "polycopy_assets.definitions", "-j", "fetch")
+    done = subprocess.run(
+        [sys.executable, "-c", code, *job, "-c", "full.yaml"],
+        env=deployment.process_environ(),
+        cwd=deployment.root,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("kill", "recovery"),
+    [
+        *((kill, recovery) for kill in EVERY_WAY for recovery in (BACKFILL, REFRESH, RECONCILE)),
+        *((kill, BACKFILL) for kill in KILLS if kill not in EVERY_WAY),
+    ],
+)
+def test_a_killed_full_refetch_is_left_to_do_and_then_ended(
+    tmp_path: Path, kill: str, recovery: list[str]
+):
+    world = generate(101, 3, whales=1, whale_trades=6_000, most_trades=9)
+    whale = max(world.wallets(), key=lambda wallet: len(world.truth(wallet))).lower()
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+        deployment.want(world.wallets())
+        deployment.backfill()
+        assert len(list(deployment.store.list(wallet_prefix(whale)))) > 5
+        killed(deployment, whale, kill)
+        status = json.loads(deployment.here("status", "--json")[1])
+        assert (status["complete"], status["remaining"]) == (2, 1)
+        assert status["trades"] == sum(truth(world).values())
+        told = deployment.reconcile(code=1)
+        (finding,) = [x for x in told["findings"] if x["wallet"] == whale]
+        assert finding["finding"] in {"refetching", "orphan"}
+        api.state.counts.reset()
+        assert deployment.here(*recovery)[0] == 0
+        asked = set(api.state.counts.requests)
+        assert asked <= {whale} or recovery == REFRESH
+        assert deployment.here("backfill")[0] == 0
+        with deployment.instance() as instance:
+            now = record.record(instance, whale)
+            assert not refetching.unfinished(instance)
+        there = {item.name for item in deployment.store.list(wallet_prefix(whale))}
+        assert now is not None
+        assert there == {segment.name for segment in now.segments}, "something is left over"
+        if kill == "before the marker":
+            assert min(item.start for item in api.state.counts.log if item.wallet == whale) <= 1
+        assert deployment.table() == truth(world)
+        assert set(deployment.reconcile()["counts"]) == {"consistent"}
+        if kill == "after all old ones are removed":
+            assert api.state.counts.trade_requests <= 1, "it was fetched once more"
