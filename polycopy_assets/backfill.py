@@ -1,7 +1,7 @@
 """The backfill from the command line: register, fetch, combine, load. All state is elsewhere."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
@@ -28,6 +28,7 @@ from polycopy_assets.settings import Settings, parse_bucket, parse_dataset, wron
 from polycopy_assets.trades.wallet import refusals
 
 Say = Callable[[str], None]
+_NAMED = 10
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -50,6 +51,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     complete: int
     failed: int
     remaining: int
+    complete_without_trades: int
     requests: int
     trades_fetched: int
     table_rows: int | None
@@ -64,6 +66,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 
     total: int
     complete: int
+    complete_without_trades: int
     remaining: int
     failed: int
     trades: int
@@ -84,11 +87,31 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
     return Status(
         total=len(wallets),
         complete=len(here),
+        complete_without_trades=len(without_trades(here, recorded)),
         remaining=len(wallets) - len(here),
         failed=len(attempts.failed(instance)),
         trades=sum(record.rows({wallet: recorded[wallet] for wallet in there}).values()),
         table_rows=open_warehouse(settings, "trades").count_rows(),
     )
+
+
+def without_trades(wallets: Iterable[str], versions: Mapping[str, str]) -> list[str]:
+    """Those of `wallets` that are complete, by their data `versions`, and have no trade."""
+    rows = record.rows(versions)
+    return [wallet for wallet in wallets if rows.get(wallet) == 0]
+
+
+def named_without_trades(empty: Sequence[str]) -> Iterator[str]:
+    """Lines for people that name the first of `empty`: most often it is the wrong address."""
+    if not empty:
+        return
+    yield (
+        f"complete without trades: {len(empty):,}. Polymarket trades under the address in the"
+        " profile's URL, not under the one that signs:"
+    )
+    yield from (f"  {wallet}" for wallet in empty[:_NAMED])
+    if len(empty) > _NAMED:
+        yield f"  and {len(empty) - _NAMED:,} more"
 
 
 def backfill(
@@ -124,9 +147,13 @@ def backfill(
     wallets = registered(instance)
     complete = refetching.complete(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
+    empty = without_trades(wallets, complete)
+    for line in named_without_trades(empty):
+        say(line)
     return Report(
         wallets=len(wallets),
         complete=len(wallets) - len(missing),
+        complete_without_trades=len(empty),
         failed=len(progress.failures),
         remaining=len(missing),
         requests=progress.requests,

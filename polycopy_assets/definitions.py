@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 
 import dagster as dg
 
@@ -14,6 +15,7 @@ from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
 from polycopy_assets.checks import CHECKS
+from polycopy_assets.env_file import refuse_foreign_url
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.report import Report
 from polycopy_assets.resources import (
@@ -25,12 +27,15 @@ from polycopy_assets.resources import (
 from polycopy_assets.runs import Runs
 from polycopy_assets.schedules import daily_audit, daily_refresh, daily_witness
 from polycopy_assets.sensors import SENSORS
-from polycopy_assets.settings import API_KEY, Settings, read_settings
+from polycopy_assets.settings import Settings, read_settings
+from polycopy_assets.sources.checked import API_KEY
 
 
 def settings() -> Settings:
     """The settings in the environment; raises ConfigurationError."""
-    return read_settings(os.environ)
+    found = read_settings(os.environ)
+    refuse_foreign_url(os.environ, Path(), found)
+    return found
 
 
 def build(

@@ -26,6 +26,7 @@ from sqlalchemy import Connection, CursorResult, Engine
 from sqlalchemy.pool import QueuePool
 
 from polycopy_assets.patience import patient_engine
+from polycopy_assets.sharing import make_directories, reserve, umask_in
 
 KEPT_ENGINES = 8
 
@@ -47,6 +48,9 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
     def __init__(self, home: str, inst_data: ConfigurableClassData | None = None) -> None:
         self._home = home
         self._engines: OrderedDict[str, tuple[Engine, int | None]] = OrderedDict()
+        self._umask = umask_in(os.environ)
+        for folder in ("history/runs", "storage"):
+            make_directories(Path(home) / folder, self._umask)
         super().__init__(str(Path(home) / "history" / "runs"), inst_data)
 
     @classmethod
@@ -78,6 +82,10 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
             ids = [_inserted(connection.execute(insert)) for insert in inserts]
             self._store_asset_event_tags(connection, events, ids)
             self._store_asset_event(connection, events[-1], ids[-1])
+
+    def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:  # noqa: FBT001, FBT002
+        reserve(Path(str(engine.url.database)), self._umask)
+        super()._initdb(engine, for_index_shard)
 
     @contextmanager
     def _connect(self, shard: str) -> Iterator[Connection]:

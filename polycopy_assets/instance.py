@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import sqlite3
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from importlib import resources
 from pathlib import Path
 
 import dagster as dg
+from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
+from polycopy_assets.sharing import make_directories, make_file, set_directory_mode, umask_in
 from polycopy_assets.text import quoted
 
 _CREATING = ".creating"
@@ -22,16 +25,18 @@ def prepare(home: str) -> bool:
 
     An existing `dagster.yaml` is left as it is. Raises ConfigurationError if it cannot be written.
     """
-    path = Path(home) / "dagster.yaml"
+    path, umask = Path(home) / "dagster.yaml", umask_in(os.environ)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_directories(path.parent, umask)
         if path.exists():
+            path.open().close()
             return False
-        path.write_text((resources.files("polycopy_assets") / "dagster.yaml").read_text())
+        if not any(path.parent.iterdir()):
+            set_directory_mode(path.parent, umask)
+        with os.fdopen(make_file(path, umask, os.O_TRUNC), "w") as file:
+            file.write((resources.files("polycopy_assets") / "dagster.yaml").read_text())
     except OSError as error:
-        raise ConfigurationError(
-            f"DAGSTER_HOME={quoted(home)} cannot be written: {error.strerror}"
-        ) from error
+        raise _unusable_home(home, error) from error
     return True
 
 
@@ -45,7 +50,7 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     os.environ["DAGSTER_HOME"] = home
     # Two processes that create the databases at once: one of them would die of it.
     with alone(home), _created_whole(Path(home)):
-        instance = dg.DagsterInstance.from_config(home)
+        instance = _open(home)
         instance.get_runs_count()
         try:
             instance.get_dynamic_partitions("wallets")
@@ -54,6 +59,19 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
             raise PolycopyError(unusable("a table is missing")) from error
     with instance:
         yield instance
+
+
+def _open(home: str) -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.from_config(home)
+    except (SQLAlchemyError, sqlite3.Error, OSError):
+        raise  # the database, not what is set
+    except Exception as error:
+        # Without its text: it may show a line of the file, and a password with it.
+        raise ConfigurationError(
+            f"{home}/dagster.yaml is not accepted ({type(error).__name__}):"
+            " `dagster instance info` says what is wrong"
+        ) from error
 
 
 def unusable(reason: str) -> str:
@@ -86,6 +104,16 @@ def _created_whole(home: Path) -> Iterator[None]:
 @contextmanager
 def alone(home: str) -> Iterator[None]:
     """Waits until no other process of this machine is at such a point for `home`."""
-    with (Path(home) / ".opening").open("w") as lock:
+    try:
+        lock = (Path(home) / ".opening").open("w")
+    except OSError as error:
+        raise _unusable_home(home, error) from error
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+def _unusable_home(home: str, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"DAGSTER_HOME={quoted(home)} cannot be used: {error.filename}: {error.strerror}"
+    )

@@ -21,6 +21,7 @@ from polycopy_assets.settings import (
     parse_dataset,
     parse_rate_limit,
 )
+from polycopy_assets.sharing import UMASKS, Shared
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
@@ -37,6 +38,8 @@ class StoreResource(dg.ConfigurableResource):
 
     url: str = Field(description="A directory.")
 
+    shared: Shared = Field(default="no", description="Who may read new files: POLYCOPY_SHARED.")
+
     def open(self, instance: dg.DagsterInstance) -> Store:
         """The store, checked to be the one that `instance` works with; raises WrongStore."""
         return checked(instance, self.connect())
@@ -50,13 +53,14 @@ class StoreResource(dg.ConfigurableResource):
 
         `patience` is for how many seconds a request is retried, where it is not the usual time.
         """
-        return LocalStore(Path(self.url).expanduser())
+        return LocalStore(Path(self.url).expanduser(), umask=UMASKS[self.shared])
 
 
 class WarehouseResource(dg.ConfigurableResource):
     """Where the tables live."""
 
     url: str = Field(description="A DuckDB file.")
+    shared: Shared = Field(default="no", description="Who may read new files: POLYCOPY_SHARED.")
 
     def open(
         self,
@@ -70,7 +74,9 @@ class WarehouseResource(dg.ConfigurableResource):
         `patience` is for how many seconds it waits for a DuckDB file that another process has.
         Nothing is connected yet.
         """
-        return DuckDBWarehouse(Path(self.url).expanduser(), lock_wait=patience)
+        return DuckDBWarehouse(
+            Path(self.url).expanduser(), lock_wait=patience, umask=UMASKS[self.shared]
+        )
 
 
 class PolicyResource(dg.ConfigurableResource):
@@ -91,7 +97,7 @@ class PolicyResource(dg.ConfigurableResource):
 def store_resource(settings: Settings) -> StoreResource:
     """The store that is set."""
     if parse_bucket(settings.store) is None:
-        return StoreResource(url=settings.store)
+        return StoreResource(url=settings.store, shared=settings.shared)
     from polycopy_assets import google_resources  # noqa: PLC0415 - Google's clients take a second
 
     return google_resources.store_resource(settings)
@@ -100,7 +106,7 @@ def store_resource(settings: Settings) -> StoreResource:
 def warehouse_resource(settings: Settings) -> WarehouseResource:
     """The warehouse that is set."""
     if parse_dataset(settings.warehouse) is None:
-        return WarehouseResource(url=settings.warehouse)
+        return WarehouseResource(url=settings.warehouse, shared=settings.shared)
     from polycopy_assets import google_resources  # noqa: PLC0415 - the same
 
     return google_resources.warehouse_resource(settings)

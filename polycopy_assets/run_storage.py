@@ -6,6 +6,7 @@ written there: a backup that locked the file for 20 s failed a fetch (`patience.
 open what the other wrote.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from sqlalchemy import Connection
 from sqlalchemy.pool import NullPool
 
 from polycopy_assets.patience import patient_engine
+from polycopy_assets.sharing import reserve, umask_in
 
 
 class _Patient:
@@ -26,6 +28,9 @@ class _Patient:
 
     folder: ClassVar[str]
     """Where below the instance's directory the database lies."""
+
+    file: ClassVar[str]
+    """The database."""
 
     from_local: Callable[[str, ConfigurableClassData | None], Any]
 
@@ -41,7 +46,9 @@ class _Patient:
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> Any:
         """The storage that `dagster.yaml` asks for."""
-        return cls.from_local(str(Path(config_value["home"]) / cls.folder), inst_data)
+        folder = Path(config_value["home"]) / cls.folder
+        reserve(folder / cls.file, umask_in(os.environ))
+        return cls.from_local(str(folder), inst_data)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -54,9 +61,11 @@ class PatientSqliteRunStorage(_Patient, SqliteRunStorage):
     """SqliteRunStorage at `home`/history that waits for a locked database."""
 
     folder = "history"
+    file = "runs.db"
 
 
 class PatientSqliteScheduleStorage(_Patient, SqliteScheduleStorage):
     """SqliteScheduleStorage at `home`/schedules that waits for a locked database."""
 
     folder = "schedules"
+    file = "schedules.db"

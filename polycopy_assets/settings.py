@@ -1,7 +1,8 @@
 """The settings: names, defaults, and what is accepted. Reads a mapping, never the environment."""
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 from urllib.parse import urlsplit
@@ -10,8 +11,16 @@ import msgspec
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.ledger.findings import POLICIES, Policy
+from polycopy_assets.sharing import SHARED, UMASKS, WORDS, Shared
 from polycopy_assets.sources import dome, polymarket
 from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.checked import (
+    API_KEY,
+    check_certificates,
+    clean_key,
+    refuse_credentials,
+    shown_url,
+)
 from polycopy_assets.sources.proxy import proxy_variable
 from polycopy_assets.text import quoted
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
@@ -28,7 +37,39 @@ DEFAULT_HOME = ".polycopy/dagster"
 DEFAULT_STORE = ".polycopy/store"
 DEFAULT_WAREHOUSE = ".polycopy/warehouse.duckdb"
 DEFAULT_RATE_LIMIT = "200/10"
-API_KEY = "DOME_API_KEY"
+
+NAMES = (
+    "POLYCOPY_ADOPT",
+    "POLYCOPY_CONCURRENCY",
+    "POLYCOPY_DTS_CONFIG",
+    "POLYCOPY_LATE_HOURS",
+    "POLYCOPY_LOAD_VIA",
+    "POLYCOPY_MAX_BYTES_BILLED",
+    "POLYCOPY_MAX_LAG",
+    "POLYCOPY_RATE_LIMIT",
+    "POLYCOPY_SEGMENT_BYTES",
+    SHARED,
+    "POLYCOPY_SOURCE",
+    "POLYCOPY_SOURCE_URL",
+    "POLYCOPY_STORE",
+    "POLYCOPY_TIMEOUT",
+    "POLYCOPY_TRACEBACK",
+    "POLYCOPY_WAREHOUSE",
+    API_KEY,
+    "BIGQUERY_EMULATOR_HOST",
+    "DAGSTER_HOME",
+    "STORAGE_EMULATOR_HOST",
+)
+"""All variables that are settings of ours."""
+
+_PREFIX = "POLYCOPY_"
+_TESTS = "POLYCOPY_TEST_"
+"""What the test suite is told; nothing else reads it."""
+
+_KUBERNETES = re.compile(
+    r"POLYCOPY_(\w+_)?(SERVICE_(HOST|PORT(_\w+)?)|PORT(_\d+_(TCP|UDP|SCTP)(_(PORT|PROTO|ADDR))?)?)"
+)
+"""Kubernetes sets these in every pod beside a service whose name begins with `polycopy`."""
 
 DEFAULT_LATE_HOURS = 24
 DEFAULT_MAX_BYTES_BILLED = 10_000_000_000
@@ -63,6 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     adopt: Policy = POLICIES[0]
     late_hours: int = DEFAULT_LATE_HOURS
     max_lag: int = DEFAULT_MAX_LAG
+    shared: Shared = WORDS[0]
     bigquery_emulator: str = ""
     home: str = DEFAULT_HOME
 
@@ -71,11 +113,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the source wants DOME_API_KEY."""
         return self.source == "dome"
 
+    @property
+    def umask(self) -> int:
+        """The bits that new files and directories do not get."""
+        return UMASKS[self.shared]
+
 
 def read_settings(environ: Mapping[str, str]) -> Settings:
     """The settings that `environ` holds; raises ConfigurationError naming the wrong one."""
+    check_names(environ)
+    check_certificates(environ)
     source = _one_of(environ, "POLYCOPY_SOURCE", KINDS)
-    if source == "dome" and not environ.get(API_KEY):
+    if source == "dome" and not clean_key(environ.get(API_KEY, "")):
         raise ConfigurationError(
             f"{API_KEY} is not set: accepted is the API key of the gateway,"
             " which POLYCOPY_SOURCE='dome' needs"
@@ -83,6 +132,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     url = (environ.get("POLYCOPY_SOURCE_URL") or SOURCES[source]).rstrip("/")
     if not _is_url(url):
         raise wrong("POLYCOPY_SOURCE_URL", url, "http://HOST[:PORT][/PATH] or https://…")
+    refuse_credentials("POLYCOPY_SOURCE_URL", url)
     rate_limit = environ.get("POLYCOPY_RATE_LIMIT") or DEFAULT_RATE_LIMIT
     parse_rate_limit(rate_limit)
     store = environ.get("POLYCOPY_STORE") or DEFAULT_STORE
@@ -95,6 +145,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             warehouse,
             "the path of a DuckDB file, or bigquery://PROJECT/DATASET",
         )
+    for name, path in (("POLYCOPY_STORE", store), ("POLYCOPY_WAREHOUSE", warehouse)):
+        _directory(name, path)
     if parse_dataset(warehouse) and not parse_bucket(store):
         raise wrong(
             "POLYCOPY_STORE", store, "gs://BUCKET[/PREFIX], because BigQuery loads from there"
@@ -138,9 +190,29 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             _number(environ, "POLYCOPY_LATE_HOURS", DEFAULT_LATE_HOURS, 1, 8760, whole=True)
         ),
         max_lag=int(_number(environ, "POLYCOPY_MAX_LAG", DEFAULT_MAX_LAG, 0, 10**9, whole=True)),
+        shared=_one_of(environ, SHARED, WORDS),
         bigquery_emulator=_emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         home=_directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raises ConfigurationError for a name that looks like a setting of ours and is none."""
+    for name in names:
+        if (
+            name.upper().startswith(_PREFIX)
+            and name not in NAMES
+            and not name.startswith(_TESTS)
+            and not _KUBERNETES.fullmatch(name)
+        ):
+            raise ConfigurationError(f"{name} is not a setting{_nearest(name)}")
+
+
+def _nearest(name: str) -> str:
+    found = difflib.get_close_matches(name.upper(), NAMES, n=1)
+    if found:
+        return f": did you mean {found[0]}?"
+    return ": docs/operations.md lists all; unset it"
 
 
 def _one_of(environ: Mapping[str, str], name: str, accepted: Sequence[Word]) -> Word:
@@ -223,5 +295,10 @@ def _number(
 
 
 def wrong(name: str, value: str, accepted: str) -> ConfigurationError:
-    """The error for a setting that is not accepted: its name, its value, what is."""
-    return ConfigurationError(f"{name}={quoted(value)} is not accepted: accepted is {accepted}")
+    """The error for a setting that is not accepted: its name, its value, what is.
+
+    Of an address the value is scheme, host and path: the rest may be a password or a key.
+    """
+    is_path = value.startswith(("/", ".", "~"))
+    shown = shown_url(value) if "://" in value or ("@" in value and not is_path) else value
+    return ConfigurationError(f"{name}={quoted(shown)} is not accepted: accepted is {accepted}")

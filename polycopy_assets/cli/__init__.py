@@ -1,13 +1,23 @@
 """The `polycopy` command."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 import msgspec
 
-from polycopy_assets.backfill import Report, accepted, backfill, check_usable, status
+from polycopy_assets import record
+from polycopy_assets.backfill import (
+    Report,
+    accepted,
+    backfill,
+    check_usable,
+    named_without_trades,
+    status,
+    without_trades,
+)
 from polycopy_assets.cli.common import as_json, one_line_errors, say
 from polycopy_assets.cli.reconcile import reconcile_command
 from polycopy_assets.definitions import settings
@@ -17,12 +27,14 @@ from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.instance import opened
 from polycopy_assets.interrupt import interrupt, on_interrupt
 from polycopy_assets.lost_record import warning
-from polycopy_assets.partitions import STRAY, register, strays
+from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.progress import Progress
 from polycopy_assets.resources import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.text import by_reason
 from polycopy_assets.trades.wallet import refusals, sort_out
+from polycopy_assets.trades.wallet_list import MOST_BYTES, NO_LIST, addresses_in, read_list
+from polycopy_assets.trades.wallet_list import refusals as list_refusals
 
 NAMED_FAILURES = 10
 
@@ -55,19 +67,22 @@ def wallets() -> None:
 
 @wallets.command()
 @click.argument("addresses", nargs=-1)
-@click.option("-f", "--file", type=click.File(), help="A file with one address a line.")
-def add(addresses: Sequence[str], file: Iterable[str] | None) -> None:
+@click.option("-f", "--file", type=click.File("rb"), help="A file with one address a line.")
+def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
     """Add wallets to the table `traders`, in any case; those it has are no error."""
-    lines = [line.split("#")[0].strip() for line in file or ()]
-    good, refused = sort_out([*addresses, *(line for line in lines if line)])
     with one_line_errors():
-        if not good and not refused:
+        name = Path(file.name).name if file else ""
+        listed = read_list(file.read(MOST_BYTES + 1), name) if file else NO_LIST
+        given = [found[0] if len(found := addresses_in(text)) == 1 else text for text in addresses]
+        good, refused = sort_out([*given, *listed.addresses])
+        count = len(refused) + len(listed.refused)
+        if not good and not count:
             raise ConfigurationError("no wallet given: name addresses, or a file with -f")
         added = _add(settings(), good)
-    for line in refusals(refused):
+    for line in (*refusals(refused), *list_refusals(listed, name)):
         say(line)
-    click.echo(f"{added} added, {len(good) - added} known already, {len(refused)} refused")
-    sys.exit(2 if refused else 0)
+    click.echo(f"{added} added, {len(good) - added} known already, {count} refused")
+    sys.exit(2 if count else 0)
 
 
 @polycopy.command("backfill")
@@ -90,7 +105,8 @@ def status_command(*, as_json: bool) -> None:
     """Wallets total, complete, remaining and failed; trades; rows in the table."""
     with one_line_errors(), opened(settings().home) as instance:
         found = status(instance, settings())
-        for line in refusals(strays(instance), STRAY):
+        empty = without_trades(registered(instance), record.versions(instance))
+        for line in (*refusals(strays(instance), STRAY), *named_without_trades(empty)):
             say(line)
         if lost := warning(
             instance, open_store(settings(), instance, keep=False), found.table_rows
@@ -101,6 +117,7 @@ def status_command(*, as_json: bool) -> None:
         return
     click.echo(f"wallets     {found.total:>14,}")
     click.echo(f"  complete  {found.complete:>14,}")
+    click.echo(f"    without trades {found.complete_without_trades:>7,}")
     click.echo(f"  remaining {found.remaining:>14,}")
     click.echo(f"  failed    {found.failed:>14,}")
     click.echo(f"trades      {found.trades:>14,}")

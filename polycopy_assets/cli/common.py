@@ -31,6 +31,8 @@ def one_line_errors() -> Iterator[None]:
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt:
         end_interrupted()
+    except BrokenPipeError:
+        raise  # whoever read what we say has gone: that is no matter of a database
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         # Dagster's database, or the disk below it: nothing of ours lets such an error through.
         reason = getattr(error, "orig", None) or error

@@ -6,8 +6,10 @@ from contextlib import asynccontextmanager
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.sources import dome
 from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.checked import clean_key, refuse_credentials
 from polycopy_assets.sources.dome import Dome
 from polycopy_assets.sources.http import Http
+from polycopy_assets.sources.masking import Mask, proxy_secrets
 from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 from polycopy_assets.trades.page import PageSource, Witness
@@ -50,9 +52,12 @@ async def open_source(
     `timeout` is seconds; `api_key` is needed by `dome` alone; `max_lag` is how many seconds the
     feed may trail, for sources that say so; `proxy` is the URL of the proxy to go through; `idle`
     is for how many seconds nobody else has asked this source: what was asked before still counts
-    against the budget. Nothing is asked while `may_go` says no.
+    against the budget. Nothing is asked while `may_go` says no. Raises ConfigurationError for a URL
+    or a key that cannot be used.
     """
     is_dome = kind == Dome.name
+    refuse_credentials("the source's URL", url)
+    api_key = clean_key(api_key)
     async with Http(
         url,
         windows=windows,
@@ -60,6 +65,7 @@ async def open_source(
         timeout=timeout,
         headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
         proxy=proxy,
+        mask=Mask([api_key, *proxy_secrets(proxy)]),
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
         idle=idle,

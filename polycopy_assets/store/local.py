@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO
 
 from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost, StoreError
+from polycopy_assets.sharing import PRIVATE, make_directories, make_directory, make_file
 from polycopy_assets.store.base import NO_METADATA, Stored
 from polycopy_assets.text import quoted
 
@@ -35,8 +36,9 @@ class LocalStore:
     name in one step that fails if the name is taken. A crash leaves a whole object or none.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, umask: int = PRIVATE) -> None:
         self.root = root.absolute()
+        self._umask = umask
 
     def uri(self, name: str) -> str:
         """The object's path; that of a folder ends in a slash, as its name does."""
@@ -132,13 +134,13 @@ class LocalStore:
         """Raises StoreError if nothing can be created here; clears away leftovers of crashes."""
         incoming = self._inside(_INCOMING)
         try:
-            incoming.mkdir(parents=True, exist_ok=True)
+            make_directories(incoming, self._umask)
             probe = incoming / uuid.uuid4().hex
             for leftover in incoming.iterdir():
                 if time.time() - leftover.lstat().st_mtime > _STALE_SECONDS:
                     leftover.unlink(missing_ok=True)
             try:
-                _write_durably(probe, lambda file: file.write(_PROBE))
+                _write_durably(probe, lambda file: file.write(_PROBE), self._umask)
             finally:
                 probe.unlink(missing_ok=True)
         except OSError as error:
@@ -148,10 +150,10 @@ class LocalStore:
         final = self._inside(name)
         incoming = self._inside(_INCOMING) / uuid.uuid4().hex
         try:
-            incoming.parent.mkdir(parents=True, exist_ok=True)
+            make_directories(incoming.parent, self._umask)
             self._make_durable_directory(final.parent)
             try:
-                _write_durably(incoming, write)
+                _write_durably(incoming, write, self._umask)
                 self._link(incoming, final, name)
             finally:
                 incoming.unlink(missing_ok=True)
@@ -170,7 +172,7 @@ class LocalStore:
         if directory.is_dir():
             return
         self._make_durable_directory(directory.parent)
-        directory.mkdir(exist_ok=True)
+        make_directory(directory, self._umask)
         _sync_directory(directory.parent)
 
     def _inside(self, name: str) -> Path:
@@ -217,8 +219,8 @@ def _odd(path: Path) -> str:
     return "" if known else _KINDS.get(stat.S_IFMT(mode), "something odd")
 
 
-def _write_durably(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    with path.open("xb") as file:
+def _write_durably(path: Path, write: Callable[[IO[bytes]], object], umask: int) -> None:
+    with os.fdopen(make_file(path, umask), "wb") as file:
         write(file)
         file.flush()
         os.fsync(file.fileno())

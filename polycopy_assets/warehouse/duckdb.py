@@ -21,6 +21,7 @@ from polycopy_assets import waits
 from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
 from polycopy_assets.holders import described
 from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.sharing import PRIVATE, creating, make_directories
 from polycopy_assets.text import said_by
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
 from polycopy_assets.trades.shapes import SHAPES
@@ -59,12 +60,14 @@ class DuckDBWarehouse:
         path: Path,
         *,
         lock_wait: float = LOCK_WAIT_SECONDS,
+        umask: int = PRIVATE,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self.path = path.absolute()
         self.uri = str(self.path)
         self._lock_wait = lock_wait
+        self._umask = umask
         self._clock = clock
         self._sleep = sleep
 
@@ -89,10 +92,9 @@ class DuckDBWarehouse:
 
     def traders_state(self) -> str:
         """Names the state of the file: when it changed, and how large it is."""
-        try:
-            stat = self.path.stat()
-        except FileNotFoundError:
+        if not self._exists():
             return "none"
+        stat = self.path.stat()
         return f"{stat.st_mtime_ns}-{stat.st_size}"
 
     def checkpoint(self) -> list[Checkpoint] | None:
@@ -197,28 +199,36 @@ class DuckDBWarehouse:
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
         """A connection that cannot change anything; None if there is no file yet."""
-        if not self.path.exists():
+        if not self._exists():
             yield None
             return
-        db = self._connect(read_only=True)
+        with creating(self._umask):
+            db = self._connect(read_only=True)
+            try:
+                yield db
+            except duckdb.Error as error:
+                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+            finally:
+                db.close()
+
+    def _exists(self) -> bool:
         try:
-            yield db
-        except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
-        finally:
-            db.close()
+            return self.path.exists()
+        except OSError as error:
+            raise WarehouseError(f"cannot open {self.uri}: {error.strerror}") from error
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        db = self._connect()
-        try:
-            self._check_table(db)
-            db.execute(_sql("create"))
-            yield db
-        except duckdb.Error as error:
-            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
-        finally:
-            db.close()
+        with creating(self._umask):
+            db = self._connect()
+            try:
+                self._check_table(db)
+                db.execute(_sql("create"))
+                yield db
+            except duckdb.Error as error:
+                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+            finally:
+                db.close()
 
     def _check_table(self, db: duckdb.DuckDBPyConnection) -> None:
         wrong = wrong_with(db, self.uri)
@@ -250,7 +260,7 @@ class DuckDBWarehouse:
     def _try(self, *, read_only: bool) -> duckdb.DuckDBPyConnection | str:
         """A connection, or who has the file; raises WarehouseError if it cannot be opened."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_directories(self.path.parent, self._umask)
             return _ready(duckdb.connect(str(self.path), read_only=read_only, config=_CONFIG))
         except (duckdb.IOException, duckdb.ConnectionException) as error:
             if not any(sign in str(error) for sign in _HELD):

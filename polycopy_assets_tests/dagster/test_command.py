@@ -25,11 +25,71 @@ def test_wallets_are_added_in_any_case_once_and_bad_ones_are_named(tmp_path: Pat
     assert status == {
         "total": 2,
         "complete": 0,
+        "complete_without_trades": 0,
         "remaining": 2,
         "failed": 0,
         "trades": 0,
         "table_rows": 0,
     }
+
+
+def test_a_list_as_people_have_it_is_read_and_what_is_no_wallet_is_named(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    rows = [f"{n},https://polymarket.com/profile/0x{n:040x}?tab=x,name {n}" for n in range(1, 6)]
+    text = "\r\n".join(["rank,profile,name", *rows, "6,0xabc,short"])
+    (tmp_path / "list.csv").write_bytes(text.encode("utf-16"))
+    profile = f"https://polymarket.com/@0x{7:040x}"
+    added = deployment.polycopy("wallets", "add", "-f", "list.csv", profile)
+    assert added.returncode == 2
+    assert added.stdout.strip() == "6 added, 0 known already, 2 refused"
+    assert added.stderr.splitlines() == [
+        (
+            "refused: 'rank,profile,name', line 1 of list.csv, holds no address"
+            " (expected one: 0x and 40 hex digits)"
+        ),
+        (
+            "refused: '6,0xabc,short', line 7 of list.csv, holds no address"
+            " (expected one: 0x and 40 hex digits)"
+        ),
+        "list.csv: this looks like a CSV with 3 columns; the addresses seem to be in the 2nd",
+    ]
+    with deployment.instance() as instance:
+        keys = set(instance.get_dynamic_partitions("wallets"))
+    assert keys == {f"0x{n:040x}" for n in (1, 2, 3, 4, 5, 7)}
+    (tmp_path / "list.xlsx").write_bytes(b"PK\x03\x04" + bytes(99))
+    binary = deployment.polycopy("wallets", "add", "-f", "list.xlsx")
+    assert (binary.returncode, binary.stdout) == (2, "")
+    assert len(binary.stderr.splitlines()) == 1
+    assert "list.xlsx is a ZIP archive or a spreadsheet" in binary.stderr
+
+
+def test_wallets_that_are_complete_without_trades_are_counted_and_named(tmp_path: Path):
+    world = generate(52, 2, most_trades=20)
+    empty = [f"0x{n:040x}" for n in range(1, 13)]
+    for wallet in empty:
+        world.add_wallet(wallet)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want([*world.wallets(), "0x" + "9" * 40])
+        served.state.faults.set_wallets({"0x" + "9" * 40: "400"})
+        done = deployment.polycopy("backfill", "--json")
+    assert json.loads(done.stdout)["complete_without_trades"] == 12
+    shown = deployment.polycopy("status")
+    assert "without trades      12" in shown.stdout
+    assert json.loads(deployment.polycopy("status", "--json").stdout) == {
+        "total": 15,
+        "complete": 14,
+        "complete_without_trades": 12,
+        "remaining": 1,
+        "failed": 1,
+        "trades": sum(deployment.table().values()),
+        "table_rows": sum(deployment.table().values()),
+    }
+    for said in (done.stderr, shown.stderr):
+        lines = said.splitlines()
+        (start,) = [n for n, line in enumerate(lines) if "complete without trades: 12" in line]
+        assert "the address in the profile's URL" in lines[start]
+        assert lines[start + 1 : start + 12] == [*(f"  {x}" for x in empty[:10]), "  and 2 more"]
 
 
 def test_backfill_and_status_print_one_json_object_and_nothing_else(tmp_path: Path):

@@ -1,9 +1,13 @@
 """Settings: defaults, and what a wrong value says."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings import (
+    NAMES,
     parse_bucket,
     parse_dataset,
     parse_rate_limit,
@@ -38,7 +42,6 @@ def test_several_windows_hold_at_once():
     [
         ("POLYCOPY_SOURCE", "Polymarket"),
         ("POLYCOPY_SOURCE_URL", "data-api.polymarket.com"),
-        ("POLYCOPY_SOURCE_URL", "https://host?x=1"),
         ("POLYCOPY_RATE_LIMIT", "200"),
         ("POLYCOPY_RATE_LIMIT", "200/0"),
         ("POLYCOPY_RATE_LIMIT", "200/10,"),
@@ -106,3 +109,64 @@ def test_bigquery_without_a_bucket_is_refused_with_the_reason():
 def test_transfers_without_a_config_are_refused():
     with pytest.raises(ConfigurationError, match=r"POLYCOPY_DTS_CONFIG=''.*POLYCOPY_LOAD_VIA=dts"):
         read_settings({**GOOGLE, "POLYCOPY_LOAD_VIA": "dts"})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("POLYCOPY_SOURCE_URL", "https://host?key=secret", "'https://host?…'"),
+        ("POLYCOPY_SOURCE_URL", "me:secret@host", "'…'"),
+        ("POLYCOPY_WAREHOUSE", "postgres://me:secret@db/x", "'postgres://…'"),
+        ("POLYCOPY_STORE", "s3://me:secret@bucket", "'s3://…'"),
+        ("BIGQUERY_EMULATOR_HOST", "http://me:secret@", "'http://…'"),
+    ],
+)
+def test_what_may_be_a_password_in_an_address_is_not_shown(name: str, value: str, shown: str):
+    with pytest.raises(ConfigurationError, match=f"^{name}=") as error:
+        read_settings({name: value})
+    assert shown in str(error.value)
+    assert "secret" not in str(error.value)
+
+
+def test_a_user_or_a_password_in_the_sources_url_is_refused():
+    for url in ("https://me:secret@host/v2", "http://secret@host"):
+        with pytest.raises(ConfigurationError, match=r"^POLYCOPY_SOURCE_URL") as error:
+            read_settings({"POLYCOPY_SOURCE_URL": url})
+        assert "secret" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "nearest"),
+    [
+        ("POLYCOPY_WAREHOSE", "POLYCOPY_WAREHOUSE"),
+        ("POLYCOPY_RATELIMIT", "POLYCOPY_RATE_LIMIT"),
+        ("polycopy_store", "POLYCOPY_STORE"),
+        ("POLYCOPY_SOURCEURL", "POLYCOPY_SOURCE_URL"),
+    ],
+)
+def test_an_unknown_variable_stops_the_start_and_the_nearest_known_one_is_named(
+    name: str, nearest: str
+):
+    with pytest.raises(ConfigurationError, match=f"^{name} is not a setting.*{nearest}") as error:
+        read_settings({name: "secret"})
+    assert "secret" not in str(error.value)
+
+
+def test_variables_of_the_tests_and_of_kubernetes_stop_nothing():
+    names = [
+        "POLYCOPY_TEST_PROJECT",
+        "POLYCOPY_PORT",
+        "POLYCOPY_PORT_3000_TCP_ADDR",
+        "POLYCOPY_SERVICE_HOST",
+        "POLYCOPY_WEB_SERVICE_PORT_HTTP",
+        "POLYCOPY_WEB_PORT_80_TCP",
+    ]
+    read_settings(dict.fromkeys(names, "x"))
+
+
+def test_the_documents_list_the_settings_that_there_are():
+    page = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    table = page.split("## Settings")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    documented = [name for row in rows for name in re.findall(r"`([A-Z_]+)`", row)]
+    assert sorted(documented) == sorted(NAMES)

@@ -1,0 +1,153 @@
+"""Lists of wallets as people have them: text files in any encoding, CSV, profile addresses.
+
+A line with exactly one address counts, whatever else stands in it. With none or with several it is
+refused, and `WalletList.looks_like` says what the file seems to be.
+"""
+
+import codecs
+import csv
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.text import quoted
+
+MOST_BYTES = 100_000_000
+_ADDRESS = re.compile(r"(?<![0-9A-Za-z])0[xX][0-9a-fA-F]{40}(?![0-9A-Za-z])")
+_BLANK = re.compile(r"[\s,;|\"'\0\ufeff]*")
+_COMMENT = re.compile(r"(?:^|\s)#")
+_DELIMITERS = ",;\t|"
+_LOOKED_AT = 1_000
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),  # before UTF-16, whose mark it begins with
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+_BINARY = (
+    (b"PK\x03\x04", "a ZIP archive or a spreadsheet (.xlsx, .ods)"),
+    (b"\x1f\x8b", "a gzip file"),
+    (b"%PDF", "a PDF"),
+    (b"PAR1", "a Parquet file"),
+    (b"SQLite format 3", "an SQLite database"),
+    (b"\xd0\xcf\x11\xe0", "an old spreadsheet (.xls)"),
+)
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A line that names no wallet, or more than one: its number from 1, its text, how many."""
+
+    line: int
+    text: str
+    addresses: int
+
+
+class WalletList(msgspec.Struct, frozen=True):
+    """The addresses of a list as they stand there, what was refused, and what it looks like."""
+
+    addresses: list[str]
+    refused: list[Refused]
+    looks_like: str
+
+
+NO_LIST = WalletList([], [], "")
+
+
+def addresses_in(text: str) -> list[str]:
+    """The addresses in `text`, each once whatever its case, as they stand there first."""
+    found: dict[str, str] = {}
+    for address in _ADDRESS.findall(text):
+        found.setdefault(address.lower(), address)
+    return list(found.values())
+
+
+def read_list(data: bytes, name: str) -> WalletList:
+    """The wallets in a file's content; raises ConfigurationError if it cannot be a text."""
+    addresses: list[str] = []
+    refused: list[Refused] = []
+    filled: list[str] = []
+    for number, whole in enumerate(_decoded(data, name).splitlines(), start=1):
+        line = _COMMENT.split(whole, maxsplit=1)[0].strip()
+        if _BLANK.fullmatch(line):
+            continue
+        filled.append(line)
+        found = addresses_in(line)
+        if len(found) == 1:
+            addresses.extend(found)
+        else:
+            refused.append(Refused(number, line, len(found)))
+    return WalletList(addresses, refused, _looks_like(filled[:_LOOKED_AT]) if refused else "")
+
+
+def refusals(found: WalletList, name: str, most: int = 10) -> Iterable[str]:
+    """Lines for people: what was refused of the file `name`, the first of them by their text."""
+    for item in found.refused[:most]:
+        count = f"{item.addresses} addresses" if item.addresses else "no address"
+        yield (
+            f"refused: {quoted(item.text)}, line {item.line} of {name}, holds {count}"
+            " (expected one: 0x and 40 hex digits)"
+        )
+    if len(found.refused) > most:
+        yield f"refused: and {len(found.refused) - most:,} more"
+    if found.looks_like:
+        yield f"{name}: {found.looks_like}"
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """The text; single bytes that are no text become `�`: they may stand in a comment."""
+    if len(data) > MOST_BYTES:
+        raise ConfigurationError(f"{name} is larger than {MOST_BYTES:,} bytes: no list of wallets")
+    for magic, kind in _BINARY:
+        if data.startswith(magic):
+            raise ConfigurationError(f"{name} is {kind}: expected a text, one address a line")
+    for mark, encoding in _MARKS:
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding, errors="replace")
+    even, odd = data[0:1000:2].count(0), data[1:1000:2].count(0)
+    if even or odd:
+        # Text of Windows without its mark: every other byte of an address is zero.
+        halves = len(data[:1000]) // 2
+        if max(even, odd) < halves * 0.8 or min(even, odd) > halves * 0.2:
+            raise ConfigurationError(f"{name} is no text: expected one address a line")
+        return data.decode("utf-16-le" if odd > even else "utf-16-be", errors="replace")
+    return data.decode(errors="replace")
+
+
+def _looks_like(lines: Sequence[str]) -> str:
+    """What a file with these lines seems to be; empty for one address a line."""
+    if lines[0].startswith(("[", "{")):
+        return "this looks like JSON; write one address a line"
+    delimiter = max(_DELIMITERS, key=lambda each: sum(line.count(each) for line in lines))
+    try:
+        rows = [_filled(row) for row in csv.reader(lines, delimiter=delimiter)]
+    except csv.Error:
+        return ""  # no CSV; what was refused is named all the same
+    width = Counter(map(len, rows)).most_common(1)[0][0]
+    if width <= 1:
+        return ""
+    holding = Counter(
+        column for row in rows for column, cell in enumerate(row, start=1) if addresses_in(cell)
+    )
+    columns = [_nth(column) for column, times in sorted(holding.items()) if times * 2 > len(rows)]
+    where = (
+        f"the addresses seem to be in the {' and the '.join(columns)}"
+        if columns
+        else ("no column of it holds addresses")
+    )
+    return f"this looks like a CSV with {width} columns; {where}"
+
+
+def _filled(row: list[str]) -> list[str]:
+    """A row without the empty cells at its end: a trailing comma makes no column."""
+    while row and not row[-1].strip():
+        row = row[:-1]
+    return row
+
+
+def _nth(number: int) -> str:
+    suffix = {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{'th' if 10 < number % 100 < 14 else suffix}"  # noqa: PLR2004 - 11th to 13th
