@@ -35,8 +35,7 @@ from polycopy_assets.settings import Settings, read_settings
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
-
-_MAIN = "from polycopy_assets.__main__ import main; main()"
+from polycopy_assets_tests import forks
 
 Trades = Counter[tuple[object, ...]]
 
@@ -116,15 +115,12 @@ class Deployment:
         timeout: float = 240,
     ) -> subprocess.CompletedProcess[str]:
         """Runs the command as a process of its own, in which the code `first` runs first."""
-        start = ["-c", f"{first}\n{_MAIN}"] if first else ["-m", "polycopy_assets"]
-        return subprocess.run(
-            [sys.executable, *start, *args],
-            env={**self.process_environ(), **(environ or {})},
+        return forks.run(
+            args,
+            environ={**self.process_environ(), **(environ or {})},
             cwd=self.root,
-            capture_output=True,
-            text=True,
+            first=first,
             timeout=timeout,
-            check=False,
         )
 
     def here(self, *args: str) -> tuple[int, str]:
