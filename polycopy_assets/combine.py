@@ -17,12 +17,14 @@ from polycopy_assets.errors import (
     ContractBroken,
     ObjectExists,
     ObjectLost,
+    ObjectUnreadable,
     PolycopyError,
     StoreError,
     Unexpected,
 )
 from polycopy_assets.manifests import Broken, read_batches
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.reading import Readable, Readings
 from polycopy_assets.trades.batch import (
     PARTS,
     SCHEMA,
@@ -52,6 +54,8 @@ BATCH_CLAIMS = 50_000
 """Segments in a batch: its manifest stays below 20 MB."""
 
 _READERS = 8
+_OWN = (ObjectLost, ObjectUnreadable)
+"""Errors of one object, which say nothing about others."""
 
 
 class Combined(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +168,7 @@ def combine(store: Store, claims: Sequence[Claim], batch: int) -> Combined:
     try:
         return _commit(store, claims, batch, {})
     except Exception as error:
-        if isinstance(error, PolycopyError) and not isinstance(error, ObjectLost):
+        if isinstance(error, PolycopyError) and not isinstance(error, _OWN):
             raise
         # Rare: find every wallet whose segments cannot be combined, and go on without them.
         lost = dict(_lost(store, claims))
@@ -210,9 +214,10 @@ def _commit(
 def _write_parts(
     store: Store, claims: Sequence[Claim], attempt: str, scratch: Path
 ) -> Iterator[Part]:
+    readings = Readings(store)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
         for number, group in enumerate(_groups([item for item in claims if item.rows])):
-            frame = _frame(readers.map(lambda item: read_claim(store, item), group))
+            frame = _frame(readers.map(lambda item: read_claim(readings, item), group))
             expected = sum(item.rows for item in group)
             if len(frame) != expected:
                 raise StoreError(f"{len(frame)} rows where the record has {expected}")
@@ -241,8 +246,11 @@ def _groups(claims: Iterable[Claim]) -> Iterator[list[Claim]]:
         yield group
 
 
-def read_claim(store: Store, item: Claim) -> Rows:
-    """The rows that a claim stands for; raises ObjectLost if they are not what was recorded."""
+def read_claim(store: Readable, item: Claim) -> Rows:
+    """The rows that a claim stands for; raises ObjectLost if they are not what was recorded.
+
+    And what `store` raises if it cannot be read.
+    """
     data = store.read(item.segment)
     if crc32c(data) != item.crc32c:
         raise ObjectLost(f"{item.segment} is not what was recorded: its checksum differs")
@@ -259,12 +267,12 @@ def read_claim(store: Store, item: Claim) -> Rows:
     return Rows(source, claimed)
 
 
-def unreadable(store: Store, segments: Iterable[Segment]) -> Iterator[tuple[str, str]]:
+def unreadable(readings: Readings, segments: Iterable[Segment]) -> Iterator[tuple[str, str]]:
     """The names of recorded segments that cannot be combined, and why; all of them are read."""
     for segment in segments:
         try:
-            read_claim(store, claim(segment, ""))
-        except ObjectLost as error:
+            read_claim(readings, claim(segment, ""))
+        except _OWN as error:
             yield segment.name, str(error).removeprefix(segment.name).strip()
 
 
@@ -283,12 +291,13 @@ def _frame(found: Iterable[Rows]) -> pl.DataFrame:
 
 def _lost(store: Store, claims: Iterable[Claim]) -> Iterator[tuple[str, PolycopyError]]:
     """The wallets of claims that cannot be combined by themselves, and why."""
+    readings = Readings(store)
     for item in claims:
         try:
-            found = read_claim(store, item)
+            found = read_claim(readings, item)
             if found.rows:
                 _frame([found])
-        except ObjectLost as error:
+        except _OWN as error:
             yield item.wallet, error
         except PolycopyError:
             raise  # the store cannot be read: that says nothing of the wallet

@@ -14,6 +14,7 @@ PolycopyError
 ├── StoreError                the store could not be read or written
 │   ├── ObjectExists          the name is taken by other bytes
 │   ├── ObjectLost            a recorded object is gone or differs from its record
+│   ├── ObjectUnreadable      a recorded object is there, and the store does not give it out
 │   └── ObjectDamaged         a name holds what cannot be the object that belongs there
 └── WarehouseError            the table could not be read or written
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
@@ -110,6 +111,10 @@ class ObjectExists(StoreError):
 
 class ObjectLost(StoreError):
     """An object that a record names is gone, or is not what the record says."""
+
+
+class ObjectUnreadable(StoreError):
+    """An object that a record names is there and cannot be read: its mode, its disk, its key."""
 
 
 class ObjectDamaged(StoreError):

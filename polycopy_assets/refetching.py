@@ -5,7 +5,7 @@ decides what to fetch, and for people: it is written before the marker, and goes
 where the turns have their notes. One fetch at a time writes it (`turns.py`).
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 import dagster as dg
 import msgspec
@@ -31,6 +31,12 @@ def note(instance: dg.DagsterInstance, wallet: str, state: str) -> None:
     """Notes how far the full refetch of `wallet` is; can be called from any thread."""
     with alone(instance.root_directory):
         _write(instance, {**unfinished(instance), wallet: state})
+
+
+def note_marked(instance: dg.DagsterInstance, wallets: Iterable[str]) -> None:
+    """Notes `wallets` as MARKED, in one write; those whose full refetch was begun stay so."""
+    with alone(instance.root_directory):
+        _write(instance, {**dict.fromkeys(wallets, MARKED), **unfinished(instance)})
 
 
 def end(instance: dg.DagsterInstance, wallet: str) -> None:

@@ -49,7 +49,8 @@ class Plan(NamedTuple):
 
     `done_before` are the wallets that the runs recorded that this one retries, `failed_before` the
     latest failed attempts of those to fetch. Those in `full` are fetched from the beginning;
-    `refetching` are the wallets whose full refetch has not ended.
+    `refetching` are the wallets of which segments are still to be replaced, `resumed` those of them
+    whose full refetch was begun.
     """
 
     targets: list[str]
@@ -58,6 +59,7 @@ class Plan(NamedTuple):
     failed_before: Mapping[str, attempts.Attempt]
     full: frozenset[str]
     refetching: frozenset[str]
+    resumed: frozenset[str]
 
 
 def plan_fetch(context: dg.AssetExecutionContext, config: FetchConfig) -> Plan:
@@ -67,18 +69,16 @@ def plan_fetch(context: dg.AssetExecutionContext, config: FetchConfig) -> Plan:
     done_before = recorded - states.keys()
     chosen = _chosen(context, config)
     targets = [wallet for wallet in _targets(context, config, chosen) if wallet not in done_before]
+    begun = frozenset(wallet for wallet, state in states.items() if state == refetching.BEGUN)
     return Plan(
         targets,
         # A backfill calls a partition failed that none of its runs has recorded.
         {*chosen} - {*targets} - done_before if has_partitions(context) else set(),
         done_before,
         attempts.latest(context.instance, targets),
-        frozenset(
-            {*targets} - recorded
-            if config.mode == "full"
-            else {wallet for wallet, state in states.items() if state == refetching.BEGUN}
-        ),
+        frozenset({*targets} - recorded) if config.mode == "full" else begun,
         frozenset(states),
+        begun,
     )
 
 

@@ -133,7 +133,7 @@ def _outcomes(  # noqa: PLR0917
         async with source.fetcher(
             store, known, progress, idle=idle, may_go=may_go, refetching=refetches
         ) as fetcher:
-            async for outcome in fetcher.fetch(plan.targets, full=plan.full):
+            async for outcome in fetcher.fetch(plan.targets, full=plan.full, resumed=plan.resumed):
                 yield outcome
 
     yield from iterate(outcomes, ahead=4 * source.concurrency)

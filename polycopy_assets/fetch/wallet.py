@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from random import uniform
+from random import randrange, uniform
 
 import msgspec
 
@@ -16,15 +16,23 @@ from polycopy_assets.sources.rows import OTHER_FIELDS
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.text import NAME, one_line
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS, Total
-from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
+from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.horizon import Horizon, beyond
-from polycopy_assets.trades.interval import BEGINNING, Interval, disjoint, subtract
+from polycopy_assets.trades.interval import (
+    BEFORE_ALL_TRADES,
+    BEGINNING,
+    Interval,
+    disjoint,
+    subtract,
+)
 from polycopy_assets.trades.page import Page, PageSource
 from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
 from polycopy_assets.trades.walk import walk
 
 FIELDS_NAMED = 100
 """Unknown fields of a wallet that are counted by name: a source could make up new ones for ever."""
+
+_EARLY_REACH = 10**8
 
 Refetching = Callable[[str, bool], None]
 """Told the wallet whose segments are about to be marked as to be replaced, and whether all are."""
@@ -77,6 +85,8 @@ class Walkers:
 class WalletFetch:
     """The fetch of one wallet up to `horizon`; from the beginning if `full`.
 
+    `resumed` tells that such a full fetch was begun before and has not ended: its marker counts.
+
     A segment that reaches further than the horizon can explain was recorded on a clock or a status
     that was wrong: it is replaced, so that what it has missed is asked for.
 
@@ -95,6 +105,7 @@ class WalletFetch:
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
         full: bool = False,
+        resumed: bool = False,
         patience: float = PATIENCE_SECONDS,
         refetching: Refetching = lambda wallet, full: None,
     ) -> None:
@@ -107,11 +118,14 @@ class WalletFetch:
         self._progress = progress
         self._segment_bytes = segment_bytes
         self._full = full
+        self._resumed = resumed
         self._total = Total(patience)
         self._refetching = refetching
         self._replaced: frozenset[str] | None = None
         self._written: list[Segment] = []
         self._running: set[asyncio.Task[None]] = set()
+        self._waiting: list[Interval] = []
+        self._beginning: Draft | None = None
         self._requests = 0
         self._unknown_fields: Counter[str] = Counter()
         self._oddities: Counter[str] = Counter()
@@ -149,6 +163,7 @@ class WalletFetch:
         After an error no new walk starts, but those under way end, so that they keep their work.
         """
         errors: list[PolycopyError] = []
+        self._waiting, self._beginning = missing, None
         try:
             while self._running or (missing and not errors):
                 while missing and not errors and (self._walkers.idle or not self._running):
@@ -167,6 +182,8 @@ class WalletFetch:
             await asyncio.gather(*self._running, return_exceptions=True)
         if errors:
             raise errors[0]
+        if self._beginning is not None:
+            await asyncio.to_thread(self._write, self._beginning)
 
     def _start(self, span: Interval) -> None:
         self._running.add(asyncio.create_task(self._walk(span)))
@@ -189,7 +206,27 @@ class WalletFetch:
                 on_page=self._count,
                 split=self._hand_over,
             ):
-                await asyncio.to_thread(self._write, draft)
+                if now := self._but_the_beginning(draft):
+                    await asyncio.to_thread(self._write, now)
+
+    def _but_the_beginning(self, draft: Draft) -> Draft | None:
+        """What of `draft` can be written while other walks of the wallet go on.
+
+        The beginning is written last. Coverage from the beginning without a gap then means that the
+        wallet was fetched up to a horizon: of a fetch that is killed the oldest part may be the
+        first that is finished, and alone it would pass for all that there is.
+        """
+        others = len(self._running) > 1 or self._waiting
+        if draft.span.start != BEGINNING or not others:
+            return draft
+        early = BEFORE_ALL_TRADES
+        if self._replaced is not None:
+            early -= randrange(_EARLY_REACH)  # not the name of the one that is replaced
+        if draft.span.until <= early or (draft.first is not None and draft.first < early):
+            self._beginning = draft
+            return None
+        self._beginning = Cutter(early, self._source.name).finish(BEGINNING)
+        return msgspec.structs.replace(draft, span=Interval(early, draft.span.until))
 
     def _count(self, page: Page) -> None:
         self._requests += page.requests
@@ -235,7 +272,12 @@ class WalletFetch:
         named = {name: found[1] for name in names if (found := parse_name(name))}
         doubtful = [n for n, span in named.items() if beyond(span.until, self._horizon.until)]
         replaced = list(named) if self._full else doubtful
-        if refetch.marker_name(self._wallet) in names:
+        marked = refetch.marker_name(self._wallet) in names
+        if marked and self._full and not self._resumed:
+            # It names what an earlier, smaller replacement left: now everything is to be replaced.
+            self._store.delete(refetch.marker_name(self._wallet))
+            marked = False
+        if marked:
             self._replaced = refetch.under_way(self._store, self._wallet)
         elif replaced:
             self._refetching(self._wallet, self._full)

@@ -94,6 +94,7 @@ class Fetcher:
         self._walkers = Walkers(concurrency)
         self._horizon: Horizon | None = None
         self._full: Collection[str] = ()
+        self._resumed: Collection[str] = ()
         self._down = ""
         self._outages = 0
         self._broken = 0
@@ -101,13 +102,18 @@ class Fetcher:
         self._probe = asyncio.Lock()
 
     async def fetch(
-        self, wallets: Iterable[str], *, full: Collection[str] = ()
+        self,
+        wallets: Iterable[str],
+        *,
+        full: Collection[str] = (),
+        resumed: Collection[str] = (),
     ) -> AsyncIterator[Fetched | Failed]:
         """Yields each wallet's outcome. If the source has no horizon to rely on, all fail.
 
-        Those in `full` are fetched from the beginning; see `fetch.refetch`.
+        Those in `full` are fetched from the beginning, those in `resumed` too if that was begun
+        before; see `fetch.refetch`.
         """
-        self._full = full
+        self._full, self._resumed = full, resumed
         asyncio.get_running_loop().set_default_executor(
             ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
         )
@@ -137,6 +143,7 @@ class Fetcher:
             progress=self._progress,
             segment_bytes=self._segment_bytes,
             full=wallet in self._full,
+            resumed=wallet in self._resumed,
             patience=self._patience,
             refetching=self._refetching,
         )

@@ -1,16 +1,18 @@
 """The store as a ledger: listed once, and, to verify it, read."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from polycopy_assets.errors import ObjectDamaged, ObjectLost
+from polycopy_assets.errors import ObjectDamaged, ObjectLost, ObjectUnreadable
 from polycopy_assets.fetch import refetch
 from polycopy_assets.ledger.facts import OldFile, Recorded, StoredSegment, whole_until
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.reading import Readings
+from polycopy_assets.trades.interval import BEGINNING
 from polycopy_assets.trades.old_job import parse_old_name
 from polycopy_assets.trades.segment import PREFIX, parse_name, segment_name
 
@@ -65,13 +67,11 @@ def marked_segments(
 def replaced_segments(
     marked: Collection[str], wallet: str, stored: Sequence[StoredSegment]
 ) -> list[StoredSegment]:
-    """The old segments of a wallet under a full refetch, once the new ones are whole."""
+    """The old segments of a wallet under a full refetch, once the new ones cover as much."""
     new = [item for item in stored if segment_name(wallet, item.span) not in marked]
-    return [item for item in stored if item not in new] if _covered(new) else []
-
-
-def _covered(segments: Iterable[StoredSegment]) -> bool:
-    return whole_until(item.span for item in segments) is not None
+    old = [item for item in stored if item not in new]
+    covered = whole_until(item.span for item in new) or BEGINNING
+    return old if covered >= max((item.span.until for item in old), default=1) else []
 
 
 def verified(
@@ -79,20 +79,29 @@ def verified(
     recorded: Mapping[str, Recorded],
     stored: Mapping[str, Sequence[StoredSegment]],
     progress: Progress,
-) -> dict[str, list[StoredSegment]]:
-    """The stored segments of recorded wallets with the checksum of what is really there."""
+) -> tuple[dict[str, list[StoredSegment]], dict[str, dict[str, str]]]:
+    """The stored segments, those of recorded wallets with the checksum of what is really there.
+
+    And those that are there and cannot be read, by wallet and name, and why.
+    """
     progress.begin("verifying segments", sum(len(item.segments) for item in recorded.values()))
+    readings = Readings(store)
+    unread: dict[str, dict[str, str]] = defaultdict(dict)
 
     def read(wallet: str, item: StoredSegment) -> StoredSegment | None:
+        name = segment_name(wallet, item.span)
         try:
-            data = store.read(segment_name(wallet, item.span))
+            data = readings.read(name)
         except ObjectLost:
             return None
+        except ObjectUnreadable as error:
+            unread[wallet][name] = str(error).removeprefix(name).strip()
+            return item
         progress.step_done += 1
         return StoredSegment(span=item.span, size=len(data), crc32c=crc32c(data))
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:
-        return {
+        checked = {
             wallet: [
                 found
                 for found in readers.map(read, [wallet] * len(items), items)
@@ -102,3 +111,4 @@ def verified(
             else list(items)
             for wallet, items in stored.items()
         }
+    return checked, unread

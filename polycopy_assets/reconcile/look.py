@@ -39,6 +39,7 @@ from polycopy_assets.reconcile.listing import (
 )
 from polycopy_assets.reconcile.old_files import inspect
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.batch import Manifest, claim, current
 from polycopy_assets.trades.segment import PREFIX, Segment
 from polycopy_assets.trades.wallet import parse_wallet
@@ -96,8 +97,9 @@ def look(
             " is POLYCOPY_STORE right? If the data is really lost, `dagster asset wipe"
             " wallet_trades` takes back the record, and the next backfill fetches it all"
         )
+    unread: dict[str, dict[str, str]] = defaultdict(dict)
     if verify:
-        stored = verified(store, recorded, stored, progress)
+        stored, unread = verified(store, recorded, stored, progress)
     marked = {wallet: marked_segments(store, wallet, refused) for wallet in refetching}
     replaced = {
         wallet: replaced_segments(names, wallet, stored.get(wallet, ()))
@@ -111,7 +113,10 @@ def look(
     named = _named(recorded, batches)
     again = _again(recorded, batches) - new
     pending = _pending(new | again, unloaded(manifests, loaded), named)
-    unread = _unreadable(store, {wallet: recorded[wallet] for wallet in new}, manifests, progress)
+    for wallet, why in _unreadable(
+        store, {wallet: recorded[wallet] for wallet in new}, manifests, progress
+    ).items():
+        unread[wallet] |= why
     wanted = {wallet for wallet, _ in _sorted_out("traders", warehouse.traders(), refused)}
     checkpoint = warehouse.checkpoint()
     ticks: dict[str, list[Checkpoint]] = defaultdict(list)
@@ -220,10 +225,11 @@ def _unreadable(
         if identity(claim(segment, "")) not in listed
     ]
     progress.begin("reading segments that no batch holds yet", len(new))
+    readings = Readings(store)
 
     def read(segment: Segment) -> tuple[Segment, dict[str, str]]:
         progress.step_done += 1
-        return segment, dict(unreadable(store, [segment]))
+        return segment, dict(unreadable(readings, [segment]))
 
     found: dict[str, dict[str, str]] = defaultdict(dict)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:

@@ -107,12 +107,13 @@ class Mender:
                     set_aside(self._store, refetch.marker_name(facts.wallet))
                     self._say(f"{facts.wallet}: {facts.marker_damaged}; it is set aside")
 
-    def _replace_doubtful(self, ahead: Iterable[Facts]) -> None:
+    def _replace_doubtful(self, ahead: Sequence[Facts]) -> None:
         """Marks the segments that reach too far as to be replaced by the fetch that follows."""
+        if ahead:
+            refetching.note_marked(self._instance, (facts.wallet for facts in ahead))
         for facts in ahead:
             names = [segment_name(facts.wallet, span) for span in doubtful(facts)]
             with self._failing(facts):
-                refetching.note(self._instance, facts.wallet, refetching.MARKED)
                 refetch.begin(self._store, facts.wallet, names)
                 self._say(f"{facts.wallet}: {len(names)} segments reach too far, and are replaced")
 

@@ -11,6 +11,7 @@ from polycopy_assets.ledger.facts import Facts, StoredSegment
 from polycopy_assets.ledger.findings import lost_segments
 from polycopy_assets.record import Record
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.batch import Claim, Manifest
 from polycopy_assets.trades.interval import Interval, disjoint
 from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
@@ -82,7 +83,7 @@ class Shelf:
         """The recorded segments that could not be read, and still cannot."""
         segments = facts.record.segments if facts.record else ()
         doubtful = [segment for segment in segments if segment.name in facts.unreadable]
-        return dict(unreadable(self._store, doubtful))
+        return dict(unreadable(Readings(self._store), doubtful))
 
     def _known(self, facts: Facts) -> set[Interval]:
         """The spans that a record names, or, without one, any batch: others are strangers."""

@@ -6,6 +6,9 @@ from typing import NamedTuple
 BEGINNING = 0
 """Where every wallet's coverage starts, in epoch seconds."""
 
+BEFORE_ALL_TRADES = 1_500_000_000
+"""14 July 2017, in epoch seconds: Polymarket opened in 2020."""
+
 
 class Interval(NamedTuple):
     """`start <= timestamp < until`, in epoch seconds."""

@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.state import State
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
@@ -121,3 +123,41 @@ def test_two_backfills_at_once_both_end_well_and_double_nothing(tmp_path: Path):
         ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     assert one.table() == truth(world)
+
+
+_DIE_AFTER_CREATE = """
+import os, signal
+from polycopy_assets.store.local import LocalStore
+
+real, left = LocalStore.create, [{number}]
+
+def create(self, name, data, metadata=None):
+    real(self, name, data, metadata or {{}})
+    if name.startswith("trades/"):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+LocalStore.create = create
+"""
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_what_a_killed_first_fetch_left_is_never_taken_for_all_there_is(
+    tmp_path: Path, number: int
+):
+    """The walker of the oldest part is often done first: alone it looks like full coverage."""
+    world = generate(76, 1, whales=1, whale_trades=60_000)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="400000")
+        deployment.want(world.wallets())
+        killed = deployment.polycopy("backfill", first=_DIE_AFTER_CREATE.format(number=number))
+        assert killed.returncode == -signal.SIGKILL
+        durable = stored_spans(deployment)
+        assert sum(len(spans) for spans in durable.values()) >= number
+        before = len(served.state.counts.log)
+        deployment.reconcile("--apply")
+        done = deployment.polycopy("backfill", "--json")
+        assert done.returncode == 0, done.stderr
+        assert asked_again(served.state.counts.log[before:], durable) == []
+    assert deployment.table() == truth(world)

@@ -10,6 +10,7 @@ import pytest
 
 from polycopy_assets import record, refetching
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.fetch import refetch
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
@@ -107,3 +108,34 @@ def test_a_killed_full_refetch_is_left_to_do_and_then_ended(
         assert set(deployment.reconcile()["counts"]) == {"consistent"}
         if kill == "after all old ones are removed":
             assert api.state.counts.trade_requests <= 1, "it was fetched once more"
+
+
+def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(tmp_path: Path):
+    world = generate(101, 3, whales=1, whale_trades=3_000, most_trades=9)
+    whale = max(world.wallets(), key=lambda wallet: len(world.truth(wallet))).lower()
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+        deployment.want(world.wallets())
+        deployment.backfill()
+        names = sorted(item.name for item in deployment.store.list(wallet_prefix(whale)))
+        with deployment.instance() as instance:
+            # As a fetch does that replaces one doubtful segment, and is killed after the marker.
+            refetching.note_marked(instance, [whale])
+            refetch.begin(deployment.store, whale, names[-1:])
+            deployment.fetch(instance, [whale], mode="full")
+            assert refetching.unfinished(instance) == {}
+            found = record.record(instance, whale)
+        assert found
+        assert not {segment.name for segment in found.segments} & {*names}
+        assert deployment.backfill().complete == len(world.wallets())
+    assert deployment.table() == truth(world)
+
+
+def test_a_full_refetch_that_was_begun_is_not_lowered_to_a_part(tmp_path: Path):
+    with sample_api(generate(101, 1)) as api:
+        deployment = Deployment(tmp_path, api.url)
+        with deployment.instance() as instance:
+            refetching.note(instance, "0xa", refetching.BEGUN)
+            refetching.note_marked(instance, ["0xa", "0xb"])
+            noted = refetching.unfinished(instance)
+    assert noted == {"0xa": refetching.BEGUN, "0xb": refetching.MARKED}

@@ -70,7 +70,7 @@ def test_a_locked_database_of_dagster_is_waited_for_and_who_has_it_is_said(
         deployment = Deployment(tmp_path, served.url)
         deployment.want(WORLD.wallets())
         file = _databases(deployment)[database]
-        with locked(_SQLITE, file, 9) as pid:
+        with locked(_SQLITE, file, 15) as pid:
             done = deployment.polycopy("backfill", first=_OFTEN)
     assert done.returncode == 0, done.stderr
     lines = [line for line in done.stderr.splitlines() if "Waiting for" in line]

@@ -9,7 +9,7 @@ import pytest
 from polycopy_assets import attempts, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.resources import warehouse_resource
+from polycopy_assets.resources import store_resource, warehouse_resource
 from polycopy_assets.sensors import new_wallets
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.old_job import upper
@@ -73,7 +73,11 @@ def test_a_partition_that_is_no_wallet_is_named_in_the_tick_and_not_fetched(tmp_
     with (
         deployment.instance() as instance,
         dg.build_sensor_context(
-            instance, resources={"warehouse": warehouse_resource(deployment.settings)}
+            instance,
+            resources={
+                "warehouse": warehouse_resource(deployment.settings),
+                "store": store_resource(deployment.settings),
+            },
         ) as context,
     ):
         result = new_wallets(context)

@@ -29,9 +29,10 @@ from polycopy_assets.ledger.findings import (
     lost_segments,
     to_read,
 )
+from polycopy_assets.reconcile.listing import replaced_segments
 from polycopy_assets.trades.interval import Interval, disjoint
 from polycopy_assets.trades.old_job import CHECKPOINT
-from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.segment import Segment, segment_name
 
 WALLET = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20
@@ -367,3 +368,10 @@ def test_a_hundred_thousand_wallets_take_seconds():
         "consistent": 25_000,
     }
     assert seconds < 10
+
+
+@pytest.mark.parametrize(("until", "replaced"), [(1500, 0), (2000, 2), (2500, 2)])
+def test_old_segments_are_replaced_when_the_new_ones_cover_as_much(until: int, replaced: int):
+    old, new = stored(ONE, TWO), stored(segment(0, until))
+    marked = [segment_name(WALLET, item.span) for item in old]
+    assert len(replaced_segments(marked, WALLET, [*old, *new])) == replaced

@@ -160,7 +160,7 @@ def test_of_a_url_scheme_host_and_path_are_shown():
 def test_certificates_that_cannot_be_read_are_named_at_the_start(tmp_path: Path):
     (tmp_path / "none.pem").write_text("no certificate")
     for path in (tmp_path / "none.pem", tmp_path / "nowhere.pem"):
-        with pytest.raises(ConfigurationError, match=r"^SSL_CERT_FILE=.*pem") as error:
+        with pytest.raises(ConfigurationError, match=r"^SSL_CERT_FILE=") as error:
             check_certificates({"SSL_CERT_FILE": str(path)})
         assert "\n" not in str(error.value)
     check_certificates({"SSL_CERT_FILE": certifi.where()})

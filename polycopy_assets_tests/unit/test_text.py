@@ -42,7 +42,7 @@ def test_what_a_library_says_over_several_lines_is_one():
         for each in vars(errors).values()
         if isinstance(each, type)
         and issubclass(each, PolycopyError)
-        and each is not errors.Unexpected
+        and each not in {errors.Unexpected, errors.BatchBroken}
     ],
 )
 def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
@@ -50,6 +50,12 @@ def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
     assert message.isprintable()
     assert len(message) <= MESSAGE + 1
     assert str(kind("as it is: 'ok'")) == "as it is: 'ok'"
+
+
+def test_a_broken_batch_is_one_harmless_line():
+    message = str(errors.BatchBroken(7, NASTY + "x" * 10 * MESSAGE))
+    assert message.isprintable()
+    assert len(message) <= MESSAGE + 1
 
 
 def test_an_error_that_nobody_foresaw_is_one_harmless_line_as_well():
