@@ -122,11 +122,12 @@ def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(tmp
             # As a fetch does that replaces one doubtful segment, and is killed after the marker.
             refetching.note_marked(instance, [whale])
             refetch.begin(deployment.store, whale, names[-1:])
+            before = len(api.state.counts.log)
             deployment.fetch(instance, [whale], mode="full")
             assert refetching.unfinished(instance) == {}
-            found = record.record(instance, whale)
-        assert found
-        assert not {segment.name for segment in found.segments} & {*names}
+        asked = api.state.counts.log[before:]
+        assert min(item.start for item in asked) <= 1, "from the beginning, and not the newest part"
+        assert len(asked) > 2
         assert deployment.backfill().complete == len(world.wallets())
     assert deployment.table() == truth(world)
 

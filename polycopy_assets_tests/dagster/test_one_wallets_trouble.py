@@ -188,3 +188,60 @@ def test_wallets_that_failed_are_named_also_when_the_load_failed(
     assert code == 1
     assert [failure["wallet"] for failure in report["failures"]] == [wallet]
     assert report["errors"] == ["the table could not be loaded: the table is broken"]
+
+
+def test_a_segment_that_the_store_does_not_give_out_holds_up_its_wallet_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """As with a mode of another user, a bad sector, or an object with a key of its own."""
+    world, wallet, others = world_and_wallet(54)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        read = Path.read_bytes
+
+        def refuses(path: Path) -> bytes:
+            if wallet in path.parts and path.suffix == ".gz":
+                raise PermissionError(13, "Permission denied", str(path))
+            return read(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", refuses)
+            report = deployment.backfill()
+            (check,) = report.failed_checks
+            assert wallet in check
+            assert "Permission denied" in check
+            assert deployment.table() == truth(world, others)
+            for options, code in ((), 1), (("--verify",), 1), (("--apply",), 1):
+                told = deployment.reconcile(*options, code=code)
+                (found,) = [each for each in told["findings"] if each["wallet"] == wallet]
+                assert found["finding"] == "ghost"
+                assert len(told["findings"]) == len(world.wallets())
+            assert told["failures"][0]["wallet"] == wallet
+        served.state.counts.reset()
+        assert deployment.backfill().failed_checks == []
+        assert deployment.table() == truth(world)
+        assert not served.state.counts.trade_requests
+
+
+def test_a_store_that_gives_out_nothing_is_an_error_and_nobodys_loss(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world, _, _ = world_and_wallet(55)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        read = Path.read_bytes
+
+        def refuses(path: Path) -> bytes:
+            if path.suffix == ".gz":
+                raise OSError(5, "Input/output error", str(path))
+            return read(path)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", refuses)
+            (error,) = deployment.backfill().errors
+            assert "the table could not be loaded" in error
+            assert "Input/output error" in error
+        deployment.backfill()
+    assert deployment.table() == truth(world)
