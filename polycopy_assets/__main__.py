@@ -1,4 +1,4 @@
-"""Where the `polycopy` command starts: `.env`, then the settings, then the command itself."""
+"""Where the `polycopy` command starts: its arguments, then `.env`, the settings, the command."""
 
 import os
 import sys
@@ -48,15 +48,20 @@ def _flush() -> None:
 
 
 def _run() -> None:
-    from polycopy_assets.env_file import take  # noqa: PLC0415 - what is imported may be interrupted
+    from polycopy_assets.cli import polycopy  # noqa: PLC0415 - what is imported may be interrupted
+
+    polycopy(obj=_read_settings)
+
+
+def _read_settings() -> None:
+    """Takes `.env` and checks the settings: once it is sure which command runs, so not for help."""
+    from polycopy_assets.assembly import settings  # noqa: PLC0415 - the same
+    from polycopy_assets.env_file import take  # noqa: PLC0415 - the same
 
     said = take(os.environ, _started_in())
     if said:
         print(f"polycopy: {said}", file=sys.stderr)  # noqa: T201
-    from polycopy_assets.cli import polycopy, settings  # noqa: PLC0415 - reads the settings
-
     os.umask(settings().umask)
-    polycopy()
 
 
 def _started_in() -> Path:

@@ -2,10 +2,12 @@
 
 It costs one listing and takes no lock: a fetch goes on beside it. Every recorded segment is read
 again once in `ROUND_DAYS`, unless the listing tells checksums: there it shows every change itself.
+Days without an audit are caught up with: the instance keeps the day of the latest one that ended.
 """
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
@@ -13,17 +15,21 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets import record, refetching
-from polycopy_assets.errors import ObjectLost
-from polycopy_assets.fetch.refetch import marker_name
+from polycopy_assets.errors import ObjectLost, ObjectUnreadable
+from polycopy_assets.fetch.refetch import marker_name, parse_marker_name
 from polycopy_assets.ledger.facts import Recorded, StoredSegment
 from polycopy_assets.ledger.findings import lost_segments
 from polycopy_assets.record import Record
 from polycopy_assets.store.base import Store, Stored, crc32c
+from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.segment import PREFIX, Segment, parse_name, wallet_prefix
 
 ROUND_DAYS = 28
-"""In so many daily audits every segment is read once."""
+"""In so many days every segment is read once, however many audits there are in them."""
 
+_KEY = "polycopy/audited_day"
+_LOST_KEY = "polycopy/audit_lost"
+_EVERY = frozenset(range(ROUND_DAYS))
 _WALLETS = 2_000
 _READERS = 8
 _LOG = logging.getLogger(__name__)
@@ -45,12 +51,15 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit(instance: dg.DagsterInstance, store: Store, day: int) -> Audit:
-    """Compares every recorded segment with the listing, and reads those that are due on `day`.
+    """Compares every recorded segment with the listing, and reads those that are due by `day`.
 
     Changes nothing in the store. A full refetch whose marker is there without a note is noted, so
-    that the next backfill goes on with it. Raises StoreError if the store cannot be read.
+    that the next backfill goes on with it. Raises StoreError if the store cannot be listed, or if
+    too many segments in a row cannot be read: then nothing counts as read.
     """
     wallets = sorted(record.versions(instance))
+    shares, suspects = due(_audited(instance), day), suspected(instance)
+    readings = Readings(store)
     segments = read = 0
     lost: dict[str, str] = {}
     with ThreadPoolExecutor(_READERS, thread_name_prefix="audit") as readers:
@@ -59,16 +68,19 @@ def audit(instance: dg.DagsterInstance, store: Store, day: int) -> Audit:
                 lost[wallet] = str(found)
                 continue
             segments += len(found.segments)
-            to_read = _to_read(found.segments, listed, day)
+            wanted = _EVERY if wallet in suspects else shares
+            to_read = _to_read(found.segments, listed, wanted)
             read += len(to_read)
-            changed = [segment for segment in readers.map(_changed(store), to_read) if segment]
-            if (changed or _lost(found, listed)) and (why := _still(instance, store, found, day)):
-                lost[wallet] = why
+            if any(readers.map(_changed(readings), to_read)) or _lost(found, listed):
+                lost |= _still(instance, store, found, wanted)
             if any(item.name == marker_name(wallet) for item in listed):
                 _note(instance, store, wallet)
     left_out = [f"{name}, {what}" for name, what in store.left_out(PREFIX)]
     for each in left_out:
         _LOG.warning("left out of the store: %s", each)
+    instance.daemon_cursor_storage.set_cursor_values(
+        {_KEY: str(day), _LOST_KEY: msgspec.json.encode(sorted(lost)).decode()}
+    )
     return Audit(
         wallets=len(wallets),
         segments=segments,
@@ -79,9 +91,38 @@ def audit(instance: dg.DagsterInstance, store: Store, day: int) -> Audit:
     )
 
 
-def due(name: str, day: int) -> bool:
-    """Whether the segment `name` is read again on `day` (days since 1970)."""
-    return (int(crc32c(name.encode()), 16) + day) % ROUND_DAYS == 0
+def suspected(instance: dg.DagsterInstance) -> frozenset[str]:
+    """The wallets of which the latest audit found something lost.
+
+    Of what only reading shows, the next day's share would not tell: these are read whole until they
+    are in order, by the next audit and by a reconciliation.
+    """
+    text = instance.daemon_cursor_storage.get_cursor_values({_LOST_KEY}).get(_LOST_KEY)
+    return frozenset(msgspec.json.decode(text, type=list[str])) if text else frozenset()
+
+
+def share(name: str) -> int:
+    """In which of the `ROUND_DAYS` shares the segment `name` is; each day one of them is due."""
+    return -int(crc32c(name.encode()), 16) % ROUND_DAYS
+
+
+def due(audited: int | None, day: int) -> frozenset[int]:
+    """The shares to be read on `day` (days since 1970): what became due after day `audited`.
+
+    That of `day` itself always, also if it was read today. The first time it is that alone; all, if
+    a round has passed, or if `audited` lies in the future and so tells nothing.
+    """
+    if audited is None:
+        return frozenset({day % ROUND_DAYS})
+    if audited > day or day - audited >= ROUND_DAYS:
+        return _EVERY
+    return frozenset(each % ROUND_DAYS for each in range(min(audited + 1, day), day + 1))
+
+
+def _audited(instance: dg.DagsterInstance) -> int | None:
+    """The day of the latest audit that ended; None before the first."""
+    text = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
+    return int(text) if text and text.isdecimal() else None
 
 
 Found = tuple[str, Record | Exception]
@@ -96,12 +137,19 @@ def _records(instance: dg.DagsterInstance, wallets: Sequence[str]) -> Iterator[F
 
 def _with_listing(records: Iterator[Found], store: Store) -> Iterator[tuple[Found, list[Stored]]]:
     """Each record with what is listed of its wallet: both are sorted, and neither is kept whole."""
-    folders = groupby(store.list(PREFIX), key=lambda item: item.name.split("/")[1])
-    folder, items = next(folders, ("", iter(())))
+    ours = (item for item in store.list(PREFIX) if _wallet(item.name))
+    folders = groupby(ours, key=lambda item: _wallet(item.name))
+    folder, items = next(folders, (None, iter(())))
     for found in records:
-        while folder and folder < found[0]:
-            folder, items = next(folders, ("", iter(())))
+        while folder is not None and folder < found[0]:
+            folder, items = next(folders, (None, iter(())))
         yield found, list(items) if folder == found[0] else []
+
+
+def _wallet(name: str) -> str | None:
+    """The wallet whose segment or marker an object's name is; None for what others put there."""
+    named = parse_name(name)
+    return named[0] if named else parse_marker_name(name)
 
 
 def _lost(found: Record, listed: Sequence[Stored]) -> dict[str, str]:
@@ -114,32 +162,42 @@ def _lost(found: Record, listed: Sequence[Stored]) -> dict[str, str]:
     return lost_segments(recorded, stored)
 
 
-def _to_read(segments: Sequence[Segment], listed: Sequence[Stored], day: int) -> list[Segment]:
+def _to_read(
+    segments: Sequence[Segment], listed: Sequence[Stored], shares: AbstractSet[int]
+) -> list[Segment]:
     """The segments that are due, where the listing tells no checksum."""
     unknown = {item.name for item in listed if item.crc32c is None}
-    return [item for item in segments if item.name in unknown and due(item.name, day)]
+    return [item for item in segments if item.name in unknown and share(item.name) in shares]
 
 
-def _changed(store: Store) -> Callable[[Segment], Segment | None]:
-    def read(segment: Segment) -> Segment | None:
+def _changed(readings: Readings) -> Callable[[Segment], str]:
+    """What is wrong with a segment that is read; nothing, mostly."""
+
+    def read(segment: Segment) -> str:
         try:
-            return None if crc32c(store.read(segment.name)) == segment.crc32c else segment
+            found = crc32c(readings.read(segment.name))
         except ObjectLost:
-            return segment
+            return "is gone"
+        except ObjectUnreadable as error:
+            return str(error).removeprefix(segment.name).strip()
+        return "" if found == segment.crc32c else "has another checksum than its record says"
 
     return read
 
 
-def _still(instance: dg.DagsterInstance, store: Store, found: Record, day: int) -> str:
-    """What is lost of a wallet, looked at once more; nothing if it was recorded anew meanwhile."""
+def _still(
+    instance: dg.DagsterInstance, store: Store, found: Record, shares: AbstractSet[int]
+) -> dict[str, str]:
+    """What a wallet has lost, looked at once more; nothing if it was recorded anew meanwhile."""
     listed = list(store.list(wallet_prefix(found.wallet)))
     lost = _lost(found, listed)
-    changed = [item for item in map(_changed(store), _to_read(found.segments, listed, day)) if item]
-    lost |= {item.name: "has another checksum than its record says" for item in changed}
+    to_read = _to_read(found.segments, listed, shares)
+    changed = _changed(Readings(store))
+    lost |= {item.name: why for item in to_read if (why := changed(item))}
     now = record.record_or_none(instance, found.wallet)
-    if now is None or now.segments != found.segments:
-        return ""
-    return "; ".join(f"{name} {why}" for name, why in lost.items())
+    if not lost or now is None or now.segments != found.segments:
+        return {}
+    return {found.wallet: "; ".join(f"{name} {why}" for name, why in lost.items())}
 
 
 def _note(instance: dg.DagsterInstance, store: Store, wallet: str) -> None:

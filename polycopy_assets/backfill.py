@@ -8,7 +8,7 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets import attempts, record, refetching
-from polycopy_assets.definitions import build
+from polycopy_assets.assembly import build
 from polycopy_assets.errors import (
     DatabaseBusy,
     PolycopyError,
@@ -17,12 +17,12 @@ from polycopy_assets.errors import (
     WarehouseBusy,
     WarehouseError,
 )
-from polycopy_assets.identity import accept
+from polycopy_assets.identity import accept, checked_table, fits
 from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.lost_record import refuse_lost_record
 from polycopy_assets.partitions import STRAY, register, registered, strays
 from polycopy_assets.progress import Progress
-from polycopy_assets.resources import open_store, open_warehouse, store_resource
+from polycopy_assets.resources import open_store, open_table, open_warehouse, store_resource
 from polycopy_assets.runs import Runs
 from polycopy_assets.settings import Settings, parse_bucket, parse_dataset, wrong
 from polycopy_assets.trades.wallet import refusals
@@ -76,9 +76,10 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
 def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
     """How things stand, by the record and the table; asks the source nothing.
 
-    Raises WrongStore if the store that is set is not the one that was recorded.
+    Raises WrongStore if the store that is set is not the one that was recorded, and WrongTable if
+    the table is not of that store.
     """
-    open_store(settings, instance, keep=False)
+    store = open_store(settings, instance, keep=False)
     wallets = registered(instance)
     recorded = record.versions(instance)
     left = refetching.unfinished(instance)
@@ -91,7 +92,7 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
         remaining=len(wallets) - len(here),
         failed=len(attempts.failed(instance)),
         trades=sum(record.rows({wallet: recorded[wallet] for wallet in there}).values()),
-        table_rows=open_warehouse(settings, "trades").count_rows(),
+        table_rows=open_table(settings, instance, store, "trades", keep=False).count_rows(),
     )
 
 
@@ -209,25 +210,58 @@ def _work(
 
 
 def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
-    """Accepts the store that is set, whichever it is; a line that says so, for people."""
-    store = store_resource(settings).connect()
+    """Accepts the store that is set, whichever it is; a line that says so, for people.
+
+    The table of the one before goes with it; if its batches do not fit, all are loaded again.
+    """
+    store, table = store_resource(settings).connect(), open_warehouse(settings, "trades")
+    held = table.held()
     with _usable_store(settings):
         before, now = accept(instance, store)
+        if before and held.store == before:
+            if fits(held, store):
+                table.take_over(now)
+            else:
+                table.forget_batches()
     return (
         f"This Dagster instance works with {settings.store} from now on: its id is {now}, the one"
         f" before was {before or 'none'}. `polycopy reconcile` says what of the record is not there"
     )
 
 
+def accepted_table(instance: dg.DagsterInstance, settings: Settings) -> str:
+    """Accepts the table that is set, whosever it is; a line that says so, for people."""
+    open_store(settings, instance)
+    table = open_warehouse(settings, "trades")
+    table.forget_batches()
+    return (
+        f"The table in {table.uri} is the table of this store from now on: the next `polycopy"
+        " backfill` loads all batches into it. `polycopy reconcile` says what else is in it"
+    )
+
+
 def check_usable(instance: dg.DagsterInstance, settings: Settings) -> None:
     """Raises ConfigurationError if the store or the warehouse that is set cannot be written.
 
-    Also if the store is not the one that `instance` works with.
+    Also if the store is not the one that `instance` works with, or the table not that store's.
     """
-    with _usable_store(settings):
-        open_store(settings, instance).check_writable()
+    with usable(settings):
+        store = open_store(settings, instance)
+        store.check_writable()
+        table = open_warehouse(settings, "trades")
+        table.check_writable()
+    checked_table(instance, store, table)
+
+
+@contextmanager
+def usable(settings: Settings) -> Iterator[None]:
+    """Turns what the store or the warehouse cannot do into an error of its setting.
+
+    One that is busy, or whose quota is used up, is set right.
+    """
     try:
-        open_warehouse(settings, "trades").check_writable()
+        with _usable_store(settings):
+            yield
     except WarehouseError as error:
         if isinstance(error, WarehouseBusy | QuotaExceeded):
             raise

@@ -6,7 +6,7 @@ asked. Memory is bounded by one part, whatever the batch holds.
 
 import tempfile
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -97,6 +97,19 @@ def pending(versions: Mapping[str, str], manifests: Iterable[Manifest]) -> list[
     )
 
 
+def rows_loaded(manifests: Sequence[Manifest], wallets: Container[str]) -> int:
+    """How many rows of `wallets` a table that holds these batches has, by their latest claims.
+
+    A wallet whose latest claims are not all in batches does not count.
+    """
+    held = _rows_held(manifests)
+    return sum(
+        min(held[wallet], rows_in_version(version) or 0)
+        for wallet, version in combined_versions(manifests).items()
+        if wallet in wallets
+    )
+
+
 def _rows_held(manifests: Iterable[Manifest]) -> dict[str, int]:
     """How many rows of each wallet the batches hold, each claim counted once."""
     claims = {identity(item): item for each in current(manifests) for item in each.claims}
@@ -134,8 +147,9 @@ def next_batch(
     batches are taken, even where their numbers are not believed. Raises StoreError if there is no
     number left that would be read back.
     """
-    last = max([0, *(item.batch for item in manifests), *(item.number for item in broken)])
-    last = max([last, *(item for item in loaded if item < last + FURTHEST)])
+    sound = max((item.batch for item in manifests), default=0)
+    seen = [max(loaded, default=0), *(item.number for item in broken)]
+    last = max([sound, *(number for number in seen if number < sound + FURTHEST)])
     taken = {item.name for item in broken}
     free = (n for n in range(last + 1, LAST_BATCH + 1) if manifest_name(n) not in taken)
     number = next(free, None)

@@ -5,34 +5,36 @@ no value is made of others: `${DOME_API_KEY}` in a URL would send the key there.
 """
 
 import io
-from collections.abc import Mapping, MutableMapping
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
 
-import dotenv
+from dotenv.parser import parse_stream
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings import NAMES, Settings, check_names
 from polycopy_assets.sources.checked import API_KEY
+from polycopy_assets.text import quoted
 
 URL = "POLYCOPY_SOURCE_URL"
+HOME = "DAGSTER_HOME"
 _NAMED = 10
+_LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 def take(environ: MutableMapping[str, str], directory: Path) -> str:
     """Puts the settings of `directory`/.env that `environ` lacks into it.
 
     Returns a line that says which file was read and what was taken; empty if there is none. Raises
-    ConfigurationError.
+    ConfigurationError for a file that cannot be read, or whose settings cannot be used.
     """
     path = directory / ".env"
     if not _is_there(path):
         return ""
-    values = _values(path, interpolate=False)
-    check_names(values)
-    for name in NAMES:
-        if "${" in values.get(name, ""):
-            raise ConfigurationError(f"{path}: {name} holds ${{…}}, which is not expanded here")
+    values = _checked(path)
     taken = [name for name in values if name in NAMES and name not in environ]
+    if HOME in taken:
+        _refuse_foreign_home(path, values[HOME])
     for name in taken:
         environ[name] = values[name]
     ignored = [name for name in values if name not in NAMES]
@@ -45,21 +47,34 @@ def refuse_foreign_url(environ: Mapping[str, str], directory: Path, settings: Se
     """Raises ConfigurationError where a key of the environment would go to a URL of the file.
 
     Dagster's own commands read the file as well, all of it, and its values come first; `environ` is
-    as they leave it.
+    as they leave it. Raises it too for a file that `take` would not take.
     """
     path = directory / ".env"
-    if not settings.needs_api_key or not _is_there(path):
+    if not _is_there(path):
         return
-    plain, expanded = _values(path, interpolate=False), _values(path, interpolate=True)
-
-    def from_file(name: str) -> bool:
-        return environ.get(name) in {v.get(name) for v in (plain, expanded)} - {None}
-
-    if from_file(URL) and not from_file(API_KEY):
+    values = _checked(path)
+    if not settings.needs_api_key:
+        return
+    from_file = values.get(URL) and environ.get(URL) == values[URL]
+    if from_file and environ.get(API_KEY) != values.get(API_KEY):
         raise ConfigurationError(
             f"{URL} comes from {path.absolute()} and {API_KEY} from the environment:"
             f" the key is not sent to an address that a file names. Set {URL} in the environment"
             " and remove it from the file (or put both into the file, if it is yours)"
+        )
+
+
+def _refuse_foreign_home(path: Path, home: str) -> None:
+    """A `dagster.yaml` names classes, which run: a file may only name one that lies beside it."""
+    directory = path.parent.resolve()
+    try:
+        inside = (directory / Path(home).expanduser()).resolve().is_relative_to(directory)
+    except (OSError, RuntimeError):
+        inside = False
+    if not inside:
+        raise ConfigurationError(
+            f"{path}: {HOME}={quoted(home)} is not accepted: the dagster.yaml there may run code,"
+            f" and lies outside of {directory}. Set {HOME} in the environment"
         )
 
 
@@ -73,15 +88,52 @@ def _is_there(path: Path) -> bool:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _values(path: Path, *, interpolate: bool) -> dict[str, str]:
+def _checked(path: Path) -> dict[str, str]:
+    """All that the file sets, our own settings checked to be such as can be taken as they stand."""
+    found: dict[str, str] = {}
+    for line, name, value in _lines(path):
+        try:
+            check_names([name])
+            if name in NAMES:
+                _check(name, value)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}, line {line}: {error}") from error
+        if value is not None:
+            found[name] = value
+    return found
+
+
+def _check(name: str, value: str | None) -> None:
+    if value is None:
+        raise ConfigurationError(f"{name} has no value")
+    if "${" in value:
+        raise ConfigurationError(f"{name} holds ${{…}}, which is not expanded here")
+    if set(value.strip()) & {"\0", "\r", "\n"}:
+        raise ConfigurationError(
+            f"{name} holds a line break or a NUL: is a quotation mark missing?"
+        )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str, str | None]]:
+    """(line, name, value) of what the file sets, as Dagster's reader of such files has it."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise ConfigurationError(f"cannot read {path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"cannot read {path}: it is not UTF-8") from error
-    found = dotenv.dotenv_values(stream=io.StringIO(text), interpolate=interpolate)
-    return {name: value for name, value in found.items() if value is not None}
+    for binding in parse_stream(io.StringIO(text)):
+        whole = binding.original.string
+        blank = whole[: len(whole) - len(whole.lstrip())]
+        line = binding.original.line + len(_LINE_END.findall(blank))
+        if binding.error:
+            # Without its text: it may be a key.
+            raise ConfigurationError(
+                f"{path}, line {line} cannot be read: expected NAME=VALUE, with its quotation marks"
+                " closed"
+            )
+        if binding.key is not None:
+            yield line, binding.key, binding.value
 
 
 def _named(names: list[str]) -> str:

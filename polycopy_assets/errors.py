@@ -3,7 +3,8 @@
 PolycopyError
 ├── Unexpected                an exception that nobody foresaw, while one wallet was worked on
 ├── ConfigurationError        a setting is wrong; says which, its value and what is accepted
-│   └── WrongStore            the store that is set is not the one this Dagster instance works with
+│   ├── WrongStore            the store that is set is not the one this Dagster instance works with
+│   └── WrongTable            the table that is set holds the batches of another store
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
 ├── DatabaseBusy              another process kept Dagster's database locked longer than we wait
 ├── SourceError               the trades API did not give what was asked
@@ -15,7 +16,8 @@ PolycopyError
 │   ├── ObjectExists          the name is taken by other bytes
 │   ├── ObjectLost            a recorded object is gone or differs from its record
 │   ├── ObjectUnreadable      a recorded object is there, and the store does not give it out
-│   └── ObjectDamaged         a name holds what cannot be the object that belongs there
+│   ├── ObjectDamaged         a name holds what cannot be the object that belongs there
+│   └── ObjectKept            an object may not be deleted: the right, or a hold, is against it
 └── WarehouseError            the table could not be read or written
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
     ├── BatchBroken           the files of a batch are not what its manifest says
@@ -61,6 +63,21 @@ class ConfigurationError(PolycopyError):
 
 class WrongStore(ConfigurationError):
     """The store that is set is not the one whose id the Dagster instance keeps."""
+
+
+class WrongTable(ConfigurationError):
+    """The table that is set holds the batches of another store.
+
+    `found` is that store's id, None if the table does not tell; `expected` the id of ours, if any.
+    """
+
+    def __init__(self, uri: str, found: str | None, expected: str | None) -> None:
+        super().__init__(
+            f"POLYCOPY_WAREHOUSE: the table trades in {uri} is not the table of this store: it"
+            f" holds batches of another one (id {found or 'unknown'}), and the id of this store is"
+            f" {expected or 'none yet'}. Nothing was changed. Is POLYCOPY_WAREHOUSE right? If it"
+            " is: `polycopy init --accept-table`, and the next backfill loads everything into it"
+        )
 
 
 class InvalidWallet(PolycopyError, ValueError):
@@ -119,6 +136,10 @@ class ObjectUnreadable(StoreError):
 
 class ObjectDamaged(StoreError):
     """A name holds what cannot be the object that belongs there: odd bytes, a link, a FIFO."""
+
+
+class ObjectKept(StoreError):
+    """An object may not be deleted: there is no right to, or it is held. Others may be."""
 
 
 class WarehouseError(PolycopyError):

@@ -12,7 +12,10 @@ from pathlib import Path, PurePath
 
 from polycopy_assets.text import NAME, one_line
 
-_LOCK_LINE = re.compile(r"^\d+: POSIX\s+\S+\s+WRITE (\d+) [0-9a-f]+:[0-9a-f]+:(\d+) ", re.MULTILINE)
+_LOCK_LINE = re.compile(
+    r"^\d+: POSIX\s+\S+\s+WRITE (\d+) ([0-9a-f]+):([0-9a-f]+):(\d+) ", re.MULTILINE
+)
+"""Process, major and minor number of the device (hexadecimal), inode."""
 
 
 def described(pid: int) -> str:
@@ -23,17 +26,22 @@ def described(pid: int) -> str:
 
 def locked_by(*paths: Path) -> list[int]:
     """The other processes that hold a write lock on one of `paths`; none if that cannot be told."""
-    inodes = set()
+    files = set()
     for path in paths:
         try:
-            inodes.add(path.stat().st_ino)
+            found = path.stat()
         except OSError:
             continue
+        files.add((os.major(found.st_dev), os.minor(found.st_dev), found.st_ino))
     try:
         locks = Path("/proc/locks").read_text()
     except OSError:
         return []
-    found = {int(pid) for pid, inode in _LOCK_LINE.findall(locks) if int(inode) in inodes}
+    found = {
+        int(pid)
+        for pid, major, minor, inode in _LOCK_LINE.findall(locks)
+        if (int(major, 16), int(minor, 16), int(inode)) in files
+    }
     return sorted(found - {os.getpid()})
 
 

@@ -1,5 +1,7 @@
 """Which store a Dagster instance works with: its id is kept, and compared before anything is done.
 
+The table carries the id of the store whose batches it holds; it is compared as well.
+
 A store that is mistyped or not mounted looks like an empty one, and an empty one would be filled
 again: every trade fetched once more, and the record moved to it. So nothing lists or creates
 anything in a store before its id is the one that the instance keeps.
@@ -8,11 +10,13 @@ anything in a store before its id is the one that the instance keeps.
 import dagster as dg
 
 from polycopy_assets import record
-from polycopy_assets.errors import ObjectDamaged, WrongStore
+from polycopy_assets.errors import ObjectDamaged, WrongStore, WrongTable
 from polycopy_assets.fetch.stored import set_aside
+from polycopy_assets.manifests import read_batches
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.identity import NAME, make_id, new_id, read_id
 from polycopy_assets.trades.segment import wallet_prefix
+from polycopy_assets.warehouse.base import Held, Warehouse
 
 _KEY = "polycopy/store_id"
 EVIDENCE = 20
@@ -41,6 +45,39 @@ def checked(instance: dg.DagsterInstance, store: Store, *, keep: bool = True) ->
     if keep:
         _supply(instance, store, kept or found or new_id())
     return store
+
+
+def checked_table(
+    instance: dg.DagsterInstance, store: Store, table: Warehouse, *, keep: bool = True
+) -> Warehouse:
+    """`table`, if the batches that it holds are those of `store`; raises WrongTable if not.
+
+    A table from before there were ids is taken over if its batches fit to those of the store. With
+    `keep` False nothing is written. Raises WarehouseError if the table cannot be read.
+    """
+    own = kept_id(instance) or _found(store)[0]
+    held = table.held()
+    if held.store is None and fits(held, store):
+        if keep and own and held.batches:
+            table.take_over(own)
+    elif held.store is None or held.store != own:
+        raise WrongTable(table.uri, held.store, own)
+    return table
+
+
+def fits(held: Held, store: Store) -> bool:
+    """Whether the batches that a table holds can be those of `store`.
+
+    At least half of those that are in the store have the same rows; where rows are not kept, the
+    last one is in the store. Without any batch there is nothing to contradict.
+    """
+    if not held.batches:
+        return True
+    rows = {item.batch: item.rows for item in read_batches(store).sound}
+    if None in held.batches.values():
+        return max(held.batches) in rows
+    same = [count == rows[number] for number, count in held.batches.items() if number in rows]
+    return bool(same) and 2 * sum(same) >= len(same)
 
 
 def accept(instance: dg.DagsterInstance, store: Store) -> tuple[str | None, str]:

@@ -1,22 +1,26 @@
 """Loading: the batches that the table lacks, in their order."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from polycopy_assets.errors import BatchBroken
 from polycopy_assets.manifests import wrong_files
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.identity import read_id
 from polycopy_assets.trades.batch import Manifest, current
+from polycopy_assets.trades.batch_rules import believed
 from polycopy_assets.warehouse.base import Loaded, Warehouse
 
 
-def unloaded(manifests: Sequence[Manifest], loaded: set[int]) -> list[Manifest]:
+def unloaded(manifests: Sequence[Manifest], loaded: Collection[int]) -> list[Manifest]:
     """The batches to load: the first that is missing and all behind it.
 
     A later batch may replace what an earlier one claims, so none is loaded before its turn. One
-    that lacks columns is never loaded: it is combined again.
+    that lacks columns is never loaded: it is combined again. Numbers in `loaded` that are far
+    beyond all batches are not believed.
     """
     loadable = current(manifests)
-    missing = [item.batch for item in loadable if item.batch not in loaded]
+    there = believed(loaded, max((item.batch for item in manifests), default=0))
+    missing = [item.batch for item in loadable if item.batch not in there]
     return [item for item in loadable if missing and item.batch >= min(missing)]
 
 
@@ -28,8 +32,9 @@ def load(
     Raises BatchBroken at the first batch whose files are not what its manifest says: those behind
     it may not be loaded while it is there.
     """
+    own = read_id(store)
     for manifest in unloaded(manifests, warehouse.loaded_batches()):
         wrong = wrong_files(store, manifest)
         if wrong:
             raise BatchBroken(manifest.batch, wrong)
-        yield manifest, warehouse.load(manifest, store)
+        yield manifest, warehouse.load(manifest, store, own)

@@ -18,7 +18,7 @@ from polycopy_assets.trades.batch import (
     manifest_name,
     parse_manifest_name,
 )
-from polycopy_assets.trades.batch_rules import FURTHEST, problem
+from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH, problem
 
 _READERS = 8
 _CHUNK = 1 << 20
@@ -45,10 +45,6 @@ class Batches(msgspec.Struct, frozen=True, kw_only=True):
     strange: list[str]
 
 
-class _Version(msgspec.Struct):
-    schema: int = 1
-
-
 def read_batches(store: Store) -> Batches:
     """All batches whose manifests are in the store.
 
@@ -66,58 +62,53 @@ def read_batches(store: Store) -> Batches:
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as readers:
         found = list(readers.map(read, sorted(numbers.items(), key=itemgetter(1))))
-    near, far = _near([item for item in found if isinstance(item, Manifest)])
+    near, broken = _near(item for item in found if item is not None)
     return Batches(
         sound=near,
-        broken=[item for item in found if isinstance(item, Broken)] + far,
+        broken=broken,
         strange=[name for name in names if name not in numbers and not name.endswith("/")],
     )
 
 
-def _near(manifests: Iterable[Manifest]) -> tuple[list[Manifest], list[Broken]]:
-    """Those of `manifests` that are not far beyond the one before, and those that are."""
+def _near(
+    found: Iterable[Manifest | Broken],
+) -> tuple[list[Manifest], list[Broken]]:
+    """The sound batches, and the broken ones; among these are those far beyond the one before.
+
+    The number of a broken batch is not believed either if it is far beyond.
+    """
     near: list[Manifest] = []
-    far: list[Broken] = []
+    broken: list[Broken] = []
     last = 0
-    for item in manifests:
-        if item.batch > last + FURTHEST:
-            why = f"its number {item.batch} is far beyond {last}"
-            name = manifest_name(item.batch)
-            far.append(Broken(name=name, why=why, number=0, claims=item.claims))
+    for item in found:
+        number = item.batch if isinstance(item, Manifest) else item.number
+        far = number > min(last + FURTHEST, LAST_BATCH)
+        if isinstance(item, Broken):
+            broken.append(msgspec.structs.replace(item, number=0) if far else item)
+        elif far:
+            why = f"its number {number} is far beyond {last}"
+            broken.append(Broken(name=manifest_name(number), why=why, claims=item.claims))
         else:
             near.append(item)
-            last = item.batch
-    return near, far
+            last = number
+    return near, broken
 
 
 def _read(store: Store, name: str, data: bytes, number: int) -> Manifest | Broken:
     try:
         manifest = Manifest.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        _refuse_newer(store, name, _schema(data))
         return Broken(name=name, why=f"it cannot be read: {error}")
-    _refuse_newer(store, name, manifest.schema)
+    if manifest.schema > SCHEMA and manifest.batch == number:
+        raise StoreError(
+            f"{store.uri(name)} was written by a newer version of polycopy (schema"
+            f" {manifest.schema}; this one reads up to {SCHEMA}): use the newer version"
+        )
     wrong = problem(manifest, number)
     if wrong:
         own = number if manifest.batch == number else 0
         return Broken(name=name, why=wrong, number=own, claims=manifest.claims)
     return manifest
-
-
-def _schema(data: bytes) -> int:
-    """The version of a manifest that cannot be decoded: a newer one may have other fields."""
-    try:
-        return msgspec.json.decode(data, type=_Version).schema
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return SCHEMA
-
-
-def _refuse_newer(store: Store, name: str, schema: int) -> None:
-    if schema > SCHEMA:
-        raise StoreError(
-            f"{store.uri(name)} was written by a newer version of polycopy (schema"
-            f" {schema}; this one reads up to {SCHEMA}): use the newer version"
-        )
 
 
 def with_broken_files(store: Store, manifests: Iterable[Manifest]) -> list[Broken]:

@@ -65,8 +65,7 @@ def combine_new(
     for attempt in range(ATTEMPTS):
         found = told_apart(store, loaded, broken)
         versions = record.versions(instance)
-        claims = _claims(instance, found, versions, again)
-        lost: dict[str, PolycopyError] = {}
+        claims, lost = _claims(instance, found, versions, again)
         number = next_batch(found.sound, loaded, found.broken)
         try:
             for each in combine_all(store, claims, number):
@@ -110,8 +109,8 @@ def _claims(
     found: Batches,
     versions: Mapping[str, str],
     again: AbstractSet[str],
-) -> list[Claim]:
-    """What is to be combined."""
+) -> tuple[list[Claim], dict[str, PolycopyError]]:
+    """What is to be combined, and the wallets whose record does not tell it, with the reason."""
     whole = again & versions.keys()
     wallets = {*pending(versions, found.sound), *whole}
     if found.broken:
@@ -123,8 +122,11 @@ def _claims(
         }
         whole |= named_and_not_combined_since(every, found)
         wallets |= whole | forgotten(every, found.sound)
-    records = record.records(instance, wallets)
-    return new_claims(((item.version, item.segments) for item in records), found.sound, whole)
+    read = dict(record.read_all(instance, wallets))
+    lost = {wallet: item for wallet, item in read.items() if isinstance(item, PolycopyError)}
+    legible = [item for item in read.values() if isinstance(item, record.Record)]
+    new = new_claims(((item.version, item.segments) for item in legible), found.sound, whole)
+    return new, lost
 
 
 def forgotten(recorded: Recorded, manifests: Iterable[Manifest]) -> set[str]:
@@ -187,10 +189,12 @@ def _lost_still(
     if not lost:
         return {}
     now = record.versions(instance)
-    for wallet in sorted(lost):
-        if now.get(wallet) != versions[wallet]:
+    still: dict[str, PolycopyError] = {}
+    for wallet, why in sorted(lost.items()):
+        if wallet in versions and now.get(wallet) == versions[wallet]:
+            still[wallet] = why
+        else:
             log.info(f"{wallet} was recorded anew meanwhile, and waits for the next load")
-    still = {wallet: why for wallet, why in lost.items() if now.get(wallet) == versions[wallet]}
     for wallet, why in still.items():
         log.error(f"{wallet} is left out: {why}")
         if isinstance(why, Unexpected):

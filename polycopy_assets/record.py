@@ -8,7 +8,7 @@ the UI has no such data version and does not make a wallet complete.
 import hashlib
 import re
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableMapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -157,15 +157,23 @@ def longest_ago_first(instance: dg.DagsterInstance, wallets: Collection[str]) ->
     return sorted(wallets, key=lambda wallet: until[wallet])
 
 
-def records(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[Record]:
+def records(
+    instance: dg.DagsterInstance,
+    wallets: Collection[str],
+    illegible: MutableMapping[str, PolycopyError] | None = None,
+) -> Iterator[Record]:
     """The latest record of each of `wallets` that has one, read in pages.
 
-    Raises PolycopyError for a record that names no segments or whose coverage has a gap.
+    What is wrong with a record that names no segments, or whose coverage has a gap, is put into
+    `illegible` by its wallet, and raised as PolycopyError without that.
     """
-    for item in _latest(instance, wallets):
-        event = item.asset_materialization
-        if event is not None and event.partition is not None:
-            yield _read(event.partition, item.run_id, event)
+    for wallet, found in read_all(instance, wallets):
+        if isinstance(found, Record):
+            yield found
+        elif illegible is None:
+            raise found
+        else:
+            illegible[wallet] = found
 
 
 def ledger(

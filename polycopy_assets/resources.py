@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.fetch.wallet import KnownSegments, Refetching
 from polycopy_assets.fetch.wallets import Fetcher
-from polycopy_assets.identity import checked
+from polycopy_assets.identity import checked, checked_table
 from polycopy_assets.ledger.findings import Policy
 from polycopy_assets.progress import Progress
 from polycopy_assets.settings import (
@@ -123,6 +123,16 @@ def open_store(settings: Settings, instance: dg.DagsterInstance, *, keep: bool =
 def open_warehouse(settings: Settings, asset: str) -> Warehouse:
     """The warehouse that is set, opened by a command for `asset`."""
     return warehouse_resource(settings).open(asset)
+
+
+def open_table(
+    settings: Settings, instance: dg.DagsterInstance, store: Store, asset: str, *, keep: bool = True
+) -> Warehouse:
+    """The same, checked to hold the batches of `store`; raises WrongTable if it does not.
+
+    With `keep` False nothing is written.
+    """
+    return checked_table(instance, store, open_warehouse(settings, asset), keep=keep)
 
 
 class SourceResource(dg.ConfigurableResource):

@@ -6,19 +6,28 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
+import msgspec
 
 from polycopy_assets import record
-from polycopy_assets.combine import pending
+from polycopy_assets.assets.combined_trades import (
+    BATCHES_HOLD,
+    BATCHES_LEFT,
+    RECORD_HAS_ITS_DATA,
+    WALLETS_LEFT_OUT,
+)
+from polycopy_assets.combine import pending, rows_loaded
 from polycopy_assets.errors import PolycopyError, WarehouseBusy
+from polycopy_assets.identity import checked_table
 from polycopy_assets.liveness import FOR_TAG, WORKER_TAG, worker
 from polycopy_assets.load import unloaded
-from polycopy_assets.manifests import read_batches
+from polycopy_assets.manifests import Broken, read_batches
 from polycopy_assets.progress import Progress
 from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.warehouse.base import Warehouse
 
 _OURS = re.compile(r"^polycopy_assets\.errors\.[A-Za-z]+: ")
@@ -100,11 +109,12 @@ class Runs:
     ) -> list[str] | None:
         """Combines and loads; the checks that failed. None if the table holds all that is recorded.
 
-        Wallets in `again` are combined once more. Raises PolycopyError if it cannot be done.
+        Wallets in `again` are combined once more. Raises PolycopyError if it cannot be done, or if
+        something is left that no check tells of.
         """
         versions = record.versions(instance)
-        if not again and not _to_load(store, warehouse, versions):
-            return None
+        if not again and not (found := _to_load(instance, store, warehouse, versions)).why():
+            return _fewer_rows(warehouse, found.sound, versions)
         result = self.run(instance, "load", {"combined_trades": {"again": sorted(again)}})
         if not result.success:
             raise PolycopyError(why(result))
@@ -117,25 +127,85 @@ class Runs:
         same = {
             wallet: version for wallet, version in versions.items() if now.get(wallet) == version
         }
-        left = _to_load(store, warehouse, same)
-        if left and not checks:
-            raise PolycopyError(f"run {result.run_id} has ended well, and still {left}")
+        left = _to_load(instance, store, warehouse, same).why(
+            left_out=_noted(result, RECORD_HAS_ITS_DATA, WALLETS_LEFT_OUT),
+            stuck=_noted(result, BATCHES_HOLD, BATCHES_LEFT),
+        )
+        if left:
+            ended = f"run {result.run_id} has ended well, and still {left}"
+            raise PolycopyError("; ".join([ended, *checks]))
         return checks
 
 
-def _to_load(store: Store, warehouse: Warehouse, versions: Mapping[str, str]) -> str:
-    """What the table lacks of the record that `versions` tells of; empty if it has all of it."""
+class _ToLoad(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table lacks of the record. `untold` is why nobody knows which batches it has."""
+
+    sound: Sequence[Manifest]
+    uncombined: Sequence[str]
+    broken: Sequence[Broken]
+    unloaded: Sequence[Manifest]
+    untold: str
+
+    def why(self, *, left_out: int = 0, stuck: int = 0) -> str:
+        """What is lacking, in one line; empty if nothing is.
+
+        `left_out` wallets and `stuck` broken batches are known already, and do not count.
+        """
+        if len(self.uncombined) > left_out:
+            wallets = self.uncombined
+            return f"{len(wallets)} wallets are recorded and not combined, first {wallets[0]}"
+        if len(self.broken) > stuck:
+            return f"{self.broken[0].name} is broken: {self.broken[0].why}"
+        if self.untold:
+            return f"nobody can tell what the table lacks: {self.untold}"
+        return f"batch {self.unloaded[0].batch} is not in the table" if self.unloaded else ""
+
+
+def _to_load(
+    instance: dg.DagsterInstance, store: Store, warehouse: Warehouse, versions: Mapping[str, str]
+) -> _ToLoad:
+    """What the table lacks of the record that `versions` tells of."""
     batches = read_batches(store)
-    waiting = pending(versions, batches.sound)
-    if waiting:
-        return f"{len(waiting)} wallets are recorded and not combined, first {waiting[0]}"
-    if batches.broken:
-        return f"{batches.broken[0].name} is broken: {batches.broken[0].why}"
+    missing, untold = [], ""
     try:
-        missing = unloaded(batches.sound, warehouse.loaded_batches())
+        table = checked_table(instance, store, warehouse)
+        missing = unloaded(batches.sound, table.loaded_batches())
     except WarehouseBusy as error:
-        return f"nobody can tell what the table lacks: {error}"  # a run waits for it once more
-    return f"batch {missing[0].batch} is not in the table" if missing else ""
+        untold = str(error)  # a run waits for it once more
+    return _ToLoad(
+        sound=batches.sound,
+        uncombined=pending(versions, batches.sound),
+        broken=batches.broken,
+        unloaded=missing,
+        untold=untold,
+    )
+
+
+def _fewer_rows(
+    warehouse: Warehouse, manifests: Sequence[Manifest], versions: Mapping[str, str]
+) -> list[str] | None:
+    """A failed check if the table has fewer rows than were loaded into it, None if it has not.
+
+    It may have more: those of others. Asked where nothing is to be loaded, and no check runs.
+    """
+    expected = rows_loaded(manifests, versions)
+    if warehouse.has_rows(expected):
+        return None
+    return [
+        (
+            f"the table has {warehouse.count_rows():,} rows, and {expected:,} were loaded into it:"
+            " something else has deleted rows. `polycopy reconcile --apply` loads them again"
+        )
+    ]
+
+
+def _noted(result: dg.ExecuteInProcessResult, check: str, name: str) -> int:
+    """The number that the metadata of a check have under `name`; 0 if the check did not run."""
+    for evaluation in result.get_asset_check_evaluations():
+        found = evaluation.metadata.get(name)
+        if evaluation.check_name == check and isinstance(found, dg.IntMetadataValue):
+            return found.value or 0
+    return 0
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def daily_witness(
     cron_schedule="0 5 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Once a day compares the store's listing with the record, and reads a 28th of the "
-    "segments again where the listing tells no checksums: the check `store_has_the_record`.",
+    description="Once a day compares the store's listing with the record, and reads the segments "
+    "that are due (a 28th a day) where the listing tells no checksums: `store_has_the_record`.",
 )
 def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One audit, unless the last one still goes on."""

@@ -37,6 +37,8 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests import forks
 
+_MAIN = "from polycopy_assets.__main__ import main; main()"
+
 Trades = Counter[tuple[object, ...]]
 
 
@@ -113,14 +115,23 @@ class Deployment:
         environ: Mapping[str, str] | None = None,
         first: str = "",
         timeout: float = 240,
+        new: bool = False,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the command as a process of its own, in which the code `first` runs first."""
-        return forks.run(
-            args,
-            environ={**self.process_environ(), **(environ or {})},
+        """Runs the command as a process of its own, in which the code `first` runs first.
+
+        With `new` it has imported nothing before.
+        """
+        own = {**self.process_environ(), **(environ or {})}
+        if not new:
+            return forks.run(args, environ=own, cwd=self.root, first=first, timeout=timeout)
+        return subprocess.run(
+            [sys.executable, "-c", f"{first}\n{_MAIN}", *args],
+            env=own,
             cwd=self.root,
-            first=first,
+            capture_output=True,
+            text=True,
             timeout=timeout,
+            check=False,
         )
 
     def here(self, *args: str) -> tuple[int, str]:

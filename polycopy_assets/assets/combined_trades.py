@@ -10,6 +10,7 @@ from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.busy import tried_again_if_busy
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.identity import checked_table
 from polycopy_assets.liveness import alive
 from polycopy_assets.progress import Progress
 from polycopy_assets.recombine import Combined, combine_new
@@ -21,7 +22,11 @@ RECORD = "record"
 """The metadata that tells which state of the record was combined, or loaded."""
 
 NAMED_WALLETS = 20
+RECORD_HAS_ITS_DATA = "record_has_its_data"
+WALLETS_LEFT_OUT = "wallets_left_out"
 BATCHES_HOLD = "batches_hold"
+BATCHES_LEFT = "batches_left"
+"""The checks that tell what a combine had to leave, and the metadata that tell how much that is."""
 
 
 class CombineConfig(dg.Config):
@@ -45,7 +50,7 @@ class CombineConfig(dg.Config):
     metadata={"dagster/column_schema": TRADES_COLUMNS},
     check_specs=[
         dg.AssetCheckSpec(
-            "record_has_its_data",
+            RECORD_HAS_ITS_DATA,
             asset="combined_trades",
             description="Every new segment that the record names is in the store, unchanged.",
         ),
@@ -72,7 +77,7 @@ def combined_trades(
         found = combine_new(
             context.instance,
             objects,
-            table.loaded_batches(),
+            checked_table(context.instance, objects, table).loaded_batches(),
             context.log,
             again=frozenset(config.again),
         )
@@ -101,15 +106,15 @@ def combined_trades(
 def _check(lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
     named = {wallet: str(why) for wallet, why in sorted(lost.items())[:NAMED_WALLETS]}
     return dg.AssetCheckResult(
-        check_name="record_has_its_data",
+        check_name=RECORD_HAS_ITS_DATA,
         passed=not lost,
         metadata={
-            "wallets_left_out": len(lost),
+            WALLETS_LEFT_OUT: len(lost),
             "first_wallets": dg.MetadataValue.json(named),
         },
         description=(
-            f"{len(lost)} wallets were left out, because segments that their record names are"
-            f" gone, changed or cannot be read: {_first(named)}."
+            f"{len(lost)} wallets were left out, because their record, or segments that it names,"
+            f" are gone, changed or cannot be read: {_first(named)}."
             " `polycopy reconcile --apply` fetches them again"
             if lost
             else "every new segment is in the store"
@@ -134,6 +139,7 @@ def check_of_batches(found: Combined) -> dg.AssetCheckResult:
                 [[x.name, x.why] for x in found.broken if x.name not in found.stuck][:NAMED_WALLETS]
             ),
             "left": dg.MetadataValue.json(stuck),
+            BATCHES_LEFT: len(found.stuck),
         },
         description=(
             f"{len(found.stuck)} broken batches could not be set aside, first {first[0]}:"

@@ -11,7 +11,7 @@ from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.charts import reconciliation_chart
 from polycopy_assets.checks.source_agrees import difference_table
-from polycopy_assets.identity import checked
+from polycopy_assets.identity import checked, checked_table
 from polycopy_assets.ledger.findings import KINDS, SETTLED
 from polycopy_assets.ledger.witness import Witnessed
 from polycopy_assets.liveness import alive
@@ -102,6 +102,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     takes_turn = config.apply or config.source
     alone = turn(context, SOURCE, runs.progress) if takes_turn else nullcontext()
     with alive(context), alone:
+        checked_table(context.instance, objects, table, keep=config.apply)
         report = reconcile(
             context.instance,
             objects,

@@ -14,6 +14,7 @@ from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.charts import CHARTED_WALLETS, trades_chart
 from polycopy_assets.combine import read_manifests
 from polycopy_assets.errors import BatchBroken, WarehouseError
+from polycopy_assets.identity import checked_table
 from polycopy_assets.liveness import alive
 from polycopy_assets.load import load, unloaded
 from polycopy_assets.manifests import Broken, broken
@@ -48,7 +49,8 @@ def trades(
     """Loads the batches that the table does not hold yet."""
     with tried_again_if_busy(context):
         objects = store.open(context.instance)
-        return _loaded(context, objects, warehouse.open("trades", context.run.run_id), progress)
+        table = warehouse.open("trades", context.run.run_id)
+        return _loaded(context, objects, table, progress)
 
 
 def _loaded(
@@ -56,6 +58,7 @@ def _loaded(
 ) -> dg.MaterializeResult:
     inserted = deleted = batches = 0
     with alive(context), turn(context, WAREHOUSE, progress):
+        checked_table(context.instance, objects, table)
         combined = _combined(context.instance)
         for manifest, loaded in _load_all(context, table, objects):
             batches += 1

@@ -17,6 +17,7 @@ from polycopy_assets.assets.failures import Failures
 from polycopy_assets.assets.fetch_plan import FetchConfig, Plan, has_partitions, plan_fetch
 from polycopy_assets.assets.planned import mark_planned
 from polycopy_assets.charts import CHARTED_WALLETS, progress_chart
+from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.bridge import iterate
 from polycopy_assets.fetch.wallet import Fetched
@@ -79,9 +80,9 @@ def wallet_trades(
         plan = plan_fetch(context, config)
         progress.begin("")
         progress.wallets = len(plan.targets)
-        yield from _record_again(context, plan.skipped)
         failures = Failures()
         said: set[str] = set()
+        yield from _record_again(context, plan.skipped, progress, failures, said)
         fetched = _outcomes(context, source, objects, progress, plan, idle, may_go)
         # Closed before the turn is over: nothing goes on in the background then.
         with closing(fetched) as outcomes:
@@ -94,15 +95,14 @@ def wallet_trades(
                     progress.done += 1
                     yield from _attempts(plan, failures.fetched())
                 elif isinstance(outcome, Failed):
-                    progress.failures.append((outcome.wallet, outcome.reason))
-                    _show(context, outcome, said)
-                    yield from _attempts(plan, failures.failed(outcome))
+                    own = _failed(context, outcome, progress, failures, said)
+                    yield from _attempts(plan, own)
                 else:
                     yield outcome
         yield from _attempts(plan, failures.ended())
         context.log.info(progress.line())
         if failures.all:
-            yield from _record_again(context, plan.done_before)
+            yield from _record_again(context, plan.done_before, progress, failures, said)
             _note(context, failures)
             raise _failure(failures.all, progress)
 
@@ -152,6 +152,19 @@ def _charted(
     progress.sample()
     if progress.wallets >= CHARTED_WALLETS:
         yield _picture(progress)
+
+
+def _failed(
+    context: dg.AssetExecutionContext,
+    failure: Failed,
+    progress: Progress,
+    failures: Failures,
+    said: set[str],
+) -> list[Failed]:
+    """Notes a failure, and makes it visible; the failures that turn out to be the wallets' own."""
+    progress.failures.append((failure.wallet, failure.reason))
+    _show(context, failure, said)
+    return failures.failed(failure)
 
 
 def _show(context: dg.AssetExecutionContext, failure: Failed, said: set[str]) -> None:
@@ -224,11 +237,22 @@ def _materialization(store: Store, fetched: Fetched) -> dg.AssetMaterialization:
 
 
 def _record_again(
-    context: dg.AssetExecutionContext, wallets: set[str]
+    context: dg.AssetExecutionContext,
+    wallets: set[str],
+    progress: Progress,
+    failures: Failures,
+    said: set[str],
 ) -> Iterator[dg.AssetMaterialization]:
-    """Records what was skipped once more: a run that fails marks all it does not record."""
-    for item in record.records(context.instance, wallets):
+    """Records what was skipped once more: a run that fails marks all it does not record.
+
+    A wallet whose record cannot be read fails, and no other.
+    """
+    illegible: dict[str, PolycopyError] = {}
+    for item in record.records(context.instance, wallets, illegible):
         yield record.materialization(item.wallet, item.version, item.metadata)
+    for wallet, error in illegible.items():
+        progress.wallets += 1
+        _failed(context, failed(wallet, error), progress, failures, said)
 
 
 def _failure(failures: list[Failed], progress: Progress) -> dg.Failure:

@@ -23,7 +23,7 @@ _TO_DO = (
     name=NAME,
     additional_deps=[WALLET_TRADES],
     description="Every segment that the record names is in the store, with its size and checksum. "
-    "Where the listing tells no checksums, a 28th of the segments is read again each day.",
+    "Where the listing tells no checksums, each segment is read again once in 28 days.",
 )
 def store_has_the_record(
     context: dg.AssetCheckExecutionContext, store: StoreResource

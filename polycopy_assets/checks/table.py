@@ -8,6 +8,7 @@ from polycopy_assets import record
 from polycopy_assets.assets.cost import cost_metadata
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.combine import combined_versions, read_manifests
+from polycopy_assets.identity import checked_table
 from polycopy_assets.resources import StoreResource, WarehouseResource
 from polycopy_assets.trades.wallet import ADDRESS
 from polycopy_assets.warehouse.base import Warehouse
@@ -59,20 +60,26 @@ def rows_match_record(
     What was recorded since the last combine is not expected in the table yet. Where counting
     costs money, and both have the same number of rows altogether, that is enough. Rows outside of
     what the record covers are another writer's, and none of our matter: wallets that seem to
-    differ are counted again without them. Rows that we loaded of wallets that no record knows are
-    named as well: nothing says that they are trades.
+    differ are counted again without them. Rows that we loaded of wallets that no record and no
+    batch knows are named as well: nothing says that they are trades.
     """
     with computed(context) as outcome:
         recorded = record.versions(context.instance)
-        combined = combined_versions(read_manifests(store.open(context.instance)))
+        objects = store.open(context.instance)
+        manifests = read_manifests(objects)
+        combined = combined_versions(manifests)
         waiting = sorted(w for w, version in recorded.items() if combined.get(w) != version)
         # A wallet whose record was taken back is fetched again; until then nobody can tell.
-        expected = record.rows({w: v for w, v in combined.items() if w in recorded})
+        # One that is combined in part has no version: then the record's is all there is to compare.
+        expected = record.rows({w: v or recorded[w] for w, v in combined.items() if w in recorded})
         table = warehouse.open("trades", context.run.run_id)
+        checked_table(context.instance, objects, table, keep=False)
         together = table.cost is not None and table.count_rows() == sum(expected.values())
         counted = {} if together else table.rows_by_wallet()
         wrong = [] if together else _wrong(context.instance, table, expected, counted)
-        known = recorded.keys() | record.taken_back(context.instance).keys()
+        # Another instance that shares the store may have recorded what its batches claim.
+        claimed = {claim.wallet for manifest in manifests for claim in manifest.claims}
+        known = recorded.keys() | record.taken_back(context.instance).keys() | claimed
         wrong += [
             (wallet, 0, rows)
             for wallet, rows in table.loaded_rows(
@@ -120,9 +127,15 @@ def _wrong(
     wrong = differences(expected, counted)
     if not wrong:
         return []
-    found = record.records(instance, [wallet for wallet, _, _ in wrong])
-    tallied = table.tally({item.wallet: item.covered_until for item in found})
-    inside = {wallet: tally.inside for wallet, tally in tallied if wallet}
+    read = dict(record.read_all(instance, [wallet for wallet, _, _ in wrong]))
+    until = {w: item.covered_until for w, item in read.items() if isinstance(item, record.Record)}
+    tallied = table.tally(until)
+    inside = {
+        # Nobody can tell until when a record reaches that cannot be read.
+        wallet: tally.inside if wallet in until else tally.rows
+        for wallet, tally in tallied
+        if wallet
+    }
     return differences({wallet: want for wallet, want, _ in wrong}, inside)
 
 

@@ -9,19 +9,21 @@ import click
 import msgspec
 
 from polycopy_assets import record
+from polycopy_assets.assembly import settings
 from polycopy_assets.backfill import (
     Report,
     accepted,
+    accepted_table,
     backfill,
     check_usable,
     named_without_trades,
     status,
+    usable,
     without_trades,
 )
-from polycopy_assets.cli.common import as_json, one_line_errors, say
+from polycopy_assets.cli.common import Group, as_json, one_line_errors, say
 from polycopy_assets.cli.reconcile import reconcile_command
-from polycopy_assets.definitions import settings
-from polycopy_assets.demo.run import run_demo
+from polycopy_assets.demo.run import refuse_others, run_demo
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.instance import opened
@@ -39,7 +41,7 @@ from polycopy_assets.trades.wallet_list import refusals as list_refusals
 NAMED_FAILURES = 10
 
 
-@click.group()
+@click.group(cls=Group)
 @click.version_option(package_name="polycopy-assets")
 def polycopy() -> None:
     """Every trade of every wanted Polymarket wallet, once, in one table."""
@@ -52,11 +54,19 @@ def polycopy() -> None:
     is_flag=True,
     help="Work with the store that POLYCOPY_STORE names from now on: it was moved there.",
 )
-def init(*, accept_store: bool) -> None:
+@click.option(
+    "--accept-table",
+    is_flag=True,
+    help="Take the table that POLYCOPY_WAREHOUSE names for this store's: everything is loaded into"
+    " it again.",
+)
+def init(*, accept_store: bool, accept_table: bool) -> None:
     """Make the Dagster home ready, so that several processes can use it."""
     with one_line_errors(), opened(settings().home) as instance:
         if accept_store:
             say(accepted(instance, settings()))
+        if accept_table:
+            say(accepted_table(instance, settings()))
         click.echo(settings().home)
 
 
@@ -77,7 +87,8 @@ def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
         good, refused = sort_out([*given, *listed.addresses])
         count = len(refused) + len(listed.refused)
         if not good and not count:
-            raise ConfigurationError("no wallet given: name addresses, or a file with -f")
+            why = ["no wallet given: name addresses, or a file with -f"]
+            raise ConfigurationError("; ".join([*why, *list_refusals(listed, name)]))
         added = _add(settings(), good)
     for line in (*refusals(refused), *list_refusals(listed, name)):
         say(line)
@@ -103,7 +114,7 @@ def backfill_command(*, refresh: bool, as_json: bool) -> None:
 @as_json
 def status_command(*, as_json: bool) -> None:
     """Wallets total, complete, remaining and failed; trades; rows in the table."""
-    with one_line_errors(), opened(settings().home) as instance:
+    with one_line_errors(), opened(settings().home) as instance, usable(settings()):
         found = status(instance, settings())
         empty = without_trades(registered(instance), record.versions(instance))
         for line in (*refusals(strays(instance), STRAY), *named_without_trades(empty)):
@@ -133,6 +144,8 @@ def status_command(*, as_json: bool) -> None:
 def demo(data: Path | None) -> None:
     """Run the whole pipeline on the built-in sample API: offline, on an empty machine."""
     with one_line_errors(), run_demo(settings(), data) as sample:
+        with opened(sample.settings.home) as instance:
+            refuse_others(instance, sample)
         say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
         _add(sample.settings, sample.wallets)
         report = _backfill(sample.settings, refresh=False)

@@ -4,6 +4,7 @@ import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import click
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +13,28 @@ from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.instance import unusable
 from polycopy_assets.interrupt import end_interrupted
 from polycopy_assets.text import said_by
+
+
+class Command(click.Command):
+    """A command that is told by `ctx.obj`, if it is set, to read the settings before it runs.
+
+    `--help` never gets there: it is asked for when a setting is wrong.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command; a setting that is wrong is one line, and exit code 2."""
+        if ctx.obj:
+            with one_line_errors():
+                ctx.obj()
+        return super().invoke(ctx)
+
+
+class Group(click.Group):
+    """A group of such commands, and of such groups."""
+
+    command_class = Command
+    group_class = type
+
 
 as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
 

@@ -8,11 +8,11 @@ import click
 import dagster as dg
 import msgspec
 
+from polycopy_assets.assembly import build, settings
 from polycopy_assets.backfill import check_usable
+from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.common import as_json as json_option
-from polycopy_assets.cli.common import one_line_errors, say
 from polycopy_assets.cli.witness import print_source, source_json
-from polycopy_assets.definitions import build, settings
 from polycopy_assets.display import own_stderr, shown
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.instance import opened
@@ -20,7 +20,7 @@ from polycopy_assets.ledger.findings import KINDS, POLICIES, SETTLED
 from polycopy_assets.liveness import end_dead_runs
 from polycopy_assets.progress import Progress
 from polycopy_assets.reconcile.report import Report, reconcile
-from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.resources import open_store, open_table
 from polycopy_assets.runs import Runs, why
 from polycopy_assets.settings import Settings
 from polycopy_assets.sources.open import check_can_count
@@ -29,7 +29,7 @@ from polycopy_assets.text import by_reason, quoted
 NAMED = 3
 
 
-@click.command("reconcile")
+@click.command("reconcile", cls=Command)
 @click.option("--apply", is_flag=True, help="Act on what is found; otherwise nothing is changed.")
 @click.option("--verify", is_flag=True, help="Read every recorded segment again. Slow.")
 @click.option(
@@ -71,10 +71,11 @@ def run_reconcile(
             _end_dead_runs(instance, stream)
         if apply:
             return _act(instance, chosen, policy, progress, verify=verify, source=source)
+        store = open_store(chosen, instance, keep=False)
         return reconcile(
             instance,
-            open_store(chosen, instance, keep=False),
-            open_warehouse(chosen, "reconciliation"),
+            store,
+            open_table(chosen, instance, store, "reconciliation", keep=False),
             Runs(lambda: build(chosen, progress), progress),
             adopt=policy,
             verify=verify,

@@ -58,10 +58,9 @@ def print_source(found: Witnessed | None) -> None:
 
 def _difference(count: Count) -> str:
     day = f"{datetime.fromtimestamp(count.until, UTC):%Y-%m-%d}"
-    tried = (
-        f"; a full refetch on {datetime.fromtimestamp(count.refetched, UTC):%Y-%m-%d} did not help"
-        if count.refetched
-        else ""
-    )
+    tried = ""
+    if count.refetched:
+        tried = f"; a full refetch on {datetime.fromtimestamp(count.refetched, UTC):%Y-%m-%d}"
+        tried += " did not help" if count.left else " had settled an earlier difference"
     numbers = f"the source counts {count.source:,} trades, {count.ours:,} are in the table"
     return f"{numbers} (before {day}){tried}"

@@ -4,21 +4,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import dagster as dg
 import msgspec
 
+from polycopy_assets import record
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.demo.world import load_directory
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.settings import Settings
+from polycopy_assets.partitions import registered
+from polycopy_assets.resources import open_store, open_warehouse
+from polycopy_assets.settings import Settings, parse_bucket, parse_dataset
+from polycopy_assets.text import quoted
+from polycopy_assets.trades.segment import PREFIX
 
 SEED = 7
 WALLETS = 24
 WHALES = 1
 WHALE_TRADES = 20_000
 RATE_LIMIT = "1000/1"
+_DO = "run it in an empty directory, with DAGSTER_HOME, POLYCOPY_STORE and POLYCOPY_WAREHOUSE unset"
 
 
 class Demo(msgspec.Struct, frozen=True):
@@ -48,8 +55,11 @@ class Demo(msgspec.Struct, frozen=True):
 def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
     """Serves the demo's world; its settings are `chosen`, but with the sample API as the source.
 
-    Raises ConfigurationError if `data` holds no trades.
+    Raises ConfigurationError if `data` holds no trades, or if store or table are in the cloud.
     """
+    if parse_bucket(chosen.store) or parse_dataset(chosen.warehouse):
+        place = chosen.warehouse if parse_dataset(chosen.warehouse) else chosen.store
+        raise ConfigurationError(f"the demo does not load its invented trades into {place}: {_DO}")
     try:
         world = (
             load_directory(data)
@@ -63,3 +73,35 @@ def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
             chosen, source="polymarket", source_url=served.url, proxy="", rate_limit=RATE_LIMIT
         )
         yield Demo(settings, served, f"{world.count():,} trades of {len(world.wallets())} wallets")
+
+
+def refuse_others(instance: dg.DagsterInstance, demo: Demo) -> None:
+    """Raises ConfigurationError if anything is kept here of a wallet that is not the demo's own.
+
+    Its trades are invented: they have no place in a table that somebody works with.
+    """
+    own = {wallet.lower() for wallet in demo.wallets}
+    for wallet, where in _kept(instance, demo.settings):
+        if wallet.lower() not in own:
+            raise ConfigurationError(
+                f"the demo would load invented trades beside those of {quoted(wallet)}, which is"
+                f" {where}: {_DO}"
+            )
+
+
+def _kept(instance: dg.DagsterInstance, settings: Settings) -> Iterator[tuple[str, str]]:
+    """(wallet, where) for whatever is known of wallets; what is soon looked at comes first."""
+    for wallet in registered(instance):
+        yield wallet, "registered"
+    for wallet in record.versions(instance):
+        yield wallet, "recorded"
+    table = open_warehouse(settings, "traders")
+    for text in table.traders():
+        yield text or "", "in the table traders"
+    for text in table.rows_by_wallet():
+        yield text or "", "in the table trades"
+    for item in open_store(settings, instance, keep=False).list(PREFIX):
+        yield (
+            item.name.removeprefix(PREFIX).partition("/")[0].removesuffix(".jsonl"),
+            "in the store",
+        )

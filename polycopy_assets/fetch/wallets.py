@@ -11,9 +11,9 @@ from polycopy_assets.errors import (
     ContractBroken,
     ObjectDamaged,
     ObjectExists,
+    ObjectKept,
     ObjectLost,
     PolycopyError,
-    SourceError,
     StoreError,
     TransientError,
     Unexpected,
@@ -96,6 +96,7 @@ class Fetcher:
         self._full: Collection[str] = ()
         self._resumed: Collection[str] = ()
         self._down = ""
+        self._down_traceback = ""
         self._outages = 0
         self._broken = 0
         self._store_failures = 0
@@ -123,16 +124,29 @@ class Fetcher:
                 yield outcome
 
     async def _ask_horizon(self) -> Horizon | None:
-        """The source's horizon; if it cannot be had, nothing is fetched until a later run."""
+        """The source's horizon; if it cannot be had, nothing is fetched until a later run.
+
+        Whatever the reason: an exception that nobody foresaw must not end the run without a word
+        about its wallets.
+        """
         try:
             return await self._source.horizon()
-        except SourceError as error:
+        except PolycopyError as error:
             self._down = str(error)
-            return None
+        except Exception as error:  # noqa: BLE001 - it is said of every wallet, with the traceback
+            unforeseen = Unexpected(error)
+            self._down = f"{unforeseen.kind}: {unforeseen}"
+            self._down_traceback = unforeseen.traceback
+        return None
 
     async def _outcome(self, wallet: str) -> Fetched | Failed:
         if self._down or self._horizon is None:
-            return Failed(wallet=wallet, reason=f"not tried: {self._down}", tried=False)
+            return Failed(
+                wallet=wallet,
+                reason=f"not tried: {self._down}",
+                tried=False,
+                traceback=self._down_traceback,
+            )
         fetch = WalletFetch(
             wallet,
             self._horizon,
@@ -193,6 +207,6 @@ def _is_source_outage(error: Exception) -> bool:
 
 
 def _is_store_outage(error: Exception) -> bool:
-    """One object that is lost, taken or damaged says nothing about the store."""
-    own = ObjectLost | ObjectExists | ObjectDamaged
+    """One object that is lost, taken, damaged or kept says nothing about the store."""
+    own = ObjectLost | ObjectExists | ObjectDamaged | ObjectKept
     return isinstance(error, StoreError) and not isinstance(error, own)

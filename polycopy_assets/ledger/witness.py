@@ -89,8 +89,6 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
 
     def after(self, before: "Count | None", *, refetched: bool) -> "Count":
         """The same, and what is known of refetches: one right now, or the one `before` knew of."""
-        if self.agrees:
-            return self
         if refetched:
             return msgspec.structs.replace(self, refetched=self.asked, left=self.difference)
         if before is None:

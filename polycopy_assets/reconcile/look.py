@@ -13,6 +13,7 @@ import msgspec
 
 from polycopy_assets import record
 from polycopy_assets import refetching as refetching_notes
+from polycopy_assets.audit import suspected
 from polycopy_assets.combine import identity, unreadable
 from polycopy_assets.combine import pending as not_combined
 from polycopy_assets.errors import InvalidWallet, PolycopyError
@@ -79,7 +80,7 @@ def look(
     """Reads all ledgers and changes none; raises PolycopyError if one of them cannot be read.
 
     Old files that decide something under policy `adopt` are read; with `verify`, so is every
-    recorded segment.
+    recorded segment, and without it those of wallets of which an audit found something lost.
     """
     refused: list[Refused] = []
     recorded = _record(instance, progress)
@@ -98,8 +99,10 @@ def look(
             " wallet_trades` takes back the record, and the next backfill fetches it all"
         )
     unread: dict[str, dict[str, str]] = defaultdict(dict)
-    if verify:
-        stored, unread = verified(store, recorded, stored, progress)
+    suspects = recorded if verify else recorded.keys() & suspected(instance)
+    if suspects:
+        to_verify = {wallet: recorded[wallet] for wallet in suspects}
+        stored, unread = verified(store, to_verify, stored, progress)
     marked = {wallet: marked_segments(store, wallet, refused) for wallet in refetching}
     replaced = {
         wallet: replaced_segments(names, wallet, stored.get(wallet, ()))

@@ -245,6 +245,14 @@ class Mender:
         )
 
     def _complete(self, wallets: Collection[str]) -> Iterator[record.Record]:
-        """The records of those of `wallets` that are complete now."""
+        """The records of those of `wallets` that are complete now.
+
+        One that cannot be read is its wallet's failure.
+        """
         versions = record.versions(self._instance)
-        return record.records(self._instance, [item for item in wallets if item in versions])
+        complete = [item for item in wallets if item in versions]
+        illegible: dict[str, PolycopyError] = {}
+        yield from record.records(self._instance, complete, illegible)
+        known = set(self.failures)
+        told = [(wallet, str(error)) for wallet, error in illegible.items()]
+        self.failures += [item for item in told if item not in known]

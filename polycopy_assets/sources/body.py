@@ -8,10 +8,9 @@ import zlib
 from collections.abc import AsyncIterator, Hashable, Iterator
 
 import httpx
-import msgspec
 
 from polycopy_assets.text import NAME, one_line, said_by
-from polycopy_assets.trades.odd_json import UNREADABLE, decode
+from polycopy_assets.trades.odd_json import MOST_VALUES, UNREADABLE, Json, TooOdd, readable
 
 PAGE_BYTES = 8 * 2**20
 """The most an answer may hold: 1,000 rows of 8 KiB. The longest of 7,092 real rows has 784."""
@@ -19,14 +18,9 @@ PAGE_BYTES = 8 * 2**20
 ERROR_BYTES = 64 * 2**10
 """What is read of an error's body; the documented ones have some 200 bytes."""
 
-MOST_VALUES = 200_000
-"""Values in one answer: 1,000 rows have some 20,000. A body within the cap could hold four million,
-and each costs eighty bytes when it is looked at."""
-
 ACCEPTED = "gzip, deflate"
 """The encodings that are asked for, and undone."""
 
-_ANY = msgspec.json.Decoder(msgspec.Raw)
 _PIECE = 64 * 2**10
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
@@ -39,16 +33,14 @@ class BadBody(Exception):
         self.same = same
 
 
-async def read_json(response: httpx.Response) -> bytes:
+async def read_json(response: httpx.Response) -> Json:
     """The JSON that a streamed answer holds; raises BadBody if it is none, or too long."""
     body = bytearray()
     async for piece in _pieces(response):
         body += piece
         if len(body) > PAGE_BYTES:
             raise BadBody(f"a body of more than {PAGE_BYTES:,} bytes", "too long")
-    whole = bytes(body)
-    _check_json(whole)
-    return whole
+    return _checked(bytes(body))
 
 
 async def read_start(response: httpx.Response) -> bytes:
@@ -64,15 +56,18 @@ async def read_start(response: httpx.Response) -> bytes:
     return bytes(body[:ERROR_BYTES])
 
 
-def _check_json(body: bytes) -> None:
+def _checked(body: bytes) -> Json:
     same = zlib.crc32(body), len(body)
     try:
-        decode(_ANY, body)
+        found = readable(body)
+    except TooOdd as error:
+        raise BadBody(f"a body of {error}", same) from error
     except UNREADABLE as error:
         raise BadBody(f"a broken JSON body ({said_by(error)})", same) from error
     # Ordinary pages are not counted: it would cost each of them what only a bomb is worth.
     if len(body) > PAGE_BYTES // 4 and (values := body.count(b",")) > MOST_VALUES:
         raise BadBody(f"a body of {values:,} values", same)
+    return found
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
@@ -118,7 +113,8 @@ class _Packed:
             except zlib.error as error:
                 raise self._undecodable(str(error)) from error
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
-            more = bool(data) or len(piece) == _PIECE
+            # A full piece may have more behind it, unless it was the stream's last.
+            more = bool(data) or (len(piece) == _PIECE and not self._inflate.eof)
             yield piece
 
     def end(self) -> None:

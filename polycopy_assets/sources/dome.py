@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from polycopy_assets.sources.http import Http
+from polycopy_assets.sources.http import Answer, Http
 from polycopy_assets.sources.rows import decode_page, read_rows
 from polycopy_assets.trades.horizon import Freshness, Horizon, horizon
 from polycopy_assets.trades.interval import Interval, describe
@@ -64,29 +64,34 @@ class Dome:
         }
         if cursor is not None:
             params["pagination_key"] = cursor
-        answer = await self._http.get(
-            "/polymarket/orders", params, f"orders of {wallet} in {describe(span)}"
+        page = await self._http.read(
+            "/polymarket/orders", params, f"orders of {wallet} in {describe(span)}", _page
         )
-        body = decode_page(answer.body, _Body)
-        read = read_rows(SHAPES[DOME], body.orders)
-        rows = read.rows
         if span.until - 1 <= start:
-            rows = [row for row in rows if row.timestamp < span.until]
-        return Page(
-            rows=rows,
-            has_more=body.pagination.has_more,
-            cursor=body.pagination.pagination_key,
-            limit=LIMIT,
-            requests=answer.requests,
-            unknown_fields=read.unknown_fields,
-            oddities=read.oddities,
-            seconds=answer.seconds,
-        )
+            return page._replace(rows=[row for row in page.rows if row.timestamp < span.until])
+        return page
 
     async def horizon(self) -> Horizon:
         """By the gateway's clock, once one small request has shown gateway and key to work."""
-        answer = await self._http.get(
-            "/polymarket/orders", {"user": _NOBODY, "limit": 1}, "a first, small request"
+        said = await self._http.read(
+            "/polymarket/orders",
+            {"user": _NOBODY, "limit": 1},
+            "a first, small request",
+            lambda answer: Freshness(date=answer.date, cached=answer.age, margin=MARGIN),
         )
-        said = Freshness(date=answer.date, cached=answer.age, margin=MARGIN)
         return horizon(said, now=self._now())
+
+
+def _page(answer: Answer) -> Page:
+    body = decode_page(answer.json, _Body)
+    read = read_rows(SHAPES[DOME], body.orders)
+    return Page(
+        rows=read.rows,
+        has_more=body.pagination.has_more,
+        cursor=body.pagination.pagination_key,
+        limit=LIMIT,
+        requests=answer.requests,
+        unknown_fields=read.unknown_fields,
+        oddities=read.oddities,
+        seconds=answer.seconds,
+    )

@@ -5,7 +5,7 @@ import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import httpx
 import msgspec
@@ -21,7 +21,9 @@ from polycopy_assets.sources.masking import Mask
 from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.sources.route import Route
 from polycopy_assets.text import EXCERPT, NAME, one_line, said_by
-from polycopy_assets.trades.odd_json import UNREADABLE, decode
+from polycopy_assets.trades.odd_json import UNREADABLE, Json, decode
+
+T = TypeVar("T")
 
 ATTEMPTS = 8
 
@@ -48,7 +50,8 @@ class Answer(msgspec.Struct, frozen=True):
     `date` is the source's clock when it made the answer, epoch seconds, None if it does not say;
     `age` for how many seconds a cache has had it.
     `seconds` is how long the source took for it, failed attempts and the waits after them included;
-    waiting for the budget, or because the source is throttled, is not counted.
+    waiting for the budget, or because the source is throttled, is not counted. `tamed` is the body
+    as the decoder takes it, None if that is the body itself.
     """
 
     body: bytes
@@ -57,6 +60,12 @@ class Answer(msgspec.Struct, frozen=True):
     date: float | None = None
     age: float = 0.0
     seconds: float = 0.0
+    tamed: bytes | None = None
+
+    @property
+    def json(self) -> Json:
+        """The body, to be decoded."""
+        return Json(self.body, self.body if self.tamed is None else self.tamed)
 
 
 class Http:
@@ -125,18 +134,26 @@ class Http:
         broken the same way each time, or holds a secret. Bounded: `attempts` requests, with
         growing, jittered waits in between; each has an end, and its answer a size.
 
-        All that is said of a request leaves by here, and without secrets.
+        """
+        return await self.read(path, params, what, lambda answer: answer)
+
+    async def read(
+        self, path: str, params: Mapping[str, str | int], what: str, read: Callable[[Answer], T]
+    ) -> T:
+        """What `read` makes of the answer, which `get` describes; raises what it raises, too.
+
+        All that is said of a request and of its answer leaves by here, and without secrets.
         """
         try:
             answer = await self._get(path, params, what)
+            if self._mask.occurs_in(answer.body):
+                raise ContractBroken(
+                    f"{what}: the answer holds a secret that was sent with the request, or much of"
+                    " it"
+                )
+            return read(msgspec.structs.replace(answer, trace=self._mask(answer.trace)))
         except SourceError as error:
             clean = type(error)(self._mask(str(error)))
-        else:
-            if not self._mask.occurs_in(answer.body):
-                return msgspec.structs.replace(answer, trace=self._mask(answer.trace))
-            clean = ContractBroken(
-                f"{what}: the answer holds a secret that was sent with the request"
-            )
         # Outside of the handler: Dagster writes down all errors behind one, as they are.
         raise clean
 
@@ -182,9 +199,11 @@ class Http:
         async with request as response:
             if response.status_code == httpx.codes.OK:
                 try:
-                    body = await read_json(response)
+                    body, tamed = await read_json(response)
                     date, age = date_of(response.headers), age_of(response.headers)
-                    return Answer(body, 1, _trace(response), date, age)
+                    trace = _trace(response)
+                    odd = tamed if tamed is not body else None
+                    return Answer(body, 1, trace, date, age, tamed=odd)
                 except BadBody as error:
                     said = f"200 with {error}{_told(response)}"
                     raise Retryable(said, same=error.same) from error

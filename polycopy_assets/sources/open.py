@@ -65,7 +65,7 @@ async def open_source(
         timeout=timeout,
         headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
         proxy=proxy,
-        mask=Mask([api_key, *proxy_secrets(proxy)]),
+        mask=Mask([api_key] if is_dome else [], [api_key, *proxy_secrets(proxy)]),
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
         idle=idle,

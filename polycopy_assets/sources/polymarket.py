@@ -10,7 +10,7 @@ from typing import Annotated
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
-from polycopy_assets.sources.http import Http
+from polycopy_assets.sources.http import Answer, Http
 from polycopy_assets.sources.rows import decode_page, read_rows
 from polycopy_assets.sources.status import freshness
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG, Horizon, horizon
@@ -72,22 +72,8 @@ class Polymarket:
         if cursor is not None:
             # The very same filters with every cursor: a changed one re-anchors silently.
             params["cursor"] = cursor
-        answer = await self._http.get(
-            "/v2/trades", params, f"trades of {wallet} in {describe(span)}"
-        )
-        body = decode_page(answer.body, _Body)
-        if body.pagination.next_cursor is not None and not body.pagination.has_more:
-            raise ContractBroken("a cursor to more pages, though no more were promised")
-        read = read_rows(SHAPES[POLYMARKET], body.data)
-        return Page(
-            rows=read.rows,
-            has_more=body.pagination.has_more,
-            cursor=body.pagination.next_cursor,
-            limit=LIMIT,
-            requests=answer.requests,
-            unknown_fields=read.unknown_fields,
-            oddities=read.oddities,
-            seconds=answer.seconds,
+        return await self._http.read(
+            "/v2/trades", params, f"trades of {wallet} in {describe(span)}", _page
         )
 
     async def count_trades(self, wallet: str, span: Interval) -> int:
@@ -102,10 +88,33 @@ class Polymarket:
             "end": span.until - 1,
         }
         what = f"the count of the trades of {wallet} in {describe(span)}"
-        answer = await self._http.get("/v2/user-volume", params, what)
-        return decode_page(answer.body, _Volumes).data.trade_count
+        return await self._http.read(
+            "/v2/user-volume",
+            params,
+            what,
+            lambda answer: decode_page(answer.json, _Volumes).data.trade_count,
+        )
 
     async def horizon(self) -> Horizon:
         """By the source's status and clock; raises SourceError."""
-        answer = await self._http.get("/v2/status", {}, "the source's status")
-        return horizon(freshness(answer, MARGIN), now=self._now(), max_lag=self._max_lag)
+        said = await self._http.read(
+            "/v2/status", {}, "the source's status", lambda answer: freshness(answer, MARGIN)
+        )
+        return horizon(said, now=self._now(), max_lag=self._max_lag)
+
+
+def _page(answer: Answer) -> Page:
+    body = decode_page(answer.json, _Body)
+    if body.pagination.next_cursor is not None and not body.pagination.has_more:
+        raise ContractBroken("a cursor to more pages, though no more were promised")
+    read = read_rows(SHAPES[POLYMARKET], body.data)
+    return Page(
+        rows=read.rows,
+        has_more=body.pagination.has_more,
+        cursor=body.pagination.next_cursor,
+        limit=LIMIT,
+        requests=answer.requests,
+        unknown_fields=read.unknown_fields,
+        oddities=read.oddities,
+        seconds=answer.seconds,
+    )

@@ -48,6 +48,15 @@ def shown(text: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}"
 
 
+def _shown_wrong(text: str) -> str:
+    """What may be shown of a text that is no proxy's URL: without `@` any of it may be a password.
+
+    `http://user:password` is what is left where the host was forgotten.
+    """
+    scheme = proxy_url(text).partition("://")[0]
+    return shown(text) if "@" in text else f"{scheme if scheme.isalnum() else ''}://…"
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host` is this machine: 127.0.0.0/8, ::1, localhost."""
     try:
@@ -99,4 +108,6 @@ def _check(name: str, text: str, schemes: frozenset[str]) -> None:
     except (ValueError, httpx.InvalidURL):
         usable = False
     if not usable:
-        raise ConfigurationError(f"{name}={quoted(shown(text))} is not accepted: {_ACCEPTED}")
+        raise ConfigurationError(
+            f"{name}={quoted(_shown_wrong(text))} is not accepted: {_ACCEPTED}"
+        )

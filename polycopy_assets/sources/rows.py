@@ -1,14 +1,14 @@
 """Rows as served: kept byte by byte, looked at once to see that they are what they should be."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.text import said_by
-from polycopy_assets.trades.odd_json import UNREADABLE, tame
+from polycopy_assets.trades.odd_json import UNREADABLE, Json, tame
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.shapes import Shape, field_names
 
@@ -28,21 +28,22 @@ class Read(NamedTuple):
     oddities: Mapping[str, int]
 
 
-def read_rows(shape: Shape, raws: Iterable[msgspec.Raw]) -> Read:
+def read_rows(shape: Shape, raws: Iterable[msgspec.Raw | Json]) -> Read:
     """The rows of a page; raises ContractBroken naming the row and the field that is wrong."""
     unknown: Counter[str] = Counter()
     oddities: Counter[str] = Counter()
     rows: list[Row] = []
     for number, raw in enumerate(raws):
+        served, tamed = raw if isinstance(raw, Json) else (raw, raw)
         try:
-            row = shape.row(raw)
-            extra = field_names(raw) - shape.listed
+            row = shape.row(tamed)
+            extra = field_names(tamed) - shape.listed
         except ContractBroken as error:
             raise ContractBroken(f"row {number} of a page: {error}") from error
         if extra:
             _count(unknown, extra)
         oddities.update(shape.oddities(row))
-        rows.append(Row(row.wallet.lower(), row.timestamp, row.tx_hash, one_line(bytes(raw))))
+        rows.append(Row(row.wallet.lower(), row.timestamp, row.tx_hash, one_line(bytes(served))))
     return Read(rows, unknown, oddities)
 
 
@@ -57,34 +58,39 @@ def one_line(raw: bytes) -> bytes:
     return raw.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
-def decode_page(body: bytes, shape: type[T]) -> T:
-    """The page that `body` holds; raises ContractBroken naming what is not as promised.
+def decode_page(page: Json, shape: type[T]) -> T:
+    """What `page` holds; raises ContractBroken naming what is not as promised.
 
-    Rows in it that are `msgspec.Raw` are as served, whatever is in them.
+    Rows in it that are `msgspec.Raw` are as served, whatever is in them; if the page had to be
+    tamed they are `Json`.
     """
     try:
-        return msgspec.json.decode(body, type=shape)
-    except (*UNREADABLE, RecursionError):
-        tamed = tame(body)
-    try:
-        page = msgspec.json.decode(tamed, type=shape)
+        found, tamed = _decoded(page, shape)
     except UNREADABLE as error:
         raise ContractBroken(
             f"a page that is not in the documented shape: {said_by(error)}"
         ) from error
-    for name in page.__struct_fields__:
-        value = getattr(page, name)
+    for name in found.__struct_fields__ if tamed is not page.served else ():
+        value = getattr(found, name)
         if isinstance(value, list) and value and isinstance(value[0], msgspec.Raw):
-            setattr(page, name, _as_served(value, body, tamed))
-    return page
+            setattr(found, name, list(_as_served(value, page.served, tamed)))
+    return found
 
 
-def _as_served(rows: list[Any], body: bytes, tamed: bytes) -> list[msgspec.Raw]:
-    """The bytes of `body` where `rows` lie in `tamed`, one after the other."""
-    served: list[msgspec.Raw] = []
+def _decoded(page: Json, shape: type[T]) -> tuple[T, bytes]:
+    """The page, and the text of which it was made."""
+    try:
+        return msgspec.json.decode(page.tamed, type=shape), page.tamed
+    except RecursionError:  # there is less of the stack left than where the page was looked at
+        tamed = tame(page.served)
+        return msgspec.json.decode(tamed, type=shape), tamed
+
+
+def _as_served(rows: list[msgspec.Raw], served: bytes, tamed: bytes) -> Iterator[Json]:
+    """The bytes of `served` where `rows` lie in `tamed`, one after the other."""
     end = 0
     for row in rows:
-        start = tamed.index(bytes(row), end)
-        end = start + len(bytes(row))
-        served.append(msgspec.Raw(body[start:end]))
-    return served
+        text = bytes(row)
+        start = tamed.index(text, end)
+        end = start + len(text)
+        yield Json(served[start:end], text)

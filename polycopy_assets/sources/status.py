@@ -2,7 +2,8 @@
 
 It is a snapshot. Its own age comes on top of every lag in it: a refresher that hangs goes on
 answering an old, small lag. `serving` shows that everything stands still, `ingestion` alone that
-one contract's stream does while the others are at head.
+one contract's stream does while the others are at head. A status without a most lagged stream says
+that none lags: dormant streams are left out of it.
 """
 
 from datetime import UTC, datetime
@@ -23,15 +24,24 @@ FEED = "activity_feed"
 """The mechanism that serves trades; a stalled `pnl` says nothing of them."""
 
 _MILLISECONDS = 10**11
+_YEAR_10000 = 253_402_300_800
+"""Epoch seconds; no date is that late."""
+
+_Number = float | None
 
 
 class _Serving(msgspec.Struct):
-    lag_seconds: float | None = None
+    lag_seconds: _Number = None
     mechanisms: Any = None
 
 
+class _Mechanism(msgspec.Struct):
+    age_seconds: _Number = None
+    blocks_behind: _Number = None
+
+
 class _MostLagged(msgspec.Struct):
-    behind_max: float = 0.0
+    behind_max: float
 
 
 class _Ingestion(msgspec.Struct):
@@ -41,7 +51,7 @@ class _Ingestion(msgspec.Struct):
 class _Data(msgspec.Struct):
     serving: _Serving
     ingestion: _Ingestion | None = None
-    age_seconds: float | None = None
+    age_seconds: _Number = None
     computed_at: int | float | str | None = None
 
 
@@ -51,7 +61,7 @@ class _Status(msgspec.Struct):
 
 def freshness(answer: Answer, margin: float) -> Freshness:
     """What the status says; raises ContractBroken or TransientError if it does not say enough."""
-    data = decode_page(answer.body, _Status).data
+    data = decode_page(answer.json, _Status).data
     return Freshness(
         date=answer.date,
         cached=answer.age,
@@ -64,19 +74,24 @@ def freshness(answer: Answer, margin: float) -> Freshness:
 def _feed_lag(serving: _Serving) -> float:
     """Seconds that the trade feed trails; the worst of all where it is not told by itself."""
     feed = _mechanism(serving.mechanisms)
-    told = [
-        float(value) * scale
-        for name, scale in (("age_seconds", 1), ("blocks_behind", SECONDS_PER_BLOCK))
-        if isinstance(value := feed.get(name), int | float)
-    ]
-    if told:
-        return max(told)
+    told = ((feed.age_seconds, 1), (feed.blocks_behind, SECONDS_PER_BLOCK))
+    lags = [value * scale for value, scale in told if value is not None]
+    if lags:
+        return max(lags)
     if serving.lag_seconds is None:
         raise TransientError("the source's status does not say how far its trade feed trails")
     return serving.lag_seconds
 
 
-def _mechanism(mechanisms: Any) -> dict[str, Any]:
+def _mechanism(mechanisms: Any) -> _Mechanism:
+    """What is told of the mechanism `FEED`; raises ContractBroken for a number that is none."""
+    try:
+        return msgspec.convert(_named(mechanisms), _Mechanism)
+    except (msgspec.ValidationError, OverflowError) as error:
+        raise ContractBroken(f"a status whose {FEED} cannot be read: {error}") from error
+
+
+def _named(mechanisms: Any) -> dict[str, Any]:
     """The mechanism `FEED`, whether they are a list or named; nothing if it is not told of."""
     if isinstance(mechanisms, dict):
         found = mechanisms.get(FEED)
@@ -88,7 +103,7 @@ def _mechanism(mechanisms: Any) -> dict[str, Any]:
 
 
 def _stream_lag(ingestion: _Ingestion | None) -> float:
-    """Seconds that the contract stream furthest behind trails."""
+    """Seconds that the contract stream furthest behind trails; 0 if none is named."""
     lagged = ingestion.most_lagged if ingestion else None
     return lagged.behind_max * SECONDS_PER_BLOCK if lagged else 0.0
 
@@ -105,12 +120,21 @@ def _age(data: _Data, answer: Answer) -> float:
 
 def _moment(value: float | str) -> float:
     """Epoch seconds from seconds, milliseconds or ISO 8601; raises ContractBroken."""
+    try:
+        moment = _seconds(value)
+    except (ValueError, OverflowError) as error:
+        raise _no_time(value) from error
+    if not 0 <= moment < _YEAR_10000:
+        raise _no_time(value)
+    return moment
+
+
+def _seconds(value: float | str) -> float:
     if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise ContractBroken(
-                f"a status computed at {quoted(value)}, which is no time"
-            ) from error
+        moment = datetime.fromisoformat(value)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     return value / 1000 if value > _MILLISECONDS else float(value)
+
+
+def _no_time(value: float | str) -> ContractBroken:
+    return ContractBroken(f"a status computed at {quoted(value)}, which is no time")

@@ -62,7 +62,7 @@ class Store(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Removes the object; no error if it is gone already."""
+        """Removes the object; no error if it is gone already. Raises ObjectKept without a right."""
         ...
 
     def check_writable(self) -> None:

@@ -21,7 +21,7 @@ from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
 from polycopy_assets import __version__
-from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost, StoreError
 from polycopy_assets.quota import explain
 from polycopy_assets.store.base import NO_METADATA, Stored
 from polycopy_assets.text import one_line, quoted, said_by
@@ -137,12 +137,16 @@ class GCSStore:
             yield path
 
     def delete(self, name: str) -> None:
-        """Removes the object; no error if it is gone already."""
+        """Removes the object; no error if it is gone already. Raises ObjectKept without a right."""
         try:
             with self._failing(f"cannot delete {self.uri(name)}", name):
                 self._blob(name).delete(retry=self._retry, timeout=TIMEOUT_SECONDS)
         except ObjectLost:
             return
+        except StoreError as error:
+            if isinstance(error.__cause__, exceptions.Forbidden):
+                raise ObjectKept(str(error)) from error.__cause__
+            raise
 
     def check_writable(self) -> None:
         """Raises StoreError unless the store's marker is there or can be created, and read."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost, StoreError
+from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectKept, ObjectLost, StoreError
 from polycopy_assets.sharing import PRIVATE, make_directories, make_directory, make_file
 from polycopy_assets.store.base import NO_METADATA, Stored
 from polycopy_assets.text import quoted
@@ -124,9 +124,11 @@ class LocalStore:
         yield path
 
     def delete(self, name: str) -> None:
-        """Removes the object; no error if it is gone already."""
+        """Removes the object; no error if it is gone already. Raises ObjectKept without a right."""
         try:
             self._inside(name).unlink(missing_ok=True)
+        except PermissionError as error:
+            raise ObjectKept(f"cannot delete {self.uri(name)}: {error.strerror}") from error
         except OSError as error:
             raise StoreError(f"cannot delete {self.uri(name)}: {error.strerror}") from error
 
@@ -137,8 +139,7 @@ class LocalStore:
             make_directories(incoming, self._umask)
             probe = incoming / uuid.uuid4().hex
             for leftover in incoming.iterdir():
-                if time.time() - leftover.lstat().st_mtime > _STALE_SECONDS:
-                    leftover.unlink(missing_ok=True)
+                _remove_stale(leftover)
             try:
                 _write_durably(probe, lambda file: file.write(_PROBE), self._umask)
             finally:
@@ -202,6 +203,16 @@ class LocalStore:
         if "\0" in name or any(part in {"", ".", ".."} for part in parts):
             raise StoreError(f"not an object name: {quoted(name)}")
         return self.root / name
+
+
+def _remove_stale(leftover: Path) -> None:
+    """Removes what a crash left behind; what others write, or have just moved away, is theirs."""
+    try:
+        found = leftover.lstat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode) and time.time() - found.st_mtime > _STALE_SECONDS:
+        leftover.unlink(missing_ok=True)
 
 
 def _mode(path: Path) -> int:

@@ -15,6 +15,9 @@ SCHEMA = 2
 count as combined, so that its segments are combined again, with the new columns.
 
 1: up to `source`. 2: `sequence`, `outcome_index`, `event_slug`, `notional_usdc`.
+
+A newer version adds fields to a manifest and takes none away: that is how an older version tells a
+newer manifest from a broken one.
 """
 
 _NAME = re.compile(r"combined/manifests/([0-9]{8})\.json")

@@ -5,22 +5,31 @@ that does not hold together is not acted on.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from polycopy_assets.trades.batch import PARTS, SCHEMA, Claim, Manifest, claimed_intervals
 from polycopy_assets.trades.old_job import LATEST
 from polycopy_assets.trades.segment import parse_name
 from polycopy_assets.trades.wallet import ADDRESS
 
-LAST_BATCH = 99_999_999
-"""The highest number that a manifest's name has room for."""
+LAST_BATCH = 1_000_000
+"""The highest number of a batch: a load every quarter of an hour takes 28 years to get there."""
 
-FURTHEST = 1_000_000
-"""How far a batch's number may lie beyond the one before it, or beyond all that the table has seen.
+FURTHEST = 100_000
+"""How far a batch's number may lie beyond the one before it.
 
-A load every quarter of an hour takes 28 years to get as far. Without a bound one stray number would
-use up all numbers that there are.
+Without a bound one stray number would use up all numbers that there are.
 """
+
+
+def believed(loaded: Collection[int], last: int) -> Collection[int]:
+    """The numbers of batches that a table says it holds, where `last` is the last in the store.
+
+    None of them if one is far beyond `last`: then all batches are loaded again. Half as far as a
+    new number may lie beyond `last`, because a new batch must never have a number that is believed.
+    """
+    return loaded if max(loaded, default=0) <= last + FURTHEST // 2 else ()
+
 
 _CHECKSUM = re.compile(r"[0-9a-f]{8}")
 _FILE = re.compile(r"[0-9a-z]+/[0-9a-z-]+\.parquet")
@@ -34,10 +43,12 @@ def problem(manifest: Manifest, number: int) -> str:
 def _problems(manifest: Manifest, number: int) -> Iterator[str]:
     if manifest.batch != number or number < 1:
         yield f"it says that it is batch {manifest.batch}"
-    if manifest.schema != SCHEMA:
-        return  # of an older version: nothing of it is used but its number
+    if manifest.schema < 1:
+        yield f"there is no schema {manifest.schema}"
     if not manifest.claims:
         yield "it claims nothing"
+    if manifest.schema != SCHEMA:
+        return  # of an older version: nothing of it is used but its number
     yield from _of_files(manifest)
     for claim in manifest.claims:
         for wrong in _of_claim(claim):

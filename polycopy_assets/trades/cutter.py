@@ -1,15 +1,18 @@
 """Cuts a stream of rows, newest first, into segments that never split a second."""
 
+import re
+
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
-from polycopy_assets.text import NAME, one_line
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.payload import Packer
 
 SEGMENT_BYTES = 7_500_000
 """Compressed bytes after which a segment ends: what 8 MiB leaves after one busy second."""
+
+_HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +59,8 @@ class Cutter:
             row.tx_hash, row.timestamp
         )
         if first != row.timestamp:
-            named = one_line(row.tx_hash, NAME)
+            # Anything else than a hash may be whatever the source was sent, the key.
+            named = row.tx_hash if _HASH.fullmatch(row.tx_hash) else "(its name is no hash)"
             raise ContractBroken(f"transaction {named} has fills at {first} and at {row.timestamp}")
         self._second = row.timestamp
         self._pending.append(row.raw)

@@ -13,6 +13,7 @@ from polycopy_assets.trades.bounds import Bounds, Total
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Page, PageSource, Row
+from polycopy_assets.trades.wallet import ADDRESS
 
 SPLIT_AFTER_PAGES = 5
 SPLIT_REACH = 8
@@ -97,7 +98,9 @@ def _check(page: Page, wallet: str, span: Interval, above: Row | None) -> None:
     upper = above.timestamp if above else None
     for row in page.rows:
         if row.wallet != wallet:
-            raise ContractBroken(f"a row of another wallet: {quoted(row.wallet)}")
+            # Anything else than an address may be whatever the source was sent, the key.
+            shown = quoted(row.wallet) if ADDRESS.fullmatch(row.wallet) else "no address"
+            raise ContractBroken(f"a row of another wallet: {shown}")
         if not span.start <= row.timestamp < span.until:
             raise ContractBroken(
                 f"a row at {row.timestamp}, outside of the asked {span.start} to {span.until - 1}"

@@ -1,7 +1,9 @@
 """Lists of wallets as people have them: text files in any encoding, CSV, profile addresses.
 
 A line with exactly one address counts, whatever else stands in it. With none or with several it is
-refused, and `WalletList.looks_like` says what the file seems to be.
+refused, and `WalletList.looks_like` says what the file seems to be. A comment is not read, but one
+that holds the only address of its line is named: it may be a wallet that was left out on purpose,
+or a file in which `#` means something else.
 """
 
 import codecs
@@ -18,7 +20,9 @@ from polycopy_assets.text import quoted
 MOST_BYTES = 100_000_000
 _ADDRESS = re.compile(r"(?<![0-9A-Za-z])0[xX][0-9a-fA-F]{40}(?![0-9A-Za-z])")
 _BLANK = re.compile(r"[\s,;|\"'\0\ufeff]*")
-_COMMENT = re.compile(r"(?:^|\s)#")
+_COMMENT = re.compile(r"(?:^|\s)#(?P<rank>\d+(?!\w))?")
+"""`#1` is a place in a leader board, if an address follows it."""
+
 _DELIMITERS = ",;\t|"
 _LOOKED_AT = 1_000
 _MARKS = (
@@ -47,11 +51,15 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class WalletList(msgspec.Struct, frozen=True):
-    """The addresses of a list as they stand there, what was refused, and what it looks like."""
+    """The addresses of a list as they stand there, what was refused, and what it looks like.
+
+    `commented` are the lines whose addresses stand in a comment alone: they were not taken.
+    """
 
     addresses: list[str]
     refused: list[Refused]
     looks_like: str
+    commented: list[Refused] = []
 
 
 NO_LIST = WalletList([], [], "")
@@ -69,18 +77,32 @@ def read_list(data: bytes, name: str) -> WalletList:
     """The wallets in a file's content; raises ConfigurationError if it cannot be a text."""
     addresses: list[str] = []
     refused: list[Refused] = []
+    commented: list[Refused] = []
     filled: list[str] = []
     for number, whole in enumerate(_decoded(data, name).splitlines(), start=1):
-        line = _COMMENT.split(whole, maxsplit=1)[0].strip()
+        line, comment = _without_comment(whole)
+        found = addresses_in(line)
+        if not found and (left_out := addresses_in(comment)):
+            commented.append(Refused(number, whole.strip(), len(left_out)))
+            continue
         if _BLANK.fullmatch(line):
             continue
         filled.append(line)
-        found = addresses_in(line)
         if len(found) == 1:
             addresses.extend(found)
         else:
             refused.append(Refused(number, line, len(found)))
-    return WalletList(addresses, refused, _looks_like(filled[:_LOOKED_AT]) if refused else "")
+    looks_like = _looks_like(filled[:_LOOKED_AT]) if refused else ""
+    return WalletList(addresses, refused, looks_like, commented)
+
+
+def _without_comment(line: str) -> tuple[str, str]:
+    """What stands before a comment, and the comment."""
+    for mark in _COMMENT.finditer(line):
+        before, rest = line[: mark.start()], line[mark.start() :]
+        if not (mark["rank"] and addresses_in(rest) and not addresses_in(before)):
+            return before.strip(), rest
+    return line.strip(), ""
 
 
 def refusals(found: WalletList, name: str, most: int = 10) -> Iterable[str]:
@@ -93,6 +115,12 @@ def refusals(found: WalletList, name: str, most: int = 10) -> Iterable[str]:
         )
     if len(found.refused) > most:
         yield f"refused: and {len(found.refused) - most:,} more"
+    if found.commented:
+        first = found.commented[0]
+        yield (
+            f"not added: {len(found.commented):,} lines of {name} hold an address in a comment"
+            f" alone, the first line {first.line}, {quoted(first.text)}: to add one, remove its `#`"
+        )
     if found.looks_like:
         yield f"{name}: {found.looks_like}"
 

@@ -17,6 +17,16 @@ class Loaded(NamedTuple):
     deleted: int
 
 
+class Held(NamedTuple):
+    """The batches that the table holds: their numbers, each with its rows where that is kept.
+
+    `store` is the id of the store that they are of; None if the table does not tell.
+    """
+
+    batches: Mapping[int, int | None] = {}
+    store: str | None = None
+
+
 class Duplicates(NamedTuple):
     """(wallet, id, copies) of ids that occur more than once, among trades since `since`.
 
@@ -102,19 +112,39 @@ class Warehouse(Protocol):
         """
         ...
 
-    def loaded_batches(self) -> set[int]:
-        """Numbers of the batches that the table holds; gone if the table is."""
+    def held(self) -> Held:
+        """The batches that the table holds, and whose they are; bills nothing.
+
+        No batches if the table is gone, or empty although they had rows: somebody has emptied it.
+        """
         ...
 
-    def load(self, manifest: Manifest, parts: Parts) -> Loaded:
+    def loaded_batches(self) -> set[int]:
+        """Numbers of the batches that the table holds, as in `held`."""
+        ...
+
+    def take_over(self, store: str) -> None:
+        """Makes the table say that the batches it holds are of the store with id `store`."""
+        ...
+
+    def forget_batches(self) -> None:
+        """Makes the table say that it holds no batch, of no store; its rows stay."""
+        ...
+
+    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
         """Makes the table hold, inside the batch's claims, exactly the batch's rows.
 
-        Atomic; loading a batch again changes nothing.
+        Atomic; loading a batch again changes nothing. `of` is the id of the store that the batch is
+        of; raises WrongTable if the table holds batches of another one.
         """
         ...
 
     def count_rows(self) -> int:
-        """Rows in `trades`."""
+        """Rows in `trades`; bills nothing."""
+        ...
+
+    def has_rows(self, number: int) -> bool:
+        """Whether `trades` has at least so many rows; as a rule without a query."""
         ...
 
     def rows_by_wallet(self) -> Mapping[str, int]:

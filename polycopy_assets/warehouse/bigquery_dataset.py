@@ -140,9 +140,12 @@ class Dataset:
         with failing(f"cannot drop table {table.table_id} of {self.uri}"):
             self._client.delete_table(table, not_found_ok=True, **self.jobs.request)
 
-    def label(self, table: bigquery.Table, key: str, value: str) -> bool:
-        """Puts a label on `table`; False if somebody else has changed the table meanwhile."""
-        table.labels = {**table.labels, key: value}
+    def label(self, table: bigquery.Table, labels: Mapping[str, str | None]) -> bool:
+        """Puts `labels` on `table`, and takes off those that are None, all at once.
+
+        False if somebody else has changed the table meanwhile.
+        """
+        table.labels = {**table.labels, **labels}
         with failing(
             f"cannot label table {table.table_id} of {self.uri}", exceptions.PreconditionFailed
         ):

@@ -8,22 +8,28 @@ is told by the table itself and reading it costs nothing.
 import hashlib
 import threading
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
-from polycopy_assets.errors import BatchBroken, WarehouseError
+from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.trades.batch_rules import FURTHEST
+from polycopy_assets.trades.batch_rules import LAST_BATCH
 from polycopy_assets.trades.frame import PART_SCHEMA
-from polycopy_assets.warehouse.base import Loaded, Parts
+from polycopy_assets.warehouse.base import Held, Loaded, Parts
 from polycopy_assets.warehouse.bigquery_dataset import Dataset, quoted
 from polycopy_assets.warehouse.jobs import ATTEMPTS, Parameter
 
 BATCHES_LABEL = "polycopy_batches"
+EMPTY_LABEL = "polycopy_empty"
+"""The batch that left the table empty: then it does not look like one that somebody has emptied."""
+
+STORE_LABEL = "polycopy_store"
+"""The id of the store that the batches are of."""
+
 STAGING = "polycopy_staging_"
 STAGING_LASTS = timedelta(days=3)
 
@@ -51,15 +57,20 @@ class BatchLoad:
         self._dataset = dataset
         self._loader = loader
 
-    def load(self, manifest: Manifest, parts: Parts) -> Loaded:
-        """Stages the batch, replaces what it claims by its rows, and notes it on the table."""
+    def load(self, manifest: Manifest, parts: Parts, of: str | None) -> Loaded:
+        """Stages the batch, replaces what it claims by its rows, and notes it on the table.
+
+        With the id of the store that it is `of`; raises WrongTable if the table has another one.
+        """
         if manifest.claims_part is None:
             raise WarehouseError(
                 f"batch {manifest.batch} was combined for DuckDB alone: it has no file of claims"
             )
-        if last_batch(self._dataset.table("trades")) >= manifest.batch:
+        table = self._dataset.table("trades")
+        self._refuse_others(table, of)
+        if last_batch(table) >= manifest.batch:
             # Its rows go over those of later batches, which are to be loaded behind it again.
-            self._note(manifest.batch - 1, lower=True)
+            self._change(lambda _: {BATCHES_LABEL: str(manifest.batch - 1)})
         name = self._batch_name(manifest)
         for _ in range(ATTEMPTS):
             staging = self._dataset.passing_table(f"{STAGING}{name}", PART_SCHEMA, STAGING_LASTS)
@@ -74,7 +85,7 @@ class BatchLoad:
                 if self._dataset.row_count(staging) is not None:
                     raise
                 continue  # somebody who loads the same batch was faster, and has dropped it
-            self._note(manifest.batch)
+            self._note(manifest, of)
             self._dataset.drop(staging)
             return loaded
         raise WarehouseError(
@@ -169,17 +180,57 @@ class BatchLoad:
             return 0, [*whose, *_between(low, low)]
         return count, [*whose, *_between(first, last + timedelta(microseconds=1))]
 
-    def _note(self, batch: int, *, lower: bool = False) -> None:
-        """Writes the batch's number on the table; a higher one stays, unless `lower`."""
+    def take_over(self, store: str) -> None:
+        """Writes the id of the store on the table, whichever it has."""
+        self._change(lambda _: {STORE_LABEL: store})
+
+    def forget(self) -> None:
+        """Takes our labels off the table."""
+        self._change(lambda _: dict.fromkeys((BATCHES_LABEL, STORE_LABEL, EMPTY_LABEL)))
+
+    def _note(self, manifest: Manifest, of: str | None) -> None:
+        """Writes the batch's number on the table, and whose it is; a higher number stays."""
+        number = str(manifest.batch)
+
+        def noted(table: bigquery.Table) -> dict[str, str | None]:
+            self._refuse_others(table, of)
+            if last_batch(table) >= manifest.batch:
+                return {}
+            empty = not manifest.rows and not table.num_rows
+            return {
+                BATCHES_LABEL: number,
+                **({STORE_LABEL: of} if of else {}),
+                **({EMPTY_LABEL: number} if empty else {}),
+            }
+
+        self._change(noted)
+
+    def _refuse_others(self, table: bigquery.Table, of: str | None) -> None:
+        found = table.labels.get(STORE_LABEL)
+        if of and found and found != of:
+            raise WrongTable(self._dataset.uri, found, of)
+
+    def _change(self, labels: Callable[[bigquery.Table], Mapping[str, str | None]]) -> None:
+        """Puts on the table the labels that it ought to have, as it is then."""
         for _ in range(10):
             table = self._dataset.table("trades")
-            if last_batch(table) >= batch and not lower:
-                return
-            if self._dataset.label(table, BATCHES_LABEL, str(batch)):
+            wanted = labels(table)
+            if not wanted or self._dataset.label(table, wanted):
                 return
         raise WarehouseError(
             f"table trades of {self._dataset.uri} is changed faster than it can be labelled"
         )
+
+
+def held(table: bigquery.Table) -> Held:
+    """The batches that `trades` holds, and whose they are, by its labels."""
+    batches = range(1, last_batch(table) + 1)
+    return Held(dict.fromkeys(batches), (table.labels or {}).get(STORE_LABEL))
+
+
+def may_be_empty(table: bigquery.Table) -> bool:
+    """Whether the last batch that `trades` holds has left it empty."""
+    return (table.labels or {}).get(EMPTY_LABEL) == str(last_batch(table))
 
 
 def last_batch(table: bigquery.Table) -> int:
@@ -190,7 +241,7 @@ def last_batch(table: bigquery.Table) -> int:
     text = (table.labels or {}).get(BATCHES_LABEL, "0")
     if not text.isdecimal():
         raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
-    return number if (number := int(text)) <= FURTHEST else 0
+    return number if (number := int(text)) <= LAST_BATCH else 0
 
 
 def _between(low: datetime, high: datetime) -> list[Parameter]:

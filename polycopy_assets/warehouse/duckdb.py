@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import polars as pl
 
 from polycopy_assets import waits
-from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
+from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError, WrongTable
 from polycopy_assets.holders import described
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.sharing import PRIVATE, creating, make_directories
 from polycopy_assets.text import said_by
 from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
 from polycopy_assets.trades.shapes import SHAPES
-from polycopy_assets.warehouse.base import Duplicates, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.base import Duplicates, Held, Loaded, Months, Parts, as_text
 from polycopy_assets.warehouse.duckdb_sql import sql as _sql
 from polycopy_assets.warehouse.duckdb_table import wrong_with
 
@@ -50,6 +51,14 @@ _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": False,
     "memory_limit": "1GB",
 }
+
+
+class _Noted(msgspec.Struct):
+    """A row of `polycopy_batches`; one of an older version does not say of which store it is."""
+
+    batch: int
+    rows: int
+    store: str | None = None
 
 
 class DuckDBWarehouse:
@@ -116,11 +125,47 @@ class DuckDBWarehouse:
             db.execute(_sql("tick_off_new"), {"ticks": str(path)})
             db.execute("COMMIT")
 
+    def held(self) -> Held:
+        """The batches that the table holds, and whose they are."""
+        with self._reading() as db:
+            if db is None or not _columns(db, "polycopy_batches"):
+                return Held()
+            noted = self._noted(db)
+            filled = bool(_columns(db, "trades")) and _any(db, "any_trade")
+        lost = not filled and any(item.rows for item in noted)
+        stores = [item.store for item in noted if item.store]
+        return Held(
+            {} if lost else {item.batch: item.rows for item in noted},
+            stores[-1] if stores else None,
+        )
+
+    def _noted(self, db: duckdb.DuckDBPyConnection) -> list[_Noted]:
+        found = db.execute(_sql("held"))
+        names = [column[0].lower() for column in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        try:
+            return sorted(msgspec.convert(rows, list[_Noted]), key=lambda item: item.batch)
+        except msgspec.ValidationError as error:
+            raise WarehouseError(
+                f"table polycopy_batches in {self.uri} does not tell which batches are loaded:"
+                f" {error}. Drop that table, and the next backfill loads all batches again"
+            ) from error
+
     def loaded_batches(self) -> set[int]:
         """Numbers of the batches that the table holds."""
-        return {row[0] for row in self._read("loaded_batches", "polycopy_batches")}
+        return set(self.held().batches)
 
-    def load(self, manifest: Manifest, parts: Parts) -> Loaded:
+    def take_over(self, store: str) -> None:
+        """Makes `polycopy_batches` say that its batches are of the store with id `store`."""
+        with self._open() as db:
+            db.execute(_sql("take_over"), {"store": store})
+
+    def forget_batches(self) -> None:
+        """Empties `polycopy_batches`."""
+        with self._open() as db:
+            db.execute(_sql("forget_from"), {"batch": None})
+
+    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
         """Replaces what the batch claims by its rows, in one transaction."""
         with ExitStack() as files:
             claims = files.enter_context(_claims_file(manifest.claims))
@@ -128,6 +173,7 @@ class DuckDBWarehouse:
             db = files.enter_context(self._open())
             db.execute(_sql("stage_claims"), {"claims": str(claims)})
             db.execute("BEGIN")
+            self._refuse_others(db, of)
             deleted = _changed(db.execute(_sql("delete_claimed")))
             inserted = 0
             if paths:
@@ -135,14 +181,26 @@ class DuckDBWarehouse:
             if inserted != manifest.rows:
                 why = f"{inserted} of its {manifest.rows} rows are in its parts and claimed"
                 raise BatchBroken(manifest.batch, why)
-            db.execute(_sql("forget_later"), {"batch": manifest.batch})
-            db.execute(_sql("record_batch"), {"batch": manifest.batch, "rows": manifest.rows})
+            noted = {"batch": manifest.batch, "rows": manifest.rows, "store": of}
+            db.execute(_sql("forget_from"), {"batch": manifest.batch})
+            db.execute(_sql("record_batch"), noted)
+            db.execute(_sql("note_empty"))
             db.execute("COMMIT")
         return Loaded(inserted, deleted)
+
+    def _refuse_others(self, db: duckdb.DuckDBPyConnection, of: str | None) -> None:
+        """Raises WrongTable if a batch of another store than `of` has been loaded meanwhile."""
+        other = db.execute(_sql("other_store"), {"store": of}).fetchone()
+        if other:
+            raise WrongTable(self.uri, other[0], of)
 
     def count_rows(self) -> int:
         """Rows in `trades`."""
         return sum(row[0] for row in self._read("count_rows", "trades"))
+
+    def has_rows(self, number: int) -> bool:
+        """Whether `trades` has at least so many rows."""
+        return self.count_rows() >= number
 
     def rows_by_wallet(self) -> Mapping[str, int]:
         """Rows in `trades` for each `wallet_address`."""
@@ -322,6 +380,11 @@ def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
 def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
     """The names of a table's columns, in lower case; none if there is no such table."""
     return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
+
+
+def _any(db: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether statement `name` gives any row."""
+    return db.execute(_sql(name)).fetchone() is not None
 
 
 def _whose(wallets: Collection[str]) -> dict[str, list[str]]:

@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from google.cloud import bigquery
 
+from polycopy_assets.combine import combine, next_batch
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
+from polycopy_assets.manifests import read_batches
 from polycopy_assets.store.gcs import GCSStore
+from polycopy_assets.trades.batch import manifest_name
+from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH
 from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse import bigquery as bigquery_warehouse
 from polycopy_assets.warehouse import bigquery_load
@@ -554,6 +559,42 @@ def test_a_number_that_nobody_has_come_to_yet_is_not_believed(bench: Bench, plac
     bench.load()
     assert bench.warehouse.loaded_batches() == {1}
     assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_what_is_loaded_and_how_much_is_told_without_a_query(bench: Bench, double: Double):
+    rows = bench.batch(*WALLETS[:2]).rows
+    bench.load()
+    before = len(double.done("query"))
+    assert bench.warehouse.held().batches.keys() == {1}
+    assert bench.warehouse.has_rows(rows)
+    assert len(double.done("query")) == before
+
+
+@pytest.mark.parametrize("number", [FURTHEST - 1, FURTHEST, LAST_BATCH])
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"schema": 2}, {"claims": None}, {"schema": 1, "claims": None}, {"schema": 0}],
+    ids=["nothing", "nothing of today", "claims", "claims of an older version", "no version"],
+)
+def test_a_stray_manifest_keeps_no_batch_out_of_the_table(
+    bench: Bench, number: int, fields: dict[str, object]
+):
+    """The numbers that followed it were none that the label was believed to have."""
+    first = bench.batch(WALLETS[0])
+    bench.load()
+    claims = msgspec.to_builtins(first.claims)
+    empty = {"batch": number, "rows": 0, "parts": [], "claims": []}
+    stray = {**empty, **fields} | ({"claims": claims} if "claims" in fields else {})
+    bench.store.create(manifest_name(number), msgspec.json.encode(stray))
+    for wallet in WALLETS[1:3]:
+        bench.fetch(wallet)
+        found = read_batches(bench.store)
+        given = next_batch(found.sound, bench.warehouse.loaded_batches(), found.broken)
+        assert combine(bench.store, bench.claims(), given).manifest is not None
+        bench.load()
+        assert bench.load() == []
+        assert given in bench.warehouse.loaded_batches()
+    assert bench.ids() == expected(WALLETS[:3])
 
 
 def test_somebody_elses_label_stays_and_a_stale_write_is_done_again(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import polycopy_assets
-from polycopy_assets.errors import ObjectExists, ObjectLost, StoreError
+from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost, StoreError
 from polycopy_assets.store import gcs as gcs_store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets_tests.fakes.gcs import GCS
@@ -109,6 +109,19 @@ def test_a_refusal_is_told_at_once_with_googles_own_words(store: GCSStore, front
     with pytest.raises(StoreError, match=f"403 .*{words}"):
         store.create("a/b", b"")
     assert len(front.requests) == 1
+
+
+def test_an_object_that_is_held_says_nothing_of_others(store: GCSStore, front: Proxy):
+    words = "Object 'p/a/b' is subject to bucket's retention policy"
+    store.create("a/b", b"")
+    body = json.dumps({"error": {"message": words}}).encode()
+    front.faults.append(Fault("DELETE", "a%2Fb", 403, body=body))
+    with pytest.raises(ObjectKept, match=f"cannot delete gs://.*/a/b: 403 .*{words}"):
+        store.delete("a/b")
+    front.faults.append(Fault("DELETE", "a%2Fb", 400, body=body))
+    with pytest.raises(StoreError) as error:
+        store.delete("a/b")
+    assert not isinstance(error.value, ObjectKept)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from polycopy_assets.combine import read_manifests
-from polycopy_assets.errors import BatchBroken, WarehouseError
+from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.manifests import wrong_files
 from polycopy_assets.store.base import crc32c
@@ -235,10 +235,78 @@ def test_a_table_that_was_lost_is_loaded_again_from_the_first_batch(bench: Bench
     second = bench.batch(WALLETS[1])
     bench.load()
     bench.sql("DROP TABLE {}trades")
-    if bench.warehouse.cost is None:
-        bench.sql("DROP TABLE {}polycopy_batches")  # on BigQuery a label, and gone with the table
+    assert bench.warehouse.loaded_batches() == set()
     assert bench.load() == [(first.rows, 0), (second.rows, 0)]
     assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_a_table_that_was_emptied_is_loaded_again_from_the_first_batch(bench: Bench):
+    manifests = [bench.batch(wallet) for wallet in WALLETS[:2]]
+    bench.load()
+    bench.sql("DELETE FROM {}trades WHERE true")
+    assert bench.warehouse.loaded_batches() == set()
+    assert bench.load() == [(item.rows, 0) for item in manifests]
+    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_a_table_that_its_batches_leave_empty_was_not_emptied(bench: Bench):
+    bench.fetch("0x" + "5" * 40)
+    bench.fetch(WALLETS[0], 0, middle(WALLETS[0]))
+    bench.combine()
+    bench.load()
+    taken_out = bench.fetch(WALLETS[0], 0, 1)
+    rest = bench.fetch(WALLETS[0], END, END + 1)
+    rest = msgspec.structs.replace(rest, start=1, until=END, claim_start=1)
+    bench.store.create(rest.name, bench.store.read(taken_out.name))
+    bench.segments[WALLETS[0]] = [taken_out, rest]
+    assert bench.combine() is not None
+    bench.load()
+    assert bench.warehouse.count_rows() == 0
+    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.load() == []
+    bench.batch(WALLETS[1])
+    bench.load()
+    bench.sql("DELETE FROM {}trades WHERE true")
+    assert bench.warehouse.loaded_batches() == set()
+
+
+def test_the_table_knows_the_store_that_its_batches_are_of(bench: Bench):
+    ours, theirs = "a" * 32, "b" * 32
+    first, second = bench.batch(WALLETS[0]), bench.batch(WALLETS[1])
+    assert bench.warehouse.held() == ({}, None)
+    bench.warehouse.load(first, bench.store, ours)
+    assert bench.warehouse.held().store == ours
+    with pytest.raises(WrongTable, match=f"{ours}.*{theirs}.*--accept-table"):
+        bench.warehouse.load(second, bench.store, theirs)
+    assert bench.ids() == expected(WALLETS[:1])
+    assert bench.warehouse.held().batches.keys() == {1}
+    bench.warehouse.load(second, bench.store, ours)
+    bench.warehouse.take_over(theirs)
+    assert bench.warehouse.held().batches.keys() == {1, 2}
+    assert bench.warehouse.held().store == theirs
+
+
+def test_a_table_that_forgets_its_batches_keeps_its_rows_and_is_loaded_again(
+    bench: Bench, request: pytest.FixtureRequest
+):
+    skip(request, on="bqemulator", because="bqemulator cannot take a label off")
+    for wallet in WALLETS[:2]:
+        bench.warehouse.load(bench.batch(wallet), bench.store, "a" * 32)
+    bench.warehouse.forget_batches()
+    assert bench.warehouse.held() == ({}, None)
+    assert bench.ids() == expected(WALLETS[:2])
+    assert len(bench.load()) == 2
+    assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_it_is_told_whether_the_table_has_as_many_rows(bench: Bench):
+    assert bench.warehouse.has_rows(0)
+    assert not bench.warehouse.has_rows(1)
+    rows = bench.batch(WALLETS[0]).rows
+    bench.load()
+    assert bench.warehouse.has_rows(rows)
+    assert not bench.warehouse.has_rows(rows + 1)
 
 
 def test_an_older_table_is_widened_and_keeps_its_rows(bench: Bench, request: pytest.FixtureRequest):

@@ -139,10 +139,10 @@ def test_it_stops_whatever_dagster_is_at(tmp_path: Path, event: str, nth: int):
     assert deployment.table() == truth(world)
 
 
-@pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.definitions"])
+@pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.assembly"])
 @pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
 def test_it_stops_in_one_line_while_it_is_still_importing(tmp_path: Path, module: str, signum: str):
     deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     meddled = WHILE_IT_IMPORTS.format(module=module, signum=signum)
-    done = deployment.polycopy("status", first=meddled, timeout=30)
+    done = deployment.polycopy("status", first=meddled, new=True)
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])

@@ -1,7 +1,7 @@
 """Somebody notices by himself what the store has lost: a daily check, which takes no lock."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -10,11 +10,14 @@ import pytest
 from polycopy_assets import audit, record, refetching
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.errors import StoreError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.schedules import daily_audit
-from polycopy_assets.trades.segment import PREFIX, parse_name
+from polycopy_assets.store.base import Stored
+from polycopy_assets.store.local import LocalStore
+from polycopy_assets.trades.segment import PREFIX, parse_name, wallet_prefix
 from polycopy_assets.turns import SOURCE, WAREHOUSE
-from polycopy_assets_tests.deployment import Deployment, sample_api
+from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.stores import KINDS, deployed
 
 
@@ -91,11 +94,112 @@ def test_everything_is_read_once_in_a_round_and_a_silent_change_is_found(tmp_pat
         with deployment.instance() as instance:
             days = range(20_000, 20_000 + audit.ROUND_DAYS)
             found = [audit.audit(instance, deployment.store, day) for day in days]
-        assert sum(each.read for each in found) == len(names)
-        assert max(each.read for each in found) < len(names) / 4
+        assert sum(each.read for each in found) >= len(names)
+        assert found[0].read < len(names) / 4
+        wallet = names[3].split("/")[1]
         losses = [each.lost for each in found if each.lost]
-        assert len(losses) == 1
-        assert "another checksum" in losses[0][names[3].split("/")[1]]
+        assert losses == losses[:1] * len(losses), "it stays lost until it is fetched again"
+        assert "another checksum" in losses[0][wallet]
+        assert found[-1].lost
+        told = deployment.reconcile("--apply")
+        assert told["counts"]["ghost"] == 1
+        with deployment.instance() as instance:
+            assert not audit.audit(instance, deployment.store, days[-1]).lost
+            assert audit.suspected(instance) == frozenset()
+        assert deployment.table() == truth(world)
+
+
+def test_what_days_without_an_audit_have_missed_is_caught_up_with(tmp_path: Path):
+    world = generate(96, 12, whales=1, whale_trades=6_000, most_trades=20)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="3000")
+        deployment.want(world.wallets())
+        deployment.backfill()
+        names = segments(deployment)
+        with deployment.instance() as instance:
+
+            def read(day: int) -> int:
+                return audit.audit(instance, deployment.store, day).read
+
+            monday = 20_000 - 20_000 % 7
+            days = [monday + each for each in range(4 * 7) if each % 7 < 5]
+            counts = [read(day) for day in days]
+            assert sum(counts) + read(monday + 28) >= len(names), "weekends are never read"
+            assert read(days[-1] + 900) == len(names), "one round at most"
+            again = read(days[-1] + 900)
+            assert again < len(names) / 4, "only what is due, also if it was read today"
+            assert read(days[-1] + 901) < len(names) / 4
+
+
+def test_an_audit_that_breaks_off_has_read_nothing(tmp_path: Path):
+    world = generate(97, 6, most_trades=20)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        names = segments(deployment)
+        with deployment.instance() as instance:
+            audit.audit(instance, deployment.store, 20_000)
+            with pytest.raises(StoreError, match="no disk"):
+                audit.audit(instance, _Broken(tmp_path / "store"), 20_100)
+            assert audit.audit(instance, deployment.store, 20_100).read == len(names)
+
+
+def test_a_segment_that_cannot_be_read_is_lost_to_its_wallet_and_the_others_are_read(
+    tmp_path: Path,
+):
+    world = generate(98, 6, most_trades=20)
+    with sample_api(world) as api:
+        deployment = Deployment(tmp_path, api.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        sealed = segments(deployment)[2]
+
+        class Sealed(LocalStore):
+            def read(self, name: str) -> bytes:
+                if name == sealed:
+                    raise StoreError(f"cannot read {name}: Input/output error")
+                return super().read(name)
+
+        with deployment.instance() as instance:
+            found = [
+                audit.audit(instance, Sealed(tmp_path / "store"), day)
+                for day in (20_000, 20_000 + audit.ROUND_DAYS, 20_000 + audit.ROUND_DAYS)
+            ]
+    assert found[1].read == len(segments(deployment))
+    assert found[1].lost.keys() == {sealed.split("/")[1]}
+    assert "Input/output error" in found[1].lost[sealed.split("/")[1]]
+    assert found[2].read < found[1].read, "the audit has ended"
+
+
+class _Broken(LocalStore):
+    """A store that fails when the listing has been read."""
+
+    def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:
+        raise StoreError(f"no disk below {prefix}")
+
+
+@pytest.mark.parametrize("latest", [None, 10, 49, 72, 73, 99, 100, 101, 10**9])
+def test_whatever_became_due_since_the_latest_audit_is_due(latest: int | None):
+    missed = range(73, 101) if latest is None else range(latest + 1, 101)
+    want = {100 % 28} if latest is None else {day % 28 for day in (*missed, 100)}
+    everything = latest is not None and (latest > 100 or latest <= 72)
+    assert audit.due(latest, 100) == (frozenset(range(28)) if everything else want)
+
+
+@pytest.mark.parametrize("stray", ["trades/", "trades//x", "trades/0/x", "trades/x", "trades/~/x"])
+def test_what_others_put_into_the_store_makes_no_wallet_look_empty(stray: str):
+    wallets = [f"0x{number:040x}" for number in range(5)]
+    names = [f"{wallet_prefix(wallet)}0000000000-0000000009.jsonl.gz" for wallet in wallets]
+    marker = refetch.marker_name(wallets[2])
+
+    class Listed(LocalStore):
+        def list(self, prefix: str) -> Iterator[Stored]:
+            return (Stored(x, 1) for x in sorted([*names, marker, stray]) if x.startswith(prefix))
+
+    records = iter([(wallet, StoreError("")) for wallet in wallets])
+    found = audit._with_listing(records, Listed(Path("nowhere")))
+    assert [len(listed) for _, listed in found] == [1, 1, 2, 1, 1]
 
 
 def test_on_cloud_storage_a_silent_change_is_in_the_listing_and_nothing_is_read(tmp_path: Path):

@@ -266,6 +266,10 @@ EDITS: dict[str, Callable[[dict[str, Any]], object]] = {
     "a claim of a time that is none": claim_with(first=2**70, last=2**70),
     "a claim that is a word": claim_with(rows="many"),
     "nested": lambda m: m.update(claims=[[[]]]),
+    "a schema and nothing else": lambda m: (m.clear(), m.update(schema=3)),
+    "a newer schema and another number": lambda m: m.update(schema=3, batch=7),
+    "a schema below all": lambda m: m.update(schema=0),
+    "an older schema and no claims": lambda m: m.update(schema=1, claims=[], parts=[]),
 }
 
 
@@ -293,7 +297,7 @@ def test_a_number_at_the_end_of_all_numbers_takes_none_away(scene: Scene, loaded
     shutil.copytree(scene.path("combined/parts/00000002"), scene.path(f"combined/parts/{last}"))
     scene.path(f"{MANIFESTS}{last}.json").write_bytes(msgspec.json.encode(copy))
     if loaded:
-        scene.deployment.execute(f"INSERT INTO polycopy_batches VALUES ({last}, 5, now())")
+        scene.deployment.execute(f"INSERT INTO polycopy_batches (batch, rows) VALUES ({last}, 5)")
     scene.repaired()
     edited(scene, 2, EDITS["one row more"])
     scene.repaired()

@@ -31,6 +31,7 @@ LIES: dict[str, dict[str, Any]] = {
     "a feed that trails by three years": {"lag": 3 * 365 * 86_400},
     "a lag that is no lag": {"status": {"serving": {"lag_seconds": 1e12}}},
     "no lag": {"status": {"serving": {"lag_seconds": None}}},
+    "a moment that is none": {"status": {"computed_at": 1e300}},
 }
 
 

@@ -49,7 +49,8 @@ def mistype(kind: str, deployment: Deployment) -> str:
 
 
 def forget(deployment: Deployment) -> None:
-    """As a version before this one left it: no id in the instance."""
+    """As a version before this one left it: no id in the instance, and none in the table."""
+    deployment.execute("UPDATE polycopy_batches SET store = NULL")
     with deployment.instance() as instance:
         instance.daemon_cursor_storage.set_cursor_values({identity._KEY: ""})
 

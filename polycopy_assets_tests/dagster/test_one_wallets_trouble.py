@@ -1,24 +1,34 @@
 """What goes wrong with one wallet is that wallet's failure, whatever it is; the rest arrives."""
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from polycopy_assets import combine as combining
-from polycopy_assets import record
+from polycopy_assets import recombine, record
 from polycopy_assets.assets import wallet_trades as fetching
+from polycopy_assets.combine import read_manifests
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World
 from polycopy_assets.errors import StoreError, WarehouseError
+from polycopy_assets.fetch.wallets import DOWN_AFTER
+from polycopy_assets.manifests import Broken
+from polycopy_assets.partitions import register
 from polycopy_assets.progress import Progress
-from polycopy_assets.runs import Runs
+from polycopy_assets.reconcile.mend import Mender
+from polycopy_assets.runs import Runs, why
 from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import segment_name
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets_tests.dagster.test_fetch_config import RANGE, fetched
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.old_job import OldJob
 
 
 def unforeseen(what: str) -> Any:
@@ -99,6 +109,66 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that
         assert deployment.here("backfill")[0] == 0
         assert served.state.counts.trade_requests == 0
     assert deployment.table() == truth(world)
+
+
+def test_a_wallet_whose_record_cannot_be_read_is_left_out_of_the_batch_by_name(tmp_path: Path):
+    """It stopped every combine, and with it every load, for all wallets."""
+    world, wallet, others = world_and_wallet(56)
+    damaged = "0x" + "d" * 40
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(others[:3])
+        deployment.backfill()
+        deployment.want(world.wallets())
+        with deployment.instance() as instance:
+            register(instance, [damaged])
+            instance.report_runless_asset_event(
+                record.materialization(damaged, "rows-3-0123456789abcdef", {})
+            )
+        for _ in range(2):
+            code, said = deployment.here("backfill", "--json")
+            report = json.loads(said)
+            assert (code, report["errors"], report["failures"]) == (1, [], [])
+            (check,) = report["failed_checks"]
+            assert "record_has_its_data" in check
+            assert f"{damaged}: the record of {damaged}" in check
+            assert "lists no segments" in check
+            assert deployment.table() == truth(world, [wallet, *others])
+        assert deployment.here("reconcile", "--apply")[0] == 0
+        assert deployment.here("backfill")[0] == 0
+    assert deployment.table() == truth(world)
+
+
+def test_a_wallet_that_is_recorded_anew_while_it_is_combined_waits_for_the_next_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It was lost, and not in the record that was read first: the combine ended in a KeyError."""
+    world, wallet, others = world_and_wallet(57)
+    late = others[0].lower()
+    versions, asked = record.versions, []
+
+    def earlier(instance: Any, *some: Any) -> dict[str, str]:
+        asked.append(some)
+        found = versions(instance, *some)
+        return {w: v for w, v in found.items() if w != late} if len(asked) == 1 else found
+
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want([wallet, late])
+        deployment.backfill()
+        broken = Broken(
+            name="", why="", number=9, claims=read_manifests(deployment.store)[0].claims
+        )
+        for item in deployment.store.list(f"trades/{late}/"):
+            deployment.store.delete(item.name)
+        monkeypatch.setattr(record, "versions", earlier)
+        monkeypatch.setattr(recombine, "set_aside", lambda *_: None)
+        with deployment.instance() as instance:
+            found = recombine.combine_new(
+                instance, deployment.store, {1}, logging.getLogger(), broken=[broken]
+            )
+    assert found.lost == {}
+    assert [claim.wallet for item in found.made for claim in item.claims] == [wallet]
 
 
 def test_a_wallet_whose_old_segments_cannot_be_deleted_fails_alone_and_is_finished_later(
@@ -244,4 +314,123 @@ def test_a_store_that_gives_out_nothing_is_an_error_and_nobodys_loss(
             assert "the table could not be loaded" in error
             assert "Input/output error" in error
         deployment.backfill()
+
+
+def test_a_horizon_that_nobody_foresaw_is_said_of_every_wallet_and_ends_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world, _, _ = world_and_wallet(56)
+    error = OverflowError("int too large to convert to float")
+    horizon = Polymarket.horizon
+
+    async def odd(_: Polymarket) -> Any:
+        raise error
+
+    monkeypatch.setattr(Polymarket, "horizon", odd)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        report = deployment.backfill()
+        assert report.errors == []
+        assert len(report.failures) == len(world.wallets())
+        for failure in report.failures:
+            assert failure.reason.startswith("not tried: internal: OverflowError at test_one_wall")
+        assert logged(deployment, "Traceback"), "the traceback is nowhere to be found"
+        monkeypatch.setattr(Polymarket, "horizon", horizon)
+        assert deployment.backfill().failures == []
+    assert deployment.table() == truth(world)
+
+
+def test_a_record_that_cannot_be_read_is_its_wallets_failure_and_the_rest_is_fetched_and_loaded(
+    tmp_path: Path,
+):
+    world = generate(57, 8, most_trades=20)
+    wallets = sorted(wallet.lower() for wallet in world.wallets())
+    illegible, *others, new = wallets
+    tags = {f"{RANGE}start": illegible, f"{RANGE}end": new}
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want([illegible, *others])
+        deployment.backfill()
+        with deployment.instance() as instance:
+            register(instance, [new])
+            instance.report_runless_asset_event(
+                record.materialization(illegible, "rows-1-0123456789abcdef", {})
+            )
+            result = fetched(deployment, instance, tags, select="remaining")
+            assert not result.success
+            said = why(result)
+            legible = {item.wallet: item for item in record.records(instance, wallets, {})}
+        assert "1 of 2 wallets failed" in said
+        assert f"the record of {illegible}" in said
+        assert "lists no segments" in said
+        assert legible.keys() == {new, *others}
+        assert {item.run_id for item in legible.values()} == {result.run_id}
+        report = deployment.backfill()
+        assert report.errors == []
+        assert any(illegible in check for check in report.failed_checks)
+        assert deployment.rows(
+            f"SELECT count(*) FROM {{}}trades WHERE wallet_address = '{new}'"
+        ) == [(len(world.truth(new)),)]
+        deployment.reconcile("--apply")
+        assert deployment.backfill().failed_checks == []
+    assert deployment.table() == truth(world)
+
+
+def test_segments_that_may_not_be_deleted_do_not_make_the_store_count_as_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(58, DOWN_AFTER + 6, most_trades=20)
+    wallets = sorted(wallet.lower() for wallet in world.wallets())
+    held = wallets[: DOWN_AFTER + 2]
+    unlink = Path.unlink
+
+    def refused(path: Path, *, missing_ok: bool = False) -> None:
+        if "/trades/" in str(path):
+            raise PermissionError(1, "Operation not permitted", str(path))
+        unlink(path, missing_ok=missing_ok)
+
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+        deployment.want(wallets)
+        for wallet in held:
+            deployment.store.create(segment_name(wallet, Interval(0, 1_000_000_000)), b"no gzip")
+        monkeypatch.setattr(Path, "unlink", refused)
+        report = deployment.backfill()
+        assert {each.wallet for each in report.failures} == set(held)
+        assert all("cannot delete" in each.reason for each in report.failures)
+        assert report.complete == len(wallets) - len(held)
+        monkeypatch.setattr(Path, "unlink", unlink)
+        assert deployment.backfill().failures == []
+    assert deployment.table() == truth(world)
+
+
+def test_a_record_that_becomes_illegible_during_a_reconciliation_is_its_wallets_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(59, 6, most_trades=20)
+    ticked, illegible, *others = sorted(wallet.lower() for wallet in world.wallets())
+    tick_off = Mender._tick_off
+
+    def damaged(mender: Mender) -> None:
+        odd = record.materialization(illegible, "rows-1-0123456789abcdef", {})
+        mender._instance.report_runless_asset_event(odd)
+        tick_off(mender)
+
+    monkeypatch.setattr(Mender, "_tick_off", damaged)
+    with sample_api(world) as served:
+        deployment = Deployment(tmp_path, served.url)
+        deployment.want(world.wallets())
+        deployment.backfill()
+        old = OldJob(deployment)
+        old.tick(ticked, len(world.truth(ticked)), at=1_700_000_000, file="gs://b/none.jsonl")
+        old.write()
+        told = deployment.reconcile("--apply", code=1)
+        assert [item["wallet"] for item in told["failures"]] == [illegible]
+        assert "lists no segments" in told["failures"][0]["reason"]
+        told = deployment.reconcile(code=1)
+        assert told["counts"] == {"ghost": 1, "consistent": len(others) + 1}
+        monkeypatch.setattr(Mender, "_tick_off", tick_off)
+        deployment.reconcile("--apply")
+        assert deployment.reconcile()["counts"] == {"consistent": len(world.wallets())}
     assert deployment.table() == truth(world)

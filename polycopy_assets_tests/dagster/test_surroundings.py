@@ -101,9 +101,10 @@ def test_a_home_that_may_not_be_entered_and_is_not_used_stops_nothing(deployment
         ("echo 'a: [hunter2' > dagster/dagster.yaml", 2, "dagster.yaml is not accepted"),
         ("echo 'hunter2: 1' > dagster/dagster.yaml", 2, "dagster.yaml is not accepted"),
         ("chmod 0 dagster/history/runs.db", 1, "Dagster's database"),
-        ("chmod 0 warehouse.duckdb", 1, "warehouse.duckdb: IO Error"),
-        ("echo garbage > warehouse.duckdb", 1, "not a valid DuckDB database"),
-        ("mkdir d; mv warehouse.duckdb d; ln -s d/warehouse.duckdb .; chmod 0 d", 1, "Permission"),
+        ("chmod 0 warehouse.duckdb", 2, "warehouse.duckdb: IO Error"),
+        ("echo garbage > warehouse.duckdb", 2, "not a valid DuckDB database"),
+        ("mkdir d; mv warehouse.duckdb d; ln -s d/warehouse.duckdb .; chmod 0 d", 2, "Permission"),
+        ("rm -rf store; touch store", 2, "POLYCOPY_STORE="),
     ],
 )
 def test_files_that_are_locked_away_or_damaged(
@@ -146,6 +147,19 @@ def test_a_whole_backfill_with_everything_closed_writes_over_no_database(tmp_pat
         assert done.returncode == 0
         assert deployment.here("status")[0] == 0
     assert deployment.table() == truth(world)
+
+
+@pytest.mark.parametrize("command", ["--help", "status --help", "wallets add --help", "--version"])
+def test_help_is_given_whatever_is_set(deployment: Deployment, command: str):
+    (deployment.root / ".env").write_text("POLYCOPY_STROE\n")
+    wrong = {"POLYCOPY_TIMEOUT": "soon", "DAGSTER_HOME": "~no-one/d"}
+    done = shell(deployment, f"polycopy {command}", **wrong)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout
+    one_line(shell(deployment, "polycopy status", **wrong), 2, "line 1: POLYCOPY_STROE")
+    (deployment.root / ".env").unlink()
+    one_line(shell(deployment, "polycopy status", **wrong), 2, "POLYCOPY_TIMEOUT")
+    assert not (deployment.root / "dagster").exists()
 
 
 def test_an_unexpected_exception_is_one_line_and_a_traceback_if_it_is_asked_for(
@@ -207,6 +221,12 @@ def test_a_foreign_env_file_does_not_get_the_key(deployment: Deployment):
     done = deployment.dagster("definitions", "validate", "-m", "polycopy_assets.definitions")
     assert done.returncode != 0
     assert told in done.stdout + done.stderr
+    assert "sk-mine-alone" not in done.stdout + done.stderr
+    with (deployment.root / ".env").open("a") as file:
+        file.write("DOME_API_KEY=${DOME_API_KEY}\n")
+    done = deployment.dagster("definitions", "validate", "-m", "polycopy_assets.definitions")
+    assert done.returncode != 0
+    assert "line 4: DOME_API_KEY holds ${…}" in done.stdout + done.stderr
     assert "sk-mine-alone" not in done.stdout + done.stderr
 
 

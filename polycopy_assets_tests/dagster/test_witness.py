@@ -153,11 +153,18 @@ def test_what_a_full_refetch_does_not_change_stays_a_warning_and_is_not_fetched_
         assert told["source"]["refetched"] == []
         assert told["source"]["disagree"][0]["refetched"]
         assert not served.state.counts.trade_requests
-        # Once it agrees, nothing of that is remembered.
+        # Also once it agrees it is remembered when it was fetched again, and no other was.
         served.state.faults.set_wallets({})
         with deployment.instance() as instance:
             witness(deployment, instance)
-            assert not any(count.refetched for count in counts.latest(instance).values())
+            latest = counts.latest(instance)
+        assert all(count.agrees for count in latest.values())
+        assert [wallet for wallet, count in latest.items() if count.refetched] == [wallets[0]]
+        # Another day it differs by another number: the month is not over.
+        served.state.faults.set_wallets({wallets[0]: "count_off"})
+        told = deployment.reconcile("--source", "--apply")
+        assert told["source"]["refetched"] == []
+        assert not served.state.counts.trade_requests
 
 
 def test_days_that_are_not_over_are_not_counted(tmp_path: Path):

@@ -18,7 +18,15 @@ def _json(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-def answers(key: str) -> list[Answer]:
+def _trade(wallet: str, title: str) -> bytes:
+    """A page with one trade that is as it should be, but for the title, as it is written here."""
+    row = {"user": wallet, "side": "BUY", "token_id": "1", "timestamp": 1_700_000_000}
+    row |= {"price": 0.5, "shares_normalized": 1.0, "tx_hash": "0x" + "a" * 64, "title": "TITLE"}
+    page = _json(orders=[row], pagination={"has_more": False})
+    return page.replace(b"TITLE", title.encode())
+
+
+def answers(key: str, wallet: str = "") -> list[Answer]:
     """One answer for each way to fail; every one of them holds `key` in some spelling."""
     row = {"user": key, "side": key, "token_id": key, "timestamp": key}
     page = {"has_more": False}
@@ -37,6 +45,11 @@ def answers(key: str) -> list[Answer]:
         (200, {}, _json(orders=[], pagination={"has_more": True, "pagination_key": key})),
         (200, {}, _json(orders=key, pagination=page)),
         (200, {}, key.encode()),
+        (200, {}, _trade(wallet, json.dumps(key)[1:-1].replace("/", "\\/"))),
+        (200, {}, _trade(wallet, "".join(f"\\u{ord(character):04x}" for character in key))),
+        (200, {}, _trade(wallet, json.dumps(key[:-2])[1:-1])),
+        (200, {}, _trade(wallet, base64.b64encode(f"Bearer {key}".encode()).decode())),
+        (200, {}, _trade(key[:11], "")),
     ]
 
 
@@ -50,7 +63,7 @@ def echoing() -> Iterator[tuple[str, list[str]]]:
             key = self.headers.get("Authorization", "").removeprefix("Bearer ")
             heard.append(key)
             wallet = parse_qs(urlsplit(self.path).query).get("user", ["0x0"])[0]
-            all_of_them = answers(key)
+            all_of_them = answers(key, wallet)
             number = int(wallet, 16) - 1
             known = 0 <= number < len(all_of_them)
             status, headers, body = all_of_them[number] if known else (200, {}, EMPTY)

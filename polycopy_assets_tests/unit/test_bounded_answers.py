@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import socket
 import time
 import zlib
@@ -19,13 +20,20 @@ from hypothesis import strategies as st
 
 from polycopy_assets.errors import ContractBroken, PermanentError, TransientError
 from polycopy_assets.sources import body as bodies
+from polycopy_assets.sources import rows
 from polycopy_assets.sources.body import ERROR_BYTES, PAGE_BYTES, BadBody, read_json, read_start
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.http import Answer, Http
+from polycopy_assets.sources.open import open_source
 from polycopy_assets.sources.retry_after import LONGEST_RETRY_AFTER, retry_after
+from polycopy_assets.trades import odd_json
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.page import Page
 from polycopy_assets_tests.unit.test_http import GOOD, Reply, answering, get, no_waits
 
 __all__ = ["no_waits"]
+
+WALLET = "0x" + "a" * 40
 
 
 def response(*chunks: bytes, encoding: str = "") -> httpx.Response:
@@ -38,7 +46,7 @@ def response(*chunks: bytes, encoding: str = "") -> httpx.Response:
 
 
 def read(answer: httpx.Response) -> bytes:
-    return asyncio.run(read_json(answer))
+    return asyncio.run(read_json(answer)).served
 
 
 @given(st.binary(max_size=200_000), st.integers(1, 70_000), st.sampled_from(["gzip", "deflate"]))
@@ -48,6 +56,24 @@ def test_what_was_packed_comes_out_however_it_is_cut(data: bytes, size: int, enc
     packed = gzip.compress(text) if encoding == "gzip" else zlib.compress(text)
     chunks = [packed[at : at + size] for at in range(0, len(packed), size)]
     assert read(response(*chunks, encoding=encoding)) == text
+
+
+@pytest.mark.parametrize("size", [bodies._PIECE, 2 * bodies._PIECE, 7 * bodies._PIECE])
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+@pytest.mark.parametrize("cut", [1, 7, 1400, 2**20])
+def test_a_body_that_ends_with_a_full_piece_is_whole(size: int, encoding: str, cut: int):
+    text = b"[1]" + b" " * (size - 3)
+    packed = gzip.compress(text) if encoding == "gzip" else zlib.compress(text)
+    chunks = [packed[at : at + cut] for at in range(0, len(packed), cut)]
+    assert read(response(*chunks, encoding=encoding)) == text
+
+
+def test_members_that_each_end_with_a_full_piece_are_all_read():
+    first, last = b"[" + b" " * (bodies._PIECE - 1), b" " * (bodies._PIECE - 1) + b"]"
+    packed = gzip.compress(first) + gzip.compress(last)
+    assert read(response(packed, encoding="gzip")) == first + last
+    with pytest.raises(BadBody, match="ends before its end"):
+        read(response(packed[:-4], encoding="gzip"))
 
 
 def test_gzip_of_several_members_is_read_to_its_end():
@@ -69,6 +95,11 @@ def test_gzip_of_several_members_is_read_to_its_end():
         ([b" " * 2**20] * 9, "", f"more than {PAGE_BYTES:,} bytes"),
         ([gzip.compress(b" " * 2**28)], "gzip", f"more than {PAGE_BYTES:,} bytes"),
         ([b"[" + b"1," * 3 * 2**20 + b"1]"], "", "3,145,728 values"),
+        ([b"[" * 2**22 + b"]" * 2**22], "", "a body of 8,388,608 brackets"),
+        ([gzip.compress(b"[" * 2**20)], "gzip", "a body of 1,048,576 brackets"),
+        ([b'{"a":' * 2**17 + b"1" + b"}" * 2**17], "", "a body of 524,288 brackets"),
+        ([rb'["\ud800"' + b',""' * 2**18 + b"]"], "", "brackets, quotes and backslashes"),
+        ([rb'["\ud800' + rb"\n" * 2**20 + b'"]'], "", "brackets, quotes and backslashes"),
     ],
 )
 def test_a_body_that_cannot_be_used_says_why(chunks: list[bytes], encoding: str, words: str):
@@ -219,6 +250,89 @@ def test_time_spent_on_failed_attempts_counts_but_not_the_wait_that_a_429_asks_f
 
     assert seconds(503) >= 1
     assert seconds(429) < 0.9
+
+
+NESTED = "[" * 150_000 + "]" * 150_000
+"""What is still accepted of nested values: the most that an answer may take to be looked at."""
+
+
+@pytest.mark.usefixtures("no_waits")
+@pytest.mark.parametrize(
+    ("odd", "becomes"), [("[" * 4_000_000 + "]" * 4_000_000, ContractBroken), (NESTED, Page)]
+)
+def test_an_answer_full_of_brackets_holds_up_no_other(odd: str, becomes: type):
+    """A bomb of 8 KB used to take twenty seconds in which not one other request went on."""
+    body = gzip.compress(f'{{"data":[{row(odd)}],"pagination":{{"has_more":false}}}}'.encode())
+    with answering((200, {"Content-Encoding": "gzip"}, body)) as (url, _):
+
+        async def run() -> tuple[object, float]:
+            async with open_source(
+                "polymarket", url, windows=[Window(99, 1)], concurrency=2, timeout=9
+            ) as source:
+                beats = asyncio.create_task(longest_gap())
+                page = source.page(WALLET, Interval(0, 9_999_999_999), None)
+                (found,) = await asyncio.gather(page, return_exceptions=True)
+                await asyncio.sleep(0.05)
+                beats.cancel()
+                return found, await beats
+
+        found, gap = asyncio.run(run())
+    assert isinstance(found, becomes), found
+    assert gap < 4, f"{gap:.1f} s"
+
+
+def test_a_page_is_tamed_once_at_most(monkeypatch: pytest.MonkeyPatch):
+    tamed: list[int] = []
+    tame = odd_json.tame
+
+    def noted(text: bytes) -> bytes:
+        tamed.append(len(text))
+        return tame(text)
+
+    for module in (odd_json, rows):
+        monkeypatch.setattr(module, "tame", noted)
+    odd = "[" * 3000 + "]" * 3000
+    page = f'{{"data":[{row(odd)},{row("1")}],"pagination":{{"has_more":false}}}}'.encode()
+    with answering((200, {}, page)) as (url, _):
+
+        async def run() -> Page:
+            async with open_source(
+                "polymarket", url, windows=[Window(99, 1)], concurrency=1, timeout=9
+            ) as source:
+                return await source.page(WALLET, Interval(0, 9_999_999_999), None)
+
+        found = asyncio.run(run())
+    assert tamed == [len(page)]
+    assert [each.raw.decode() for each in found.rows] == [row(odd), row("1")]
+
+
+async def longest_gap() -> float:
+    """Until it is cancelled: the longest time in which nothing else went on, in seconds."""
+    longest, last = 0.0, time.monotonic()
+    try:
+        while True:
+            await asyncio.sleep(0.01)
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+    except asyncio.CancelledError:
+        return longest
+
+
+def row(unlisted: str) -> str:
+    """A row of `WALLET` with a field that nobody listed."""
+    return json.dumps(
+        {
+            "proxy_wallet": WALLET,
+            "timestamp": 1_700_000_000,
+            "side": "BUY",
+            "price": 0.5,
+            "size": 1,
+            "token_id": "1",
+            "condition_id": "c",
+            "transaction_hash": "0x1",
+            "unlisted": None,
+        }
+    ).replace("null", unlisted)
 
 
 def test_a_slow_answer_keeps_no_other_from_going_on():

@@ -23,6 +23,7 @@ from polycopy_assets.trades.batch import (
     current,
     manifest_name,
 )
+from polycopy_assets.trades.batch_rules import FURTHEST
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, expected, middle
 
@@ -194,6 +195,25 @@ def test_a_batch_without_todays_columns_is_combined_again_and_never_loaded(bench
     assert pending(dict.fromkeys(WALLETS[:2], "v"), manifests) == sorted(WALLETS[:2])
     assert next_batch(manifests, set()) == 2
     assert written.schema == SCHEMA
+
+
+@pytest.mark.parametrize("last", [0, 3, 500])
+def test_a_new_batch_never_has_a_number_that_the_table_is_believed_to_hold(bench: Bench, last: int):
+    bench.batch(WALLETS[0])
+    (one,) = read_manifests(bench.store)
+    there = [msgspec.structs.replace(one, batch=number) for number in range(1, last + 1)]
+    half = FURTHEST // 2
+    for label in (
+        1,
+        last,
+        last + 9,
+        *(last + at + i for at in (half, FURTHEST) for i in (-1, 0, 1)),
+    ):
+        held = range(1, label + 1)
+        number = next_batch(there, held)
+        assert last < number <= last + FURTHEST
+        new = msgspec.structs.replace(one, batch=number)
+        assert new in unloaded([*there, new], held), label
 
 
 def test_a_batch_of_a_newer_version_is_not_misread(bench: Bench):

@@ -1,5 +1,6 @@
 """Until when a source can be believed: by its clock and its own word, and how old that is."""
 
+import re
 from email.utils import formatdate
 from typing import Any
 
@@ -60,6 +61,7 @@ def feed(lag: float, **others: Any) -> dict[str, Any]:
             7200,
             0,
         ),
+        ({"age_seconds": 0, "serving": feed(5), "ingestion": None}, 5, 0),
         ({"age_seconds": 0, "serving": feed(5), "ingestion": {"most_lagged": None}}, 5, 0),
         ({"age_seconds": 0, "computed_at": NOW - 7200, "serving": feed(5)}, 5, 7200),
         ({"computed_at": (NOW - 50) * 1000, "serving": feed(5)}, 5, 50),
@@ -84,6 +86,10 @@ def test_the_lag_is_the_feeds_and_the_slowest_streams_and_the_age_comes_on_top(
         ({"computed_at": "yesterday", "serving": feed(5)}, "'yesterday'"),
         ({"age_seconds": "3", "serving": feed(5)}, "age_seconds"),
         ({"age_seconds": 0}, "serving"),
+        (
+            {"age_seconds": 0, "serving": feed(5), "ingestion": {"most_lagged": {}}},
+            "behind_max",
+        ),
     ],
 )
 def test_a_status_that_does_not_say_enough_is_an_error_and_not_a_lag_of_zero(
@@ -91,6 +97,38 @@ def test_a_status_that_does_not_say_enough_is_an_error_and_not_a_lag_of_zero(
 ):
     with pytest.raises(SourceError, match=reason):
         freshness(status(**data), margin=300)
+
+
+HUGE = "1" + "0" * 400
+"""An integer that no float holds; JSON may have it."""
+
+STATUS = """{"data": {"age_seconds": 1, "computed_at": 1900000000, "serving": {"lag_seconds": 2,
+"mechanisms": [{"name": "activity_feed", "age_seconds": 3, "blocks_behind": 4}]}, "ingestion":
+{"most_lagged": {"source": "ctf", "block": 5, "behind_max": 6}}}}"""
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["age_seconds", "lag_seconds", "behind_max", "blocks_behind", "computed_at", "name"],
+)
+@pytest.mark.parametrize("value", [HUGE, f"-{HUGE}", "1e400", "true", '"many"', "[]"])
+def test_a_number_that_does_not_fit_breaks_the_contract(field: str, value: str):
+    fresh = freshness(Answer(STATUS.encode(), 1, "t", date=NOW), margin=300)
+    assert (fresh.lag, fresh.age) == (12, 1)
+    if field == "name":  # that of the trade feed itself
+        text = STATUS.replace('"age_seconds": 3', f'"age_seconds": {value}')
+    else:
+        text = re.sub(f'"{field}": [0-9]+', f'"{field}": {value}', STATUS, count=1)
+    assert text != STATUS
+    with pytest.raises(ContractBroken):
+        freshness(Answer(text.encode(), 1, "t", date=NOW), margin=300)
+
+
+@pytest.mark.parametrize("value", ["-1", "1e300", "253402300800000", '"0001-01-01T00:00:00Z"'])
+def test_a_moment_that_no_date_has_breaks_the_contract(value: str):
+    text = STATUS.replace("1900000000", value)
+    with pytest.raises(ContractBroken, match="which is no time"):
+        freshness(Answer(text.encode(), 1, "t", date=NOW), margin=300)
 
 
 def test_a_status_that_is_no_status_breaks_the_contract():

@@ -4,7 +4,8 @@ import asyncio
 import base64
 import html
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import quote, quote_plus
 
@@ -23,10 +24,32 @@ from polycopy_assets.sources.checked import (
 from polycopy_assets.sources.masking import Mask
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.walk import walk
 from polycopy_assets_tests.unit.test_http import Reply, answering
 
 KEY = "sk-live/Ab+c=9&<q'\"uot%e>\\x"
 WALLET = "0x" + "1" * 40
+PLAIN = "sk-live/7c1d+0a2b4e6f8091"
+
+
+def php(text: str) -> str:
+    """As PHP writes JSON: a slash has a backslash before it."""
+    return json.dumps(text).replace("/", "\\/")[1:-1]
+
+
+def dotnet(text: str) -> str:
+    """As .NET and Go write JSON: what HTML may misread is `\\u002B`."""
+    return "".join(c if c.isalnum() or c == "-" else f"\\u{ord(c):04X}" for c in text)
+
+
+def all_escaped(text: str) -> str:
+    """Each character as `\\u0073`."""
+    return "".join(f"\\u{ord(c):04x}" for c in text)
+
+
+def within(before: str, text: str) -> str:
+    """Base64 of a header or of a login in which the key stands after something else."""
+    return base64.b64encode(f"{before}{text}".encode()).decode()
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +71,13 @@ def no_waits() -> Iterator[None]:
         html.escape(KEY),
         repr(KEY),
         base64.b64encode(KEY.encode()).decode(),
+        within(":", KEY),
+        within("me:", KEY),
+        within("Bearer ", KEY),
+        base64.urlsafe_b64encode(f"Bearer {KEY}".encode()).decode(),
+        php(KEY),
+        dotnet(KEY),
+        all_escaped(KEY),
         KEY[:12],
         KEY[9:],
     ],
@@ -58,6 +88,7 @@ def test_every_spelling_and_every_longer_piece_is_masked(spelled: str):
     assert "***" in said
     assert said.endswith(", try again")
     assert not any(KEY[i : i + 8].lower() in said.lower() for i in range(len(KEY) - 7))
+    assert not any(spelled[i : i + 16] in said for i in range(8, len(spelled) - 15))
 
 
 def test_what_is_no_secret_stays_as_it_is():
@@ -126,10 +157,125 @@ def test_whatever_a_gateway_echoes_the_key_is_in_no_error_and_in_no_cause_of_one
     assert quote(KEY, safe="").lower() not in said
 
 
-def test_an_answer_that_holds_the_key_is_not_stored():
-    rows = body(orders=[{"title": f"Bearer {KEY}"}], pagination={"has_more": False})
+def page(title: str) -> bytes:
+    """A page with one good trade; `title` stands in it as it is written here."""
+    row = {
+        "user": WALLET,
+        "side": "BUY",
+        "token_id": "1",
+        "timestamp": 5,
+        "price": 0.5,
+        "shares_normalized": 1.0,
+        "tx_hash": "0x" + "a" * 64,
+        "title": "TITLE",
+    }
+    return body(orders=[row], pagination={"has_more": False}).replace(b"TITLE", title.encode())
+
+
+@pytest.mark.parametrize("key", [KEY, PLAIN, "0123456789abcdef", "sk-short"])
+@pytest.mark.parametrize(
+    "spell",
+    [
+        lambda key: json.dumps(f"Bearer {key}")[1:-1],
+        lambda key: json.dumps(json.dumps({"Authorization": key}))[1:-1],
+        php,
+        lambda key: json.dumps(php(key))[1:-1],
+        dotnet,
+        all_escaped,
+        lambda key: json.dumps(all_escaped(key))[1:-1],
+        lambda key: json.dumps(key.upper())[1:-1],
+        lambda key: quote(key, safe=""),
+        lambda key: within("", key),
+        lambda key: within(":", key),
+        lambda key: within("Bearer ", key),
+    ],
+)
+def test_an_answer_that_holds_the_key_in_any_spelling_is_not_stored(
+    key: str, spell: Callable[[str], str]
+):
+    answer = page(spell(key))
+    json.loads(answer)
+    with answering((200, {}, answer)) as (url, _), pytest.raises(ContractBroken, match="a secret"):
+        ask(url, key)
+
+
+@pytest.mark.parametrize("part", [slice(0, -2), slice(3, None), slice(5, 17)])
+def test_nor_is_one_that_holds_twelve_characters_of_it(part: slice):
+    for spelled in (PLAIN[part], php(PLAIN[part]), dotnet(PLAIN[part])):
+        answer = page(spelled)
+        with (
+            answering((200, {}, answer)) as (url, _),
+            pytest.raises(ContractBroken, match="a secret"),
+        ):
+            ask(url, PLAIN)
+
+
+@pytest.mark.parametrize(
+    ("key", "title"),
+    [
+        (PLAIN, "Will it live/7c1d+0?"),  # eleven characters of it
+        ("will-bitcoin-key-1", "will-bitcoin"[:11]),
+        ("Bitcoin", "Bitcoin"),  # too short a key to be told from a word
+        ("00000000-0000-0000-0000-000000000000", f"0x{'0' * 40} \\u0030\\/"),
+        (PLAIN, "\\u0022\\\\\\\\\\/" * 99),
+    ],
+)
+def test_ordinary_data_is_stored_whatever_short_piece_of_the_key_it_holds(key: str, title: str):
+    with answering((200, {}, page(title))) as (url, _):
+        ask(url, key)
+
+
+def test_what_was_not_sent_to_the_source_does_not_make_an_answer_be_refused():
+    told = {"has_more": False, "note": f"hunter2-hunter2 me:hunter2-hunter2 {KEY}"}
+    for kind, answer in (
+        ("dome", page("hunter2-hunter2")),
+        ("polymarket", body(data=[], pagination=told)),
+    ):
+        with answering((200, {}, answer)) as (url, asked):
+            proxy = url.replace("://", "://me:hunter2-hunter2@")
+            ask("http://source.invalid", KEY, kind, proxy=proxy)
+        assert asked
+
+
+def test_what_is_wrong_with_a_row_is_said_without_the_key():
+    piece = PLAIN[:11]  # too little to refuse the answer for it
+    for field in ("side", "user", "tx_hash", "timestamp"):
+        row = json.loads(page(""))["orders"][0] | {field: piece}
+        answer = body(orders=[row, row | {"timestamp": 4}], pagination={"has_more": False})
+        with answering((200, {}, answer)) as (url, _), pytest.raises(ContractBroken) as error:
+            asyncio.run(walked(url))
+        assert piece not in str(error.value)
+        assert piece[:8] not in str(error.value)
+        assert error.value.__cause__ is error.value.__context__ is None
+
+
+async def walked(url: str) -> None:
+    async with open_source(
+        "dome", url, windows=[Window(999, 1)], concurrency=1, timeout=1, api_key=PLAIN
+    ) as source:
+        async for _ in walk(source, WALLET, Interval(0, 10)):
+            pass
+
+
+def test_a_page_of_a_thousand_rows_is_searched_in_no_time():
+    rows = b"".join(page("x \\u0022 y") for _ in range(1000))
+    mask = Mask([PLAIN])
+    started = time.process_time()
+    for _ in range(5):
+        assert not mask.occurs_in(rows)
+    assert time.process_time() - started < 5 * 0.1
+
+
+@pytest.mark.parametrize("kind", ["dome", "polymarket"])
+def test_a_proxys_password_that_is_a_word_of_the_data_is_no_echo(kind: str):
+    rows = body(orders=[], data=[], pagination={"has_more": False, "note": "polymarket-upload"})
+    with answering((200, {}, rows)) as (url, asked):
+        proxy = url.replace("://", "://proxyuser:polymarket@")
+        ask("http://source.invalid", kind=kind, proxy=proxy)
+        assert asked
+    rows = body(orders=[], pagination={"has_more": False, "note": KEY})
     with answering((200, {}, rows)) as (url, _), pytest.raises(ContractBroken, match="a secret"):
-        ask(url)
+        ask("http://source.invalid", proxy=url.replace("://", "://proxyuser:polymarket@"))
 
 
 def test_the_password_of_a_proxy_is_masked_as_it_is_sent_and_as_it_is_written():

@@ -8,6 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from polycopy_assets.errors import WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
 
@@ -101,6 +102,19 @@ def test_names_in_any_case_are_found_and_those_of_other_schemas_are_not(tmp_path
     assert table.tally({WALLET: 2_000_000_000}) == [(WALLET, Tally(1, 1, 1, 0))]
     assert table.checkpoint() is None
     assert table.loaded_batches() == set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("BIGINT", "NULL"), ("VARCHAR", "'1'"), ("DOUBLE", "0.5")]
+)
+def test_a_batch_that_is_no_number_is_told_in_one_line(tmp_path: Path, kind: str, value: str):
+    table = warehouse(
+        tmp_path,
+        f"CREATE TABLE polycopy_batches (batch {kind}, rows BIGINT, loaded_at TIMESTAMP)",
+        f"INSERT INTO polycopy_batches VALUES ({value}, 1, now())",
+    )
+    with pytest.raises(WarehouseError, match=r"table polycopy_batches in .*batch.*Drop that table"):
+        table.loaded_batches()
 
 
 def test_traders_may_be_a_view(tmp_path: Path):

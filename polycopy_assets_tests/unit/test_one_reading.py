@@ -22,7 +22,7 @@ from polycopy_assets.sources.rows import (
 from polycopy_assets.trades.cutter import Cutter
 from polycopy_assets.trades.frame import served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.odd_json import DEEPEST, tame
+from polycopy_assets.trades.odd_json import DEEPEST, UNREADABLE, readable, tame
 from polycopy_assets.trades.payload import read_payload
 from polycopy_assets.trades.shapes import CHECKPOINT, SHAPES, guess_source
 
@@ -47,8 +47,11 @@ def raw(source: str, *extra: str, **changed: str) -> bytes:
 
 def gate(source: str, row: bytes) -> Any:
     """What the gate makes of a page of one row; raises ContractBroken."""
-    page = decode_page(b'{"rows":[' + row + b"]}", _Page)
-    return read_rows(SHAPES[source], page.rows)
+    try:
+        page = readable(b'{"rows":[' + row + b"]}")
+    except UNREADABLE as error:
+        raise ContractBroken(str(error)) from error
+    return read_rows(SHAPES[source], decode_page(page, _Page).rows)
 
 
 def table(source: str, row: bytes) -> dict[str, Any]:

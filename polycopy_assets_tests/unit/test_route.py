@@ -206,6 +206,24 @@ def test_a_kind_of_proxy_that_is_not_spoken_is_refused_where_it_would_be_used():
         read_settings({"ALL_PROXY": "socks5://u:secret@p:1"})
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("http://user:secretpw", "http://…"),
+        ("user:secretpw", "http://…"),
+        ("user:secretpw://", "://…"),
+        ("https://secretpw:443443", "https://…"),
+    ],
+)
+def test_where_the_host_was_forgotten_nothing_is_shown_that_may_be_a_password(
+    text: str, shown: str
+):
+    with pytest.raises(ConfigurationError) as error:
+        read_settings({"HTTPS_PROXY": text})
+    assert f"HTTPS_PROXY='{shown}' is not accepted" in str(error.value)
+    assert "secretpw" not in str(error.value)
+
+
 def test_a_wrong_proxy_is_named_without_its_password():
     with pytest.raises(ConfigurationError) as error:
         read_settings({"HTTPS_PROXY": "http://user:se@cret@host:99999"})

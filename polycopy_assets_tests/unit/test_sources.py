@@ -1,7 +1,8 @@
 """What the two sources ask, and what they make of the answers."""
 
 import asyncio
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -18,6 +19,7 @@ from polycopy_assets.trades.page import Page
 WORLD = generate(3, 1, whales=1, whale_trades=5)
 WALLET = WORLD.wallets()[0].lower()
 TRADES = WORLD.truth(WALLET)
+T = TypeVar("T")
 
 
 class Canned:
@@ -27,10 +29,12 @@ class Canned:
         self.body = body if isinstance(body, bytes) else msgspec.json.encode(body)
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
-    async def get(self, path: str, params: dict[str, Any], what: str) -> Answer:
+    async def read(
+        self, path: str, params: dict[str, Any], what: str, read: Callable[[Answer], T]
+    ) -> T:
         del what
         self.asked.append((path, dict(params)))
-        return Answer(self.body, 1, "t")
+        return read(Answer(self.body, 1, "t"))
 
 
 def polymarket(rows: list[dict[str, Any]], **pagination: Any) -> Canned:

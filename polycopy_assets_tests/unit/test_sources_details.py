@@ -36,7 +36,10 @@ def test_domes_key_goes_as_a_bearer_and_polymarket_gets_none():
     found, heard = over_http("dome", (200, {}, body), lambda source: source.horizon())
     assert found.until == found.at - dome.MARGIN
     assert heard[0]["Authorization"] == f"Bearer {KEY}"
-    status = b'{"data": {"age_seconds": 7, "serving": {"lag_seconds": 42}}}'
+    status = (
+        b'{"data": {"age_seconds": 7, "serving": {"lag_seconds": 42},'
+        b' "ingestion": {"most_lagged": {"behind_max": 0}}}}'
+    )
     found, heard = over_http("polymarket", (200, {}, status), lambda source: source.horizon())
     assert found.until == found.at - 42 - 7 - polymarket.MARGIN
     assert heard[0]["Authorization"] is None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets.errors import ObjectDamaged, ObjectLost, StoreError
+from polycopy_assets.errors import ObjectDamaged, ObjectKept, ObjectLost, StoreError
 from polycopy_assets.store.local import LocalStore
 
 WRITER = """
@@ -184,3 +184,57 @@ def test_the_store_itself_may_be_a_link(tmp_path: Path):
     store = LocalStore(tmp_path / "store")
     store.create("t/a", b"xyz")
     assert [item.name for item in store.list("t/")] == ["t/a"]
+
+
+BUSY = """
+import os, sys, threading
+from pathlib import Path
+from polycopy_assets.store.local import LocalStore
+store = LocalStore(Path(sys.argv[1]))
+def write(thread):
+    for number in range(10**6):
+        store.create(f"t/{thread}/{number}", b"x")
+for thread in range(8):
+    threading.Thread(target=write, args=(thread,)).start()
+"""
+
+
+def test_whether_a_store_is_writable_can_be_asked_while_another_process_writes(tmp_path: Path):
+    store = LocalStore(tmp_path)
+    with subprocess.Popen([sys.executable, "-c", BUSY, str(tmp_path)]) as process:
+        try:
+            while not list(tmp_path.glob("t/*/*")):
+                time.sleep(0.01)
+            ends = time.monotonic() + 4
+            while time.monotonic() < ends:
+                store.check_writable()
+        finally:
+            process.kill()
+
+
+def test_leftovers_of_crashes_are_cleared_away_and_folders_are_not(tmp_path: Path):
+    incoming = tmp_path / ".incoming"
+    (incoming / "folder").mkdir(parents=True)
+    for name, age in (("old", 2 * 86_400), ("new", 60), ("folder", 2 * 86_400)):
+        if name != "folder":
+            (incoming / name).touch()
+        moment = time.time() - age
+        os.utime(incoming / name, (moment, moment))
+    LocalStore(tmp_path).check_writable()
+    assert {path.name for path in incoming.iterdir()} == {"new", "folder"}
+
+
+def test_an_object_that_may_not_be_deleted_says_nothing_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store = LocalStore(tmp_path)
+    store.create("t/a", b"xyz")
+
+    def refused(path: Path, *, missing_ok: bool = False) -> None:
+        del missing_ok
+        raise PermissionError(1, "Operation not permitted", str(path))
+
+    monkeypatch.setattr(Path, "unlink", refused)
+    with pytest.raises(ObjectKept, match=r"cannot delete .*t/a: Operation not permitted"):
+        store.delete("t/a")
+    assert store.read("t/a") == b"xyz"

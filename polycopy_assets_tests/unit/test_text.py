@@ -42,7 +42,7 @@ def test_what_a_library_says_over_several_lines_is_one():
         for each in vars(errors).values()
         if isinstance(each, type)
         and issubclass(each, PolycopyError)
-        and each not in {errors.Unexpected, errors.BatchBroken}
+        and each not in {errors.Unexpected, errors.BatchBroken, errors.WrongTable}
     ],
 )
 def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
@@ -52,10 +52,17 @@ def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
     assert str(kind("as it is: 'ok'")) == "as it is: 'ok'"
 
 
-def test_a_broken_batch_is_one_harmless_line():
-    message = str(errors.BatchBroken(7, NASTY + "x" * 10 * MESSAGE))
-    assert message.isprintable()
-    assert len(message) <= MESSAGE + 1
+@pytest.mark.parametrize(
+    "error",
+    [
+        errors.BatchBroken(7, NASTY + "x" * 10 * MESSAGE),
+        errors.WrongTable(NASTY + "x" * 10 * MESSAGE, NASTY, None),
+    ],
+    ids=["batch", "table"],
+)
+def test_an_error_with_values_of_others_is_one_harmless_line(error: PolycopyError):
+    assert str(error).isprintable()
+    assert len(str(error)) <= MESSAGE + 1
 
 
 def test_an_error_that_nobody_foresaw_is_one_harmless_line_as_well():

@@ -37,6 +37,13 @@ def test_a_list_in_any_encoding_with_any_line_ends_is_read(encoding: str, end: s
         f"{A},{URL}/{A.upper()}",
         f"{A},0x{'1' * 64}",
         f"\u200b{A}\ufeff",
+        f"#1,{A},whale",
+        f"#12\t{A}",
+        f"  #3 {A} # a friend, was {B}",
+        f"the #1 of all: {A}",
+        f'"#1","{A}"',
+        f"{A} # was {B}",
+        f"{A} #2, was {B}",
     ],
 )
 def test_a_line_with_exactly_one_address_counts(line: str):
@@ -47,6 +54,19 @@ def test_a_line_with_exactly_one_address_counts(line: str):
 @pytest.mark.parametrize("line", [",,,,", '""', ";", "  ", "# all of them", "\t#x"])
 def test_a_line_in_which_nothing_stands_is_none(line: str):
     assert read(f"{line}\n{A}") == WalletList([A], [], "")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [f"# {A} is mine", f"#{A}", f"#whale,{A}", f"# 1,{A}", f"# {A}, {B}", f"#1 # {A}", f"a # {A}"],
+)
+def test_an_address_in_a_comment_alone_is_not_added_and_not_passed_over(line: str):
+    found = read(f"{C}\n#1 of my lists\n{line}\n{line}\n")
+    assert (found.addresses, found.refused) == ([C], [])
+    assert [each.line for each in found.commented] == [3, 4]
+    (said,) = refusals(found, "list.txt")
+    assert said.startswith("not added: 2 lines of list.txt hold an address in a comment alone")
+    assert f"the first line 3, '{line[:20]}" in said
 
 
 @pytest.mark.parametrize(

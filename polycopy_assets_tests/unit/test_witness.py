@@ -122,13 +122,26 @@ def test_a_comparison_at_the_same_hour_every_day_asks_for_every_wallet():
     assert not COUNT.holds(VERSION, NOW + DAY - 3 * 3600)
 
 
-def test_what_a_refetch_left_is_remembered_until_the_counts_agree():
+def test_what_a_refetch_left_is_remembered():
     fruitless = count(source=9).after(None, refetched=True)
     assert (fruitless.refetched, fruitless.left) == (NOW, 2)
     later = count(source=12, asked=NOW + DAY).after(fruitless, refetched=False)
     assert (later.refetched, later.left) == (NOW, 2)
-    assert count(asked=NOW + DAY).after(later, refetched=False).refetched == 0
+    agreed = count(asked=NOW + DAY).after(later, refetched=False)
+    assert (agreed.agrees, agreed.refetched, agreed.left) == (True, NOW, 2)
     assert count(source=9).after(None, refetched=False).refetched == 0
+
+
+def test_counts_that_agree_and_differ_in_turn_do_not_refetch_a_wallet_every_other_day():
+    last, refetches = None, []
+    for day in range(70):
+        said = count(source=8 if day % 2 else 7, asked=NOW + day * DAY)
+        last = said.after(last, refetched=False)
+        if last.to_refetch(NOW + day * DAY):
+            refetches.append(day)
+            helped = count(source=7, asked=NOW + day * DAY)
+            last = helped.after(last, refetched=True)
+    assert refetches == [1, 31, 61]
 
 
 @given(*(st.integers(0, 10**12) for _ in range(5)), st.integers(-(10**9), 10**9))

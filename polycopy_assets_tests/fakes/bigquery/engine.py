@@ -379,7 +379,8 @@ class Statement:
     @property
     def target(self) -> Table | None:
         """The table that a DML statement changes."""
-        if not isinstance(self.tree, exp.Merge | exp.Insert | exp.Delete | exp.Update):
+        changing = exp.Merge | exp.Insert | exp.Delete | exp.Update | exp.TruncateTable
+        if not isinstance(self.tree, changing):
             return None
         node = self.tree.find(exp.Table)
         return self._resolve(node) if node else None

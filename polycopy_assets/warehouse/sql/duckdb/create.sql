@@ -23,8 +23,15 @@ CREATE TABLE IF NOT EXISTS trades (
     notional_usdc DOUBLE
 );
 
--- Which batches `trades` holds; written in the transaction that loads them.
-CREATE TABLE IF NOT EXISTS polycopy_batches (batch BIGINT, rows BIGINT, loaded_at TIMESTAMP);
+-- Which batches `trades` holds, and of which store; written in the transaction that loads them.
+CREATE TABLE IF NOT EXISTS polycopy_batches (
+    batch BIGINT,
+    rows BIGINT,
+    loaded_at TIMESTAMP,
+    store VARCHAR
+);
+
+ALTER TABLE polycopy_batches ADD COLUMN IF NOT EXISTS store VARCHAR;
 
 ALTER TABLE trades ADD COLUMN IF NOT EXISTS wallet_address VARCHAR;
 ALTER TABLE trades ADD COLUMN IF NOT EXISTS id VARCHAR;

@@ -1,3 +1,2 @@
-INSERT INTO polycopy_batches
-SELECT $batch, $rows, now() AT TIME ZONE 'UTC'
-WHERE $batch NOT IN (SELECT batch FROM polycopy_batches);
+INSERT INTO polycopy_batches (batch, rows, loaded_at, store)
+SELECT $batch, $rows, now() AT TIME ZONE 'UTC', $store;

@@ -1,0 +1,87 @@
+"""The map: assets, checks, jobs, resources. The only place that reads the environment."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from polycopy_assets import jobs
+from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
+from polycopy_assets.assets.combined_trades import combined_trades
+from polycopy_assets.assets.reconciliation import reconciliation
+from polycopy_assets.assets.source_counts import source_counts
+from polycopy_assets.assets.traders import traders
+from polycopy_assets.assets.trades import trades
+from polycopy_assets.assets.wallet_trades import wallet_trades
+from polycopy_assets.checks import CHECKS
+from polycopy_assets.env_file import refuse_foreign_url
+from polycopy_assets.progress import Progress
+from polycopy_assets.reconcile.report import Report
+from polycopy_assets.resources import (
+    PolicyResource,
+    SourceResource,
+    store_resource,
+    warehouse_resource,
+)
+from polycopy_assets.runs import Runs
+from polycopy_assets.schedules import daily_audit, daily_refresh, daily_witness
+from polycopy_assets.sensors import SENSORS
+from polycopy_assets.settings import Settings, read_settings
+from polycopy_assets.sources.checked import API_KEY
+
+
+def settings() -> Settings:
+    """The settings in the environment; raises ConfigurationError."""
+    found = read_settings(os.environ)
+    refuse_foreign_url(os.environ, Path(), found)
+    return found
+
+
+def build(
+    chosen: Settings,
+    progress: Progress | None = None,
+    on_report: Callable[[Report], None] = lambda report: None,
+) -> dg.Definitions:
+    """The definitions for `chosen`.
+
+    What is done is counted into `progress` if it is given; `on_report` is called with what a
+    reconciliation came to.
+    """
+    counted = progress or Progress()
+    return dg.Definitions(
+        assets=[
+            traders,
+            backfill_checkpoint,
+            wallet_trades,
+            combined_trades,
+            trades,
+            reconciliation,
+            source_counts,
+        ],
+        asset_checks=CHECKS,
+        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.audit, jobs.reconcile, jobs.witness],
+        sensors=SENSORS,
+        schedules=[daily_refresh, daily_audit, daily_witness],
+        resources={
+            "source": SourceResource(
+                kind=chosen.source,
+                url=chosen.source_url,
+                rate_limit=chosen.rate_limit,
+                concurrency=chosen.concurrency,
+                timeout=chosen.timeout,
+                segment_bytes=chosen.segment_bytes,
+                max_lag=chosen.max_lag,
+                api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
+                proxy=dg.EnvVar(chosen.proxy) if chosen.proxy else "",
+            ),
+            "store": store_resource(chosen),
+            "warehouse": warehouse_resource(chosen),
+            "policy": PolicyResource(adopt=chosen.adopt, late_hours=chosen.late_hours),
+            "progress": dg.ResourceDefinition(lambda _: counted),
+            "runs": dg.ResourceDefinition(lambda _: Runs(lambda: build(chosen, counted), counted)),
+            "on_report": dg.ResourceDefinition(lambda _: on_report),
+        },
+        # A killed run must not leave a step process behind that goes on writing.
+        executor=dg.in_process_executor,
+    )

@@ -1,1 +1,0 @@
-SELECT batch FROM polycopy_batches;

@@ -1,0 +1,1 @@
+UPDATE polycopy_batches SET store = $store;
