@@ -102,13 +102,19 @@ class _Beat:
         return time.monotonic() - self._confirmed < LEASE_SECONDS
 
     def go_on(self, ended: threading.Event) -> None:
-        """Writes them until `ended` is set, or the process is interrupted."""
+        """Writes them until `ended` is set; interrupts the process when it is to give up.
+
+        Again, if that had no effect: an interrupt that comes while Python cleans up an object is
+        lost, and a process that may send nothing any more would wait for ever.
+        """
+        interrupted = float("-inf")
         while not ended.wait(BEAT_SECONDS):
             why = self._look()
-            if why and threading.main_thread().is_alive():
+            again = time.monotonic() - interrupted >= LEASE_SECONDS
+            if why and again and threading.main_thread().is_alive():
                 _LOG.error("%s: this process gives it up", why)
+                interrupted = time.monotonic()
                 os.kill(os.getpid(), signal.SIGTERM)
-                return
 
     def _look(self) -> str | None:
         """Looks whether the run goes on, and writes one line; why to give it up, if it is so."""

@@ -287,7 +287,7 @@ def test_a_process_that_was_frozen_sends_nothing_when_its_turn_is_another_ones(
             def thaw() -> None:
                 _wait_until(lambda: served.state.counts.trade_requests >= asked + 15)
                 frozen.send_signal(signal.SIGCONT)
-                frozen.communicate(timeout=30)
+                frozen.communicate(timeout=90)
                 notes = instance.daemon_cursor_storage.get_cursor_values({"polycopy/turn/source"})
                 noted.extend(notes.values())
 
