@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import dagster as dg
+from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from polycopy_assets import liveness
 from polycopy_assets.instance import alone
@@ -62,7 +63,8 @@ def turn(context: dg.AssetExecutionContext, pool: str, progress: Progress) -> It
         with _noted(instance, pool, liveness.worker(run_id)) as idle:
             yield idle
     finally:
-        storage.free_concurrency_slot_for_step(run_id, step)
+        with alone(instance.root_directory):
+            storage.free_concurrency_slot_for_step(run_id, step)
 
 
 class _Waiting:
@@ -109,7 +111,21 @@ def _free_the_dead(instance: dg.DagsterInstance, pool: str) -> None:
         # Of a run that was deleted nothing is left but which step took the place.
         over = step in OUR_STEPS if run is None else run.is_finished and is_ours(run)
         if over:
-            instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+            with alone(instance.root_directory):
+                instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+    _let_the_next_in(instance, pool)
+
+
+def _let_the_next_in(instance: dg.DagsterInstance, pool: str) -> None:
+    """Assigns a place that is free although somebody waits for it.
+
+    Dagster assigns a freed place once, to who waits at that moment. Who asked while the place was
+    still taken, and was written down after it was freed, would wait for ever.
+    """
+    storage = instance.event_log_storage
+    with alone(instance.root_directory):
+        if isinstance(storage, SqlEventLogStorage) and storage.has_unassigned_slots(pool):
+            storage.assign_pending_steps([pool])
 
 
 def _holders(instance: dg.DagsterInstance, pool: str) -> str:

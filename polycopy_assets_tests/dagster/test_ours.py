@@ -114,3 +114,18 @@ def test_the_place_of_another_locations_step_in_a_pool_is_left_to_it(tmp_path: P
         assert left == {theirs.run_id, "a-deleted-run"}
         told = turns._holders(instance, turns.SOURCE)
     assert "(fetch of another code location, which uses the pool `source` too) is at it" in told
+
+
+def test_a_place_that_was_freed_before_anybody_waited_is_given_to_who_waits_now(tmp_path: Path):
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    with deployment.instance() as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots(turns.SOURCE, 1)
+        run = add(instance, "fetch", S.STARTED)
+        # What is left when one asks while another gives the place back, in two processes.
+        storage.add_pending_step(turns.SOURCE, run.run_id, "wallet_trades", should_assign=False)  # type: ignore[attr-defined]
+        assert not storage.claim_concurrency_slot(
+            turns.SOURCE, run.run_id, "wallet_trades"
+        ).is_claimed
+        turns._free_the_dead(instance, turns.SOURCE)
+        assert storage.claim_concurrency_slot(turns.SOURCE, run.run_id, "wallet_trades").is_claimed
