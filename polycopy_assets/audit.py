@@ -190,10 +190,10 @@ def _still(
 ) -> dict[str, str]:
     """What a wallet has lost, looked at once more; nothing if it was recorded anew meanwhile."""
     listed = list(store.list(wallet_prefix(found.wallet)))
-    lost = _lost(found, listed)
     to_read = _to_read(found.segments, listed, shares)
     changed = _changed(Readings(store))
-    lost |= {item.name: why for item in to_read if (why := changed(item))}
+    lost = {item.name: why for item in to_read if (why := changed(item))}
+    lost |= _lost(found, listed)  # it says more than that the checksum is another
     now = record.record_or_none(instance, found.wallet)
     if not lost or now is None or now.segments != found.segments:
         return {}

@@ -52,8 +52,13 @@ def test_the_audit_is_on_by_default_and_once_a_day():
         assert isinstance(daily_audit(context), dg.RunRequest)
 
 
+@pytest.mark.parametrize("shares", [frozenset(), frozenset(range(audit.ROUND_DAYS))])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_segment_that_is_gone_or_rewritten_is_named_with_its_wallet(tmp_path: Path, kind: str):
+def test_a_segment_that_is_gone_or_rewritten_is_named_with_its_wallet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, shares: frozenset[int]
+):
+    """However many segments are read on that day: what the listing shows is said first."""
+    monkeypatch.setattr(audit, "due", lambda *_: shares)
     world = generate(91, 6, most_trades=20)
     with sample_api(world) as api, deployed(kind, tmp_path, api.url) as deployment:
         deployment.want(world.wallets())
