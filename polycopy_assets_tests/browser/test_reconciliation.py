@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import dagster as dg
+import duckdb
 import pytest
 from playwright.sync_api import expect
 
@@ -69,8 +70,10 @@ def _lay_out(world: World, deployment: Deployment, wallets: list[str]) -> None:
     for wallet in ghosts:
         for item in list(deployment.store.list(wallet_prefix(wallet))):
             deployment.store.delete(item.name)
-    for wallet in unloaded:
-        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallet}'")
+    with duckdb.connect(deployment.settings.warehouse) as db:
+        db.executemany(
+            "DELETE FROM trades WHERE wallet_address = ?", [[wallet] for wallet in unloaded]
+        )
     for wallet in believed:
         old.put(wallet, old_file(world.truth(wallet)))
     for wallet in [*believed, *lies]:

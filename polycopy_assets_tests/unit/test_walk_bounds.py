@@ -46,7 +46,7 @@ class Forever:
         return more(self.make(number, span.until - 1), str(number + 1), self.seconds)
 
     async def horizon(self) -> Horizon:
-        raise NotImplementedError
+        raise AssertionError("a walk gets its bounds, and asks for no horizon")
 
 
 def walked(source: Forever, total: Total | None = None, span: Interval = SPAN) -> SourceError:
