@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-dev browser-test pictures test-cloud lint types imports check bench bench-scattered bench-reconcile lock clean
+.PHONY: help demo dev test test-crash test-dev browser-test pictures test-cloud lint types imports check ci bench bench-scattered bench-reconcile lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ $(BIN)/python:
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
 	@touch $@ .venv/.installed
 
-# BigQuery's emulator cannot be installed beside us: it wants other versions of the same libraries.
+# BigQuery's emulator needs its own environment: it requires other versions of the same libraries.
 .venv-bqemulator/.installed: polycopy_assets_tests/fakes/bqemulator.lock
 	$(PYTHON) -m venv .venv-bqemulator
 	.venv-bqemulator/bin/python -m pip install --quiet --requirement $<
@@ -33,8 +33,11 @@ dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/polycopy init
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
 
-test: .venv/.installed-dev .venv-bqemulator/.installed ## the whole test suite
-	$(BIN)/python -m pytest -m "not browser and not dev"
+test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the three next targets
+	$(BIN)/python -m pytest -n 4 -m "not crash and not browser and not dev and not cloud"
+
+test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupted, or run at the same time
+	$(BIN)/python -m pytest -m "crash and not dev"
 
 test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
 	$(BIN)/python -m pytest -n 0 -s -m dev
@@ -64,16 +67,18 @@ imports: .venv/.installed-dev ## the import rule of docs/architecture.md
 
 check: lint types imports ## lint, types and import rule
 
+ci: check test test-crash test-dev browser-test ## everything that must pass before a change lands
+
 bench: .venv/.installed-dev ## where the time of a backfill of small wallets goes
 	$(BIN)/python benchmarks/small_wallets.py
 
 bench-scattered: .venv/.installed-dev ## scattered wallets, in the ways that the UI offers
 	PYTHONPATH=. $(BIN)/python benchmarks/scattered.py
 
-bench-reconcile: .venv/.installed-dev ## old files taken over, the record written anew
+bench-reconcile: .venv/.installed-dev ## taking over old files, and rebuilding the record
 	PYTHONPATH=. $(BIN)/python benchmarks/reconcile.py
 
-lock: .venv/.installed-dev ## write requirements.lock anew
+lock: .venv/.installed-dev ## update requirements.lock
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \

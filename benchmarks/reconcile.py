@@ -1,4 +1,4 @@
-"""How long a reconciliation takes: old files taken over, looked at, and recorded anew.
+"""How long a reconciliation takes that takes old files over, checks them, or records them again.
 
 `make bench-reconcile`. As a baseline the same materializations are written one by one, as Dagster's
 public interface does it, in the same run.
@@ -15,11 +15,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from polycopy_assets import runless
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.world import World
-from polycopy_assets.instance import opened
-from polycopy_assets.record import WALLET_TRADES
+from polycopy_assets.record.instance import opened
+from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.private import runless
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.old_job import OldJob, old_file
 

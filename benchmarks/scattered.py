@@ -12,11 +12,8 @@ from pathlib import Path
 
 import dagster as dg
 
-from polycopy_assets import record
-from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.progress import Progress
-from polycopy_assets.runs import Runs
+from polycopy_assets.record import materializations
 from polycopy_assets_tests.deployment import Deployment, sample_api
 from polycopy_assets_tests.dev import Ui, dagster_dev, wait_for
 
@@ -40,22 +37,20 @@ def measure(way: Way, wallets: int, step: int) -> tuple[float, int]:
         deployment = Deployment(Path(root), served.url)
         deployment.want(every)
         with deployment.instance() as instance:
-            done = sorted(set(every) - set(missing))
-            progress = Progress()
-            Runs(lambda: build(deployment.settings, progress), progress).fetch(
-                instance, wallets=done
-            )
+            deployment.fetch(instance, wallets=sorted(set(every) - set(missing)))
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             before = _fetches(instance)
             started = time.monotonic()
             way(ui, every, missing)
-            wait_for(lambda: len(record.versions(instance)) == wallets, 1800, "all wallets")
+            wait_for(
+                lambda: len(materializations.versions(instance)) == wallets, 1800, "all wallets"
+            )
             return time.monotonic() - started, _fetches(instance) - before
 
 
 def _fetches(instance: dg.DagsterInstance) -> int:
     return sum(
-        run.job_name == "fetch" or record.WALLET_TRADES in (run.asset_selection or ())
+        run.job_name == "fetch" or materializations.WALLET_TRADES in (run.asset_selection or ())
         for run in instance.get_runs()
     )
 

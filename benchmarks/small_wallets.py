@@ -22,18 +22,21 @@ from pathlib import Path
 import dagster as dg
 import httpx
 
-from polycopy_assets import record
-from polycopy_assets.backfill import backfill
-from polycopy_assets.fetch.bridge import iterate
-from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.fetch.wallets import Failed, Fetcher
-from polycopy_assets.instance import opened
-from polycopy_assets.partitions import register, wallets_partitions
-from polycopy_assets.progress import Progress
-from polycopy_assets.settings import Settings, parse_rate_limit
+from polycopy_assets.cli.backfill import backfill
+from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.fetch.iterate_async import iterate_async
+from polycopy_assets.fetch.many_wallets import Fetcher
+from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.record import materializations
+from polycopy_assets.record.instance import opened
+from polycopy_assets.record.partitions import register, wallets_partitions
+from polycopy_assets.settings import Settings
+from polycopy_assets.settings.parse import parse_rate_limit
+from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 UNLIMITED = "1000000/1"
 
@@ -76,7 +79,7 @@ def fetch_alone(chosen: Settings, wallets: list[str]) -> tuple[float, list[Fetch
         async with open_source(
             chosen.source,
             chosen.source_url,
-            windows=parse_rate_limit(UNLIMITED),
+            windows=[Window(*each) for each in parse_rate_limit(UNLIMITED)],
             concurrency=chosen.concurrency,
             timeout=chosen.timeout,
         ) as source:
@@ -91,7 +94,7 @@ def fetch_alone(chosen: Settings, wallets: list[str]) -> tuple[float, list[Fetch
                 yield outcome
 
     started = time.perf_counter()
-    found = list(iterate(outcomes, ahead=64))
+    found = list(iterate_async(outcomes, ahead=64))
     seconds = time.perf_counter() - started
     fetched = [item for item in found if isinstance(item, Fetched)]
     assert len(fetched) == len(wallets), "some wallets failed"
@@ -124,7 +127,9 @@ def record_alone(instance: dg.DagsterInstance, fetched: list[Fetched]) -> float:
     @dg.asset(name="wallet_trades", partitions_def=wallets_partitions, output_required=False)
     def recording() -> Iterator[dg.AssetMaterialization]:
         for item in fetched:
-            yield record.materialization(item.wallet, *record.describe(item, "file"))
+            yield materializations.materialization(
+                item.wallet, *materializations.describe(item, "file")
+            )
 
     definitions = dg.Definitions(
         assets=[recording], jobs=[dg.define_asset_job("record", selection=["wallet_trades"])]

@@ -1,3 +1,5 @@
 """Every trade of every wanted Polymarket wallet, once, in one table."""
 
-__version__ = "0.1.0"
+from polycopy_assets.system.version import VERSION
+
+__version__ = VERSION

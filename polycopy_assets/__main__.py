@@ -2,27 +2,32 @@
 
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import NoReturn
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.interrupt import end_interrupted, on_interrupt
+from polycopy_assets.system.interrupt import end_interrupted, ignore_ctrl_c, on_interrupt, say_once
 
 TRACEBACK = "POLYCOPY_TRACEBACK"
 
 
 def main() -> None:
-    """Runs the command. Whatever goes wrong is one line on standard error.
+    """Runs the command. Any error is one line on standard error.
 
-    Exit code 2 if it is a setting, or how the command was started.
+    Exit code 2 if a setting or the command line is wrong.
     """
     _open_standard_streams()
     try:
-        # Until the command begins: the imports take seconds, and may swallow a KeyboardInterrupt.
+        # Covers the time until the command begins: imports take seconds, and may swallow an
+        # interrupt.
         on_interrupt(end_interrupted)
+        say_once()
         _run()
-    except SystemExit:
+    except SystemExit as ended:
         _flush()
+        ignore_ctrl_c()  # else it kills a command whose work is done, as the interpreter ends
+        _leave_what_hangs(ended.code)
         raise
     except ConfigurationError as error:
         _end(str(error), 2)
@@ -34,11 +39,11 @@ def main() -> None:
         if os.environ.get(TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        _end(f"{what} (not expected; {TRACEBACK}=1 shows where)", 1)
+        _end(f"{what} (unexpected; {TRACEBACK}=1 shows where)", 1)
 
 
 def _flush() -> None:
-    """Says so if what was printed cannot be written: a pipe that is closed, a full disk."""
+    """Ends with an error if the output cannot be written: a closed pipe, a full disk."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -47,16 +52,24 @@ def _flush() -> None:
         _end(f"cannot write to standard output: {error.strerror}", 1)
 
 
+def _leave_what_hangs(code: object) -> None:
+    """Ends the process if a fetch hangs in a call: Python would wait for its threads for ever."""
+    from polycopy_assets.fetch.iterate_async import FETCH_THREAD  # noqa: PLC0415 - imports asyncio
+
+    if any(thread.name == FETCH_THREAD for thread in threading.enumerate()):
+        os._exit(code if isinstance(code, int) else 1)
+
+
 def _run() -> None:
-    from polycopy_assets.cli import polycopy  # noqa: PLC0415 - what is imported may be interrupted
+    from polycopy_assets.cli import polycopy  # noqa: PLC0415 - the import may be interrupted
 
     polycopy(obj=_read_settings)
 
 
 def _read_settings() -> None:
-    """Takes `.env` and checks the settings: once it is sure which command runs, so not for help."""
+    """Reads `.env` and checks the settings. Not called for `--help`."""
     from polycopy_assets.assembly import settings  # noqa: PLC0415 - the same
-    from polycopy_assets.env_file import take  # noqa: PLC0415 - the same
+    from polycopy_assets.settings.env_file import take  # noqa: PLC0415 - the same
 
     said = take(os.environ, _started_in())
     if said:
@@ -74,9 +87,9 @@ def _started_in() -> Path:
 
 
 def _open_standard_streams() -> None:
-    """Opens what is closed of standard input, output and error, to nothing.
+    """Opens standard input, output and error on the null device if they are closed.
 
-    Else the next file that is opened would be the standard output: a database, for instance.
+    Else the next file that is opened, a database for instance, would become standard output.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
@@ -88,7 +101,7 @@ def _open_standard_streams() -> None:
 
 
 def _end(text: str, code: int) -> NoReturn:
-    """Ends the process, and does not stumble over output that nobody takes any more."""
+    """Ends the process, even if its output can no longer be written."""
     try:
         if text:
             print(f"polycopy: {' '.join(text.split())}", file=sys.stderr, flush=True)  # noqa: T201

@@ -1,12 +1,10 @@
 """The map: assets, checks, jobs, resources. The only place that reads the environment."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 
-from polycopy_assets import jobs
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.combined_trades import combined_trades
 from polycopy_assets.assets.reconciliation import reconciliation
@@ -14,21 +12,16 @@ from polycopy_assets.assets.source_counts import source_counts
 from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
+from polycopy_assets.automation import jobs
+from polycopy_assets.automation.schedules import daily_audit, daily_refresh, daily_witness
+from polycopy_assets.automation.sensors import SENSORS
 from polycopy_assets.checks import CHECKS
-from polycopy_assets.env_file import refuse_foreign_url
-from polycopy_assets.progress import Progress
-from polycopy_assets.reconcile.report import Report
-from polycopy_assets.resources import (
-    PolicyResource,
-    SourceResource,
-    store_resource,
-    warehouse_resource,
-)
-from polycopy_assets.runs import Runs
-from polycopy_assets.schedules import daily_audit, daily_refresh, daily_witness
-from polycopy_assets.sensors import SENSORS
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.resources.chosen import store_resource, warehouse_resource
+from polycopy_assets.resources.embedded import PolicyResource, SourceResource
 from polycopy_assets.settings import Settings, read_settings
-from polycopy_assets.sources.checked import API_KEY
+from polycopy_assets.settings.checked import API_KEY
+from polycopy_assets.settings.env_file import refuse_foreign_url
 
 
 def settings() -> Settings:
@@ -38,16 +31,8 @@ def settings() -> Settings:
     return found
 
 
-def build(
-    chosen: Settings,
-    progress: Progress | None = None,
-    on_report: Callable[[Report], None] = lambda report: None,
-) -> dg.Definitions:
-    """The definitions for `chosen`.
-
-    What is done is counted into `progress` if it is given; `on_report` is called with what a
-    reconciliation came to.
-    """
+def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
+    """The definitions for `chosen`; `progress` shows what runs in this process."""
     counted = progress or Progress()
     return dg.Definitions(
         assets=[
@@ -79,9 +64,8 @@ def build(
             "warehouse": warehouse_resource(chosen),
             "policy": PolicyResource(adopt=chosen.adopt, late_hours=chosen.late_hours),
             "progress": dg.ResourceDefinition(lambda _: counted),
-            "runs": dg.ResourceDefinition(lambda _: Runs(lambda: build(chosen, counted), counted)),
-            "on_report": dg.ResourceDefinition(lambda _: on_report),
+            "report": dg.mem_io_manager,
         },
-        # A killed run must not leave a step process behind that goes on writing.
+        # A killed run must not leave a step process that goes on writing.
         executor=dg.in_process_executor,
     )

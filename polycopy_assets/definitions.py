@@ -1,4 +1,4 @@
-"""What Dagster loads: the map for the settings in the environment, which are read here and now."""
+"""What Dagster loads: the map for the settings in the environment, which are read on import."""
 
 from polycopy_assets.assembly import build, settings
 

@@ -1,23 +1,27 @@
 """The exceptions of the package.
 
 PolycopyError
-├── Unexpected                an exception that nobody foresaw, while one wallet was worked on
-├── ConfigurationError        a setting is wrong; says which, its value and what is accepted
-│   ├── WrongStore            the store that is set is not the one this Dagster instance works with
-│   └── WrongTable            the table that is set holds the batches of another store
+├── Unexpected                an unexpected exception during the work on one wallet
+├── ConfigurationError        a setting is wrong; names it, its value and what is accepted
+│   ├── WrongStore            the configured store is not the one this Dagster instance uses
+│   └── WrongTable            the configured table holds the batches of another store
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
+├── Stopped                   all work must stop
+│   ├── LockLost              a lock is no longer held
+│   └── RunEnded              the run was ended or deleted from outside, or has stalled
 ├── DatabaseBusy              another process kept Dagster's database locked longer than we wait
-├── SourceError               the trades API did not give what was asked
+├── SourceError               the trades API did not deliver what was requested
 │   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
-│   ├── TransientError        it failed, and went on failing until the retries ran out
+│   ├── TransientError        it failed, and kept failing until the retries ran out
 │   │   └── Unreachable       no connection to it: name resolution, TLS, refused, proxy
 │   └── ContractBroken        it answered, but not what its contract promises
 ├── StoreError                the store could not be read or written
-│   ├── ObjectExists          the name is taken by other bytes
-│   ├── ObjectLost            a recorded object is gone or differs from its record
-│   ├── ObjectUnreadable      a recorded object is there, and the store does not give it out
-│   ├── ObjectDamaged         a name holds what cannot be the object that belongs there
-│   └── ObjectKept            an object may not be deleted: the right, or a hold, is against it
+│   ├── ObjectError           something is wrong with one object; says which, and what
+│   │   ├── ObjectExists      the name is taken by other bytes
+│   │   ├── ObjectLost        a recorded object is gone or differs from its record
+│   │   ├── ObjectUnreadable  a recorded object is there, but cannot be read
+│   │   └── ObjectDamaged     a name holds what cannot be the object that belongs there
+│   └── ObjectKept            an object cannot be deleted: no permission, or a hold
 └── WarehouseError            the table could not be read or written
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
     ├── BatchBroken           the files of a batch are not what its manifest says
@@ -25,29 +29,47 @@ PolycopyError
 """
 
 import traceback
+from enum import StrEnum
 from pathlib import Path
 
 from polycopy_assets.text import MESSAGE, one_line, said_by
 
 
+class Kind(StrEnum):
+    """The kind of a wallet's failure; the word appears in reasons and records."""
+
+    INTERNAL = "internal"
+    SOURCE = "source"
+    PERMANENT = "permanent"
+    TRANSIENT = "transient"
+    CONTRACT = "contract"
+    STORE = "store"
+    NOT_COMPARED = "not_compared"
+
+    @classmethod
+    def of(cls, word: str) -> "Kind":
+        """The kind that a record names; SOURCE for a word that this version does not know."""
+        return cls(word) if word in set(cls) else cls.SOURCE
+
+
 class PolycopyError(Exception):
     """Base of all errors that this package raises on purpose.
 
-    Its message is one line without control characters, whatever was put into it. `kind` is the word
-    by which failures of wallets are told apart.
+    Its message is one line without control characters, whatever was put into it. `kind` is the kind
+    of a wallet's failure.
     """
 
-    kind = "internal"
+    kind: Kind = Kind.INTERNAL
 
     def __init__(self, message: str = "") -> None:
         super().__init__(one_line(message, MESSAGE))
 
 
 class Unexpected(PolycopyError):
-    """An exception that nobody foresaw: a defect, or a value that nobody thought of.
+    """An unexpected exception: a defect, or a value that the code does not handle.
 
-    The message names its type and where it was raised, `traceback` is the whole of it. It is the
-    failure of the wallet that was being worked on, and of no other.
+    The message names its type and where it was raised; `traceback` is the full traceback. Only the
+    wallet that was being worked on fails.
     """
 
     def __init__(self, error: Exception) -> None:
@@ -62,13 +84,13 @@ class ConfigurationError(PolycopyError):
 
 
 class WrongStore(ConfigurationError):
-    """The store that is set is not the one whose id the Dagster instance keeps."""
+    """The configured store is not the one whose id the Dagster instance keeps."""
 
 
 class WrongTable(ConfigurationError):
-    """The table that is set holds the batches of another store.
+    """The configured table holds the batches of another store.
 
-    `found` is that store's id, None if the table does not tell; `expected` the id of ours, if any.
+    `found` is that store's id, None if unknown; `expected` is the id of this store, if it has one.
     """
 
     def __init__(self, uri: str, found: str | None, expected: str | None) -> None:
@@ -84,62 +106,86 @@ class InvalidWallet(PolycopyError, ValueError):
     """A text that should be a wallet address and is not."""
 
 
+class Stopped(PolycopyError):
+    """All work must stop, for this wallet and for every other."""
+
+
+class LockLost(Stopped):
+    """A lock is no longer held: work that needs it stops before its next step."""
+
+
+class RunEnded(Stopped):
+    """The run of this process must not continue: it was ended or deleted, or has stalled."""
+
+
 class DatabaseBusy(PolycopyError):
     """One of Dagster's databases was locked for longer than the bounded wait. Names the file."""
 
 
 class SourceError(PolycopyError):
-    """The trades API did not give what was asked for one wallet."""
+    """The trades API did not deliver what was requested for one wallet."""
 
-    kind = "source"
+    kind = Kind.SOURCE
 
 
 class PermanentError(SourceError):
     """Refused by the source in a way that repeating will not change."""
 
-    kind = "permanent"
+    kind = Kind.PERMANENT
 
 
 class TransientError(SourceError):
-    """Failed by outage, overload or a broken transfer, on every bounded attempt."""
+    """Failed on every bounded attempt: outage, overload or a broken transfer."""
 
-    kind = "transient"
+    kind = Kind.TRANSIENT
 
 
 class Unreachable(TransientError):
-    """No connection to the source. The message holds for every wallet, and names none."""
+    """No connection to the source. The message applies to every wallet, and names none."""
 
 
 class ContractBroken(SourceError):
     """Answered in a way that the source's documented contract rules out."""
 
-    kind = "contract"
+    kind = Kind.CONTRACT
 
 
 class StoreError(PolycopyError):
     """The store of segments and combined files could not be read or written."""
 
-    kind = "store"
+    kind = Kind.STORE
 
 
-class ObjectExists(StoreError):
+class ObjectError(StoreError):
+    """Something is wrong with one object, which says nothing about others.
+
+    The message is `name`, which is the object's name or address, and then `why`.
+    """
+
+    def __init__(self, name: object, why: str) -> None:
+        super().__init__(f"{name} {why}")
+        self.name = str(name)
+        self.why = one_line(why, MESSAGE)
+
+
+class ObjectExists(ObjectError):
     """An object of that name exists already, and objects are never rewritten."""
 
 
-class ObjectLost(StoreError):
+class ObjectLost(ObjectError):
     """An object that a record names is gone, or is not what the record says."""
 
 
-class ObjectUnreadable(StoreError):
+class ObjectUnreadable(ObjectError):
     """An object that a record names is there and cannot be read: its mode, its disk, its key."""
 
 
-class ObjectDamaged(StoreError):
-    """A name holds what cannot be the object that belongs there: odd bytes, a link, a FIFO."""
+class ObjectDamaged(ObjectError):
+    """Something else has the object's name: damaged bytes, a link, a FIFO."""
 
 
 class ObjectKept(StoreError):
-    """An object may not be deleted: there is no right to, or it is held. Others may be."""
+    """An object cannot be deleted: no permission, or a hold. Other objects may be deletable."""
 
 
 class WarehouseError(PolycopyError):
@@ -151,13 +197,13 @@ class WarehouseBusy(WarehouseError):
 
 
 class QuotaExceeded(WarehouseError):
-    """One of BigQuery's quotas is used up. The message names it and says when to come back."""
+    """One of BigQuery's quotas is used up. The message names it and says when to try again."""
 
 
 class BatchBroken(WarehouseError):
     """The files of a batch are not what its manifest says; nothing of it is in the table.
 
-    `batch` is its number. What it held has to be combined again.
+    `batch` is its number. Its segments have to be combined again.
     """
 
     def __init__(self, batch: int, why: str) -> None:

@@ -1,18 +1,18 @@
-"""Texts that others wrote, made fit for a terminal, a log and a page: one line, harmless, short.
+"""Text from outside, made safe for a terminal, a log and a page: one line, harmless, short.
 
 An error body can hold a terminal's escape sequences, a reason phrase a line break that forges a
-line of the log, a wallet's text a mark that turns the rest of the line around. All of them are
-shown as escapes. Every error of ours passes here (`errors.PolycopyError`); whoever puts a text from
-outside into a sentence cuts it here first, so that the rest of the sentence is still seen.
+line of the log, a wallet's text a mark that reverses the rest of the line. All of them are shown as
+escapes. All our errors pass through here (`errors.PolycopyError`); code that puts text from outside
+into a sentence cuts it here first, so that the rest of the sentence stays visible.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 MESSAGE = 2000
 """Characters of a whole message."""
 
 EXCERPT = 500
-"""Characters of what somebody else says within a message: an error body, a library's exception."""
+"""Characters of text from outside within a message: an error body, a library's exception."""
 
 NAME = 80
 """Characters of a single name or value: it may be a whole file."""
@@ -21,7 +21,7 @@ NAME = 80
 def one_line(text: object, limit: int = EXCERPT) -> str:
     r"""The beginning of `text` in one line of at most `limit` characters, and `…` if it was cut.
 
-    Whatever does not print is escaped: line breaks, ANSI sequences, bidirectional controls, lone
+    Unprintable characters are escaped: line breaks, ANSI sequences, bidirectional controls, lone
     surrogates. `"a\nb"` becomes `"a\\nb"`.
     """
     given = str(text)
@@ -41,24 +41,26 @@ def quoted(text: object, limit: int = NAME) -> str:
     return f"'{one_line(text, limit)}'"
 
 
-def said_by(error: BaseException, limit: int = EXCERPT) -> str:
-    """What a library's exception says, in one line; its own line breaks and indents are spaces."""
+def said_by(error: object, limit: int = EXCERPT) -> str:
+    """What a library or its exception says, in one line; line breaks and indents become spaces."""
     return one_line(" ".join(str(error).split()), limit)
 
 
-def by_reason(failures: Iterable[tuple[str, str]], most: int) -> Iterator[str]:
-    """Lines for failed wallets, given as (wallet, reason): one for each reason, at most `most`.
+def first_few(names: Iterable[str], most: int) -> str:
+    """`a, b and 5 more`: the first `most` of `names`, and how many are left out."""
+    every = list(names)
+    more = f" and {len(every) - most:,} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
 
-    An outage gives thousands of wallets the same reason: it is said once, with their number.
+
+def first_lines(
+    lines: Sequence[str], most: int, lead: str = "", left: int | None = None
+) -> Iterator[str]:
+    """The first `most` of `lines`, each after `lead`, and a line with how many are left out.
+
+    `left` is their number where `lines` does not hold them all.
     """
-    wallets: dict[str, list[str]] = {}
-    for wallet, reason in failures:
-        wallets.setdefault(reason, []).append(wallet)
-    for reason, named in list(wallets.items())[:most]:
-        if len(named) == 1:
-            yield f"{named[0]}: {reason}"
-        else:
-            yield f"{len(named):,} wallets, the first {named[0]}: {reason}"
-    left = sum(len(named) for named in list(wallets.values())[most:])
-    if left:
-        yield f"and {left:,} more"
+    yield from (lead + line for line in lines[:most])
+    more = len(lines) - most if left is None else left
+    if more > 0:
+        yield f"{lead}and {more:,} more"

@@ -9,10 +9,10 @@ from typing import Any
 import duckdb
 import msgspec
 
-from polycopy_assets.combine import combine, new_claims, pending, read_manifests
+from polycopy_assets.batches.combine import combine, new_claims, pending, read_manifests
+from polycopy_assets.batches.load import load
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import v2_row
-from polycopy_assets.load import load
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.batch import Claim, Manifest
 from polycopy_assets.trades.interval import Interval

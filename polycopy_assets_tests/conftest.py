@@ -1,20 +1,54 @@
 """What all tests share."""
 
+import os
+import shutil
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from polycopy_assets.demo.server import Served
+from polycopy_assets.demo.world import World
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api
 
+MEMORY = Path("/dev/shm")
+MEMORY_BYTES = 4 * 2**30
+
+
+def pytest_configure() -> None:
+    """Has Ctrl-C reach the processes that tests start, also if it does not reach the tests.
+
+    A shell that starts the tests in the background has them ignore SIGINT, and whatever they start
+    would inherit that. Each worker process of pytest-xdist comes through here as well.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    _use_memory_for_files()
+
+
+def _use_memory_for_files() -> None:
+    """Has `tmp_path` lie in memory if there is room: hundreds of SQLite files wait for the disk."""
+    chosen = {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys()
+    if not chosen and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs a test that kills or freezes processes once more when it fails; the summary names it.
+    """Marks what is in `crash/`, and runs it once more when it fails; the summary names it.
 
     Such a test has to meet a moment, and on a loaded machine it may miss it. A test that fails
     twice has found something.
     """
     for item in items:
+        if "crash" in item.path.parts:
+            item.add_marker(pytest.mark.crash)
         if "crash" in item.path.parts or item.get_closest_marker("dev"):
             item.add_marker(pytest.mark.flaky(reruns=1))
 
@@ -41,3 +75,23 @@ def _revisions_read_once() -> Iterator[None]:
             lambda config: at(config.get_main_option("script_location")),
         )
         yield
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Deployed:
+    """Deployments below `tmp_path`, each with the sample API as its source."""
+
+    @contextmanager
+    def serving(world: World, **options: Any) -> Iterator[tuple[Deployment, Served]]:
+        settings = {name: value for name, value in options.items() if name.isupper()}
+        others = {name: value for name, value in options.items() if not name.isupper()}
+        with sample_api(world, **others) as served:
+            yield Deployment(tmp_path, served.url, **settings), served
+
+    return serving
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Deployment:
+    """A deployment below `tmp_path` whose source does not answer."""
+    return Deployment(tmp_path, "http://127.0.0.1:9")

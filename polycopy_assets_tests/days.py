@@ -10,12 +10,12 @@ import dagster as dg
 import pytest
 import stamina
 
-from polycopy_assets import attempts
+from polycopy_assets.automation.schedules import daily_refresh
+from polycopy_assets.automation.sensors import new_trades, new_wallets
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.server import Served
-from polycopy_assets.resources import open_warehouse, store_resource, warehouse_resource
-from polycopy_assets.schedules import daily_refresh
-from polycopy_assets.sensors import new_trades, new_wallets
+from polycopy_assets.resources.chosen import open_warehouse, store_resource, warehouse_resource
+from polycopy_assets.system import clock
 from polycopy_assets_tests.deployment import Deployment
 
 MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
@@ -70,7 +70,7 @@ class Days:
         self.runs: Counter[str] = Counter()
         self.told: list[str] = []
         self._definitions = build(deployment.settings)
-        monkeypatch.setattr(attempts, "now", lambda: self.now)
+        monkeypatch.setattr(clock, "now", lambda: self.now)
 
     def want(self, wallets: list[str]) -> None:
         """Puts wallets into `traders`, as people do: nobody registers them."""

@@ -7,34 +7,36 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from unittest.mock import patch
 
 import dagster as dg
 import duckdb
 import msgspec
 
-from polycopy_assets.backfill import Report, backfill
 from polycopy_assets.cli import polycopy
-from polycopy_assets.definitions import build
+from polycopy_assets.cli.backfill import BackfillReport, backfill
+from polycopy_assets.cli.runs import run_job, why_failed
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.demo.world import Trade, World
-from polycopy_assets.instance import opened
-from polycopy_assets.partitions import register
-from polycopy_assets.progress import Progress
-from polycopy_assets.resources import open_warehouse
-from polycopy_assets.runs import Runs
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.pipeline.ports import FetchReport
+from polycopy_assets.record import fetch_reports, materializations
+from polycopy_assets.record.instance import opened
+from polycopy_assets.record.partitions import register
+from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings, read_settings
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests import forks
 
 _MAIN = "from polycopy_assets.__main__ import main; main()"
@@ -86,18 +88,25 @@ class Deployment:
         with self.instance() as instance:
             register(instance, wallets)
 
-    def backfill(self, *, refresh: bool = False) -> Report:
+    def backfill(self, *, refresh: bool = False) -> BackfillReport:
         """A backfill in this process."""
         with self.instance() as instance:
             return backfill(
                 instance, self.settings, refresh=refresh, progress=Progress(), say=lambda text: None
             )
 
-    def fetch(self, instance: dg.DagsterInstance, wallets: Sequence[str], **config: object) -> None:
-        """Fetches some wallets in this process, as a run of the job `fetch`."""
-        progress = Progress()
-        runs = Runs(lambda: build(self.settings, progress), progress)
-        runs.fetch(instance, wallets=list(wallets), **config)
+    def fetch(self, instance: dg.DagsterInstance, **config: object) -> FetchReport:
+        """Fetches in this process, as a run of the job `fetch` with this configuration."""
+        result = run_job(instance, self.settings, Job.FETCH, config, Progress())
+        report = fetch_reports.read(instance, result.run_id)
+        assert report, why_failed(result)
+        return report
+
+    def load(self, instance: dg.DagsterInstance, **config: object) -> None:
+        """Combines and loads in this process, as a run of the job `load` that ends well."""
+        result = run_job(instance, self.settings, Job.LOAD, config, Progress())
+        assert result.success, why_failed(result)
+        assert all(each.passed for each in result.get_asset_check_evaluations())
 
     def process_environ(self) -> dict[str, str]:
         """The environment of a process of this deployment, without settings of the machine."""
@@ -202,6 +211,27 @@ def sample_api(world: World, *, faults: Faults | None = None, **options: int) ->
     """The sample API over `world`."""
     with serve(State(world, faults or Faults(), **options)) as served:  # type: ignore[arg-type]
         yield served
+
+
+class Deployed(Protocol):
+    """The fixture `deployed`: a deployment whose source is the sample API over a world.
+
+    Options in capitals are settings of the deployment, the others of the API.
+    """
+
+    def __call__(
+        self, world: World, **options: Any
+    ) -> AbstractContextManager[tuple[Deployment, Served]]:
+        """Serves `world` while the context lasts."""
+        ...
+
+
+def records_of(
+    instance: dg.DagsterInstance, wallets: Collection[str]
+) -> list[materializations.Record]:
+    """The latest records of `wallets`, without those that cannot be read."""
+    every = materializations.read_all(instance, wallets)
+    return [found for _, found in every if isinstance(found, materializations.Record)]
 
 
 def new_trades(wallet: str, at: int, count: int) -> list[Trade]:

@@ -1,24 +1,31 @@
-"""A home, store and table that an older version wrote: what it was asked for, and where it is.
+"""Homes, stores and tables that older versions wrote: what these were served, and where they are.
 
-`data/make_old_home.py` has made the archive, with a checkout of the older version.
+`data/make_old_home.py` has made the archives, with a checkout of the older version each.
 """
 
 import tarfile
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World
 from polycopy_assets_tests.deployment import Deployment
 
-FIRST_VERSION = Path(__file__).parent / "data" / "first-version.tar.gz"
+_DATA = Path(__file__).parent / "data"
+
+FIRST_VERSION = _DATA / "first-version.tar.xz"
 """By the version before the one reading of a row; its odd wallets are recorded and not loaded."""
+
+BEFORE_PACKAGES = _DATA / "before-packages.tar.xz"
+"""By the version before the packages. Its last run was killed: it is recorded as started."""
 
 ODD = ("huge_number", "other_names", "twice_key")
 """Odd rows that the older version recorded and could not combine, or combined wrongly."""
 
 
 def old_world() -> World:
-    """The wallets that the sample API served."""
+    """The wallets that the sample API served to the first version."""
     return generate(71, 12, whales=1, whale_trades=400, most_trades=80)
 
 
@@ -28,8 +35,46 @@ def odd_wallets(world: World) -> dict[str, str]:
     return dict(zip(filled, ODD, strict=False))
 
 
-def unpack(root: Path, url: str) -> Deployment:
+def world_before_packages() -> World:
+    """The wallets that the sample API served to the version before the packages."""
+    return generate(131, 14, whales=1, whale_trades=500, most_trades=160)
+
+
+def _epoch(year: int, month: int) -> int:
+    return int(datetime(year, month, 1, tzinfo=UTC).timestamp())
+
+
+OLD_JOB_ENDED = _epoch(2023, 6)
+FEED_ENDED = (_epoch(2024, 1), _epoch(2025, 1), _epoch(2026, 1))
+"""Where the feed ended when the version before the packages fetched, and refreshed twice."""
+
+
+class Cast(NamedTuple):
+    """Wallets of `world_before_packages` with a story, in lower case.
+
+    The old job's files of `taken_over` were adopted, and the one of `refuted` lacked rows. The
+    first fetch of `failed_first` failed, and the latest refresh of `failed_last`.
+    """
+
+    taken_over: tuple[str, str]
+    refuted: str
+    failed_first: str
+    failed_last: str
+
+
+def cast(world: World) -> Cast:
+    """The wallets that have a story: all have trades that the old job could have had."""
+    early = [
+        wallet.lower()
+        for wallet in world.wallets()
+        if 2 < sum(trade.timestamp < OLD_JOB_ENDED for trade in world.truth(wallet)) < 300
+    ]
+    one, two, refuted, failed_first, failed_last = early[:5]
+    return Cast((one, two), refuted, failed_first, failed_last)
+
+
+def unpack(root: Path, url: str, archive: Path = FIRST_VERSION) -> Deployment:
     """The older version's deployment, unpacked below `root`, with `url` as its source."""
-    with tarfile.open(FIRST_VERSION) as archive:
-        archive.extractall(root, filter="data")
+    with tarfile.open(archive) as packed:
+        packed.extractall(root, filter="data")
     return Deployment(root, url)

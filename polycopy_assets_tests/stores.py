@@ -30,7 +30,7 @@ class BucketDeployment(Deployment):
 
 
 @contextmanager
-def deployed(kind: str, root: Path, url: str, **settings: str) -> Iterator[Deployment]:
+def deployed_on(kind: str, root: Path, url: str, **settings: str) -> Iterator[Deployment]:
     """A deployment with a store of `kind`, empty."""
     root.mkdir(parents=True, exist_ok=True)
     if kind == "local":

@@ -29,7 +29,7 @@ locals {
   ]
 }
 
-# No default expiry: it would take `trades` along. Staging tables get theirs from the loader.
+# No default expiry: it would delete `trades` too. The loader sets the expiry of staging tables.
 resource "google_bigquery_dataset" "warehouse" {
   count = var.create_dataset ? 1 : 0
 

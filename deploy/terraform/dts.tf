@@ -51,7 +51,7 @@ resource "google_bigquery_dataset_access" "dts_update" {
   iam_member = google_service_account.dts[0].member
 }
 
-# polycopy-run sets the configuration's parameters, starts a run and looks how it went. These
+# polycopy-run sets the configuration's parameters, starts a run and reads its result. These
 # permissions exist on projects only, so they hold for every transfer of the project.
 resource "google_project_iam_custom_role" "transfers" {
   count = local.dts ? 1 : 0
@@ -70,7 +70,7 @@ resource "google_project_iam_member" "run_transfers" {
   member  = google_service_account.run.member
 }
 
-# iam.serviceAccounts.actAs on this one account: who changes a configuration acts as its owner.
+# iam.serviceAccounts.actAs on this account only: changing a configuration means acting as its owner.
 resource "google_service_account_iam_member" "run_acts_as_dts" {
   count = local.dts ? 1 : 0
 
@@ -79,7 +79,7 @@ resource "google_service_account_iam_member" "run_acts_as_dts" {
   member             = google_service_account.run.member
 }
 
-# Dedicated to polycopy: path and table are set anew for each batch, and are not put back here.
+# Only polycopy uses it: path and table are set for each batch, and Terraform does not reset them.
 resource "google_bigquery_data_transfer_config" "batches" {
   count = local.dts ? 1 : 0
 

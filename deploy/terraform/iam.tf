@@ -6,7 +6,7 @@ resource "google_service_account" "run" {
   display_name = "polycopy: fetches, combines, loads"
 }
 
-# Objects below the prefix: written once, read, and removed if a combine was overtaken.
+# Objects below the prefix: written once, read, and removed if another combine was faster.
 # There is no storage.objects.update: nothing is ever rewritten.
 resource "google_project_iam_custom_role" "objects" {
   project     = var.project
@@ -26,10 +26,10 @@ resource "google_storage_bucket_iam_member" "run_objects" {
   }
 }
 
-# Listing is checked on the bucket, whose name is no object's: under the condition above it would
-# always be refused. So it is a binding of its own, without a condition. It shows the names of all
-# objects in the bucket, and the content of none. storage.buckets.get (location and settings) is
-# what Google lists for load jobs.
+# Listing is checked on the bucket, not on an object, so the condition above would always refuse
+# it. It therefore has a binding of its own, without a condition. It shows the names of all objects
+# in the bucket, but not their content. Google lists storage.buckets.get (location and settings) as
+# required for load jobs.
 resource "google_project_iam_custom_role" "list" {
   project     = var.project
   role_id     = "${local.role_prefix}_list"

@@ -5,7 +5,7 @@ locals {
   object_prefix = var.prefix == "" ? "" : "${var.prefix}/"
   store         = var.prefix == "" ? "gs://${local.bucket}" : "gs://${local.bucket}/${var.prefix}"
 
-  # Role names take no dashes.
+  # Role names must not contain dashes.
   role_prefix = replace(var.name, "-", "_")
 }
 
@@ -20,7 +20,7 @@ resource "google_project_service" "apis" {
   disable_on_destroy = false
 }
 
-# What was created here agrees by construction; this warns about what existed before.
+# Resources created here always match; this warns about existing ones that do not.
 check "same_location" {
   assert {
     condition     = lower(local.bucket_location) == lower(local.dataset_location)

@@ -18,7 +18,7 @@ resource "google_storage_bucket" "store" {
     retention_duration_seconds = var.soft_delete_retention_days * 86400
   }
 
-  # Uploads of processes that died: they are billed and can never be finished.
+  # Uploads of processes that died are billed, and can never be finished.
   lifecycle_rule {
     action {
       type = "AbortIncompleteMultipartUpload"

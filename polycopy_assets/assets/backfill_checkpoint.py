@@ -1,19 +1,22 @@
-"""`backfill_checkpoint`: the old job's ledger, which is never believed unproven."""
+"""`backfill_checkpoint`: an older job's ledger, which is never trusted without evidence."""
 
 import dagster as dg
 
 from polycopy_assets.assets import OWNERS
-from polycopy_assets.assets.cost import cost_metadata
-from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.assets.beta import observed_tables
+from polycopy_assets.guard.heartbeat import heartbeat
+from polycopy_assets.resources.embedded import WarehouseResource
+from polycopy_assets.warehouse.base import cost_metadata
 
 
-@dg.multi_observable_source_asset(
+@observed_tables(
     name="backfill_checkpoint",
     specs=[
         dg.AssetSpec(
             "backfill_checkpoint",
-            description="What the old job ticked off: the table `backfill_checkpoint` of the "
-            "warehouse, if there is one. A reconciliation that acts ticks off what is complete.",
+            description="The wallets that an older job marked complete: the table "
+            "`backfill_checkpoint` of the warehouse, if there is one. A reconciliation that acts "
+            "marks complete wallets there.",
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,
@@ -21,11 +24,13 @@ from polycopy_assets.resources import WarehouseResource
                 "dagster/column_schema": dg.TableSchema(
                     columns=[
                         dg.TableColumn("wallet_address", "string", "the wallet, in any case"),
-                        dg.TableColumn("completed", "bool", "ticked off"),
-                        dg.TableColumn("processed_at", "timestamp", "when"),
-                        dg.TableColumn("trade_count", "int", "trades that the old job counted"),
+                        dg.TableColumn("completed", "bool", "marked complete"),
+                        dg.TableColumn("processed_at", "timestamp", "when it was marked"),
+                        dg.TableColumn("trade_count", "int", "trades that the older job counted"),
                         dg.TableColumn("gcs_file", "string", "its file"),
-                        dg.TableColumn("upload_successful", "bool", "whether the file went up"),
+                        dg.TableColumn(
+                            "upload_successful", "bool", "whether the file was uploaded"
+                        ),
                     ]
                 )
             },
@@ -36,8 +41,9 @@ def backfill_checkpoint(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource
 ) -> dg.ObserveResult:
     """Counts what the old job says it has done; one query."""
-    table = warehouse.open("backfill_checkpoint", context.run.run_id)
-    rows = table.checkpoint()
+    with heartbeat(context):
+        table = warehouse.open("backfill_checkpoint", context.run.run_id)
+        rows = table.checkpoint()
     found = rows or []
     return dg.ObserveResult(
         asset_key="backfill_checkpoint",

@@ -12,7 +12,7 @@ TRADES_COLUMNS = dg.TableSchema(
         ),
         dg.TableColumn("timestamp", "timestamp", "block time, UTC"),
         dg.TableColumn("side", "string", "BUY or SELL, as the wallet sees it"),
-        dg.TableColumn("price", "float", "USDC a share"),
+        dg.TableColumn("price", "float", "USDC per share"),
         dg.TableColumn("shares_normalized", "float", "shares"),
         dg.TableColumn("token_id", "string", "the outcome token"),
         dg.TableColumn("token_label", "string", "the outcome's name"),
@@ -22,7 +22,9 @@ TRADES_COLUMNS = dg.TableSchema(
         dg.TableColumn("taker", "string", "the taker's address; Dome only"),
         dg.TableColumn("market_slug", "string", "the market"),
         dg.TableColumn("title", "string", "the market's title"),
-        dg.TableColumn("source", "string", "polymarket or dome; checkpoint if from an old job"),
+        dg.TableColumn(
+            "source", "string", "polymarket, dome, or checkpoint for an older job's rows"
+        ),
         dg.TableColumn(
             "sequence",
             "int",

@@ -7,49 +7,47 @@ from typing import Literal, NamedTuple
 import dagster as dg
 from pydantic import Field
 
-from polycopy_assets import counts, record
 from polycopy_assets.assets.fetch_plan import has_partitions
-from polycopy_assets.errors import PolycopyError
-from polycopy_assets.fetch.wallets import Failed
+from polycopy_assets.errors import Kind, PolycopyError
+from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.ledger.facts import Tally
-from polycopy_assets.ledger.witness import Complete, Ours, ours
-from polycopy_assets.partitions import registered, told_apart
+from polycopy_assets.ledger.source_counts import Complete, Ours, ours
+from polycopy_assets.record import counts, materializations
+from polycopy_assets.record.partitions import registered, wallets_and_others
+from polycopy_assets.text import first_few
 from polycopy_assets.warehouse.base import Warehouse
 
 SAMPLE = 200
-NOT_COMPARED = "not_compared"
-"""The kind of a wallet that was not asked for because there is nothing to compare."""
-
 _NAMED = 20
 _NOT_COMPLETE = "it is not complete: fetch it first"
 
 
 class CountConfig(dg.Config):
-    """Which wallets to compare: those of the chosen partitions, or, in a run without any, these."""
+    """Which wallets to compare in a run without partitions; otherwise the chosen partitions."""
 
     select: Literal["sample", "due"] = Field(
         default="sample",
-        description="In a run without partitions. `sample`: some complete wallets, least recently "
-        "asked for first. `due`: all but those that were compared within the last 20 hours and "
-        "have the same data since.",
+        description="For a run without partitions. `sample`: some complete wallets, least recently "
+        "compared first. `due`: all complete wallets, except those that were compared within the "
+        "last 20 hours and have not changed since.",
     )
-    sample: int = Field(default=SAMPLE, ge=1, description="Wallets in a sample.")
+    sample: int = Field(default=SAMPLE, ge=1, description="The number of wallets in a sample.")
     wallets: list[str] = Field(
         default=[],
-        description="Only these, in a run without partitions; they have to be partitions.",
+        description="Only these wallets, in a run without partitions. They must be partitions.",
     )
     refetched: bool = Field(
         default=False,
-        description="These wallets have just been fetched in full. What still differs is noted, so "
-        "that they are not fetched in full at every reconciliation.",
+        description="Set this if the wallets have just been fetched in full. A remaining "
+        "difference is then recorded, so that reconciliations do not fetch them in full again.",
     )
 
 
 class CountPlan(NamedTuple):
-    """The wallets to compare, least recently asked for first.
+    """The wallets to compare, least recently requested first.
 
-    `by_name` tells whether they were named: then one that cannot be compared is a failure. With
-    `noted` the record keeps which could not be compared, so that a sample moves on past them.
+    `by_name` says whether the run named them: then a wallet that cannot be compared is a failure.
+    With `noted`, the record keeps which could not be compared, so that samples move on to others.
     """
 
     wallets: list[str]
@@ -58,24 +56,41 @@ class CountPlan(NamedTuple):
 
 
 def plan_counts(context: dg.AssetExecutionContext, config: CountConfig) -> CountPlan:
-    """What the run is to compare; raises PolycopyError if it is told what makes no sense."""
+    """What the run is to compare; raises PolycopyError if the configuration makes no sense."""
     instance = context.instance
     if has_partitions(context) or config.wallets:
         return CountPlan(_named(context, config), by_name=True, noted=True)
-    known, complete = registered(instance), record.versions(instance)
-    wallets = counts.longest_ago_first(instance, [w for w in known if w in complete])
     if config.select == "due":
-        return CountPlan(_due(instance, wallets, complete), by_name=False, noted=False)
-    return CountPlan(wallets[: config.sample], by_name=False, noted=True)
+        return CountPlan(due_counts(instance), by_name=False, noted=False)
+    return CountPlan(_least_recent(instance)[: config.sample], by_name=False, noted=True)
+
+
+def due_counts(instance: dg.DagsterInstance) -> list[str]:
+    """The complete wallets whose latest count is no longer valid, is missing, or failed."""
+    now, versions = int(time.time()), materializations.versions(instance)
+    latest, failed = counts.latest(instance), counts.failed(instance)
+    return [
+        wallet
+        for wallet in _least_recent(instance)
+        if wallet in failed
+        or wallet not in latest
+        or not latest[wallet].holds(versions[wallet], now)
+    ]
+
+
+def _least_recent(instance: dg.DagsterInstance) -> list[str]:
+    """The complete wallets, least recently requested first."""
+    known, complete = registered(instance), materializations.versions(instance)
+    return counts.longest_ago_first(instance, [w for w in known if w in complete])
 
 
 def in_the_table(
     instance: dg.DagsterInstance, wallets: list[str], warehouse: Warehouse
 ) -> tuple[list[Ours], list[Failed]]:
-    """What the table holds of `wallets`, in their order; and those that cannot be compared, why.
+    """What the table holds of `wallets`, in their order; and why others cannot be compared.
 
-    Two queries, however many wallets: until the coverage of each ends, which tells whether the
-    table holds what is recorded, and until the last whole day in it ends.
+    Two queries, however many wallets: until each wallet's coverage ends, which shows whether the
+    table holds what is recorded, and until the last whole day in the coverage ends.
     """
     complete, problems = _complete(instance, wallets)
     whole = _tally(warehouse, {item.wallet: item.covered_until for item in complete})
@@ -88,7 +103,7 @@ def in_the_table(
         else:
             problems[item.wallet] = said
     return found, [
-        Failed(wallet=wallet, reason=problems[wallet], kind=NOT_COMPARED, tried=False)
+        Failed(wallet=wallet, reason=problems[wallet], kind=Kind.NOT_COMPARED, tried=False)
         for wallet in wallets
         if wallet in problems
     ]
@@ -97,11 +112,11 @@ def in_the_table(
 def _complete(
     instance: dg.DagsterInstance, wallets: list[str]
 ) -> tuple[list[Complete], dict[str, str]]:
-    """Those of `wallets` that have a legible record, in their order; and why others have none."""
+    """Those of `wallets` that have a readable record, in their order; and why others have none."""
     complete: dict[str, Complete] = {}
     problems = dict.fromkeys(wallets, _NOT_COMPLETE)
-    for wallet, item in record.ledger(instance, wallets):
-        if isinstance(item, record.Record):
+    for wallet, item in materializations.ledger(instance, wallets):
+        if isinstance(item, materializations.Record):
             complete[wallet] = Complete(
                 wallet=wallet,
                 version=item.version,
@@ -125,23 +140,8 @@ def _named(context: dg.AssetExecutionContext, config: CountConfig) -> list[str]:
     if has_partitions(context):
         if config.wallets:
             raise PolycopyError("`wallets` is for a run without partitions")
-        return told_apart(context.partition_keys)[0]
+        return wallets_and_others(context.partition_keys)[0]
     known = set(registered(context.instance))
     if unknown := sorted({*config.wallets} - known):
-        raise PolycopyError(f"no partitions: {', '.join(unknown[:_NAMED])}")
+        raise PolycopyError(f"no partitions: {first_few(unknown, _NAMED)}")
     return list(dict.fromkeys(config.wallets))
-
-
-def _due(
-    instance: dg.DagsterInstance, wallets: list[str], versions: Mapping[str, str]
-) -> list[str]:
-    """Those of `wallets` whose latest count does not hold any more, or could not be had."""
-    now = int(time.time())
-    latest, failed = counts.latest(instance), counts.failed(instance)
-    return [
-        wallet
-        for wallet in wallets
-        if wallet in failed
-        or wallet not in latest
-        or not latest[wallet].holds(versions[wallet], now)
-    ]

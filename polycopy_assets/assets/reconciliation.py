@@ -1,74 +1,83 @@
 """`reconciliation`: record, store, checkpoint and table compared, wallet by wallet."""
 
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal
 
 import dagster as dg
 from pydantic import Field
 
 from polycopy_assets.assets import OWNERS
-from polycopy_assets.assets.cost import cost_metadata
-from polycopy_assets.charts import reconciliation_chart
+from polycopy_assets.assets.charts import reconciliation_chart
+from polycopy_assets.assets.plainly import failing_plainly
+from polycopy_assets.assets.step_engine import StepEngine
 from polycopy_assets.checks.source_agrees import difference_table
-from polycopy_assets.identity import checked, checked_table
-from polycopy_assets.ledger.findings import KINDS, SETTLED
-from polycopy_assets.ledger.witness import Witnessed
-from polycopy_assets.liveness import alive
-from polycopy_assets.reconcile.report import Report, reconcile
-from polycopy_assets.record import WALLET_TRADES
-from polycopy_assets.resources import (
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.exclusive import SOURCE
+from polycopy_assets.guard.heartbeat import heartbeat
+from polycopy_assets.guard.working import Permit, working
+from polycopy_assets.ledger.kinds import Adopt, FindingKind
+from polycopy_assets.ledger.source_counts import Witnessed
+from polycopy_assets.reconcile.reconcile import reconcile
+from polycopy_assets.reconcile.report import ReconcileReport
+from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.store_id import checked, checked_table
+from polycopy_assets.resources.embedded import (
     PolicyResource,
     SourceResource,
     StoreResource,
     WarehouseResource,
 )
-from polycopy_assets.runs import Runs
+from polycopy_assets.settings import AdoptWord
 from polycopy_assets.sources.open import check_can_count
-from polycopy_assets.text import NAME, one_line
-from polycopy_assets.turns import SOURCE, turn
+from polycopy_assets.text import NAME, first_lines, one_line
+from polycopy_assets.warehouse.base import cost_metadata
 
 NAMED = 5
 CHECK = "ledgers_agree"
 
 
-Adopt = Literal["setting", "verified", "never", "refetch"]
+_SETTING = "setting"
 
 
 class ReconcileConfig(dg.Config):
-    """How to reconcile; as it stands, a dry run."""
+    """How to reconcile; by default, a dry run."""
 
-    apply: bool = Field(default=False, description="Act on what is found. Otherwise only look.")
+    apply: bool = Field(
+        default=False, description="Act on the findings. Without it nothing is changed."
+    )
     verify: bool = Field(
-        default=False, description="Read every recorded segment again and check its sum. Slow."
+        default=False, description="Read every recorded segment and compare its checksum. Slow."
     )
     source: bool = Field(
         default=False,
-        description="Ask the source as well how many trades of each wallet it counts, one request "
-        "a wallet. With `apply`, wallets that differ are fetched again in full.",
+        description="Also compare with the source's own count of each wallet's trades, one request "
+        "per wallet. With `apply`, wallets that differ are fetched again in full.",
     )
-    adopt: Adopt = Field(
-        default="setting",
-        description="What an old job's files are worth: `verified`: those that are borne out are "
-        "taken over. `never`. `refetch`: taken over until they are fetched from the source. "
-        "`setting`: as POLYCOPY_ADOPT says.",
+    adopt: Literal["setting", AdoptWord] = Field(
+        default=_SETTING,
+        description="What to do with an older job's files. `verified`: take over those whose "
+        "evidence holds. `never`: do not read them. `refetch`: take them over, and then replace "
+        "them from the source. `setting`: the value of POLYCOPY_ADOPT.",
     )
 
 
 @dg.asset(
     deps=[WALLET_TRADES, "trades", "backfill_checkpoint", "traders"],
-    # What it fetches counts against the same budget.
+    # Its fetches share the request budget.
     pool=SOURCE,
+    io_manager_key="report",
+    dagster_type=dg.PythonObjectDagsterType(ReconcileReport),
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
-    description="What record, store, the old job's checkpoint and the table say of each wallet, "
-    "and what to do about it. Materializing it changes nothing unless `apply` is set.",
+    description="Compares record, store, an older job's checkpoint and the table, wallet by "
+    "wallet, and says what to do. Materializing it changes nothing unless `apply` is set.",
     metadata={
         "dagster/column_schema": dg.TableSchema(
             columns=[
                 dg.TableColumn("wallet", "string", "every wallet that any ledger knows"),
-                dg.TableColumn("finding", "string", "what the ledgers come to; exactly one"),
+                dg.TableColumn("finding", "string", "the worst problem, or that there is none"),
                 dg.TableColumn("action", "string", "what `apply` does about it"),
                 dg.TableColumn("why", "string", "the evidence"),
             ]
@@ -89,42 +98,47 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     warehouse: WarehouseResource,
     policy: PolicyResource,
     source: SourceResource,
-    runs: dg.ResourceParam[Runs],
-    on_report: dg.ResourceParam[Callable[[Report], None]],
+    progress: dg.ResourceParam[Progress],
 ) -> dg.MaterializeResult:
-    """Compares, acts if it is asked to, and shows what there is."""
-    objects = checked(context.instance, store.connect(), keep=config.apply)
-    if config.source:
-        check_can_count(source.kind)
-    table = warehouse.open("reconciliation", context.run.run_id)
-    runs.parent = context.run.run_id
-    # What acts must not act on what another run has changed since it was looked at.
-    takes_turn = config.apply or config.source
-    alone = turn(context, SOURCE, runs.progress) if takes_turn else nullcontext()
-    with alive(context), alone:
-        checked_table(context.instance, objects, table, keep=config.apply)
+    """Compares, acts if asked to, and shows the findings; its value is the report."""
+    # A run that acts must not rely on facts that another run has changed since they were read.
+    locked = config.apply or config.source
+    with failing_plainly(context):
+        if config.source:
+            check_can_count(source.kind)
+    with failing_plainly(context), _working(context, progress, locked=locked) as permit:
+        objects = checked(context.instance, store.connect(), keep=config.apply)
+        opened = warehouse.open("reconciliation", context.run.run_id)
+        table = checked_table(context.instance, objects, opened, keep=config.apply)
         report = reconcile(
             context.instance,
             objects,
             table,
-            runs,
-            adopt=policy.adopt if config.adopt == "setting" else config.adopt,
+            StepEngine(
+                context,
+                source,
+                objects,
+                lambda asset: warehouse.open(asset, context.run.run_id),
+                progress,
+                permit,
+            ),
+            adopt=Adopt(policy.adopt if config.adopt == _SETTING else config.adopt),
             verify=config.verify,
             apply=config.apply,
             say=context.log.info,
             source=config.source,
         )
-    on_report(report)
     for failure in report.failures:
         context.log.error(f"{failure.wallet}: {failure.reason}")
     return dg.MaterializeResult(
+        value=report,
         metadata={
             "dagster/row_count": len(report.findings),
             "chart": dg.MetadataValue.md(reconciliation_chart(report.counts, report.covered)),
             "findings": _table(report),
-            "counts": dg.MetadataValue.json(dict(report.counts)),
+            "counts": dg.MetadataValue.json(_words(report.counts)),
             "applied": report.applied,
-            "left": dg.MetadataValue.json(dict(report.left)),
+            "left": dg.MetadataValue.json(_words(report.left)),
             "failures": dg.MetadataValue.json(
                 [[item.wallet, item.reason] for item in report.failures[:NAMED]]
             ),
@@ -140,34 +154,52 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
     )
 
 
+@contextmanager
+def _working(
+    context: dg.AssetExecutionContext, progress: Progress, *, locked: bool
+) -> Iterator[Permit]:
+    if locked:
+        with working(context, SOURCE, progress) as permit:
+            yield permit
+    else:
+        with heartbeat(context, progress) as pulse:
+            yield Permit(pulse.check, 0.0)
+
+
 def _source(found: Witnessed | None) -> dict[str, dg.MetadataValue]:
-    """What comparing with the source's own counts came to; nothing if that was not asked for."""
+    """The result of comparing with the source's own counts; empty if that was not asked for."""
     if found is None:
         return {}
     return {
         "source_agrees": dg.MetadataValue.int(found.agree),
         "source_differs": dg.MetadataValue.int(len(found.disagree)),
         "first_that_differ": difference_table(found.disagree[:NAMED]),
-        "source_failed": dg.MetadataValue.json([list(item) for item in found.failed[:NAMED]]),
+        "source_failed": dg.MetadataValue.json(
+            [[item.wallet, item.reason] for item in found.failed[:NAMED]]
+        ),
         "source_not_asked": dg.MetadataValue.int(found.not_asked),
         "source_not_compared": dg.MetadataValue.int(found.not_compared),
         "refetched": dg.MetadataValue.json(list(found.refetched[:NAMED])),
     }
 
 
-def _table(report: Report) -> dg.MetadataValue:
+def _words(counts: Mapping[FindingKind, int]) -> dict[str, int]:
+    return {kind.value: wallets for kind, wallets in counts.items()}
+
+
+def _table(report: ReconcileReport) -> dg.MetadataValue:
     return dg.MetadataValue.table(
         [
             dg.TableRecord(
                 {
-                    "finding": name,
+                    "finding": kind.value,
                     "wallets": wallets,
-                    "action": KINDS[name].action,
-                    "left": report.left.get(name, 0),
-                    "first": next(x.wallet for x in report.findings if x.finding == name),
+                    "action": kind.action.value,
+                    "left": report.left.get(kind, 0),
+                    "first": next(x.wallet for x in report.findings if x.finding is kind),
                 }
             )
-            for name, wallets in report.counts.items()
+            for kind, wallets in report.counts.items()
         ],
         schema=dg.TableSchema(
             columns=[
@@ -181,25 +213,24 @@ def _table(report: Report) -> dg.MetadataValue:
     )
 
 
-def _check(report: Report) -> dg.AssetCheckResult:
-    trouble = {name: n for name, n in report.left.items() if name not in SETTLED}
+def _check(report: ReconcileReport) -> dg.AssetCheckResult:
+    trouble = {kind: n for kind, n in report.left.items() if not kind.settled}
     told = "; ".join(
-        f"{wallets} {name} (first {', '.join(report.first_left(name, NAMED))}): "
-        f"{KINDS[name].meaning}"
-        for name, wallets in trouble.items()
+        f"{wallets} {kind} (first {', '.join(report.first_left(kind, NAMED))}): {kind.meaning}"
+        for kind, wallets in trouble.items()
     )
     checks = "; ".join(report.failed_checks)
-    broken = "; ".join(f"{item.name} is broken: {item.why}" for item in report.broken[:NAMED])
+    broken = [f"{item.name} is broken: {item.why}" for item in report.broken]
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=report.clean,
         metadata={
-            "trouble": dg.MetadataValue.json(trouble),
+            "trouble": dg.MetadataValue.json(_words(trouble)),
             "first": dg.MetadataValue.json(
-                {name: report.first_left(name, NAMED) for name in trouble}
+                {kind.value: report.first_left(kind, NAMED) for kind in trouble}
             ),
-            "what_to_do": "docs/reconciliation.md; `polycopy reconcile --apply` acts",
+            "what_to_do": "see docs/reconciliation.md; `polycopy reconcile --apply` acts on them",
         },
-        description="; ".join(part for part in (told, broken, checks) if part)
+        description="; ".join(part for part in (told, *first_lines(broken, NAMED), checks) if part)
         or f"{len(report.findings)} wallets are in order",
     )

@@ -1,23 +1,25 @@
-"""`traders`: who is wanted. Written by people and by `polycopy wallets add`."""
+"""`traders`: the wallets to collect. Written by people and by `polycopy wallets add`."""
 
 import dagster as dg
 
 from polycopy_assets.assets import OWNERS
-from polycopy_assets.assets.cost import cost_metadata
-from polycopy_assets.resources import WarehouseResource
+from polycopy_assets.assets.beta import observed_tables
+from polycopy_assets.guard.heartbeat import heartbeat
+from polycopy_assets.resources.embedded import WarehouseResource
 from polycopy_assets.text import NAME, one_line
 from polycopy_assets.trades.wallet import sort_out
+from polycopy_assets.warehouse.base import cost_metadata
 
 NAMED = 20
 
 
-@dg.multi_observable_source_asset(
+@observed_tables(
     name="traders",
     specs=[
         dg.AssetSpec(
             "traders",
-            description="The wallets whose trades are wanted: the table `traders` of the "
-            "warehouse. Add to it with `polycopy wallets add`, or with SQL.",
+            description="The wallets to collect: the table `traders` of the warehouse. Add wallets "
+            "with `polycopy wallets add`, or with SQL.",
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,
@@ -32,12 +34,13 @@ NAMED = 20
     ],
 )
 def traders(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> dg.ObserveResult:
-    """Counts who is wanted, and names what is no wallet; one query.
+    """Counts the wallets to collect, and names rows that are not wallets; one query.
 
-    No data version: a wallet more does not make the trades of the others out of date.
+    No data version: a new wallet does not make the trades of the others out of date.
     """
-    table = warehouse.open("traders", context.run.run_id)
-    rows = table.traders()
+    with heartbeat(context):
+        table = warehouse.open("traders", context.run.run_id)
+        rows = table.traders()
     good, refused = sort_out([row or "" for row in rows])
     return dg.ObserveResult(
         asset_key="traders",

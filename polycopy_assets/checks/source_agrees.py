@@ -5,17 +5,17 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from polycopy_assets import counts
 from polycopy_assets.checks.computed import NAMED
-from polycopy_assets.fetch.wallets import Failed
-from polycopy_assets.ledger.witness import Count
-from polycopy_assets.partitions import registered
+from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.ledger.source_counts import Count
+from polycopy_assets.record import counts
+from polycopy_assets.record.partitions import registered
 
 SOURCE_AGREES = dg.AssetCheckSpec(
     "source_agrees",
     asset=counts.SOURCE_COUNTS,
-    description="When it was last asked, the source counted as many trades as the table "
-    "holds, for every wallet. Only warns: a difference is a hint and no proof.",
+    description="In each wallet's latest comparison, the source counted as many trades as the "
+    "table holds. It only warns: a difference is a hint, not a proof.",
 )
 _TO_DO = (
     'a difference is a hint: docs/reconciliation.md, "The source\'s own count"; '
@@ -26,9 +26,9 @@ _TO_DO = (
 def agreement(
     instance: dg.DagsterInstance, failed: Sequence[Failed], *, not_compared: int
 ) -> dg.AssetCheckResult:
-    """What the latest count of every wallet comes to, and which request has just failed.
+    """The check's result, from each wallet's latest count and the requests that just `failed`.
 
-    `not_compared` wallets were not asked for: they are not complete, or the table lacks rows.
+    `not_compared` wallets were not requested: they are not complete, or the table lacks rows.
     """
     known = set(registered(instance))
     latest = [count for wallet, count in counts.latest(instance).items() if wallet in known]
@@ -49,6 +49,7 @@ def agreement(
         )
     return dg.AssetCheckResult(
         check_name=SOURCE_AGREES.name,
+        asset_key=SOURCE_AGREES.asset_key,
         passed=not told,
         severity=dg.AssetCheckSeverity.WARN,
         description="; ".join(told) or f"{len(latest)} wallets agree",

@@ -4,17 +4,17 @@ from time import time
 
 import dagster as dg
 
-from polycopy_assets.audit import Audit, audit
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.checks.wallets import WANTED
-from polycopy_assets.record import WALLET_TRADES
-from polycopy_assets.resources import StoreResource
+from polycopy_assets.reconcile.audit import Audit, audit
+from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.resources.embedded import StoreResource
 
 NAME = "store_has_the_record"
 _DAY = 86_400
 _TO_DO = (
-    "`polycopy reconcile` says what it would do, `--apply` fetches what is missing; is the bucket"
-    " or the disk being tidied up? Stop that first"
+    "`polycopy reconcile` says what it would do, `--apply` fetches what is missing; if something"
+    " deletes old files from the bucket or the disk, stop that first"
 )
 
 
@@ -23,7 +23,7 @@ _TO_DO = (
     name=NAME,
     additional_deps=[WALLET_TRADES],
     description="Every segment that the record names is in the store, with its size and checksum. "
-    "Where the listing tells no checksums, each segment is read again once in 28 days.",
+    "If the listing has no checksums, each segment is read again once in 28 days.",
 )
 def store_has_the_record(
     context: dg.AssetCheckExecutionContext, store: StoreResource
@@ -31,7 +31,9 @@ def store_has_the_record(
     """Fails with the first wallets that have lost a segment; one listing, and no lock."""
     with computed(context) as outcome:
         objects = store.open(context.instance)
-        outcome.result = _result(audit(context.instance, objects, int(time()) // _DAY))
+        outcome.result = _result(
+            audit(context.instance, objects, int(time()) // _DAY, outcome.check)
+        )
     return outcome.result
 
 
@@ -40,7 +42,7 @@ def _result(found: Audit) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not found.lost,
         description=(
-            f"{len(found.lost)} wallets have lost what is recorded of them, first"
+            f"{len(found.lost)} wallets have lost recorded segments, first"
             f" {next(iter(first))}: {next(iter(first.values()))}"
             if found.lost
             else f"all {found.segments} recorded segments are in the store; {found.read} were read"

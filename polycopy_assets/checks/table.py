@@ -1,121 +1,144 @@
-"""Checks of the table: no id twice, and every row that was recorded is there once."""
+"""Checks of the table: no id occurs twice, and every recorded row is there once."""
 
 from collections.abc import Mapping
 
 import dagster as dg
 
-from polycopy_assets import record
-from polycopy_assets.assets.cost import cost_metadata
+from polycopy_assets.batches.combine import combined_versions, read_manifests
 from polycopy_assets.checks.computed import NAMED, computed
-from polycopy_assets.combine import combined_versions, read_manifests
-from polycopy_assets.identity import checked_table
-from polycopy_assets.resources import StoreResource, WarehouseResource
+from polycopy_assets.record import materializations
+from polycopy_assets.record.store_id import checked_table
+from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import ADDRESS
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.base import Warehouse, cost_metadata
 
-_MEND = "`polycopy reconcile` tells wallet by wallet what is wrong, `--apply` puts it right"
-_MEND_IDS = f"{_MEND}; on BigQuery with `--verify`, which reads the ids as well"
+NO_DUPLICATE_IDS = "no_duplicate_ids"
+ROWS_MATCH_RECORD = "rows_match_record"
+
+_REPAIR = "`polycopy reconcile` says what is wrong with each wallet, `--apply` repairs it"
+_REPAIR_IDS = f"{_REPAIR}; on BigQuery with `--verify`, which reads the ids as well"
 
 
-@dg.asset_check(asset="trades", description="No (wallet_address, id) occurs twice.")
+@dg.asset_check(
+    name=NO_DUPLICATE_IDS,
+    asset="trades",
+    description="No (wallet_address, id) occurs twice.",
+)
 def no_duplicate_ids(
     context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
-    """Fails with the first trades that the table holds more than once.
-
-    Where looking costs money it looks at as many of the newest months as a small amount allows.
-    """
+    """Fails with the first trades that the table holds more than once."""
     with computed(context) as outcome:
-        table = warehouse.open("trades", context.run.run_id)
-        found, since = table.duplicates(NAMED)
-        where = f" since {since:%Y-%m-%d}" if since else ""
-        outcome.result = dg.AssetCheckResult(
-            passed=not found,
-            metadata={
-                "first": dg.MetadataValue.json([list(item) for item in found]),
-                "looked_at": f"trades{where}" if where else "the whole table",
-                **({"what_to_do": _MEND_IDS} if found else {}),
-                **cost_metadata(table.cost),
-            },
-            description=(
-                f"{len(found)} or more ids occur twice, first {found[0][1]} of {found[0][0]}"
-                if found
-                else f"every id{where} occurs once"
-            ),
-        )
+        outcome.result = duplicates(warehouse.open("trades", context.run.run_id))
     return outcome.result
 
 
 @dg.asset_check(
+    name=ROWS_MATCH_RECORD,
     asset="trades",
-    additional_deps=[record.WALLET_TRADES, "combined_trades"],
-    description="Rows are conserved along the chain: for every wallet, the batches hold what the "
-    "record says, and the table has as many rows.",
+    additional_deps=[materializations.WALLET_TRADES, "combined_trades"],
+    description="For every wallet, the batches hold what the record says, and the table has as "
+    "many rows.",
 )
 def rows_match_record(
     context: dg.AssetCheckExecutionContext, store: StoreResource, warehouse: WarehouseResource
 ) -> dg.AssetCheckResult:
-    """Fails with the first wallets whose rows in the table are not those of the record.
-
-    What was recorded since the last combine is not expected in the table yet. Where counting
-    costs money, and both have the same number of rows altogether, that is enough. Rows outside of
-    what the record covers are another writer's, and none of our matter: wallets that seem to
-    differ are counted again without them. Rows that we loaded of wallets that no record and no
-    batch knows are named as well: nothing says that they are trades.
-    """
+    """Fails with the first wallets whose rows in the table are not those of the record."""
     with computed(context) as outcome:
-        recorded = record.versions(context.instance)
         objects = store.open(context.instance)
-        manifests = read_manifests(objects)
-        combined = combined_versions(manifests)
-        waiting = sorted(w for w, version in recorded.items() if combined.get(w) != version)
-        # A wallet whose record was taken back is fetched again; until then nobody can tell.
-        # One that is combined in part has no version: then the record's is all there is to compare.
-        expected = record.rows({w: v or recorded[w] for w, v in combined.items() if w in recorded})
         table = warehouse.open("trades", context.run.run_id)
-        checked_table(context.instance, objects, table, keep=False)
-        together = table.cost is not None and table.count_rows() == sum(expected.values())
-        counted = {} if together else table.rows_by_wallet()
-        wrong = [] if together else _wrong(context.instance, table, expected, counted)
-        # Another instance that shares the store may have recorded what its batches claim.
-        claimed = {claim.wallet for manifest in manifests for claim in manifest.claims}
-        known = recorded.keys() | record.taken_back(context.instance).keys() | claimed
-        wrong += [
-            (wallet, 0, rows)
-            for wallet, rows in table.loaded_rows(
-                [w for w in counted if w and ADDRESS.fullmatch(w) and w not in known]
-            ).items()
-        ]
-        outcome.result = dg.AssetCheckResult(
-            passed=not wrong,
-            metadata={
-                "wallets": len(recorded),
-                "rows_recorded": sum(record.rows(recorded).values()),
-                "rows_combined": sum(expected.values()),
-                "compared": "all rows together" if together else "wallet by wallet",
-                "wallets_that_differ": len(wrong),
-                "not_combined_yet": len(waiting),
-                "first_not_combined_yet": dg.MetadataValue.json(waiting[:NAMED]),
-                "rows_of_other_wallets": sum(n for w, n in counted.items() if w not in recorded),
-                "first": dg.MetadataValue.json(
-                    [
-                        {"wallet": wallet, "record": want, "table": have}
-                        for wallet, want, have in wrong[:NAMED]
-                    ]
-                ),
-                **({"what_to_do": _MEND} if wrong else {}),
-                **cost_metadata(table.cost),
-            },
-            description=(
-                f"{len(wrong)} wallets differ, first {wrong[0][0]}: "
-                f"{wrong[0][1]} rows in the record, {wrong[0][2]} in the table"
-                if wrong
-                else f"{sum(expected.values())} rows in the record and in the table"
-                if together
-                else f"{len(expected)} wallets agree"
-            ),
-        )
+        outcome.result = conservation(context.instance, objects, table)
     return outcome.result
+
+
+def duplicates(table: Warehouse) -> dg.AssetCheckResult:
+    """The result of `no_duplicate_ids` for `table`.
+
+    Where queries cost money, it reads only the newest months, as many as a small amount pays for.
+    """
+    found, since = table.duplicates(NAMED)
+    where = f" since {since:%Y-%m-%d}" if since else ""
+    return dg.AssetCheckResult(
+        passed=not found,
+        check_name=NO_DUPLICATE_IDS,
+        asset_key="trades",
+        metadata={
+            "first": dg.MetadataValue.json([list(item) for item in found]),
+            "looked_at": f"trades{where}" if where else "the whole table",
+            **({"what_to_do": _REPAIR_IDS} if found else {}),
+            **cost_metadata(table.cost),
+        },
+        description=(
+            f"{len(found)} or more ids occur twice, first {found[0][1]} of {found[0][0]}"
+            if found
+            else f"every id{where} occurs once"
+        ),
+    )
+
+
+def conservation(
+    instance: dg.DagsterInstance, store: Store, table: Warehouse
+) -> dg.AssetCheckResult:
+    """The result of `rows_match_record` for `table`.
+
+    What was recorded since the last combine is not expected in the table yet. Where counting costs
+    money, an equal number of rows in total is enough. Rows outside the record's coverage are
+    another writer's: wallets that seem to differ are counted again without them. Rows that we
+    loaded for wallets in no record and no batch are named as well.
+    """
+    recorded = materializations.versions(instance)
+    manifests = read_manifests(store)
+    combined = combined_versions(manifests)
+    waiting = sorted(w for w, version in recorded.items() if combined.get(w) != version)
+    # A wallet whose record was revoked is fetched again; until then its rows are not compared. A
+    # partly combined wallet has no version in the batches: compare with the record's.
+    expected = recorded_rows({w: v or recorded[w] for w, v in combined.items() if w in recorded})
+    checked_table(instance, store, table, keep=False)
+    together = table.cost is not None and table.count_rows() == sum(expected.values())
+    counted = {} if together else table.rows_by_wallet()
+    wrong = [] if together else _wrong(instance, table, expected, counted)
+    # Another instance that shares the store may have recorded the wallets of these claims.
+    claimed = {claim.wallet for manifest in manifests for claim in manifest.claims}
+    known = recorded.keys() | materializations.revoked(instance).keys() | claimed
+    wrong += [
+        (wallet, 0, rows)
+        for wallet, rows in table.loaded_rows(
+            [w for w in counted if w and ADDRESS.fullmatch(w) and w not in known]
+        ).items()
+    ]
+    return dg.AssetCheckResult(
+        passed=not wrong,
+        check_name=ROWS_MATCH_RECORD,
+        asset_key="trades",
+        metadata={
+            "wallets": len(recorded),
+            "rows_recorded": sum(recorded_rows(recorded).values()),
+            "rows_combined": sum(expected.values()),
+            "compared": "all rows together" if together else "wallet by wallet",
+            "wallets_that_differ": len(wrong),
+            "not_combined_yet": len(waiting),
+            "first_not_combined_yet": dg.MetadataValue.json(waiting[:NAMED]),
+            "rows_of_other_wallets": sum(n for w, n in counted.items() if w not in recorded),
+            "first": dg.MetadataValue.json(
+                [
+                    {"wallet": wallet, "record": want, "table": have}
+                    for wallet, want, have in wrong[:NAMED]
+                ]
+            ),
+            **({"what_to_do": _REPAIR} if wrong else {}),
+            **cost_metadata(table.cost),
+        },
+        description=(
+            f"{len(wrong)} wallets differ, first {wrong[0][0]}: "
+            f"{wrong[0][1]} rows in the record, {wrong[0][2]} in the table"
+            if wrong
+            else f"{sum(expected.values())} rows in the record and in the table"
+            if together
+            else f"{len(expected)} wallets agree"
+        ),
+    )
 
 
 def _wrong(
@@ -127,11 +150,15 @@ def _wrong(
     wrong = differences(expected, counted)
     if not wrong:
         return []
-    read = dict(record.read_all(instance, [wallet for wallet, _, _ in wrong]))
-    until = {w: item.covered_until for w, item in read.items() if isinstance(item, record.Record)}
+    read = dict(materializations.read_all(instance, [wallet for wallet, _, _ in wrong]))
+    until = {
+        w: item.covered_until
+        for w, item in read.items()
+        if isinstance(item, materializations.Record)
+    }
     tallied = table.tally(until)
     inside = {
-        # Nobody can tell until when a record reaches that cannot be read.
+        # The coverage of a record that cannot be read is unknown.
         wallet: tally.inside if wallet in until else tally.rows
         for wallet, tally in tallied
         if wallet

@@ -1,40 +1,33 @@
 """Checks of the wanted wallets: which failed, which are late, where the source broke its contract.
 
 They are checks of `traders`. As checks of `wallet_trades` they would be steps of every run that
-fetches, behind a step without an output: skipped, or called failed when a wallet failed.
+fetches, downstream of a step without an output: skipped, or marked failed when a wallet failed.
 """
 
 from collections.abc import Collection, Mapping
 from time import time
+from typing import assert_never
 
 import dagster as dg
 
-from polycopy_assets import attempts, record
-from polycopy_assets.attempts import Attempt
 from polycopy_assets.checks.computed import NAMED, computed
-from polycopy_assets.partitions import registered, registered_at
-from polycopy_assets.resources import PolicyResource
+from polycopy_assets.errors import Kind
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record.attempts import Attempt
+from polycopy_assets.record.partitions import registered, registered_at
+from polycopy_assets.resources.embedded import PolicyResource
 
 WANTED = "traders"
-_TO_DO = {
-    "permanent": "the source refuses the wallet: see the reason; if the address is wrong, take it "
-    "out of `traders` and delete its partition (asset `wallet_trades`, 'Delete partitions')",
-    "transient": "the source did not answer properly: is it up? It is tried again",
-    "contract": "the source answers otherwise than it promises: nothing was taken over; "
-    "docs/operations.md, 'The source breaks its contract'",
-    "store": "the store could not be written or read: see the reason; mend it",
-    "internal": "something that nobody foresaw: the run's log has the whole traceback; report it",
-}
 _LATE = (
     "turn the sensor `new_wallets` on, or launch the job `fetch`; if a fetch is under way, its run "
-    "page tells how far it is"
+    "page shows its progress"
 )
 _AGAIN = "when the cause is gone: Materialize, 'Failed'; or the job `fetch` with `select: failed`"
 
 
 @dg.asset_check(
     asset=WANTED,
-    additional_deps=[record.WALLET_TRADES],
+    additional_deps=[materializations.WALLET_TRADES],
     description="The latest attempt of every wanted wallet succeeded.",
 )
 def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
@@ -52,9 +45,9 @@ def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
             ),
             metadata={
                 "failed": len(failed),
-                "given_up": sum(each.due is None for each in tried.values()),
+                "exhausted": sum(each.due is None for each in tried.values()),
                 "first": _named(failed, tried),
-                **_to_do([*(_TO_DO[kind] for kind in kinds if kind in _TO_DO), _AGAIN], failed),
+                **_to_do([*filter(None, map(_advice, kinds)), _AGAIN], failed),
             },
         )
     return outcome.result
@@ -62,9 +55,8 @@ def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
 
 @dg.asset_check(
     asset=WANTED,
-    additional_deps=[record.WALLET_TRADES],
-    description="No wallet has been waiting for its first trades for longer than "
-    "POLYCOPY_LATE_HOURS.",
+    additional_deps=[materializations.WALLET_TRADES],
+    description="Every wallet is complete within POLYCOPY_LATE_HOURS of its registration.",
 )
 def no_wallet_late(
     context: dg.AssetCheckExecutionContext, policy: PolicyResource
@@ -72,7 +64,7 @@ def no_wallet_late(
     """Fails with the first wallets that were registered long ago and are not complete."""
     with computed(context) as outcome:
         instance = context.instance
-        complete = record.versions(instance)
+        complete = materializations.versions(instance)
         since = registered_at(instance)
         before = time() - policy.late_hours * 3600
         late = [
@@ -101,9 +93,9 @@ def no_wallet_late(
 
 @dg.asset_check(
     asset=WANTED,
-    additional_deps=[record.WALLET_TRADES],
-    description="The source answers as its contract promises, with no field that it does not list "
-    "and no value that is strange.",
+    additional_deps=[materializations.WALLET_TRADES],
+    description="The source answers as its contract promises. Warns of unknown fields and strange "
+    "values.",
 )
 def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Fails with the first wallets whose answers broke the contract; warns of what is odd."""
@@ -111,7 +103,7 @@ def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
         failed = attempts.failed(context.instance)
         tried = attempts.latest(context.instance, failed)
         broken = [
-            wallet for wallet in failed if wallet in tried and tried[wallet].kind == "contract"
+            wallet for wallet in failed if wallet in tried and tried[wallet].kind is Kind.CONTRACT
         ]
         noticed = _noticed(context.instance)
         outcome.result = dg.AssetCheckResult(
@@ -126,17 +118,17 @@ def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
                 "broken": len(broken),
                 "first": _named(broken, tried),
                 **{name: dg.MetadataValue.json(dict(found)) for name, found in noticed.items()},
-                **_to_do([_TO_DO["contract"]], [*broken, *noticed["unknown_fields"]]),
+                **_to_do([_advice(Kind.CONTRACT)], [*broken, *noticed["unknown_fields"]]),
             },
         )
     return outcome.result
 
 
 def _noticed(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
-    """What was noticed in the source's answers, by its kind, and the first wallet of each."""
-    noticed: dict[str, dict[str, str]] = {name: {} for name in record.COUNTED}
-    for wallet, found in record.ledger(instance):
-        if isinstance(found, record.Record):
+    """Strange things in the source's answers, by kind, with the first wallet for each."""
+    noticed: dict[str, dict[str, str]] = {name: {} for name in materializations.COUNTED}
+    for wallet, found in materializations.ledger(instance):
+        if isinstance(found, materializations.Record):
             for name, first in noticed.items():
                 for each in found.counted(name):
                     first.setdefault(each, wallet)
@@ -160,7 +152,7 @@ def _reason(tried: Mapping[str, Attempt], wallet: str) -> str:
     return (
         tried[wallet].reason
         if wallet in tried
-        else "it was not tried, met an outage, or its run died"
+        else "it was not tried, hit an outage, or its run died"
     )
 
 
@@ -170,6 +162,32 @@ def _named(wallets: Collection[str], tried: Mapping[str, Attempt]) -> dg.Metadat
         [dg.TableRecord({"wallet": wallet, "reason": _reason(tried, wallet)}) for wallet in first],
         schema=dg.TableSchema([dg.TableColumn("wallet"), dg.TableColumn("reason")]),
     )
+
+
+def _advice(kind: Kind) -> str:
+    """What to do about failures of that kind; empty if there is nothing."""
+    match kind:
+        case Kind.PERMANENT:
+            return (
+                "the source refuses the wallet: see the reason; if the address is wrong, take it"
+                " out of `traders` and delete its partition (asset `wallet_trades`, 'Delete"
+                " partitions')"
+            )
+        case Kind.TRANSIENT:
+            return "the source did not answer properly: is it up? The wallet will be tried again"
+        case Kind.CONTRACT:
+            return (
+                "the source broke its contract: nothing of that answer was kept;"
+                " docs/operations.md, 'The source breaks its contract'"
+            )
+        case Kind.STORE:
+            return "the store could not be written or read: see the reason; repair it"
+        case Kind.INTERNAL:
+            return "an unforeseen error: the run's log has the whole traceback; report it"
+        case Kind.SOURCE | Kind.NOT_COMPARED:
+            return ""
+        case _:
+            assert_never(kind)
 
 
 def _to_do(texts: Collection[str], trouble: Collection[str]) -> dict[str, dg.MetadataValue]:

@@ -1,4 +1,4 @@
-"""What all commands share: how they speak, and how they fail."""
+"""What all commands share: their output, and their errors."""
 
 import sqlite3
 import sys
@@ -10,19 +10,19 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
-from polycopy_assets.instance import unusable
-from polycopy_assets.interrupt import end_interrupted
+from polycopy_assets.record.instance import unusable
+from polycopy_assets.system.interrupt import end_interrupted, raising_interrupts
 from polycopy_assets.text import said_by
 
 
 class Command(click.Command):
-    """A command that is told by `ctx.obj`, if it is set, to read the settings before it runs.
+    """A command that calls `ctx.obj`, if it is set, to read the settings before it runs.
 
-    `--help` never gets there: it is asked for when a setting is wrong.
+    `--help` does not: it must work when a setting is wrong.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command; a setting that is wrong is one line, and exit code 2."""
+        """Runs the command; a wrong setting is one line, and exit code 2."""
         if ctx.obj:
             with one_line_errors():
                 ctx.obj()
@@ -36,7 +36,9 @@ class Group(click.Group):
     group_class = type
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="One JSON object, nothing else.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
+)
 
 
 def say(text: str) -> None:
@@ -46,18 +48,22 @@ def say(text: str) -> None:
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turns our exceptions into one line and an exit code: 2 configuration, 1 the rest."""
+    """Turns our exceptions, and interrupts, into one line and an exit code.
+
+    2 is configuration, 1 the rest.
+    """
     try:
-        yield
+        with raising_interrupts():
+            yield
     except PolycopyError as error:
         say(f"polycopy: {error}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt:
         end_interrupted()
     except BrokenPipeError:
-        raise  # whoever read what we say has gone: that is no matter of a database
+        raise  # the reader of our output is gone: not an error of the database
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        # Dagster's database, or the disk below it: nothing of ours lets such an error through.
+        # An error of Dagster's database or its disk: our own code catches all others of this kind.
         reason = getattr(error, "orig", None) or error
         say(f"polycopy: {unusable(said_by(reason))}")
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""Answers that are hard on whoever reads them: without an end, without a size, without sense."""
+"""Answers that are hard to read: endless, huge, or nonsense."""
 
 import asyncio
 import zlib
@@ -18,9 +18,9 @@ BAD_ANSWERS = (
     "odd_retry_after",
     "odd_text",
 )
-"""The right body a byte a second; 1.5 GB of spaces packed into 1.5 MB; as many that are not packed;
-a 200 whose JSON, or whose gzip, is broken the same way each time; a 503 whose `Retry-After` is one
-of `ODD_RETRY_AFTER`; a 400 that speaks in a terminal's escape sequences, at length."""
+"""The right body at a byte a second; 1.5 GB of spaces packed into 1.5 MB; as many, not packed; a
+200 whose JSON, or whose gzip, is broken the same way each time; a 503 whose `Retry-After` is one of
+`ODD_RETRY_AFTER`; a 400 with a long text and terminal escape sequences."""
 
 ODD_RETRY_AFTER = (
     "Fri, 31 Dec 9999 23:59:59 -0100",
@@ -41,10 +41,10 @@ _BLOCK = b" " * 2**20
 
 
 def bad_answer(kind: str, whole: Response, *, size: int, seconds: float, number: int) -> Response:
-    """The answer `kind` in place of `whole`.
+    """The answer `kind`, which replaces `whole`.
 
     `size` is a bomb's in bytes, `seconds` how long a slow body waits after each byte; `number`
-    picks one of several.
+    picks one of several variants.
     """
     makers: dict[str, Callable[[], Response]] = {
         "slow_body": lambda: Slow(whole, seconds),
@@ -75,8 +75,8 @@ def _come_back(number: int) -> Response:
 def _bomb(size: int) -> bytes:
     """`size` bytes of spaces in gzip.
 
-    One block is packed, and repeated: a full flush ends on a byte, and what follows does not lean
-    on what came before.
+    One compressed block is repeated: after a full flush, the output is byte-aligned and does not
+    depend on earlier data.
     """
     pack = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = pack.compress(_BLOCK) + pack.flush(zlib.Z_FULL_FLUSH)
@@ -89,7 +89,7 @@ def _bomb(size: int) -> bytes:
 
 
 class Slow(Response):
-    """Sends the body of another answer byte by byte, until it is whole or nobody listens."""
+    """Sends the body of another answer byte by byte, until it is whole or the client is gone."""
 
     def __init__(self, whole: Response, seconds: float) -> None:
         super().__init__(whole.body, whole.status_code, dict(whole.headers))
@@ -110,7 +110,7 @@ class Slow(Response):
 
 
 class Endless(Response):
-    """Sends `size` spaces, until nobody listens."""
+    """Sends `size` spaces, unless the client goes first."""
 
     def __init__(self, size: int) -> None:
         super().__init__(b"")

@@ -1,4 +1,4 @@
-"""Answers that break the contract, for wallets that are told to have such a fault."""
+"""Answers that break the contract, for wallets that are set to have such a fault."""
 
 from typing import Any
 

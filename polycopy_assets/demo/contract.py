@@ -15,8 +15,8 @@ _KEY = b"the sample API signs its cursors so that made-up ones are refused"
 class Query(msgspec.Struct, frozen=True, kw_only=True):
     """What a trade request asks for; `start` and `end` inclusive, epoch seconds.
 
-    `filters` tells one set of filters, as they were sent, from another: a bound that was left out
-    is the same on every page, though the clock goes on.
+    `filters` identifies a set of filters as they were sent: an omitted bound is the same on every
+    page, though the clock goes on.
     """
 
     user: str
@@ -66,7 +66,7 @@ class Cursor(msgspec.Struct, frozen=True):
 
 
 def fingerprint(params: Mapping[str, str], *without: str) -> str:
-    """Tells the filters of one request from those of another; the page size is none of them."""
+    """Identifies a request's filters: its parameters `without` the cursor and the page size."""
     filters = sorted((name, value) for name, value in params.items() if name not in without)
     return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:16]
 
@@ -107,7 +107,7 @@ class Walked(msgspec.Struct):
 
 
 def page(world: World, query: Query, cursor: Cursor | None, newest_served: int) -> Walked:
-    """The next page; a cursor whose filters are others is ignored: the walk starts anew.
+    """The next page; a cursor with other filters is ignored: the walk starts again.
 
     Trades after `newest_served` (epoch seconds) are not in the feed yet.
     """

@@ -1,4 +1,4 @@
-"""Pages that promise more for ever, for wallets that are told to have such a fault."""
+"""Pages that always promise more, for wallets that are set to have such a fault."""
 
 import msgspec
 

@@ -1,4 +1,4 @@
-"""How the sample API fails when it is told to; every fault it commits is counted."""
+"""How the sample API fails on demand; every fault is counted."""
 
 import random
 import threading
@@ -44,8 +44,8 @@ WALLET_FAULTS = (
     *ENDLESS,
     *LIES,
 )
-"""What one wallet can always get; all but `extra_field`, most odd rows and the lies break the
-contract, refuse, or do not end."""
+"""Faults that one wallet can get every time. All break the contract, refuse, or do not end, except
+`extra_field`, most odd rows and the lies."""
 
 
 class Faults:
@@ -98,7 +98,7 @@ class Faults:
         return None
 
     def number(self, below: int) -> int:
-        """A random number from 0, below that."""
+        """A random number from 0 to less than `below`."""
         with self._lock:
             return self._rng.randrange(below)
 
@@ -141,13 +141,13 @@ class Counts:
             self.count_requests: Counter[str] = Counter()
 
     def arrived(self, wallet: str, at: float) -> None:
-        """A trade request, whatever becomes of it."""
+        """A trade request, whatever its result."""
         with self._lock:
             self.arrivals.append(at)
             self.requests[wallet.lower()] += 1
 
     def count_arrived(self, wallet: str, at: float) -> None:
-        """A request for a wallet's count, whatever becomes of it."""
+        """A request for a wallet's count, whatever its result."""
         with self._lock:
             self.count_arrivals.append(at)
             self.count_requests[wallet.lower()] += 1

@@ -1,7 +1,7 @@
 """How fresh the sample API is, and how it can be told to lie about that.
 
-All in seconds. What is not lied about is the truth: trades that the feed does not have yet are not
-served, so whoever believes a lie loses them.
+All in seconds. Trades that the feed does not have yet are not served, so a client that believes a
+lie loses them.
 """
 
 import time
@@ -18,11 +18,11 @@ class Freshness(msgspec.Struct, kw_only=True):
     """Delays of the feed, and lies about them; may change at any time.
 
     `lag` is how far the whole feed trails, `stalled_stream` how far one contract's stream does
-    while the others are at head. `hidden_lag` trails as well, and nothing says so. `status_frozen`
-    is since when (epoch seconds) the status is not refreshed; with `age_frozen` its age is not
-    either. `pnl_lag` is the lag of another mechanism. `date_offset` is how wrong the clock in
-    `Date` is, `no_date` leaves it out, `cached` is for how long a cache has had every answer.
-    `status` is put over the data of the status as it is.
+    while the others are at head. `hidden_lag` is a lag that no answer shows. `status_frozen` is
+    since when (epoch seconds) the status is not refreshed; with `age_frozen` its age is not either.
+    `pnl_lag` is the lag of another mechanism. `date_offset` is how wrong the clock in `Date` is,
+    `no_date` leaves it out, `cached` is how long every answer has been in a cache. `status`
+    overrides fields of the status.
     """
 
     lag: int = 5

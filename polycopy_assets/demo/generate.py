@@ -8,7 +8,7 @@ import msgspec
 from polycopy_assets.demo.world import SMALLEST_SHARES, Trade, World
 
 FIRST = 1_640_995_200
-"""2022-01-01: some trades are older than the three years that a careless client is served."""
+"""2022-01-01: some trades are older than the three years that a client without `start` gets."""
 LAST = 1_790_812_800
 """2026-10-01."""
 BUSIEST_SECOND = 48

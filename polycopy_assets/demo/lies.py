@@ -1,4 +1,4 @@
-"""What a source can leave out or miscount without any of its answers showing it."""
+"""What a source can leave out or miscount without any visible sign in its answers."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from polycopy_assets.demo.contract import Walked
 from polycopy_assets.demo.world import Trade
 
 LIES = ("page_edge", "withheld", "dropped", "count_off", "count_broken")
-"""For single wallets, as long as it is set:
+"""For single wallets, as long as they are set:
 
 `page_edge`: the feed leaves out the last row of every page that is followed by another;
-`withheld`: the feed leaves out one transaction in seven (trades that are added late: set it, fetch,
-take it away), which the count has; `dropped`: neither has them (set it after a fetch: trades that
-the source has dropped since); `count_off`: the count is two too high; `count_broken`: it is no
-number."""
+`withheld`: the feed leaves out one transaction in seven, and the count includes it (trades that are
+added late: set it, fetch, remove it); `dropped`: neither includes it (set it after a fetch: trades
+that the source has dropped since); `count_off`: the count is two too high; `count_broken`: it is
+not a number."""
 
 ONE_IN = 7
 OFF_BY = 2

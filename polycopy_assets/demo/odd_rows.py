@@ -1,4 +1,4 @@
-"""Rows with odd JSON in them, for wallets that are told to get one."""
+"""Rows with odd JSON in them, for wallets that are set to get one."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ _OTHER = '"0x' + "9" * 40 + '"'
 FIRST = {
     "twice_key": f'"proxy_wallet":{_OTHER},"user":{_OTHER},"timestamp":1,"side":"SELL"',
 }
-"""Members in front of those of the row, some of the same name: a reader may take the first."""
+"""Members before those of the row, some of the same name: a reader may take the first."""
 
 LAST = {
     "huge_number": '"unlisted":1e400,"longer":' + "9" * 400,
@@ -22,7 +22,7 @@ LAST = {
     "text_for_time": '"timestamp":"yesterday"',
     "huge_time": '"timestamp":' + "9" * 40,
 }
-"""Members that come after those of the row."""
+"""Members after those of the row."""
 
 ODD_ROWS = (*FIRST, *LAST)
 """What a row can have. `broken_text`, `text_for_time` and `huge_time` break the contract."""

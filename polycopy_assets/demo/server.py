@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.status import HTTP_404_NOT_FOUND
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from polycopy_assets.demo import control, dome, polymarket
+from polycopy_assets.demo import control, dome_routes, polymarket_routes
 from polycopy_assets.demo.freshness import now
 from polycopy_assets.demo.state import State, v2_error
 
@@ -31,7 +31,11 @@ class Served(msgspec.Struct, frozen=True):
 def app(state: State) -> Starlette:
     """The ASGI application: both contracts and the control routes."""
     return Starlette(
-        routes=[*polymarket.routes(state), *dome.routes(state), *control.routes(state)],
+        routes=[
+            *polymarket_routes.routes(state),
+            *dome_routes.routes(state),
+            *control.routes(state),
+        ],
         exception_handlers={404: _no_such_route, 405: _no_such_route},
     )
 
@@ -79,7 +83,7 @@ def serve(state: State, port: int = 0) -> Iterator[Served]:
     )
     thread.start()
     try:
-        # The listener takes connections from the start; they wait until the loop runs.
+        # The listener accepts connections from the start; they wait until the loop runs.
         yield Served(f"http://127.0.0.1:{listener.getsockname()[1]}", state)
     finally:
         server.should_exit = True
@@ -88,7 +92,7 @@ def serve(state: State, port: int = 0) -> Iterator[Served]:
 
 
 def _wanted(entry: logging.LogRecord) -> bool:
-    """Leaves out what happens on purpose: connections closed, and hanging answers given up."""
+    """Drops log lines about intended faults: closed connections, and hanging answers."""
     if entry.exc_info and isinstance(
         entry.exc_info[1], ConnectionResetError | asyncio.CancelledError
     ):

@@ -124,7 +124,7 @@ def trade_route(
     *,
     arrived: Callable[[str, float], None] | None = None,
 ) -> Handler:
-    """A route that counts its requests and fails as often as it is told to.
+    """A route that counts its requests and fails as often as it is set to.
 
     `arrived` counts them (wallet, monotonic seconds); without it they are trade requests.
     """

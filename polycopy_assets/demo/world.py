@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 
 SMALLEST_SHARES = 0.01
-"""Fills below this cannot be had from Data API v2; those of given files were had, and are."""
+"""Data API v2 does not serve smaller fills. Those in given files were served, so they are
+served."""
 
 
 class Trade(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -77,21 +78,21 @@ class World:
                 self._trades[wallet] = sorted(self._trades[wallet] + new, key=_POSITION)
 
     def wallets(self) -> list[str]:
-        """All addresses, in the case in which people wrote them down."""
+        """All addresses, in the case in which they were added."""
         with self._lock:
             return list(self._listed.values())
 
     def trades(self, wallet: str) -> Sequence[Trade]:
-        """All trades of a wallet, oldest first; none for a wallet nobody knows."""
+        """All trades of a wallet, oldest first; none for an unknown wallet."""
         with self._lock:
             return self._trades.get(wallet.lower(), [])
 
     def truth(self, wallet: str) -> list[Trade]:
-        """The trades of a wallet that a complete walk brings, newest first."""
+        """The trades of a wallet that a complete walk gets, newest first."""
         return [t for t in reversed(self.trades(wallet)) if not t.dust]
 
     def count(self) -> int:
-        """All trades that complete walks bring."""
+        """All trades that complete walks get."""
         return sum(len(self.truth(wallet)) for wallet in self.wallets())
 
     def older(self, wallet: str, position: tuple[int, ...]) -> Iterable[Trade]:
@@ -151,7 +152,7 @@ def dome_row(trade: Trade) -> dict[str, Any]:
 def from_v2_rows(rows: Sequence[dict[str, Any]], sequence: int = 0) -> list[Trade]:
     """Trades from rows of Data API v2, newest first as they stand there.
 
-    What such rows do not tell is made up: every second fill is the maker's.
+    Data that such rows lack is made up: every second fill is the maker's.
     """
     return [
         Trade(

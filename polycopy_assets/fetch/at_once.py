@@ -1,4 +1,4 @@
-"""Many things at once, each result handed out as soon as there is one."""
+"""Runs many tasks concurrently, and yields each result as soon as it is ready."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
@@ -11,9 +11,9 @@ R = TypeVar("R")
 async def at_once(
     items: Iterable[T], outcome: Callable[[T], Awaitable[R]], concurrency: int
 ) -> AsyncGenerator[R, None]:
-    """Yields what `outcome` gives for each of `items`, `concurrency` of them at a time.
+    """Yields the result of `outcome` for each of `items`, `concurrency` of them at a time.
 
-    What is under way when the iterator is closed is cancelled, and has ended then.
+    Closing the iterator cancels the tasks under way and waits until they have ended.
     """
     queue = iter(items)
     tasks: set[asyncio.Future[R]] = set()

@@ -1,1 +1,1 @@
-"""The ledgers compared, purely: facts in, findings out. Knows no Dagster, no cloud, no database."""
+"""Compares the ledgers. Pure: facts in, findings out; knows no Dagster, no cloud, no database."""

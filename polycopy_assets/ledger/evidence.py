@@ -1,4 +1,4 @@
-"""Evidence: whether what the old job ticked off can be believed, and until when."""
+"""Evidence: whether the old job's completion mark of a wallet can be trusted, and until when."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -10,23 +10,23 @@ from polycopy_assets.text import quoted
 from polycopy_assets.trades.interval import BEGINNING
 
 MARGIN = 86_400
-"""Seconds before `processed_at` that an old file is not believed to be whole.
+"""Seconds before `processed_at` for which an old file may be incomplete.
 
-The tick was written when the fetch had ended, so trades of its last minutes or hours may be
-missing; and it was written in local time, up to fourteen hours ahead of UTC. Times in the file may
-be ahead as well, but not by more.
+The mark was written after the fetch, so trades of its last minutes or hours may be missing; and in
+local time, which can be fourteen hours ahead of UTC. Times in the file may be ahead as well, but
+not by more.
 """
 
 
 class Believed(msgspec.Struct, frozen=True):
-    """The file holds all that the old job was served before `until`, epoch seconds."""
+    """The file holds all trades that the old job was served before `until` (epoch seconds)."""
 
     file: OldFile
     until: int
 
 
 class Empty(msgspec.Struct, frozen=True):
-    """The checkpoint says that there are no trades, and there is no file that says otherwise."""
+    """The checkpoint says that there are no trades, and no file contradicts it."""
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -36,7 +36,7 @@ class Unread(msgspec.Struct, frozen=True):
 
 
 class Refuted(msgspec.Struct, frozen=True):
-    """Ticked off, and not so; why."""
+    """Marked complete, but the evidence contradicts it; `why` says how."""
 
     why: str
 
@@ -44,34 +44,34 @@ class Refuted(msgspec.Struct, frozen=True):
 Evidence = Believed | Empty | Unread | Refuted
 
 
-def ticked_off(facts: Facts) -> bool:
+def marked_complete(facts: Facts) -> bool:
     """Whether the checkpoint says that the wallet is complete."""
     return any(tick.completed for tick in facts.ticks)
 
 
 def evidence(facts: Facts, now: int) -> Evidence:
-    """What the checkpoint's tick is worth, for a wallet that is ticked off; `now` epoch seconds.
+    """Whether a wallet's completion mark can be trusted; `now` in epoch seconds.
 
-    Rows of the checkpoint for one wallet may disagree: one that the file bears out is enough.
+    The checkpoint's rows for one wallet may disagree: one row that the file confirms is enough.
     """
     return next(_evidence(facts, now))
 
 
 def _evidence(facts: Facts, now: int) -> Iterator[Evidence]:
-    """What there is to say about the tick; the first counts."""
+    """All evidence about the mark; the first item counts."""
     ticks = [tick for tick in facts.ticks if tick.completed]
     no_rows = all(file.size == 0 or file.rows == 0 for file in facts.old_files)
     if no_rows and {tick.trade_count for tick in ticks} - {None} == {0}:
         yield Empty()
     if not any(tick.upload_successful for tick in ticks):
-        yield Refuted("the checkpoint does not say that its file went up")
+        yield Refuted("the checkpoint does not say that its file was uploaded")
     if not facts.old_files:
         yield Refuted(f"its file is not in the store, {_counted(ticks)}")
         return
     file, *others = facts.old_files
     if others:
         names = ", ".join(file.name for file in facts.old_files)
-        yield Refuted(f"there are {len(facts.old_files)} files of it: {names}")
+        yield Refuted(f"it has {len(facts.old_files)} files: {names}")
     own = [tick for tick in ticks if tick.upload_successful and _names(tick, facts.wallet)]
     if not own:
         yield Refuted(f"the checkpoint names another file: {quoted(ticks[0].gcs_file)}")
@@ -89,18 +89,18 @@ def _of_file(file: OldFile, ticks: list[Checkpoint], now: int) -> Iterator[Evide
     if not file.rows:
         yield Empty()
     if (file.last or BEGINNING) > now + MARGIN:
-        yield Refuted(f"{file.name} has a trade of {as_text(file.last or 0)}, which is yet to come")
+        yield Refuted(f"{file.name} has a trade of {as_text(file.last or 0)}, in the future")
     until = _until(borne_out, file, now)
     if until <= BEGINNING:
-        yield Refuted("its processed_at lies before all trades")
+        yield Refuted("its processed_at is earlier than all trades")
     yield Believed(file, until)
 
 
 def _until(ticks: list[Checkpoint], file: OldFile, now: int) -> int:
     """The earliest of the times at which the file may have been fetched, minus the margin.
 
-    A date that is yet to come is none. Without a date it is the newest trade: whoever was served
-    that one, was served all before it.
+    A date in the future is ignored. Without a date it is the newest trade: a fetch that got this
+    trade also got all earlier ones.
     """
     moments = [_seconds(tick.processed_at) for tick in ticks if tick.processed_at is not None]
     dates = [moment for moment in moments if moment <= now]
@@ -117,7 +117,7 @@ def as_text(seconds: int) -> str:
 
 
 def _names(tick: Checkpoint, wallet: str) -> bool:
-    """Whether the tick's file is the wallet's; one that names no file speaks of the wallet's."""
+    """Whether the tick names the wallet's file; a tick without a file name counts as naming it."""
     name = (tick.gcs_file or "").strip().rsplit("/", 1)[-1]
     return not name or name.lower() == f"{wallet}.jsonl"
 

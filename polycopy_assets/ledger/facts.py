@@ -1,4 +1,4 @@
-"""Facts: what each ledger says of a wallet, as plain data. Whoever reads the ledgers fills it."""
+"""Facts: what each ledger says about a wallet, as plain data, filled in by the ledgers' readers."""
 
 from collections.abc import Iterable, Mapping
 from datetime import datetime
@@ -8,11 +8,11 @@ import msgspec
 
 from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import BEGINNING, Interval, union
-from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.segment import Segment, StoredSegment
 
 
 class Checkpoint(NamedTuple):
-    """A row of the old job's ledger, as it stands there."""
+    """A row of the old job's ledger, unchanged."""
 
     wallet_address: str | None
     completed: bool | None
@@ -23,47 +23,41 @@ class Checkpoint(NamedTuple):
 
 
 class Tally(NamedTuple):
-    """A wallet's rows in the table, its address in any case.
+    """A wallet's rows in the table, whatever the case of the address.
 
-    `inside` are those within its claims, `ours` those of them that we loaded: they have a source,
-    and the address in lower case. `misspelled` are all those with the address in another case.
+    `inside` counts those within its claims, `ours` those of them that we loaded: they have a
+    source, and the address in lower case. `mixed_case` counts all rows with the address in another
+    case.
     """
 
     rows: int = 0
     inside: int = 0
     ours: int = 0
-    misspelled: int = 0
+    mixed_case: int = 0
 
 
 class Recorded(msgspec.Struct, frozen=True, kw_only=True):
-    """What the wallet's latest record says; `problem` if it cannot be a record of ours.
+    """What the wallet's latest record says; `problem` if it is not a valid one.
 
-    `version` is its data version. `horizon` is how far the source could be asked, if the record
-    tells. `behind` is set if it was taken over from an old file, and trades
-    are known behind it.
+    `version` is its data version. `horizon` is the horizon of its last fetch, if the record says.
+    `newer` is for a wallet adopted from an old file: how many known trades are newer than the
+    adopted ones.
     """
 
     version: str = ""
     rows: int
     segments: tuple[Segment, ...]
     covered_until: int
-    behind: int = 0
+    newer: int = 0
     horizon: Horizon | None = None
     problem: str = ""
 
 
-class StoredSegment(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment as the store lists it; the checksum where the listing or a reading tells it."""
-
-    span: Interval
-    size: int
-    crc32c: str | None = None
-
-
 class OldFile(msgspec.Struct, frozen=True, kw_only=True):
-    """The old job's file of a wallet; `rows` is None as long as nobody has read it.
+    """The old job's file of a wallet; `rows` is None until it is read.
 
-    `problem` says which line is no trade of the wallet; `last` is the newest trade, epoch seconds.
+    `problem` says which line is not a trade of the wallet; `last` is the newest trade, epoch
+    seconds.
     """
 
     name: str
@@ -74,26 +68,25 @@ class OldFile(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
-    """All that is known of one wallet.
+    """All that is known about one wallet.
 
-    `taken_back` tells that it had a record whose data was lost, and is not fetched again yet: until
-    when that record covered it. `stored` are the segments that count; `replaced` those that a full
-    refetch has replaced, and has not removed yet; `refetching` says that one has not ended, and
-    `marker_damaged` why its marker cannot be followed. `pending` says why the table has not been
-    loaded with what is recorded; empty if it has. `unreadable` are recorded segments that are
-    there and cannot be combined, by name, and why.
-    `horizon` is until when (epoch seconds) recorded coverage can be believed, and `now` until when
-    any can: a fetch that was killed may have stored more than any record has noted.
-    `unclaimed` are rows in the table that we loaded, of a wallet that no ledger and no batch knows.
-    `ticks` are the checkpoint's rows of the wallet; `ticked_here` tells whether there is a
-    checkpoint at all that the wallet could be ticked off in.
+    `revoked` is set if its record was revoked because data was lost, and it has not been fetched
+    again: the time until which that record covered it. `stored` are the segments that count;
+    `replaced` those that a full refetch has replaced but not removed yet; `refetching` says that a
+    full refetch has not ended, and `marker_damaged` why its marker cannot be used. `pending` says
+    why what is recorded has not been loaded into the table; empty if it has. `unreadable` maps each
+    recorded segment that is there but cannot be combined to the reason. `horizon` is the time
+    (epoch seconds) until which recorded coverage can be believed, and `now` the same for any
+    coverage: a killed fetch may have stored more than any record says. `unclaimed` are rows in the
+    table that we loaded, of a wallet that no ledger and no batch knows. `ticks` are the
+    checkpoint's rows of the wallet; `has_checkpoint` says whether there is a checkpoint at all.
     """
 
     wallet: str
     wanted: bool = False
     registered: bool = False
     record: Recorded | None = None
-    taken_back: int | None = None
+    revoked: int | None = None
     stored: tuple[StoredSegment, ...] = ()
     replaced: tuple[StoredSegment, ...] = ()
     refetching: str = ""
@@ -104,7 +97,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     now: int | None = None
     old_files: tuple[OldFile, ...] = ()
     ticks: tuple[Checkpoint, ...] = ()
-    ticked_here: bool = False
+    has_checkpoint: bool = False
     tally: Tally = Tally()
     unclaimed: int = 0
 
@@ -118,7 +111,7 @@ def whole_until(spans: Iterable[Interval]) -> int | None:
 
 
 def doubtful(facts: Facts) -> list[Interval]:
-    """The stored segments that reach further than the source could be asked."""
+    """The stored segments that end after the time that the source can have served."""
     recorded = {segment.span for segment in facts.record.segments} if facts.record else set()
     spans = (item.span for item in facts.stored)
     limits = ((span, facts.horizon if span in recorded else facts.now) for span in spans)
@@ -126,7 +119,7 @@ def doubtful(facts: Facts) -> list[Interval]:
 
 
 def claimed_until(facts: Facts) -> int:
-    """Until when the table's rows of the wallet are to be exactly the store's; epoch seconds."""
+    """The time (epoch seconds) until which the table must hold exactly the store's rows."""
     stored = whole_until(item.span for item in facts.stored)
     recorded = facts.record.covered_until if facts.record else BEGINNING
     return max(recorded, stored or BEGINNING)

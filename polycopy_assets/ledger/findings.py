@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, get_args
+from typing import assert_never
 
 import msgspec
 
@@ -14,81 +14,52 @@ from polycopy_assets.ledger.evidence import (
     Unread,
     as_text,
     evidence,
-    ticked_off,
+    marked_complete,
 )
-from polycopy_assets.ledger.facts import Facts, Recorded, StoredSegment, doubtful, whole_until
-from polycopy_assets.trades.old_job import CHECKPOINT
+from polycopy_assets.ledger.facts import Facts, Recorded, doubtful, whole_until
+from polycopy_assets.ledger.kinds import Action, Adopt, FindingKind
+from polycopy_assets.text import first_few
+from polycopy_assets.trades.segment import StoredSegment
+from polycopy_assets.trades.shapes import CHECKPOINT
 
-
-class Kind(NamedTuple):
-    """A kind of finding: what is done about it, and what it says."""
-
-    action: str
-    meaning: str
-
-
-KINDS = {
-    "ghost": Kind("refetch", "recorded, but its data is gone, damaged or cannot be read"),
-    "ahead": Kind("refetch", "covers time that the source could not have served yet"),
-    "orphan": Kind("record", "covered in the store, but not recorded"),
-    "adoptable": Kind("adopt", "the old job has it, and its file bears that out"),
-    "false_complete": Kind("fetch", "the old job ticked it off, but the evidence fails"),
-    "empty_complete": Kind("confirm", "the old job ticked it off as empty: one request tells"),
-    "adopted": Kind("replace", "from the old job's file, and to be fetched from the source"),
-    "behind": Kind("fetch", "from the old job's file, which has later trades that are not here"),
-    "refetching": Kind("fetch", "a full refetch was begun and has not ended"),
-    "unloaded": Kind("reload", "recorded and stored, but the table lacks rows"),
-    "surplus": Kind("reload", "the table has rows that the store has not"),
-    "unclaimed": Kind("delete", "rows that we loaded, of a wallet that nothing else knows"),
-    "unregistered": Kind("register", "known to a ledger, but no partition"),
-    "unexported": Kind("export", "complete, and the old job's checkpoint does not say so"),
-    "remaining": Kind("backfill", "wanted, and not there yet"),
-    "consistent": Kind("none", "all ledgers agree"),
-}
-"""The findings, in the order in which people should look at them."""
-
-SETTLED = frozenset({"consistent", "remaining"})
-"""Findings that ask nothing of a reconciliation."""
-
-Policy = Literal["verified", "never", "refetch"]
-POLICIES: tuple[Policy, ...] = get_args(Policy)
-"""What `adopt` may be: believe old files that are borne out; never; or only until refetched."""
+Found = tuple[FindingKind, str]
+"""A finding of a wallet, and the evidence for it."""
 
 
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What the ledgers come to for one wallet; `why` names the evidence."""
+    """The result of comparing the ledgers for one wallet; `why` names the evidence."""
 
     wallet: str
-    finding: str
-    action: str
+    finding: FindingKind
+    action: Action
     why: str = ""
 
 
-def classify(facts: Facts, *, adopt: str, now: int) -> Finding:
+def classify(facts: Facts, *, adopt: Adopt, now: int) -> Finding:
     """The finding for one wallet under policy `adopt`; `now` in epoch seconds.
 
     Old files that could decide must have been read (see `to_read`).
     """
     if facts.record is not None:
-        name, why = next(_of_recorded(facts, facts.record, adopt))
+        kind, why = next(_of_recorded(facts, facts.record, adopt))
     else:
-        name, why = next(_of_unrecorded(facts, adopt, now))
-    return Finding(wallet=facts.wallet, finding=name, action=KINDS[name].action, why=why)
+        kind, why = next(_of_unrecorded(facts, adopt, now))
+    return Finding(wallet=facts.wallet, finding=kind, action=kind.action, why=why)
 
 
-def to_read(facts: Facts, *, adopt: str, now: int) -> str | None:
-    """The old file that has to be read before the wallet can be classified, if there is one."""
-    decided = facts.record is not None or facts.taken_back is not None or _whole(facts)
-    if adopt == "never" or decided or not ticked_off(facts):
+def to_read(facts: Facts, *, adopt: Adopt, now: int) -> str | None:
+    """The old file that has to be read before the wallet can be classified, if any."""
+    decided = facts.record is not None or facts.revoked is not None or _whole(facts)
+    if adopt is Adopt.NEVER or decided or not marked_complete(facts):
         return None
     found = evidence(facts, now)
     return found.file.name if isinstance(found, Unread) else None
 
 
-def count(findings: Iterable[Finding]) -> dict[str, int]:
-    """How many wallets have each finding; findings that nobody has are left out."""
+def count(findings: Iterable[Finding]) -> dict[FindingKind, int]:
+    """How many wallets have each finding; findings that no wallet has are left out."""
     counted = Counter(item.finding for item in findings)
-    return {name: counted[name] for name in KINDS if counted[name]}
+    return {kind: counted[kind] for kind in FindingKind if counted[kind]}
 
 
 def table_differs(facts: Facts, rows: int) -> str:
@@ -112,93 +83,106 @@ def lost_segments(record: Recorded, stored: Iterable[StoredSegment]) -> dict[str
         elif found.size != segment.size:
             lost[segment.name] = f"has {found.size} bytes, its record says {segment.size}"
         elif found.crc32c not in {None, segment.crc32c}:
-            lost[segment.name] = "has another checksum than its record says"
+            lost[segment.name] = "has a different checksum than its record says"
     return lost
 
 
-def _of_recorded(facts: Facts, record: Recorded, adopt: str) -> Iterator[tuple[str, str]]:
-    """The findings for a recorded wallet, the gravest first."""
+def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found]:
+    """The findings for a recorded wallet, worst first."""
     if record.problem:
-        yield "ghost", record.problem
+        yield FindingKind.GHOST, record.problem
     lost = {**facts.unreadable, **lost_segments(record, (*facts.stored, *facts.replaced))}
     if lost:
-        name, why = next(iter(lost.items()))
-        yield "ghost", f"{name} {why}" + (f", and {len(lost) - 1} more" if len(lost) > 1 else "")
+        yield FindingKind.GHOST, first_few((f"{name} {why}" for name, why in lost.items()), 1)
     yield from _of_the_horizon(facts)
     if (_whole(facts) or 0) > record.covered_until:
-        yield "orphan", "the store covers more than its record says"
+        yield FindingKind.ORPHAN, "the store covers more than its record says"
     adopted = sum(segment.source == CHECKPOINT for segment in record.segments)
-    if adopted and adopt == "refetch":
-        yield "adopted", f"{adopted} segments come from the old job"
-    if record.behind:
-        yield "behind", f"{record.behind} trades are known behind what was taken over"
+    if adopted and adopt is Adopt.REFETCH:
+        yield FindingKind.ADOPTED, f"{adopted} segments come from the old job"
+    if record.newer:
+        why = f"{record.newer} trades are newer than what was taken over from the old job's file"
+        yield FindingKind.NEWER_THAN_FILE, why
     yield from _of_refetch(facts)
     yield from _of_the_table(facts, record.rows)
     if not facts.registered:
-        yield "unregistered", "it is recorded and no partition"
-    if facts.ticked_here and not ticked_off(facts):
-        yield "unexported", "the checkpoint does not say that it is complete"
-    yield "consistent", ""
+        yield FindingKind.UNREGISTERED, "it is recorded, but not a partition"
+    if facts.has_checkpoint and not marked_complete(facts):
+        yield FindingKind.UNEXPORTED, "the checkpoint does not say that it is complete"
+    yield FindingKind.CONSISTENT, ""
 
 
-def _of_the_horizon(facts: Facts) -> Iterator[tuple[str, str]]:
-    """The finding for a wallet whose coverage reaches further than the source can have served."""
+def _of_the_horizon(facts: Facts) -> Iterator[Found]:
+    """The finding for a wallet whose coverage goes beyond what the source can have served."""
     spans = doubtful(facts)
     if spans and facts.horizon is not None:
         reach, limit = (as_text(t) for t in (max(s.until for s in spans), facts.horizon))
-        yield "ahead", f"covered until {reach}, and the source could be asked until {limit}"
+        yield (
+            FindingKind.AHEAD,
+            f"covered until {reach}, but the source could be asked only until {limit}",
+        )
 
 
-def _of_refetch(facts: Facts) -> Iterator[tuple[str, str]]:
+def _of_refetch(facts: Facts) -> Iterator[Found]:
     if facts.marker_damaged or facts.refetching:
-        yield "refetching", facts.marker_damaged or facts.refetching
+        yield FindingKind.REFETCHING, facts.marker_damaged or facts.refetching
 
 
-def _of_the_table(facts: Facts, rows: int) -> Iterator[tuple[str, str]]:
+def _of_the_table(facts: Facts, rows: int) -> Iterator[Found]:
     """The findings for a table that should hold `rows` of the wallet."""
     differs = table_differs(facts, rows)
     if differs and facts.tally.ours < rows:
-        yield "unloaded", differs
+        yield FindingKind.UNLOADED, differs
     if facts.pending:
-        yield "unloaded", facts.pending
+        yield FindingKind.UNLOADED, facts.pending
     if differs:
-        yield "surplus", differs
+        yield FindingKind.SURPLUS, differs
 
 
-def _of_unrecorded(facts: Facts, adopt: str, now: int) -> Iterator[tuple[str, str]]:
-    """The findings for a wallet without a record, the gravest first."""
+def _of_unrecorded(facts: Facts, adopt: Adopt, now: int) -> Iterator[Found]:
+    """The findings for a wallet without a record, worst first."""
     whole = _whole(facts)
-    if facts.taken_back is not None and (not whole or whole < facts.taken_back):
-        yield "ghost", "its record was taken back, and it is not fetched again yet"
+    if facts.revoked is not None and (not whole or whole < facts.revoked):
+        yield FindingKind.GHOST, "its record was revoked, and it has not been fetched again yet"
     yield from _of_the_horizon(facts)
     if whole:
-        yield "orphan", "the store covers it and nothing is recorded"
-    if ticked_off(facts):
-        yield from _of_ticked(evidence(facts, now), adopt)
+        yield FindingKind.ORPHAN, "the store covers it, but it is not recorded"
+    if marked_complete(facts):
+        yield from _of_marked(evidence(facts, now), adopt)
     yield from _of_refetch(facts)
     if not facts.registered and (facts.ticks or facts.stored or facts.old_files):
-        yield "unregistered", "it is known to the checkpoint or the store, and no partition"
+        yield (
+            FindingKind.UNREGISTERED,
+            "the checkpoint or the store knows it, but it is not a partition",
+        )
     if facts.registered or facts.wanted:
-        yield "remaining", "part of it is in the store" if facts.stored else ""
+        yield FindingKind.REMAINING, "part of it is in the store" if facts.stored else ""
     if facts.unclaimed:
-        yield "unclaimed", f"{facts.unclaimed} rows, and no record, no segment and no batch"
-    yield "consistent", "rows in the table that nobody asked for"
+        yield (
+            FindingKind.UNCLAIMED,
+            f"{facts.unclaimed} rows, but no record, no segment and no batch",
+        )
+    yield FindingKind.CONSISTENT, "rows in the table, of a wallet that is not wanted"
 
 
-def _of_ticked(found: Evidence, adopt: str) -> Iterator[tuple[str, str]]:
-    """The finding for a wallet that the checkpoint ticked off and nobody has recorded.
+def _of_marked(found: Evidence, adopt: Adopt) -> Iterator[Found]:
+    """The finding for a wallet that the checkpoint marks complete and that has no record.
 
-    There is none where a file would have to be believed and the policy is never to.
+    There is none if the evidence is a file, and the policy is NEVER.
     """
     match found:
         case Empty():
-            yield "empty_complete", "ticked off with no trades"
+            yield FindingKind.EMPTY_COMPLETE, "marked complete with no trades"
         case Refuted(why):
-            yield "false_complete", why
-        case Believed(file) if adopt != "never":
-            yield "adoptable", f"{file.name} has {file.rows} trades"
-        case Unread(file) if adopt != "never":
+            yield FindingKind.FALSE_COMPLETE, why
+        case Believed() | Unread() if adopt is Adopt.NEVER:
+            return
+        case Believed(file):
+            yield FindingKind.ADOPTABLE, f"{file.name} has {file.rows} trades"
+        case Unread(file):
             raise ValueError(f"{file.name} has to be read first")
+        case _:
+            assert_never(found)
 
 
 def _whole(facts: Facts) -> int | None:

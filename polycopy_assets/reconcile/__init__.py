@@ -1,1 +1,1 @@
-"""Reconciliation: the four ledgers read, compared, and brought to agree."""
+"""Reconciliation: reads the four ledgers, compares them, and makes them agree."""

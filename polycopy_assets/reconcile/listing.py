@@ -1,4 +1,4 @@
-"""The store as a ledger: listed once, and, to verify it, read."""
+"""The store as a ledger: listed once and, to verify it, read in full."""
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -8,13 +8,13 @@ import msgspec
 
 from polycopy_assets.errors import ObjectDamaged, ObjectLost, ObjectUnreadable
 from polycopy_assets.fetch import refetch
-from polycopy_assets.ledger.facts import OldFile, Recorded, StoredSegment, whole_until
-from polycopy_assets.progress import Progress
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.ledger.facts import OldFile, Recorded, whole_until
+from polycopy_assets.migration.old_job import parse_old_name
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.interval import BEGINNING
-from polycopy_assets.trades.old_job import parse_old_name
-from polycopy_assets.trades.segment import PREFIX, parse_name, segment_name
+from polycopy_assets.trades.segment import PREFIX, StoredSegment, segment_name
 
 _READERS = 8
 
@@ -29,23 +29,22 @@ class Refused(msgspec.Struct, frozen=True):
 def list_store(
     store: Store, refused: list[Refused], progress: Progress
 ) -> tuple[dict[str, list[StoredSegment]], dict[str, list[OldFile]], list[str]]:
-    """Segments and old files of each wallet, and the wallets that are fetched anew in full."""
+    """Segments and old files of each wallet, and the wallets with a full refetch under way."""
     progress.begin("listing the store")
     segments: dict[str, list[StoredSegment]] = defaultdict(list)
     old_files: dict[str, list[OldFile]] = defaultdict(list)
     refetching: list[str] = []
     for item in store.list(PREFIX):
         progress.step_done += 1
-        named = parse_name(item.name)
+        found = StoredSegment.listed(*item)
         old = parse_old_name(item.name)
-        if named:
-            segment = StoredSegment(span=named[1], size=item.size, crc32c=item.crc32c)
-            segments[named[0]].append(segment)
+        if found:
+            segments[found[0]].append(found[1])
         elif marked := refetch.parse_marker_name(item.name):
             refetching.append(marked)
         elif old:
             old_files[old].append(OldFile(name=item.name, size=item.size))
-        elif not item.name.endswith("/"):  # a folder that somebody made in the console
+        elif not item.name.endswith("/"):  # a folder that was made in the console
             refused.append(Refused("store", item.name))
     refused += [Refused("store", f"{name}, {what}") for name, what in store.left_out(PREFIX)]
     return segments, old_files, refetching
@@ -54,9 +53,9 @@ def list_store(
 def marked_segments(
     store: Store, wallet: str, refused: list[Refused]
 ) -> tuple[frozenset[str] | None, str]:
-    """What the marker of a full refetch names, if there is one; why not, if it is damaged."""
+    """What the marker of a full refetch names, if any; and what is wrong if it is damaged."""
     try:
-        return refetch.under_way(store, wallet), ""
+        return refetch.being_replaced(store, wallet), ""
     except ObjectLost:
         return None, ""  # it has ended meanwhile
     except ObjectDamaged as error:
@@ -82,7 +81,7 @@ def verified(
 ) -> tuple[dict[str, list[StoredSegment]], dict[str, dict[str, str]]]:
     """The stored segments, those of recorded wallets with the checksum of what is really there.
 
-    And those that are there and cannot be read, by wallet and name, and why.
+    Also why existing segments cannot be read, by wallet and name.
     """
     progress.begin("verifying segments", sum(len(item.segments) for item in recorded.values()))
     readings = Readings(store)
@@ -95,10 +94,10 @@ def verified(
         except ObjectLost:
             return None
         except ObjectUnreadable as error:
-            unread[wallet][name] = str(error).removeprefix(name).strip()
+            unread[wallet][name] = error.why
             return item
         progress.step_done += 1
-        return StoredSegment(span=item.span, size=len(data), crc32c=crc32c(data))
+        return msgspec.structs.replace(item, size=len(data), crc32c=crc32c(data))
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:
         checked = {

@@ -1,4 +1,4 @@
-"""Making the record follow the store: taken back, rebuilt, and taken over from old files."""
+"""Makes the record follow the store: revokes records, rebuilds them, and adopts old files."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -6,19 +6,21 @@ from concurrent.futures import ThreadPoolExecutor
 import dagster as dg
 import msgspec
 
-from polycopy_assets import record, runless
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.ledger.evidence import Believed, evidence, ticked_off
+from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.ledger.evidence import Believed, evidence, marked_complete
 from polycopy_assets.ledger.facts import Facts
-from polycopy_assets.progress import Progress
-from polycopy_assets.reconcile.look import Ledgers
-from polycopy_assets.reconcile.old_files import adopt, count_behind
-from polycopy_assets.reconcile.stored import Shelf
+from polycopy_assets.ledger.failure import Failure
+from polycopy_assets.migration.old_files import adopt, count_newer
+from polycopy_assets.reconcile.read_ledgers import Ledgers
+from polycopy_assets.reconcile.shelf import Shelf
+from polycopy_assets.record import materializations
+from polycopy_assets.record.private import runless
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.interval import BEGINNING
-from polycopy_assets.trades.old_job import CHECKPOINT
 from polycopy_assets.trades.segment import Segment, wallet_prefix
+from polycopy_assets.trades.shapes import CHECKPOINT
 
 CHUNK = 200
 """Wallets that are made durable before their materializations are written."""
@@ -32,8 +34,9 @@ Event = Callable[[Facts], dg.AssetMaterialization | None]
 class Recording:
     """Writes records without runs, a chunk of wallets at a time.
 
-    `segments` are those of the wallets that it recorded, `to_fetch` the wallets that have to be
-    fetched now, and `failures` (wallet, reason).
+    `check` raises Stopped if it must not go on. `segments` are those of the wallets that it
+    recorded, `to_fetch` the wallets that have to be fetched now, and `failures` those that could
+    not be recorded.
     """
 
     def __init__(
@@ -42,6 +45,7 @@ class Recording:
         store: Store,
         ledgers: Ledgers,
         progress: Progress,
+        check: Callable[[], None],
         *,
         now: int,
         say: Say,
@@ -49,28 +53,31 @@ class Recording:
         self._instance = instance
         self._store = store
         self._progress = progress
+        self._check = check
         self._now = now
         self._say = say
         self._shelf = Shelf(store, ledgers.manifests)
         self.segments: dict[str, tuple[Segment, ...]] = {}
         self.to_fetch: set[str] = set()
-        self.failures: list[tuple[str, str]] = []
+        self.failures: list[Failure] = []
 
-    def take_back(self, ghosts: Sequence[Facts]) -> None:
-        """Takes back records whose data is lost; a fetch then asks for exactly what is lost."""
+    def revoke(self, ghosts: Sequence[Facts]) -> None:
+        """Revokes records whose data is lost; a fetch then requests exactly what is lost."""
 
         def event(facts: Facts) -> dg.AssetMaterialization | None:
-            if facts.taken_back is not None:  # by a process that was killed before it could fetch
+            if facts.revoked is not None:  # left by a run that was killed before it could fetch
                 self.to_fetch.add(facts.wallet)
                 return None
-            why = self._shelf.clear_lost(facts, record.record_or_none(self._instance, facts.wallet))
+            why = self._shelf.clear_lost(
+                facts, materializations.record_or_none(self._instance, facts.wallet)
+            )
             if not why:
-                return None  # meanwhile it was put right
+                return None  # it was repaired meanwhile
             self.to_fetch.add(facts.wallet)
             until = facts.record.covered_until if facts.record else BEGINNING
-            return record.revocation(facts.wallet, why, until)
+            return materializations.revocation(facts.wallet, why, until)
 
-        self._each(ghosts, "taking back", event)
+        self._each(ghosts, "revoking", event)
 
     def record_stored(self, orphans: Sequence[Facts]) -> None:
         """Records what the store holds; a wallet with a damaged segment is to be fetched."""
@@ -82,18 +89,18 @@ class Recording:
                 self.to_fetch.add(facts.wallet)
                 return None
             segments = _adopted_without_saying_so(facts, segments)
-            behind = 0
+            newer = 0
             if segments[-1].source == CHECKPOINT and len(facts.old_files) == 1:
-                # It was being taken over from the old file when the process was killed.
-                behind = count_behind(
+                # It was being adopted from the old file when the process was killed.
+                newer = count_newer(
                     self._store, facts.old_files[0], facts.wallet, segments[-1].until
                 )
-            return self._materialization(facts.wallet, segments, source="store", behind=behind)
+            return self._materialization(facts.wallet, segments, source="store", newer=newer)
 
         self._each(orphans, "recording", event, unless_changed=True)
 
     def adopt(self, adoptable: Sequence[Facts]) -> None:
-        """Takes over old files; a wallet with trades behind what is believed is to be fetched."""
+        """Adopts old files; a wallet with trades newer than its file is to be fetched."""
 
         def event(facts: Facts) -> dg.AssetMaterialization | None:
             believed = evidence(facts, self._now)
@@ -106,7 +113,7 @@ class Recording:
                 adopted.segments,
                 source=CHECKPOINT,
                 new_rows=adopted.rows,
-                behind=adopted.behind,
+                newer=adopted.newer,
             )
 
         self._each(adoptable, "adopting", event, unless_changed=True)
@@ -118,10 +125,10 @@ class Recording:
         *,
         source: str,
         new_rows: int = 0,
-        behind: int = 0,
+        newer: int = 0,
     ) -> dg.AssetMaterialization:
         self.segments[wallet] = segments
-        if behind:
+        if newer:
             self.to_fetch.add(wallet)
         fetched = Fetched(
             wallet=wallet,
@@ -133,17 +140,19 @@ class Recording:
             unknown_fields={},
             seconds=0.0,
         )
-        version, metadata = record.describe(fetched, self._store.uri(wallet_prefix(wallet)))
-        noted = {record.BEHIND: dg.MetadataValue.int(behind)} if behind else {}
-        return record.materialization(wallet, version, {**metadata, **noted})
+        version, metadata = materializations.describe(
+            fetched, self._store.uri(wallet_prefix(wallet))
+        )
+        noted = {materializations.NEWER_THAN_FILE: dg.MetadataValue.int(newer)} if newer else {}
+        return materializations.materialization(wallet, version, {**metadata, **noted})
 
     def _each(
         self, wallets: Sequence[Facts], doing: str, event: Event, *, unless_changed: bool = False
     ) -> None:
         """Writes the event of each wallet, once what it says is durable.
 
-        With `unless_changed` a wallet whose record somebody else has changed since it was looked at
-        is left as it is: what was planned for it is not true any more.
+        With `unless_changed`, a wallet whose record has changed since it was read is left
+        unchanged, because the plan for it is outdated.
         """
         self._progress.begin(doing, len(wallets))
 
@@ -151,12 +160,13 @@ class Recording:
             try:
                 return event(facts)
             except PolycopyError as error:
-                self.failures.append((facts.wallet, str(error)))
+                self.failures.append(Failure(facts.wallet, str(error)))
                 return None
 
-        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="mend") as workers:
+        with ThreadPoolExecutor(_WORKERS, thread_name_prefix="repair") as workers:
             for start in range(0, len(wallets), CHUNK):
                 chunk = wallets[start : start + CHUNK]
+                self._check()
                 left = self._unchanged(chunk) if unless_changed else chunk
                 events = [item for item in workers.map(made, left) if item is not None]
                 for _ in runless.write(self._instance, events):
@@ -166,8 +176,8 @@ class Recording:
         self._progress.begin("")
 
     def _unchanged(self, chunk: Sequence[Facts]) -> list[Facts]:
-        """Those of `chunk` whose record is still the one that was looked at, or still none."""
-        now = record.versions(self._instance, [facts.wallet for facts in chunk])
+        """The wallets of `chunk` whose record is still the one that was read, or still missing."""
+        now = materializations.versions(self._instance, [facts.wallet for facts in chunk])
         return [
             facts
             for facts in chunk
@@ -178,11 +188,13 @@ class Recording:
 def _adopted_without_saying_so(facts: Facts, segments: tuple[Segment, ...]) -> tuple[Segment, ...]:
     """The segments, an empty first one marked as adopted if it may have been.
 
-    A file without rows does not say who wrote it. A process that was killed while it took over an
-    old file may have left it, and then only the old job says that there is nothing.
+    A segment without rows does not say where it came from. A process that was killed while adopting
+    an old file may have left it, and then only the old job says that there are no trades.
     """
     first, *others = segments
-    doubtful = not first.rows and first.source is None and facts.old_files and ticked_off(facts)
+    doubtful = (
+        not first.rows and first.source is None and facts.old_files and marked_complete(facts)
+    )
     if not doubtful:
         return segments
     return (msgspec.structs.replace(first, source=CHECKPOINT), *others)

@@ -1,7 +1,7 @@
-"""The body of an answer, read as a stream: never more than a cap, whatever was packed into it.
+"""The body of an answer, read as a stream: never more than a cap, however well it is compressed.
 
-`Content-Encoding` is undone here and not by httpx, whose decoder unpacks each chunk whole: a bomb
-that packs a thousand to one turns 64 KB off the wire into 64 MB at once, and goes on.
+`Content-Encoding` is decoded here and not by httpx, which decompresses each chunk whole: a bomb
+that compresses a thousand to one turns 64 KB off the wire into 64 MB at once, again and again.
 """
 
 import zlib
@@ -16,17 +16,17 @@ PAGE_BYTES = 8 * 2**20
 """The most an answer may hold: 1,000 rows of 8 KiB. The longest of 7,092 real rows has 784."""
 
 ERROR_BYTES = 64 * 2**10
-"""What is read of an error's body; the documented ones have some 200 bytes."""
+"""The most that is read of an error's body; the documented ones have about 200 bytes."""
 
 ACCEPTED = "gzip, deflate"
-"""The encodings that are asked for, and undone."""
+"""The encodings that are requested, and decoded."""
 
 _PIECE = 64 * 2**10
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
 class BadBody(Exception):
-    """A body that cannot be used, and why; `same` is equal for bodies that are bad the same way."""
+    """A body that cannot be used, and why; `same` is equal for bodies with the same fault."""
 
     def __init__(self, reason: str, same: Hashable) -> None:
         super().__init__(reason)
@@ -34,7 +34,7 @@ class BadBody(Exception):
 
 
 async def read_json(response: httpx.Response) -> Json:
-    """The JSON that a streamed answer holds; raises BadBody if it is none, or too long."""
+    """The JSON that a streamed answer holds; raises BadBody if it is invalid or too long."""
     body = bytearray()
     async for piece in _pieces(response):
         body += piece
@@ -44,7 +44,7 @@ async def read_json(response: httpx.Response) -> Json:
 
 
 async def read_start(response: httpx.Response) -> bytes:
-    """The first bytes of an error's body; what cannot be unpacked is left out."""
+    """The first bytes of an error's body; what cannot be decompressed is left out."""
     body = bytearray()
     try:
         async for piece in _pieces(response):
@@ -52,7 +52,7 @@ async def read_start(response: httpx.Response) -> bytes:
             if len(body) >= ERROR_BYTES:
                 break
     except BadBody:
-        pass  # the status says what there is to say
+        pass  # the status says enough
     return bytes(body[:ERROR_BYTES])
 
 
@@ -64,14 +64,14 @@ def _checked(body: bytes) -> Json:
         raise BadBody(f"a body of {error}", same) from error
     except UNREADABLE as error:
         raise BadBody(f"a broken JSON body ({said_by(error)})", same) from error
-    # Ordinary pages are not counted: it would cost each of them what only a bomb is worth.
+    # Ordinary pages are not counted: only a bomb is worth the cost.
     if len(body) > PAGE_BYTES // 4 and (values := body.count(b",")) > MOST_VALUES:
         raise BadBody(f"a body of {values:,} values", same)
     return found
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body unpacked, in pieces of at most 64 KiB or of one chunk off the wire."""
+    """The body decompressed, in pieces of at most 64 KiB or of one chunk off the wire."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding in {"", "identity"}:
         async for chunk in response.aiter_raw():
@@ -87,7 +87,7 @@ async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:
 
 
 class _Packed:
-    """A packed body on its way in; gzip may have several members, one behind the other."""
+    """A compressed body as it arrives; gzip may have several members, one after another."""
 
     def __init__(self, encoding: str) -> None:
         self._encoding = encoding
@@ -98,11 +98,11 @@ class _Packed:
         self._inflate = zlib.decompressobj(_WINDOWS[self._encoding])
 
     def unpack(self, data: bytes) -> Iterator[bytes]:
-        """What `data` unpacks to, in pieces of at most 64 KiB."""
+        """What `data` decompresses to, in pieces of at most 64 KiB."""
         self._size += len(data)
         self._sum = zlib.crc32(data, self._sum)
         if self._size > PAGE_BYTES:
-            # Packed blocks that hold nothing: no piece of them would ever meet the cap.
+            # Empty compressed blocks yield no data that would ever reach the cap.
             raise BadBody(f"a body of more than {PAGE_BYTES:,} packed bytes", "too long")
         more = bool(data)
         while more:
@@ -113,14 +113,14 @@ class _Packed:
             except zlib.error as error:
                 raise self._undecodable(str(error)) from error
             data = self._inflate.unconsumed_tail or self._inflate.unused_data
-            # A full piece may have more behind it, unless it was the stream's last.
+            # More may follow a full piece, unless it was the stream's last.
             more = bool(data) or (len(piece) == _PIECE and not self._inflate.eof)
             yield piece
 
     def end(self) -> None:
-        """The body is over; raises BadBody if what was packed is not."""
+        """The body has ended; raises BadBody if the compressed stream has not."""
         if self._size and not self._inflate.eof:
-            raise self._undecodable("it ends before its end")
+            raise self._undecodable("it ends too early")
 
     def _undecodable(self, why: str) -> BadBody:
         return BadBody(f"an undecodable {self._encoding} body ({why})", (self._size, self._sum))

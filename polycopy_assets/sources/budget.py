@@ -12,9 +12,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import NamedTuple
 
-FENCED_SECONDS = 0.2
-"""How often a budget asks again that may let nothing through."""
-
 
 class Window(NamedTuple):
     """At most `requests` requests in any `seconds` seconds."""
@@ -26,7 +23,7 @@ class Window(NamedTuple):
 class Budget:
     """Lets requests through, first come first served, as all windows allow.
 
-    Nothing is let through while `may_go` says no: the turn may be another process's then.
+    `permit` is called before each request, and raises Stopped if no more requests may be sent.
     """
 
     def __init__(
@@ -35,7 +32,7 @@ class Budget:
         *,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        may_go: Callable[[], bool] = lambda: True,
+        permit: Callable[[], None] = lambda: None,
     ) -> None:
         self._windows = tuple(windows)
         self._ended: list[deque[float]] = [deque() for _ in windows]
@@ -43,16 +40,17 @@ class Budget:
         self._not_before = 0.0
         self._clock = clock
         self._sleep = sleep
-        self._may_go = may_go
-        self._turn = asyncio.Lock()
+        self._permit = permit
+        self._lock = asyncio.Lock()
         self._one_ended = asyncio.Event()
 
     @asynccontextmanager
     async def slot(self) -> AsyncIterator[None]:
         """Waits for a place, and holds it while one request is under way."""
-        async with self._turn:
+        async with self._lock:
             while (wait := self._wait()) > 0:
                 await self._pause(wait)
+            self._permit()
             self._under_way += 1
         try:
             yield
@@ -63,15 +61,16 @@ class Budget:
             self._one_ended.set()
 
     def hold(self, seconds: float) -> None:
-        """Lets nothing through for `seconds`: the source asked everyone to wait."""
+        """Lets nothing through for `seconds`, because the source asked us to wait."""
         self._not_before = max(self._not_before, self._clock() + seconds)
 
     def _wait(self) -> float:
-        """Seconds until the next request may start; infinite while only an end can free it."""
+        """Seconds until the next request may start; infinite if one under way must end first."""
         now = self._clock()
-        wait = max(self._not_before - now, 0.0 if self._may_go() else FENCED_SECONDS)
+        wait = self._not_before - now
         for window, ended in zip(self._windows, self._ended, strict=True):
-            # The very sum that tells the wait below: a rounding apart, and one too many gets by.
+            # The same sum as for the wait below: with different rounding, one too many would get
+            # through.
             while ended and ended[0] + window.seconds <= now:
                 ended.popleft()
             if self._under_way + len(ended) >= window.requests:

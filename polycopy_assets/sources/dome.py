@@ -1,4 +1,4 @@
-"""The contract of Dome's `GET /polymarket/orders`, spoken by gateways that took it over.
+"""The contract of Dome's `GET /polymarket/orders`, implemented by gateways that adopted it.
 
 Dome itself closed in April 2026. Bearer key; cursor `pagination_key`; rows carry a log index.
 """
@@ -16,10 +16,10 @@ from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
 from polycopy_assets.trades.shapes import DOME, SHAPES
 
-BASE_URL = "https://api.domeapi.io/v1"
 LIMIT = 1000
 MARGIN = 900
-"""Seconds before the gateway's clock that are not trusted yet: it cannot be asked for its lag."""
+"""The last seconds before the gateway's clock are not trusted: a gateway does not report its
+lag."""
 
 _NOBODY = "0x" + "0" * 40
 
@@ -35,7 +35,7 @@ class _Body(msgspec.Struct):
 
 
 def explain(status: int, body: Mapping[str, Any]) -> str | None:
-    """Tells the 401 that is about paging from the one that is about the key."""
+    """Distinguishes a 401 about paging from a 401 about the key."""
     if status != 401:  # noqa: PLR2004
         return None
     if "offset" in str(body.get("error", "")).lower():
@@ -59,7 +59,7 @@ class Dome:
             "user": wallet,
             "limit": LIMIT,
             "start_time": start,
-            # The contract wants start < end: a single second is asked for with the next one.
+            # The contract wants start < end: a single second is requested together with the next.
             "end_time": max(span.until - 1, start + 1),
         }
         if cursor is not None:
@@ -72,7 +72,7 @@ class Dome:
         return page
 
     async def horizon(self) -> Horizon:
-        """By the gateway's clock, once one small request has shown gateway and key to work."""
+        """The horizon by the gateway's clock; a small request shows that gateway and key work."""
         said = await self._http.read(
             "/polymarket/orders",
             {"user": _NOBODY, "limit": 1},

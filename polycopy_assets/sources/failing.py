@@ -1,4 +1,4 @@
-"""The attempts at one answer: how they failed, whether another would help, what they come to."""
+"""The attempts at one answer: how they failed, whether to try again, the final error."""
 
 import time
 from collections.abc import Hashable, Iterator
@@ -13,25 +13,27 @@ from polycopy_assets.errors import (
 )
 
 SAME_ANSWERS = 3
-"""So often in a row the same broken answer, and it is no accident: a broken contract."""
+"""After this many identical broken answers in a row, the contract counts as broken."""
 
 SLOW_ATTEMPTS = 3
-"""Answers that did not end in time after which no more are waited for: each takes minutes."""
+"""After this many answers that did not end in time, no further attempt is made, as each takes
+minutes."""
 
 LONGEST_SECONDS = 600.0
-"""After so many on one answer no further attempt is made, whatever `Retry-After` asks for."""
+"""After this many seconds on one answer, no further attempt is made, whatever `Retry-After`
+says."""
 
 
-class Refused(Exception):
-    """The source said no, and will again."""
+class RequestRefused(Exception):
+    """The source refused, and will refuse again."""
 
 
 class Retryable(Exception):
-    """One attempt failed in a way that may pass.
+    """One attempt failed, but another one may succeed.
 
-    `retry_after` in seconds if the source said; `same` is equal for answers that are broken the
-    same way; `unreachable` if there was no way to the source, `slow` if the answer did not end,
-    `throttled` if the source asks everybody to wait.
+    `retry_after` is in seconds, if the source gave it; `same` is equal for answers with the same
+    fault; `unreachable` if there was no connection to the source, `slow` if the answer did not end
+    in time, `throttled` if the source asks us to wait.
     """
 
     def __init__(
@@ -92,15 +94,15 @@ class Tries:
             self.seconds += time.monotonic() - self._failed_at
 
 
-def failure(error: Refused | Retryable, what: str, tries: Tries) -> SourceError:
-    """The error that leaves this module: every text from outside has passed here by then."""
-    if isinstance(error, Refused):
+def failure(error: RequestRefused | Retryable, what: str, tries: Tries) -> SourceError:
+    """The error to raise for the attempts: all text from outside passes through here."""
+    if isinstance(error, RequestRefused):
         return PermanentError(f"{what}: {error}")
     used = f"{tries.used} attempts"
     if error.unreachable:
         return Unreachable(f"{error}, {used}")
     if tries.alike > 1 and tries.alike == min(tries.used, SAME_ANSWERS):
-        return ContractBroken(f"{what}: {error}, {tries.alike} times the same, {used}")
+        return ContractBroken(f"{what}: {error}, {tries.alike} identical answers, {used}")
     return TransientError(f"{what}: {error}, {used}")
 
 

@@ -1,9 +1,10 @@
-"""The one place for HTTP: budget, bounds, bounded retries, and what a failure means."""
+"""All HTTP happens here: budget, limits, bounded retries, and what a failure means."""
 
 import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self, TypeVar
 
@@ -11,15 +12,15 @@ import httpx
 import msgspec
 import stamina
 
-from polycopy_assets import __version__
 from polycopy_assets.errors import ConfigurationError, ContractBroken, SourceError
 from polycopy_assets.sources.body import ACCEPTED, BadBody, read_json, read_start
 from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.sources.clock import age_of, date_of
-from polycopy_assets.sources.failing import Refused, Retryable, Tries, backoff, failure
+from polycopy_assets.sources.failing import RequestRefused, Retryable, Tries, backoff, failure
 from polycopy_assets.sources.masking import Mask
 from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.sources.route import Route
+from polycopy_assets.system.version import VERSION
 from polycopy_assets.text import EXCERPT, NAME, one_line, said_by
 from polycopy_assets.trades.odd_json import UNREADABLE, Json, decode
 
@@ -28,30 +29,25 @@ T = TypeVar("T")
 ATTEMPTS = 8
 
 WHOLE = 4
-"""Time-outs of silence that an answer may take from its request to its last byte: one to connect,
+"""How many silence time-outs an answer may take from its request to its last byte: one to connect,
 one for the first byte, two for a page of a megabyte. 120 seconds by default."""
 
 LONGEST_WHOLE = 600.0
-"""Seconds that no answer may exceed, whatever the time-out: a fetch in which nothing moves for 900
-seconds counts as dead, and is ended (`liveness.STALLED_SECONDS`)."""
+"""The most seconds for an answer, whatever the time-out: a fetch without progress for 900 seconds
+counts as dead, and is ended (`heartbeat.STALLED_SECONDS`)."""
 
 _OBJECT = msgspec.json.Decoder(dict[str, Any])
 _RETRYABLE_STATUS = frozenset({408, 429})
-
-# Every failure that matters ends in an error of ours; a line a request or a retry is noise, and
-# stamina's would go to standard output, which is for results.
-logging.getLogger("httpx").setLevel(logging.WARNING)
-stamina.instrumentation.set_on_retry_hooks(())
 
 
 class Answer(msgspec.Struct, frozen=True):
     """A 200 with a JSON body: the body, how many requests it took, and the source's trace id.
 
     `date` is the source's clock when it made the answer, epoch seconds, None if it does not say;
-    `age` for how many seconds a cache has had it.
-    `seconds` is how long the source took for it, failed attempts and the waits after them included;
-    waiting for the budget, or because the source is throttled, is not counted. `tamed` is the body
-    as the decoder takes it, None if that is the body itself.
+    `age` is how many seconds a cache has held it. `seconds` is how long the source took for it,
+    failed attempts and the waits after them included; waiting for the budget, or because the source
+    throttles, is not counted. `tamed` is the body as the decoder accepts it, None if that is the
+    body itself.
     """
 
     body: bytes
@@ -73,9 +69,9 @@ class Http:
 
     `timeout` is seconds of silence before an attempt counts as failed; `proxy` the URL of the proxy
     to go through; `mask` takes secrets out of errors. `explain` may turn a refusal (status, decoded
-    error body) into a clearer reason; `on_request` is called for every request that is sent. `idle`
-    tells for how many seconds nobody else has asked, `may_go` whether it is still this process's
-    turn to ask. Use as an async context manager.
+    error body) into a clearer reason; `on_request` is called for every request that is sent; `idle`
+    is for how many seconds no other process has sent a request; `permit` is called before each
+    request. To be used as an async context manager.
     """
 
     def __init__(
@@ -92,11 +88,11 @@ class Http:
         explain: Callable[[int, Mapping[str, Any]], str | None] = lambda status, body: None,
         on_request: Callable[[], None] = lambda: None,
         idle: float = float("inf"),
-        may_go: Callable[[], bool] = lambda: True,
+        permit: Callable[[], None] = lambda: None,
     ) -> None:
         self._base = base_url.rstrip("/")
         self._route = Route(self._base, proxy)
-        self._budget = Budget(windows, may_go=may_go)
+        self._budget = Budget(windows, permit=permit)
         self._budget.hold(max(window.seconds for window in windows) - idle)
         self._in_flight = asyncio.Semaphore(concurrency)
         self._mask = mask
@@ -107,13 +103,13 @@ class Http:
         self._whole = min(WHOLE * timeout, LONGEST_WHOLE)
         self._client = httpx.AsyncClient(
             headers={
-                "User-Agent": f"polycopy-assets/{__version__}",
+                "User-Agent": f"polycopy-assets/{VERSION}",
                 "Accept-Encoding": ACCEPTED,
                 **(headers or {}),
             },
             timeout=httpx.Timeout(timeout, pool=None),
             limits=httpx.Limits(max_connections=concurrency, max_keepalive_connections=concurrency),
-            # No cookie is kept: a source could set new ones for ever.
+            # Cookies are not kept: a source could set new ones for ever.
             cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             proxy=self._route.proxy or None,
             trust_env=False,
@@ -121,18 +117,19 @@ class Http:
         )
 
     async def __aenter__(self) -> Self:
+        _say_nothing_of_requests()
         return self
 
     async def __aexit__(self, *exc: object) -> None:
         await self._client.aclose()
 
     async def get(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
-        """The JSON body at `path`; `what` names the thing asked for in errors.
+        """The JSON body at `path`; `what` names the request in errors.
 
         Raises PermanentError when the source refuses, TransientError when it failed on every
         attempt (Unreachable where there was no connection), ContractBroken when its answer was
         broken the same way each time, or holds a secret. Bounded: `attempts` requests, with
-        growing, jittered waits in between; each has an end, and its answer a size.
+        growing, jittered waits in between; each has a time limit, and its answer a size limit.
 
         """
         return await self.read(path, params, what, lambda answer: answer)
@@ -140,25 +137,25 @@ class Http:
     async def read(
         self, path: str, params: Mapping[str, str | int], what: str, read: Callable[[Answer], T]
     ) -> T:
-        """What `read` makes of the answer, which `get` describes; raises what it raises, too.
+        """What `read` makes of the answer that `get` describes; also raises what `read` raises.
 
-        All that is said of a request and of its answer leaves by here, and without secrets.
+        All text about a request and its answer passes through here, which removes secrets.
         """
         try:
             answer = await self._get(path, params, what)
             if self._mask.occurs_in(answer.body):
                 raise ContractBroken(
-                    f"{what}: the answer holds a secret that was sent with the request, or much of"
+                    f"{what}: the answer holds a secret that was sent with the request, or part of"
                     " it"
                 )
             return read(msgspec.structs.replace(answer, trace=self._mask(answer.trace)))
         except SourceError as error:
             clean = type(error)(self._mask(str(error)))
-        # Outside of the handler: Dagster writes down all errors behind one, as they are.
+        # Raised outside of the handler: Dagster logs every chained error as it is.
         raise clean
 
     async def _get(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
-        """As `get`, with whatever a server made of it in the errors."""
+        """Like `get`, but the errors may contain any text that a server sent."""
         tries = Tries()
         try:
             async for attempt in stamina.retry_context(
@@ -170,8 +167,8 @@ class Http:
                     return msgspec.structs.replace(
                         answer, requests=tries.used, seconds=tries.seconds
                     )
-        except (Refused, Retryable) as error:
-            # Without what led to it: the text below is all that may be shown of it.
+        except (RequestRefused, Retryable) as error:
+            # Without its cause: only the text below may be shown.
             raise failure(error, what, tries) from None
         raise AssertionError("the retry loop ended without an answer")
 
@@ -187,17 +184,17 @@ class Http:
                         f"{path} did not end within {self._whole:g} s", slow=True
                     ) from error
                 except httpx.InvalidURL as error:
-                    raise Refused(f"not a URL: {said_by(error)}") from error
+                    raise RequestRefused(f"not a URL: {said_by(error)}") from error
                 except (httpx.LocalProtocolError, httpx.UnsupportedProtocol) as error:
-                    # What it says may quote the header with the key.
-                    raise Refused(f"cannot be sent ({type(error).__name__})") from error
+                    # Its message may quote the header with the key.
+                    raise RequestRefused(f"cannot be sent ({type(error).__name__})") from error
                 except httpx.TransportError as error:
                     raise self._failed(error) from error
 
     async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Answer:
         request = self._client.stream("GET", self._base + path, params=dict(params))
         async with request as response:
-            if response.status_code == httpx.codes.OK:
+            if response.status_code == HTTPStatus.OK:
                 try:
                     body, tamed = await read_json(response)
                     date, age = date_of(response.headers), age_of(response.headers)
@@ -208,7 +205,7 @@ class Http:
                     said = f"200 with {error}{_told(response)}"
                     raise Retryable(said, same=error.same) from error
             wait = retry_after(response.headers)
-            throttled = response.status_code == httpx.codes.TOO_MANY_REQUESTS
+            throttled = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
             if throttled:
                 self._budget.hold(wait or 0.0)
             body = _error_object(await read_start(response))
@@ -221,25 +218,25 @@ class Http:
         wait: float | None,
         *,
         throttled: bool,
-    ) -> Refused | Retryable:
-        """What an answer that is no 200 comes to."""
+    ) -> RequestRefused | Retryable:
+        """The failure for an answer other than 200."""
         status = response.status_code
         said = one_line(_message(body) or response.reason_phrase)
         text = f"{status} {said}{_told(response)}"
-        if status == httpx.codes.PROXY_AUTHENTICATION_REQUIRED and self._route.proxy:
+        if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._route.proxy:
             return Retryable(self._route.proxy_refused(text), unreachable=True)
-        if status in _RETRYABLE_STATUS or status >= httpx.codes.INTERNAL_SERVER_ERROR:
+        if status in _RETRYABLE_STATUS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return Retryable(text + self._route.through, wait, throttled=throttled)
         reason = self._explain(status, body) or text
-        return Refused(f"refused with {reason}{self._route.through}")
+        return RequestRefused(f"refused with {reason}{self._route.through}")
 
     def _failed(self, error: httpx.TransportError) -> Retryable:
-        """What an exchange that broke off comes to."""
+        """The failure for a broken exchange."""
         if sentence := self._route.no_connection(error):
             return Retryable(sentence, unreachable=True)
         where = f"{self._route.origin}{self._route.through}"
         if isinstance(error, httpx.ReadTimeout):
-            return Retryable(f"not a byte from {where} for {self._timeout:g} s")
+            return Retryable(f"no data from {where} for {self._timeout:g} s")
         said = said_by(error) or type(error).__name__
         return Retryable(f"the connection to {where} broke off: {said}")
 
@@ -274,3 +271,13 @@ def _trace(response: httpx.Response) -> str:
 def _told(response: httpx.Response) -> str:
     trace = _trace(response)
     return f" (trace {trace})" if trace else ""
+
+
+def _say_nothing_of_requests() -> None:
+    """Silences httpx and stamina in this process; not at import, which must have no effects.
+
+    Every failure that matters ends in an error of ours; a line per request or retry is noise, and
+    stamina's would go to standard output, which is for results.
+    """
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    stamina.instrumentation.set_on_retry_hooks(())

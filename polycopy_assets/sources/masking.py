@@ -1,4 +1,4 @@
-"""Secrets taken out of texts: a gateway or a proxy may echo what it was sent, in any spelling."""
+"""Removes secrets from texts: a gateway or a proxy may echo what it was sent, in any spelling."""
 
 import base64
 import html
@@ -8,15 +8,17 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
+from polycopy_assets.settings.proxy import proxy_url
 from polycopy_assets.sources.pieces import Pieces
-from polycopy_assets.sources.proxy import proxy_url
 
 MASKED = "***"
 _PIECE = 8
-"""Characters. So much of a secret is masked also where the rest is cut off or spelled otherwise."""
+"""This many characters of a secret are masked, even if the rest is cut off or spelled
+differently."""
 
 _STORED = 12
-"""Characters. An answer with so much of a key is refused: fewer may be a word of a market."""
+"""An answer with this many characters of a key is refused: fewer may be a word of a market's
+title."""
 
 _STORED_BASE64 = 16
 """The same in base64, four characters for three."""
@@ -31,9 +33,9 @@ _ESCAPE_BYTES = re.compile(_ESCAPE.pattern.encode())
 class Mask:
     """Knows some secrets and the ways in which a text may spell them.
 
-    `keys` were sent to the source itself: what it answers must not hold them, see `occurs_in`.
-    `others`, a proxy's password, never reach it: they are taken out of texts and that is all. What
-    looks like one in an answer is data.
+    `keys` were sent to the source itself: its answers must not hold them, see `occurs_in`.
+    `others`, such as a proxy's password, never reach it: they are only removed from texts. If an
+    answer seems to contain one, it is data.
     """
 
     def __init__(self, keys: Iterable[str] = (), others: Iterable[str] = ()) -> None:
@@ -46,7 +48,7 @@ class Mask:
             for each in spellings
             for start in range(max(1, len(each) - _PIECE + 1))
         }
-        # Shorter ones are ordinary words.
+        # Shorter keys may be ordinary words.
         long = [key for key in keys if len(key) >= _PIECE]
         self._stored = [
             Pieces({each for key in long for each in _written(key)}, _STORED),
@@ -86,7 +88,7 @@ class Mask:
 
     def _hidden(self, text: str) -> bytearray:
         """For each character of `text`, 1 if it belongs to a secret."""
-        # Not lower() of the whole: it may change the length of what is not ASCII.
+        # Not lower() of the whole text: it may change the length of text that is not ASCII.
         lower = "".join(c.lower() if c.isascii() else c for c in text)
         hidden = bytearray(len(text))
         for length in self._lengths:
@@ -97,7 +99,7 @@ class Mask:
 
 
 def _units(text: str) -> Iterator[tuple[str, str]]:
-    r"""What is written for each character of `text`, and the character: `\\/` and `/`."""
+    r"""(as written, character) for each character of `text`: `\\/` and `/`."""
     at = 0
     for found in _ESCAPE.finditer(text):
         yield from ((c, c) for c in text[at : found.start()])
@@ -111,7 +113,7 @@ def _unescaped(found: re.Match[bytes]) -> bytes:
 
 
 def _alone(text: str, start: int, length: int) -> bool:
-    """Whether what stands there may be a secret: a short one, `x`, is no part of a word."""
+    """Whether the match may be a secret: a short one, such as `x`, must not be part of a word."""
     around = text[max(start - 1, 0) : start] + text[start + length : start + length + 1]
     return length >= _PIECE or not any(c.isalnum() for c in around)
 
@@ -133,10 +135,10 @@ def _written(secret: str) -> Iterator[str]:
 
 
 def _base64(secret: str) -> Iterator[str]:
-    """`secret` in the base64 of whatever it stands in: `Bearer SECRET`, `USER:SECRET`, itself.
+    """`secret` in the base64 of any text around it: `Bearer SECRET`, `USER:SECRET`, itself.
 
-    Three bytes become four characters, so there are three ways, by where in three bytes it begins;
-    of each those characters in which nothing else has a part. Both alphabets.
+    Three bytes become four characters, so there are three forms, by its offset in the three bytes;
+    of each, only the characters that depend on the secret alone. Both alphabets.
     """
     for before, foreign in enumerate((0, 2, 3)):
         data = bytes(before) + secret.encode()
@@ -147,7 +149,7 @@ def _base64(secret: str) -> Iterator[str]:
 
 
 def proxy_secrets(url: str) -> Iterator[str]:
-    """The password in a proxy's URL, as it is written, meant and sent."""
+    """The password in a proxy's URL, as written, decoded and sent."""
     parts = urlsplit(proxy_url(url))
     if parts.password:
         yield parts.password

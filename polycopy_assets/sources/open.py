@@ -4,9 +4,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.settings.checked import clean_key, refuse_credentials
 from polycopy_assets.sources import dome
 from polycopy_assets.sources.budget import Window
-from polycopy_assets.sources.checked import clean_key, refuse_credentials
 from polycopy_assets.sources.dome import Dome
 from polycopy_assets.sources.http import Http
 from polycopy_assets.sources.masking import Mask, proxy_secrets
@@ -18,7 +18,7 @@ _KINDS = {Dome.name: Dome, Polymarket.name: Polymarket}
 
 
 def can_count(kind: str) -> bool:
-    """Whether the source `kind` counts trades by another path than its pages."""
+    """Whether the source `kind` has a separate count of trades."""
     return issubclass(_KINDS[kind], Witness)
 
 
@@ -44,16 +44,16 @@ async def open_source(
     max_lag: float = DEFAULT_MAX_LAG,
     proxy: str = "",
     idle: float = float("inf"),
-    may_go: Callable[[], bool] = lambda: True,
+    permit: Callable[[], None] = lambda: None,
     on_request: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PageSource]:
     """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
 
     `timeout` is seconds; `api_key` is needed by `dome` alone; `max_lag` is how many seconds the
-    feed may trail, for sources that say so; `proxy` is the URL of the proxy to go through; `idle`
-    is for how many seconds nobody else has asked this source: what was asked before still counts
-    against the budget. Nothing is asked while `may_go` says no. Raises ConfigurationError for a URL
-    or a key that cannot be used.
+    feed may lag, for sources that report their lag; `proxy` is the URL of the proxy to go through;
+    `idle` is for how many seconds no other process has sent this source a request: earlier requests
+    still count against the budget. `permit` raises Stopped if no more requests may be sent. Raises
+    ConfigurationError for a URL or a key that cannot be used.
     """
     is_dome = kind == Dome.name
     refuse_credentials("the source's URL", url)
@@ -69,6 +69,6 @@ async def open_source(
         explain=dome.explain if is_dome else lambda status, body: None,
         on_request=on_request,
         idle=idle,
-        may_go=may_go,
+        permit=permit,
     ) as http:
         yield Dome(http) if is_dome else Polymarket(http, max_lag=max_lag)

@@ -1,16 +1,16 @@
-"""Long pieces of a secret, looked for in whole pages at the speed of `bytes.find`."""
+"""Searches whole pages for long pieces of a secret, at the speed of `bytes.find`."""
 
 from collections.abc import Iterable, Iterator
 
 _DIFFERENT = 4
-"""Characters that differ in a piece worth the name: `000000000000` stands in many a number."""
+"""The fewest distinct characters in a piece: `000000000000` occurs in many numbers."""
 
 
 class Pieces:
-    """Every `length` characters in a row of some texts; the whole of a text that is shorter.
+    """Every run of `length` characters of some texts; a shorter text as a whole.
 
-    They are found by blocks of half that length, one after the other: wherever a piece stands,
-    there is a whole block in it. So a page is searched a few times, not once for every piece.
+    They are found by consecutive blocks of half that length: every piece contains a whole block. So
+    a page is searched a few times, not once for every piece.
     """
 
     def __init__(self, texts: Iterable[str], length: int) -> None:
@@ -25,7 +25,7 @@ class Pieces:
         return bool(self._blocks)
 
     def occur_in(self, text: bytes) -> bool:
-        """Whether one of the pieces stands in `text`, which is in lower case."""
+        """Whether one of the pieces occurs in `text`, which is in lower case."""
         for block, pieces in self._blocks.items():
             at = text.find(block)
             while at >= 0:

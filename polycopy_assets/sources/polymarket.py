@@ -18,7 +18,6 @@ from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
 from polycopy_assets.trades.shapes import POLYMARKET, SHAPES
 
-BASE_URL = "https://data-api.polymarket.com"
 LIMIT = 1000
 MARGIN = 300
 """Seconds on top of the reported lag: answers were seen with `Cache-Control: max-age=300`."""
@@ -63,14 +62,15 @@ class Polymarket:
         params: dict[str, str | int] = {
             "user": wallet,
             "limit": LIMIT,
-            # The default leaves out every fill in which the wallet was the maker.
+            # By default, fills in which the wallet was the maker are left out.
             "taker_only": "false",
             # 0 would mean "the last three years"; 1 is the full history.
             "start": max(span.start, 1),
             "end": span.until - 1,
         }
         if cursor is not None:
-            # The very same filters with every cursor: a changed one re-anchors silently.
+            # Every cursor needs the same filters: with a changed filter the walk silently starts
+            # again.
             params["cursor"] = cursor
         return await self._http.read(
             "/v2/trades", params, f"trades of {wallet} in {describe(span)}", _page
@@ -79,7 +79,7 @@ class Polymarket:
     async def count_trades(self, wallet: str, span: Interval) -> int:
         """Trades of `wallet` in `span`, whole UTC days, as `/v2/user-volume` counts them.
 
-        One request. Its counting rule is not documented to be the feed's. Raises SourceError.
+        One request. It is not documented to count by the feed's rule. Raises SourceError.
         """
         params: dict[str, str | int] = {
             "user": wallet,
@@ -96,7 +96,7 @@ class Polymarket:
         )
 
     async def horizon(self) -> Horizon:
-        """By the source's status and clock; raises SourceError."""
+        """The horizon by the source's status and clock; raises SourceError."""
         said = await self._http.read(
             "/v2/status", {}, "the source's status", lambda answer: freshness(answer, MARGIN)
         )
@@ -106,7 +106,7 @@ class Polymarket:
 def _page(answer: Answer) -> Page:
     body = decode_page(answer.json, _Body)
     if body.pagination.next_cursor is not None and not body.pagination.has_more:
-        raise ContractBroken("a cursor to more pages, though no more were promised")
+        raise ContractBroken("a cursor to more pages, but no more were promised")
     read = read_rows(SHAPES[POLYMARKET], body.data)
     return Page(
         rows=read.rows,

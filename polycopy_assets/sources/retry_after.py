@@ -1,4 +1,4 @@
-"""`Retry-After`, whatever it says."""
+"""`Retry-After`, in whatever form it comes."""
 
 import datetime as dt
 import email.utils
@@ -7,15 +7,15 @@ import re
 import httpx
 
 LONGEST_RETRY_AFTER = 120.0
-"""Seconds; a source that asks for more is treated as asking for this."""
+"""Seconds; a longer wait is cut to this."""
 
 _SECONDS = re.compile(r"[0-9]+(\.[0-9]*)?")
 
 
 def retry_after(headers: httpx.Headers) -> float | None:
-    """Seconds to wait as the source asked, at most 120; None if it did not, or asked for none.
+    """Seconds that the source asks to wait, at most 120; None if it does not ask, or asks for 0.
 
-    Seconds or a date. Of several headers the longest wait counts; what is neither counts nothing.
+    Reads seconds or a date; anything else is ignored. Of several headers the longest wait counts.
     """
     waits = [_seconds(value.strip()) for value in headers.get_list("Retry-After")]
     longest = max(waits, default=0.0)
@@ -29,6 +29,6 @@ def _seconds(value: str) -> float:
         at = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return 0.0
-    # The difference of two times knows no last year; a change of zone in the year 9999 does.
+    # Subtracting cannot overflow; converting the zone of a time in the year 9999 can.
     zoned = at if at.tzinfo else at.replace(tzinfo=dt.UTC)
     return (zoned - dt.datetime.now(dt.UTC)).total_seconds()

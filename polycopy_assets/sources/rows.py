@@ -1,4 +1,4 @@
-"""Rows as served: kept byte by byte, looked at once to see that they are what they should be."""
+"""Rows as served: kept byte for byte, and validated once."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,8 @@ from polycopy_assets.trades.shapes import Shape, field_names
 T = TypeVar("T", bound=msgspec.Struct)
 
 NAMED_FIELDS = 20
-"""Unknown fields that a page names; a source that makes up names must not fill the record."""
+"""The most unknown fields named for a page: a source that makes up names must not fill the
+record."""
 
 OTHER_FIELDS = "(others)"
 
@@ -43,7 +44,8 @@ def read_rows(shape: Shape, raws: Iterable[msgspec.Raw | Json]) -> Read:
         if extra:
             _count(unknown, extra)
         oddities.update(shape.oddities(row))
-        rows.append(Row(row.wallet.lower(), row.timestamp, row.tx_hash, one_line(bytes(served))))
+        line = without_line_breaks(bytes(served))
+        rows.append(Row(row.wallet.lower(), row.timestamp, row.tx_hash, line))
     return Read(rows, unknown, oddities)
 
 
@@ -53,15 +55,15 @@ def _count(unknown: Counter[str], names: Iterable[str]) -> None:
         unknown[name if known else OTHER_FIELDS] += 1
 
 
-def one_line(raw: bytes) -> bytes:
-    """The same JSON as one line: between values a line break says as much as a space."""
+def without_line_breaks(raw: bytes) -> bytes:
+    """The same JSON as one line: between values a line break means the same as a space."""
     return raw.replace(b"\n", b" ").replace(b"\r", b" ")
 
 
 def decode_page(page: Json, shape: type[T]) -> T:
-    """What `page` holds; raises ContractBroken naming what is not as promised.
+    """What `page` holds; raises ContractBroken naming what breaks the contract.
 
-    Rows in it that are `msgspec.Raw` are as served, whatever is in them; if the page had to be
+    Rows in it that are `msgspec.Raw` are as served, whatever they contain; if the page had to be
     tamed they are `Json`.
     """
     try:
@@ -78,10 +80,10 @@ def decode_page(page: Json, shape: type[T]) -> T:
 
 
 def _decoded(page: Json, shape: type[T]) -> tuple[T, bytes]:
-    """The page, and the text of which it was made."""
+    """The page, and the text from which it was decoded."""
     try:
         return msgspec.json.decode(page.tamed, type=shape), page.tamed
-    except RecursionError:  # there is less of the stack left than where the page was looked at
+    except RecursionError:  # less stack is left here than where the page was first read
         tamed = tame(page.served)
         return msgspec.json.decode(tamed, type=shape), tamed
 

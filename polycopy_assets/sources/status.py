@@ -1,9 +1,9 @@
-"""`GET /v2/status` of Polymarket's Data API: how far the trade feed trails, and how old that is.
+"""`GET /v2/status` of Polymarket's Data API: the lag of the trade feed, and the status's age.
 
-It is a snapshot. Its own age comes on top of every lag in it: a refresher that hangs goes on
-answering an old, small lag. `serving` shows that everything stands still, `ingestion` alone that
-one contract's stream does while the others are at head. A status without a most lagged stream says
-that none lags: dormant streams are left out of it.
+It is a snapshot. Its own age is added to every lag in it, because a stuck refresher keeps reporting
+an old, small lag. If everything has stopped, `serving` shows it; if one contract's stream has
+stopped while the others are at head, only `ingestion` does. If no stream is named as most lagged,
+none lags: the status leaves out dormant streams.
 """
 
 from datetime import UTC, datetime
@@ -18,14 +18,14 @@ from polycopy_assets.text import quoted
 from polycopy_assets.trades.horizon import Freshness
 
 SECONDS_PER_BLOCK = 2
-"""About; Polygon's blocks."""
+"""Approximate, for Polygon."""
 
 FEED = "activity_feed"
-"""The mechanism that serves trades; a stalled `pnl` says nothing of them."""
+"""The mechanism that serves trades; a stalled `pnl` does not affect them."""
 
 _MILLISECONDS = 10**11
 _YEAR_10000 = 253_402_300_800
-"""Epoch seconds; no date is that late."""
+"""Epoch seconds after any date."""
 
 _Number = float | None
 
@@ -72,19 +72,19 @@ def freshness(answer: Answer, margin: float) -> Freshness:
 
 
 def _feed_lag(serving: _Serving) -> float:
-    """Seconds that the trade feed trails; the worst of all where it is not told by itself."""
+    """Seconds that the trade feed lags; the worst of all feeds if it is not reported by itself."""
     feed = _mechanism(serving.mechanisms)
     told = ((feed.age_seconds, 1), (feed.blocks_behind, SECONDS_PER_BLOCK))
     lags = [value * scale for value, scale in told if value is not None]
     if lags:
         return max(lags)
     if serving.lag_seconds is None:
-        raise TransientError("the source's status does not say how far its trade feed trails")
+        raise TransientError("the source's status does not say how far its trade feed lags")
     return serving.lag_seconds
 
 
 def _mechanism(mechanisms: Any) -> _Mechanism:
-    """What is told of the mechanism `FEED`; raises ContractBroken for a number that is none."""
+    """What the status says about `FEED`; raises ContractBroken for an invalid number."""
     try:
         return msgspec.convert(_named(mechanisms), _Mechanism)
     except (msgspec.ValidationError, OverflowError) as error:
@@ -92,7 +92,7 @@ def _mechanism(mechanisms: Any) -> _Mechanism:
 
 
 def _named(mechanisms: Any) -> dict[str, Any]:
-    """The mechanism `FEED`, whether they are a list or named; nothing if it is not told of."""
+    """The mechanism `FEED`, from a list or an object of them; empty if it is missing."""
     if isinstance(mechanisms, dict):
         found = mechanisms.get(FEED)
         return found if isinstance(found, dict) else {}
@@ -103,13 +103,13 @@ def _named(mechanisms: Any) -> dict[str, Any]:
 
 
 def _stream_lag(ingestion: _Ingestion | None) -> float:
-    """Seconds that the contract stream furthest behind trails; 0 if none is named."""
+    """Seconds that the most lagged contract stream lags; 0 if none is named."""
     lagged = ingestion.most_lagged if ingestion else None
     return lagged.behind_max * SECONDS_PER_BLOCK if lagged else 0.0
 
 
 def _age(data: _Data, answer: Answer) -> float:
-    """Seconds by which the statement is older than the answer, by all that tells of it."""
+    """Seconds by which the status is older than the answer; the largest of the known ages."""
     told = [] if data.age_seconds is None else [data.age_seconds]
     if data.computed_at is not None and answer.date is not None:
         told.append(answer.date - _moment(data.computed_at))

@@ -1,4 +1,4 @@
-"""What a store promises, wherever it lies."""
+"""The contract that every store fulfils."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ NO_METADATA: Mapping[str, str] = MappingProxyType({})
 
 
 class Stored(NamedTuple):
-    """An object as listed: name, size in bytes, and its checksum where the listing tells it."""
+    """An object as listed: name, size in bytes, and its checksum if the listing has it."""
 
     name: str
     size: int
@@ -20,7 +20,7 @@ class Stored(NamedTuple):
 
 
 class Store(Protocol):
-    """Objects that appear whole or not at all, are never rewritten, and are listed by prefix.
+    """Objects appear whole or not at all, are never rewritten, and are listed by prefix.
 
     Every method raises StoreError when the store cannot do it; a failed listing is an error,
     never an empty one.
@@ -35,7 +35,7 @@ class Store(Protocol):
         ...
 
     def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """(name, what it is) for what lies below `prefix` and is no object, such as a link.
+        """(name, what it is) for everything below `prefix` that is not an object, such as a link.
 
         `list` leaves it out, and nothing reads or follows it.
         """
@@ -48,8 +48,8 @@ class Store(Protocol):
     def create(self, name: str, data: bytes, metadata: Mapping[str, str] = NO_METADATA) -> None:
         """Durably creates the object, whole; raises ObjectExists if the name has other bytes.
 
-        Creating the same bytes again is no error: a request may have done its work and lost its
-        answer. `metadata` is for people who look at the object; a store may have no place for it.
+        Creating the same bytes again is no error: a request may have succeeded although its answer
+        was lost. `metadata` is for people who look at the object; a store may drop it.
         """
         ...
 
@@ -62,7 +62,7 @@ class Store(Protocol):
         ...
 
     def delete(self, name: str) -> None:
-        """Removes the object; no error if it is gone already. Raises ObjectKept without a right."""
+        """Deletes the object; no error if it is gone. Raises ObjectKept if not permitted."""
         ...
 
     def check_writable(self) -> None:

@@ -1,7 +1,7 @@
 """A Google Cloud Storage bucket as a store: for production.
 
 An object goes up whole, in one request with its checksum and `ifGenerationMatch=0`, so it appears
-once or not at all. Whoever gets a 412 reads what is there and goes on from the store's truth.
+once or not at all. A writer that gets a 412 reads what is there and continues from that.
 """
 
 import base64
@@ -20,10 +20,10 @@ from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 from google.cloud.storage.retry import DEFAULT_RETRY
 from requests.adapters import HTTPAdapter
 
-from polycopy_assets import __version__
 from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost, StoreError
-from polycopy_assets.quota import explain
 from polycopy_assets.store.base import NO_METADATA, Stored
+from polycopy_assets.system.google_quota import explain
+from polycopy_assets.system.version import VERSION
 from polycopy_assets.text import one_line, quoted, said_by
 
 RETRY_SECONDS = 120.0
@@ -60,8 +60,8 @@ class GCSStore:
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
         self._retry: Retry = DEFAULT_RETRY.with_timeout(retry_seconds)
         pool = HTTPAdapter(pool_maxsize=_CONNECTIONS)
-        # The client offers no other way to either. Its cache of bucket metadata serves traces, asks
-        # in the background for what polycopy has no permission to read, and is of no use here.
+        # The client offers no other way to do either. Its cache of bucket metadata is for tracing:
+        # it sends background requests that polycopy has no permission for, and is useless here.
         client._http.mount("https://", pool)  # noqa: SLF001
         client._http.mount("http://", pool)  # noqa: SLF001
         setattr(client, "_bucket_metadata_cache", None)  # noqa: B010
@@ -85,7 +85,7 @@ class GCSStore:
                 yield Stored(name, int(blob.size), _hex(blob.crc32c))
 
     def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:  # noqa: ARG002 - a bucket has none
-        """Nothing: a bucket holds objects alone."""
+        """Nothing: a bucket holds only objects."""
         return iter(())
 
     def read(self, name: str) -> bytes:
@@ -107,7 +107,7 @@ class GCSStore:
                 )
         except exceptions.PreconditionFailed as error:
             if self.read(name) != data:
-                raise ObjectExists(f"{self.uri(name)} exists already") from error
+                raise ObjectExists(self.uri(name), "exists already") from error
 
     def create_from(self, name: str, path: Path, metadata: Mapping[str, str] = NO_METADATA) -> None:
         """The same with a local file's content, streamed."""
@@ -123,7 +123,7 @@ class GCSStore:
                 )
         except exceptions.PreconditionFailed as error:
             if not self._holds(name, path):
-                raise ObjectExists(f"{self.uri(name)} exists already") from error
+                raise ObjectExists(self.uri(name), "exists already") from error
 
     @contextmanager
     def local(self, name: str) -> Iterator[Path]:
@@ -137,7 +137,7 @@ class GCSStore:
             yield path
 
     def delete(self, name: str) -> None:
-        """Removes the object; no error if it is gone already. Raises ObjectKept without a right."""
+        """Deletes the object; no error if it is gone. Raises ObjectKept if not permitted."""
         try:
             with self._failing(f"cannot delete {self.uri(name)}", name):
                 self._blob(name).delete(retry=self._retry, timeout=TIMEOUT_SECONDS)
@@ -160,7 +160,7 @@ class GCSStore:
         if "\0" in name or any(part in {"", ".", ".."} for part in name.split("/")):
             raise StoreError(f"not an object name: {quoted(name)}")
         blob = self._bucket.blob(self._prefix + name)
-        blob.metadata = {"polycopy-version": __version__, **metadata}
+        blob.metadata = {"polycopy-version": VERSION, **metadata}
         return blob
 
     def _holds(self, name: str, path: Path) -> bool:
@@ -189,7 +189,7 @@ class GCSStore:
         except exceptions.NotFound as error:
             if name is None or "bucket does not exist" in str(error):
                 raise StoreError(f"{what}: {_reason(error)}") from error
-            raise ObjectLost(f"{name} is not in gs://{self._bucket.name}") from error
+            raise ObjectLost(name, f"is not in gs://{self._bucket.name}") from error
         except _FAILURES as error:
             raise StoreError(f"{what}: {_reason(error)}") from error
 
@@ -202,7 +202,7 @@ def _content_type(name: str) -> str:
 def _reason(error: BaseException) -> str:
     """What Google said, in one line, without the request's address."""
     if isinstance(error, exceptions.RetryError) and error.cause is not None:
-        return f"retried for as long as allowed, and then: {_reason(error.cause)}"
+        return f"all retries failed, last: {_reason(error.cause)}"
     if isinstance(error, InvalidResponse):
         return _reason(exceptions.from_http_response(error.response))
     if isinstance(error, exceptions.GoogleAPICallError):

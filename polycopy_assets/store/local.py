@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO
 
 from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectKept, ObjectLost, StoreError
-from polycopy_assets.sharing import PRIVATE, make_directories, make_directory, make_file
+from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.store.base import NO_METADATA, Stored
+from polycopy_assets.system.sharing import make_directories, make_directory, make_file
 from polycopy_assets.text import quoted
 
 _INCOMING = ".incoming"
@@ -26,7 +27,7 @@ _KINDS = {
     stat.S_IFBLK: "a device",
 }
 _PROBE = bytes(64 * 1024)
-"""Written for a try: a full disk creates empty files gladly."""
+"""Written as a test, because a full disk can still create empty files."""
 
 
 class LocalStore:
@@ -41,11 +42,11 @@ class LocalStore:
         self._umask = umask
 
     def uri(self, name: str) -> str:
-        """The object's path; that of a folder ends in a slash, as its name does."""
+        """The object's path; a folder's path ends in a slash, as its name does."""
         return f"{self._path(name)}{'/' * name.endswith('/')}"
 
     def list(self, prefix: str) -> Iterator[Stored]:
-        """All objects below the directory `prefix`, sorted by name: ordinary files alone."""
+        """All objects below the directory `prefix`, sorted by name: regular files only."""
         for entry in self._walk(self._inside(prefix)):
             try:
                 found = entry.stat(follow_symlinks=False)
@@ -63,7 +64,7 @@ class LocalStore:
                 yield self._name(entry), what
 
     def _walk(self, directory: Path) -> Iterator[os.DirEntry[str]]:
-        """Whatever lies below `directory` and is no directory; links are not followed."""
+        """Every entry below `directory` that is not a directory; links are not followed."""
         try:
             with os.scandir(directory) as entries:
                 found = sorted(
@@ -92,7 +93,7 @@ class LocalStore:
         try:
             return self._readable(name).read_bytes()
         except FileNotFoundError as error:
-            raise ObjectLost(f"{name} is not in {self.root}") from error
+            raise ObjectLost(name, f"is not in {self.root}") from error
         except OSError as error:
             raise StoreError(f"cannot read {self.uri(name)}: {error.strerror}") from error
 
@@ -118,13 +119,13 @@ class LocalStore:
         try:
             path.open("rb").close()
         except FileNotFoundError as error:
-            raise ObjectLost(f"{name} is not in {self.root}") from error
+            raise ObjectLost(name, f"is not in {self.root}") from error
         except OSError as error:
             raise StoreError(f"cannot read {self.uri(name)}: {error.strerror}") from error
         yield path
 
     def delete(self, name: str) -> None:
-        """Removes the object; no error if it is gone already. Raises ObjectKept without a right."""
+        """Deletes the object; no error if it is gone. Raises ObjectKept if not permitted."""
         try:
             self._inside(name).unlink(missing_ok=True)
         except PermissionError as error:
@@ -133,7 +134,7 @@ class LocalStore:
             raise StoreError(f"cannot delete {self.uri(name)}: {error.strerror}") from error
 
     def check_writable(self) -> None:
-        """Raises StoreError if nothing can be created here; clears away leftovers of crashes."""
+        """Raises StoreError if nothing can be created here; removes leftovers of crashes."""
         incoming = self._inside(_INCOMING)
         try:
             make_directories(incoming, self._umask)
@@ -167,7 +168,7 @@ class LocalStore:
             os.link(incoming, final)
         except FileExistsError as error:
             if not filecmp.cmp(incoming, final, shallow=False):
-                raise ObjectExists(f"{name} exists already in {self.root}") from error
+                raise ObjectExists(name, f"exists already in {self.root}") from error
 
     def _make_durable_directory(self, directory: Path) -> None:
         if directory.is_dir():
@@ -179,24 +180,24 @@ class LocalStore:
     def _inside(self, name: str) -> Path:
         """The path of an object or folder; raises ObjectDamaged if something else is there.
 
-        A link, also one on the way, could lead out of the store, and a FIFO would block for ever.
-        The root itself may be a link.
+        A link, even in a parent, could lead out of the store, and a FIFO would block for ever. The
+        root itself may be a link.
         """
         path = self.root
         for part in self._path(name).relative_to(self.root).parts:
             path /= part
             if what := _odd(path):
-                raise ObjectDamaged(f"{path} is {what}, which has no place in the store: remove it")
+                raise ObjectDamaged(path, f"is {what}, which does not belong here: remove it")
         if not name.endswith("/") and name != _INCOMING and stat.S_ISDIR(_mode(path)):
-            raise ObjectDamaged(f"{path} is a folder where an object should be: remove it")
+            raise ObjectDamaged(path, "is a folder where an object should be: remove it")
         return path
 
     def _readable(self, name: str) -> Path:
-        """The same for an object that is to be read: whatever else is there, the object is not."""
+        """The same, for reading: if something else is there, the object is lost."""
         try:
             return self._inside(name)
         except ObjectDamaged as error:
-            raise ObjectLost(f"{name} is not there: {error}") from error
+            raise ObjectLost(name, f"is not there: {error}") from error
 
     def _path(self, name: str) -> Path:
         parts = name.removesuffix("/").split("/")
@@ -206,7 +207,7 @@ class LocalStore:
 
 
 def _remove_stale(leftover: Path) -> None:
-    """Removes what a crash left behind; what others write, or have just moved away, is theirs."""
+    """Removes a crash's leftover, but not what others are writing or have just moved away."""
     try:
         found = leftover.lstat()
     except FileNotFoundError:
@@ -216,7 +217,7 @@ def _remove_stale(leftover: Path) -> None:
 
 
 def _mode(path: Path) -> int:
-    """The mode of `path` itself; 0 if it is not there, or not to be looked at."""
+    """The mode of `path` itself; 0 if it is not there, or inaccessible."""
     try:
         return path.lstat().st_mode
     except OSError:
@@ -224,10 +225,10 @@ def _mode(path: Path) -> int:
 
 
 def _odd(path: Path) -> str:
-    """What `path` is, if it is neither a file nor a directory; empty if it is, or is not there."""
+    """What `path` is if it is there and neither a file nor a directory; empty otherwise."""
     mode = _mode(path)
     known = not mode or stat.S_ISREG(mode) or stat.S_ISDIR(mode)
-    return "" if known else _KINDS.get(stat.S_IFMT(mode), "something odd")
+    return "" if known else _KINDS.get(stat.S_IFMT(mode), "something that is not a file")
 
 
 def _write_durably(path: Path, write: Callable[[IO[bytes]], object], umask: int) -> None:

@@ -1,15 +1,15 @@
-"""Reading objects: one that cannot be read is its own trouble, many in a row the store's."""
+"""Reading objects: one failure concerns the object, many in a row the store."""
 
 from typing import Protocol
 
 from polycopy_assets.errors import ObjectLost, ObjectUnreadable, StoreError
 
-GIVEN_UP_AFTER = 8
-"""Objects in a row that could not be read after which the store counts as out of order."""
+DOWN_AFTER_UNREADABLE = 8
+"""After this many unreadable objects in a row, the store counts as failed."""
 
 
 class Readable(Protocol):
-    """Whatever objects can be read from."""
+    """Anything that objects can be read from."""
 
     def read(self, name: str) -> bytes:
         """The object's bytes; raises StoreError."""
@@ -19,16 +19,16 @@ class Readable(Protocol):
 class Readings:
     """Reads objects of `store`, one after another or in several threads."""
 
-    def __init__(self, store: Readable, given_up_after: int = GIVEN_UP_AFTER) -> None:
+    def __init__(self, store: Readable, down_after: int = DOWN_AFTER_UNREADABLE) -> None:
         self._store = store
-        self._given_up_after = given_up_after
+        self._down_after = down_after
         self._in_a_row = 0
 
     def read(self, name: str) -> bytes:
         """The object's bytes.
 
         Raises ObjectLost if there is no such object, ObjectUnreadable if it is there and cannot be
-        read, and StoreError if that was so of too many in a row.
+        read, and StoreError after too many of those in a row.
         """
         try:
             data = self._store.read(name)
@@ -36,8 +36,8 @@ class Readings:
             raise
         except StoreError as error:
             self._in_a_row += 1
-            if self._in_a_row >= self._given_up_after:
+            if self._in_a_row >= self._down_after:
                 raise
-            raise ObjectUnreadable(f"{name} cannot be read: {error}") from error
+            raise ObjectUnreadable(name, f"cannot be read: {error}") from error
         self._in_a_row = 0
         return data

@@ -1,4 +1,4 @@
-"""A batch: what one combine made of the new segments, and what it claims of the table."""
+"""A batch: the result of one combine, and what it claims in the table."""
 
 import re
 from collections.abc import Iterable, Iterator
@@ -11,13 +11,13 @@ from polycopy_assets.trades.segment import Segment
 MANIFESTS = "combined/manifests/"
 PARTS = "combined/parts/"
 SCHEMA = 2
-"""The version of the parts' columns. Raised when they change: a batch of an older version does not
-count as combined, so that its segments are combined again, with the new columns.
+"""The version of the parts' columns. It is raised when they change: a batch of an older version
+does not count as combined, so that its segments are combined again, with the new columns.
 
 1: up to `source`. 2: `sequence`, `outcome_index`, `event_slug`, `notional_usdc`.
 
-A newer version adds fields to a manifest and takes none away: that is how an older version tells a
-newer manifest from a broken one.
+A newer version adds fields to a manifest and removes none: that is how an older version
+distinguishes a newer manifest from a broken one.
 """
 
 _NAME = re.compile(r"combined/manifests/([0-9]{8})\.json")
@@ -33,7 +33,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment that the batch holds: within start <= timestamp < until its rows are all.
+    """A segment in the batch: its rows are all trades with start <= timestamp < until.
 
     `version` is the data version of the wallet's record that named the segment; empty if more
     segments of that record follow in the next batch. `first`, `last` and `source` are the
@@ -57,7 +57,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The commit of a batch, written last: its parts and every segment they were made of.
 
     `claims_part` holds the claimed intervals as rows, for loaders that read nothing but Parquet.
-    `schema` is the version of the parts' columns (`SCHEMA`); 1 where nothing is said of it.
+    `schema` is the version of the parts' columns (`SCHEMA`); 1 if it is missing.
     """
 
     batch: int
@@ -83,9 +83,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def current(manifests: Iterable[Manifest]) -> list[Manifest]:
-    """The batches whose parts have the columns of today.
+    """The batches whose parts have the current columns.
 
-    The others keep their numbers, and nothing else: what they hold is combined again.
+    Of the others only the numbers count: their segments are combined again.
     """
     return [item for item in manifests if item.schema == SCHEMA]
 
@@ -96,7 +96,7 @@ def manifest_name(batch: int) -> str:
 
 
 def parse_manifest_name(name: str) -> int | None:
-    """The batch number that a manifest's name tells; None if it is no manifest's name."""
+    """The batch number in a manifest's name; None if it is not a manifest's name."""
     found = _NAME.fullmatch(name)
     return int(found[1]) if found else None
 
@@ -129,8 +129,8 @@ def claimed_intervals(claims: Iterable[Claim]) -> list[tuple[str, Interval]]:
 def in_batches(claims: Iterable[Claim], rows: int, number: int) -> Iterator[list[Claim]]:
     """Claims, sorted by wallet, in batches of about `rows` rows and at most `number` claims.
 
-    A wallet that goes on in the next batch is marked, so that it stays to be combined until its
-    last claim is committed.
+    A wallet that continues in the next batch is marked, so that it stays pending until its last
+    claim is committed.
     """
     batch: list[Claim] = []
     size = 0

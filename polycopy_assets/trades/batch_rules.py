@@ -1,32 +1,31 @@
-"""What a manifest has to be to be believed: its own number, its own files, claims that add up.
+"""The rules for a manifest: its own number, its own files, claims that add up.
 
-A store can be damaged, tidied or shared. A manifest decides what is deleted from the table, so one
-that does not hold together is not acted on.
+A store can be damaged, tidied or shared. A manifest decides what is deleted from the table, so an
+inconsistent one is not acted on.
 """
 
 import re
 from collections.abc import Collection, Iterator
 
 from polycopy_assets.trades.batch import PARTS, SCHEMA, Claim, Manifest, claimed_intervals
-from polycopy_assets.trades.old_job import LATEST
-from polycopy_assets.trades.segment import parse_name
+from polycopy_assets.trades.segment import LATEST, parse_name
 from polycopy_assets.trades.wallet import ADDRESS
 
 LAST_BATCH = 1_000_000
 """The highest number of a batch: a load every quarter of an hour takes 28 years to get there."""
 
 FURTHEST = 100_000
-"""How far a batch's number may lie beyond the one before it.
+"""How much higher a batch's number may be than the one before it.
 
-Without a bound one stray number would use up all numbers that there are.
+Without a bound one stray number would use up all numbers.
 """
 
 
 def believed(loaded: Collection[int], last: int) -> Collection[int]:
-    """The numbers of batches that a table says it holds, where `last` is the last in the store.
+    """The batch numbers that a table reports, if credible; `last` is the last in the store.
 
-    None of them if one is far beyond `last`: then all batches are loaded again. Half as far as a
-    new number may lie beyond `last`, because a new batch must never have a number that is believed.
+    None of them if one is far beyond `last`: then all batches are loaded again. The limit is half
+    of that for a new number, because a new batch must never have a number that counts as loaded.
     """
     return loaded if max(loaded, default=0) <= last + FURTHEST // 2 else ()
 
@@ -36,7 +35,7 @@ _FILE = re.compile(r"[0-9a-z]+/[0-9a-z-]+\.parquet")
 
 
 def problem(manifest: Manifest, number: int) -> str:
-    """The first thing that is wrong with a manifest whose name tells `number`; empty if nothing."""
+    """The first thing that is wrong with a manifest whose name has `number`; empty if nothing."""
     return next(_problems(manifest, number), "")
 
 
@@ -44,11 +43,11 @@ def _problems(manifest: Manifest, number: int) -> Iterator[str]:
     if manifest.batch != number or number < 1:
         yield f"it says that it is batch {manifest.batch}"
     if manifest.schema < 1:
-        yield f"there is no schema {manifest.schema}"
+        yield f"its schema {manifest.schema} does not exist"
     if not manifest.claims:
         yield "it claims nothing"
     if manifest.schema != SCHEMA:
-        return  # of an older version: nothing of it is used but its number
+        return  # of an older version: only its number is used
     yield from _of_files(manifest)
     for claim in manifest.claims:
         for wrong in _of_claim(claim):
@@ -61,9 +60,9 @@ def _of_files(manifest: Manifest) -> Iterator[str]:
     names = [part.name for part in manifest.files]
     for part in manifest.files:
         if not part.name.startswith(own) or not _FILE.fullmatch(part.name[len(own) :]):
-            yield f"its part {part.name!r} is no file below {own}"
+            yield f"its part {part.name!r} is not a file below {own}"
         if part.rows < 0 or part.size < 0 or not _CHECKSUM.fullmatch(part.crc32c):
-            yield f"its part {part.name} has no possible rows, size or checksum"
+            yield f"its part {part.name} has impossible rows, size or checksum"
     if len({*names}) < len(names) or len({name.rpartition("/")[0] for name in names}) > 1:
         yield "its parts are not different files of one folder"
     if manifest.claims_part is None:
@@ -75,16 +74,16 @@ def _of_claim(claim: Claim) -> Iterator[str]:
         yield f"not a wallet: {claim.wallet!r}"
     named = parse_name(claim.segment)
     if named is None or named[0] != claim.wallet:
-        yield f"no segment of {claim.wallet}"
+        yield f"not a segment of {claim.wallet}"
         return
     if not 0 <= claim.start < claim.until < LATEST:
-        yield f"no interval: {claim.start} to {claim.until}"
+        yield f"not an interval: {claim.start} to {claim.until}"
     if not named[1].start <= claim.start < claim.until <= named[1].until:
-        yield "it reaches out of the segment"
+        yield "it reaches beyond the segment"
     if claim.rows < 0 or claim.size < 0 or not _CHECKSUM.fullmatch(claim.crc32c):
-        yield "no possible rows, size or checksum"
+        yield "its rows, size or checksum are impossible"
     if not all(moment is None or 0 <= moment < LATEST for moment in (claim.first, claim.last)):
-        yield f"no times: {claim.first} and {claim.last}"
+        yield f"not valid times: {claim.first} and {claim.last}"
 
 
 def _of_sums(manifest: Manifest) -> Iterator[str]:

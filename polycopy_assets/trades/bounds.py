@@ -1,9 +1,9 @@
-"""What the walks of one wallet may come to: a source that promises more for ever is not followed.
+"""Bounds on the walks of one wallet, against a source that promises more pages for ever.
 
-Each bound lies far beyond what a wallet can do, and ends the walk as a broken contract that names
-the numbers. What was stored before is kept, so a wallet that meets one in good faith goes on in
-its next fetch. They hold for all walks of a fetch together: each hands its older part to another,
-and so would never come to one of its own.
+Each bound lies far beyond any real wallet, and ends the walk as a broken contract that names the
+numbers. Segments stored before are kept, so a real wallet that reaches a bound continues in its
+next fetch. The bounds hold for all walks of a fetch together: each walk hands its older part to
+another, and so would never reach its own bound.
 """
 
 from collections import deque
@@ -13,51 +13,54 @@ from polycopy_assets.errors import ContractBroken, TransientError
 from polycopy_assets.trades.page import Page
 
 SECOND_ROWS = 20_000
-"""Rows in one second, which is held in memory until it is whole. 48 is the most ever seen; a block
-of the chain, which has one time, has room for about a thousand fills of all wallets together."""
+"""The most rows in one second, which are held in memory until the second is complete. The most ever
+seen are 48; a block of the chain, which has one timestamp, has room for about a thousand fills of
+all wallets together."""
 
 SECOND_BYTES = 32 * 2**20
-"""Bytes of them: 20,000 rows of 1.6 KB, twice what the longest real row has."""
+"""The most bytes of these rows: 20,000 rows of 1.6 KB, twice what the longest real row has."""
 
 THIN_PAGES = 100
-"""Pages that may be nearly empty and promise more: a filter may leave little of one."""
+"""How many nearly empty pages may promise more: a filter may leave little of a page."""
 
 FULL_ENOUGH = 10
-"""From then on a page holds, on average, at least a tenth of what was asked for."""
+"""After those, a page must hold, on average, at least a tenth of what was asked for."""
 
 DENSE_ROWS = 100_000
-"""Rows that may lie as close together as they like."""
+"""How many rows may be arbitrarily close together in time."""
 
 FASTEST = 100
-"""Beyond those, rows a second of history: 8.6 million a day, more than the whole exchange has."""
+"""Beyond those, the most rows per second of history: 8.6 million a day, more than the whole
+exchange has."""
 
 MOST_ROWS = 20_000_000
-"""Rows of one fetch. All wallets of the job before this one had 105 million together."""
+"""The most rows of one fetch. All wallets of the old job had 105 million together."""
 
 PATIENCE_SECONDS = 600.0
-"""How long, in all, the pages of a wallet may take beyond `QUICK_SECONDS` each: a wallet is loaded
-only when the fetch has ended, so a slow one keeps the others waiting."""
+"""The most seconds that the pages of a wallet may take in total, not counting `QUICK_SECONDS` each:
+a wallet is loaded only when the fetch has ended, so a slow one delays all others."""
 
 QUICK_SECONDS = 3.0
-"""What a page may take without being called slow; ordinary ones take 0.3."""
+"""Seconds that a page may take without counting as slow; ordinary ones take 0.3."""
 
 CURSOR_LENGTH = 4096
-"""Characters of a cursor: longer ones fit into no URL."""
+"""The most characters of a cursor: a longer one does not fit into a URL."""
 
 _RECENT = THIN_PAGES + FULL_ENOUGH * SECOND_ROWS // 1000 + 1
 """Pages and cursors that are remembered: as many as one second may have.
 
-A page can come again in order only within its own second; what is older is out of order, which the
-walk sees anyway. So no more needs to be kept, however long the walk.
+A page can be repeated in order only within its own second; an older page is out of order, which the
+walk detects anyway.
 """
 
 
 @dataclass
 class Total:
-    """What the walks of one wallet have come to so far, in this fetch.
+    """The totals of one wallet's walks so far, in this fetch.
 
     `promising` are the pages that promised more, `promised` their rows; `seconds` how far back in
-    time all pages go; `slow` for how many seconds slow pages were waited for, at most `patience`.
+    time all pages go; `slow` how many seconds were spent waiting for slow pages, at most
+    `patience`.
     """
 
     patience: float = PATIENCE_SECONDS
@@ -69,7 +72,7 @@ class Total:
 
 
 class Bounds:
-    """Follows one walk page by page, and adds it to `total`; raises where it goes too far."""
+    """Follows one walk page by page, and adds it to `total`; raises if a bound is exceeded."""
 
     def __init__(self, total: Total) -> None:
         self._total = total
@@ -110,7 +113,7 @@ class Bounds:
         self._contents.append(content)
 
     def _check_second(self, page: Page) -> None:
-        """Counts the rows of the oldest second so far: it is the one that is held in memory."""
+        """Counts the rows of the oldest second so far, which is held in memory."""
         if not page.rows:
             return
         second = page.rows[-1].timestamp
@@ -128,7 +131,7 @@ class Bounds:
             )
 
     def _check_progress(self, page: Page) -> None:
-        """More is promised: it must come in pages worth the name, and go back in time."""
+        """If more pages are promised, they must hold enough rows, and must go back in time."""
         if not page.rows:
             raise ContractBroken("an empty page that promises more")
         total, oldest = self._total, page.rows[-1].timestamp
@@ -140,7 +143,7 @@ class Bounds:
         if total.promising > THIN_PAGES + FULL_ENOUGH * total.promised // page.limit:
             raise ContractBroken(
                 f"{total.promised:,} rows in {total.promising:,} pages, and each promised more:"
-                f" {page.limit:,} a page were asked for"
+                f" {page.limit:,} per page were requested"
             )
         if total.rows > DENSE_ROWS + FASTEST * total.seconds:
             raise ContractBroken(
@@ -158,5 +161,5 @@ class Bounds:
         if total.slow > total.patience:
             raise TransientError(
                 f"slow pages took {total.slow:,.0f} s, more than {total.patience:,.0f} s; what came"
-                " is kept, and the next fetch goes on from there"
+                " is kept, and the next fetch continues from there"
             )

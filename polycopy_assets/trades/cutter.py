@@ -10,7 +10,7 @@ from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.payload import Packer
 
 SEGMENT_BYTES = 7_500_000
-"""Compressed bytes after which a segment ends: what 8 MiB leaves after one busy second."""
+"""Compressed bytes after which a segment ends: 8 MiB minus room for one busy second."""
 
 _HASH = re.compile(r"0x[0-9a-fA-F]{64}")
 
@@ -26,7 +26,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cutter:
-    """Collects rows of `source` downwards from `until`; hands out drafts at a change of second."""
+    """Collects rows of `source`, newest first from `until`; returns drafts at changes of second."""
 
     def __init__(self, until: int, source: str, segment_bytes: int = SEGMENT_BYTES) -> None:
         self._source = source
@@ -42,13 +42,13 @@ class Cutter:
         self._last: int | None = None
         self._second: int | None = None
         self._pending: list[bytes] = []
-        # A transaction has one time; looked up in this segment and the one before, no further,
-        # so that a whale does not fill the memory with its transactions.
+        # A transaction has one time. Only the transactions of this segment and the one before are
+        # remembered, so that a whale's do not fill the memory.
         self._times_before = self._times
         self._times = {}
 
     def add(self, row: Row) -> Draft | None:
-        """Takes the next row, and hands out the segment that it ends, if it ends one."""
+        """Takes the next row; returns the segment that it ends, if it ends one."""
         draft = None
         if self._second is not None and row.timestamp != self._second:
             self._close_second()
@@ -59,7 +59,7 @@ class Cutter:
             row.tx_hash, row.timestamp
         )
         if first != row.timestamp:
-            # Anything else than a hash may be whatever the source was sent, the key.
+            # If it is not a hash, it may be an echo of the request, such as the key.
             named = row.tx_hash if _HASH.fullmatch(row.tx_hash) else "(its name is no hash)"
             raise ContractBroken(f"transaction {named} has fills at {first} and at {row.timestamp}")
         self._second = row.timestamp
@@ -67,13 +67,13 @@ class Cutter:
         return draft
 
     def finish(self, start: int) -> Draft:
-        """The last segment, down to `start`, all seconds whole; may hold no row."""
+        """The last segment, down to `start`, all seconds whole; may be empty."""
         if self._pending:
             self._close_second()
         return self._draft(start)
 
     def salvage(self) -> Draft | None:
-        """What is whole when the stream broke off: all but the second that was being read."""
+        """The complete part if the stream broke off: all but the second that was being read."""
         if not self._rows or self._second is None:
             return None
         self._pending.clear()

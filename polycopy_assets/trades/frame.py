@@ -1,8 +1,8 @@
 """From rows as served to the table's columns: types, names and the identity of a trade.
 
-A row has no id of its own, and two real fills can be alike in every field. All fills of one
-transaction carry one timestamp, so they lie in one segment: they are numbered there in a fixed
-order, the same on every fetch. No row is ever dropped because another looks like it.
+A row has no id, and two real fills can be equal in every field. All fills of one transaction have
+one timestamp, so they lie in one segment: they are numbered there in a fixed order, the same on
+every fetch. No row is ever dropped because another is equal.
 """
 
 from collections.abc import Iterable, Sequence
@@ -51,7 +51,7 @@ ALWAYS_KNOWN = frozenset(
         "notional_usdc",
     }
 )
-"""The columns that are null in no row of ours."""
+"""The columns that are never null in our rows."""
 
 PART_SCHEMA: dict[str, pl.DataType] = {
     **TABLE_SCHEMA,
@@ -60,7 +60,7 @@ PART_SCHEMA: dict[str, pl.DataType] = {
 }
 """Columns of a batch's Parquet files. A row is a trade, or, where `claim_until` is set, a claim:
 
-inside claim_start <= timestamp < claim_until the batch's trades of `wallet_address` are all.
+the batch has all trades of `wallet_address` with claim_start <= timestamp < claim_until.
 """
 
 SERVED_SCHEMA: dict[str, pl.DataType] = {

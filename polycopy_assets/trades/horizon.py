@@ -1,8 +1,8 @@
-"""The horizon: until when a source can be believed to have served everything.
+"""The horizon: the time until which the source has certainly served all trades.
 
-Only what the source says decides: its clock, how far its feed trails, and how old that statement
-is. The clock of this machine is compared with the source's, and used for nothing else: two hours
-ahead, and the trades of the next two hours would count as covered and never be asked for.
+It depends only on the source: its clock, the lag of its feed, and the age of that statement. This
+machine's clock is only compared with the source's: if it were two hours ahead, the trades of the
+next two hours would count as covered and never be requested.
 """
 
 import msgspec
@@ -13,21 +13,20 @@ MOST_DIFFERENCE = 300
 """Seconds by which this machine's clock may differ from the source's."""
 
 TOLERANCE = 900
-"""Seconds that coverage may lie beyond a horizon: more than the margins of two sources differ by.
+"""Seconds that coverage may exceed a horizon: more than the margins of two sources differ by.
 
-A true horizon never goes back. Coverage that reaches further was recorded on a clock, or on a
-status, that was wrong.
+A true horizon never goes back. Coverage beyond that was recorded with a wrong clock or status.
 """
 
 DEFAULT_MAX_LAG = 3600
 
 
 class Freshness(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer says of its source, in seconds.
+    """What an answer says about its source, in seconds.
 
-    `date` is the source's clock (epoch seconds) when it made the answer, `cached` how long ago that
-    was at least, `lag` how far the trade feed trails, `age` how much older than `date` that
-    statement is, `margin` what is kept away from on top.
+    `date` is the source's clock (epoch seconds) when it made the answer, `cached` the least time
+    since then, `lag` the lag of the trade feed, `age` how much older than `date` that statement is,
+    `margin` an added safety margin.
     """
 
     date: float | None
@@ -38,7 +37,7 @@ class Freshness(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Horizon(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything before `until` can be asked for, and counts as covered then; epoch seconds.
+    """Everything before `until` (epoch seconds) can be requested, and then counts as covered.
 
     `at` is the source's clock (epoch seconds), `lag` and `age` are as in `Freshness`, and
     `clock_difference` is how many seconds this machine's clock is ahead of the source's.
@@ -54,11 +53,11 @@ class Horizon(msgspec.Struct, frozen=True, kw_only=True):
 def horizon(said: Freshness, *, now: float, max_lag: float = DEFAULT_MAX_LAG) -> Horizon:
     """The horizon that follows; `now` is this machine's clock, epoch seconds.
 
-    Raises TransientError if there is none to rely on: no clock, clocks that differ, a feed that
-    trails by more than `max_lag` seconds.
+    Raises TransientError if there is no reliable horizon: no clock, clocks that differ, or a feed
+    that lags by more than `max_lag` seconds.
     """
     if said.date is None:
-        raise TransientError("the source's answer has no Date header: its clock cannot be told")
+        raise TransientError("the source's answer has no Date header: its clock is unknown")
     difference = now - (said.date + said.cached)
     if abs(difference) > MOST_DIFFERENCE:
         side = "ahead of" if difference > 0 else "behind"
@@ -69,7 +68,7 @@ def horizon(said: Freshness, *, now: float, max_lag: float = DEFAULT_MAX_LAG) ->
     lag, age = max(said.lag, 0.0), max(said.age, 0.0)
     if lag + age > max_lag:
         raise TransientError(
-            f"the source's trade feed may trail by {lag + age:,.0f} s ({lag:,.0f} s as its status"
+            f"the source's trade feed may lag by {lag + age:,.0f} s ({lag:,.0f} s as its status"
             f" says, which is {age:,.0f} s old), and POLYCOPY_MAX_LAG allows {max_lag:,.0f} s"
         )
     return Horizon(
@@ -82,5 +81,5 @@ def horizon(said: Freshness, *, now: float, max_lag: float = DEFAULT_MAX_LAG) ->
 
 
 def beyond(until: int, horizon: int) -> bool:
-    """Whether coverage up to `until` reaches further than `horizon` can explain."""
+    """Whether coverage up to `until` exceeds `horizon` by more than can be explained."""
     return until > horizon + TOLERANCE

@@ -1,4 +1,4 @@
-"""Half-open intervals of epoch seconds, and the little algebra that planning needs."""
+"""Half-open intervals of epoch seconds, and the operations that planning needs."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -34,7 +34,7 @@ def union(intervals: Iterable[Interval]) -> list[Interval]:
 
 
 def subtract(whole: Interval, covered: Iterable[Interval]) -> list[Interval]:
-    """The parts of `whole` that `covered` leaves open, oldest first."""
+    """The parts of `whole` that are not in `covered`, oldest first."""
     missing: list[Interval] = []
     start = whole.start
     for span in union(covered):
@@ -61,9 +61,9 @@ def disjoint(
 ) -> list[tuple[Interval, Interval]]:
     """(span, the part of it that counts) for the spans that add seconds, oldest first.
 
-    Two runs on one wallet can cut it differently and both finish their segments: what two spans
-    share would then count twice. Those that are `known`, and among `spans`, go before others.
-    Otherwise the earlier and longer one wins, by the set of spans alone.
+    Two runs on one wallet can cut it differently and both finish their segments: overlaps would
+    then count twice. Spans that are also `known` take precedence. Otherwise the earlier and longer
+    span wins. The result depends only on the set of spans.
     """
     every = set(spans)
     believed = every & set(known)
@@ -89,7 +89,7 @@ def _earliest_first(spans: Iterable[Interval]) -> list[tuple[Interval, Interval]
 def _believed_first(
     spans: Iterable[Interval], believed: set[Interval]
 ) -> list[tuple[Interval, Interval]]:
-    """The same; where several go on from one second, the believed ones are taken first."""
+    """The same; if several continue from one second, the trusted ones are taken first."""
     left = sorted(spans, key=lambda s: (s not in believed, s.start, -s.until))
     counted: list[tuple[Interval, Interval]] = []
     end = BEGINNING

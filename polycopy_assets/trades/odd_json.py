@@ -1,8 +1,8 @@
-"""JSON that is legal, and more than the decoder takes: made readable without moving a byte.
+"""Legal JSON that the decoder refuses: made readable without moving a byte.
 
-Two kinds of values are grammatically JSON and still refused by msgspec: nesting deeper than
-Python's recursion limit, and half of a surrogate pair, which a text cut in the middle of an emoji
-leaves behind. Neither may stop a trade that merely carries such a value in a field nobody reads.
+msgspec refuses two kinds of valid JSON: nesting deeper than Python's recursion limit, and half of a
+surrogate pair, as in a text that was cut in the middle of an emoji. Neither may stop a trade that
+merely has such a value in a field that is never read.
 """
 
 import re
@@ -13,21 +13,21 @@ import msgspec
 T = TypeVar("T")
 
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError)
-"""What `decode` raises for what is no JSON, or not of the type that was asked for."""
+"""What `decode` raises for text that is not JSON, or not of the requested type."""
 
 MOST_VALUES = 200_000
-"""Values in one answer: 1,000 rows have some 20,000. A body within the cap could hold four million,
-and each costs eighty bytes when it is looked at."""
+"""The most values in one answer: 1,000 rows have about 20,000. A body within the cap could hold
+four million, and each costs eighty bytes when it is parsed."""
 
 MOST_SIGNS = 2 * MOST_VALUES
-"""Brackets, quotes and backslashes in a text that is tamed. A page of 1,000 rows, each of 784 bytes
-and half of that escaped, has 220,000; each costs a quarter of a microsecond in which nothing else
-goes on. 8 MiB of brackets took five seconds, four times a page."""
+"""The most brackets, quotes and backslashes in a text that is tamed. A page of 1,000 rows, each of
+784 bytes and half of that escaped, has 220,000; each costs a quarter of a microsecond in which
+nothing else runs. 8 MiB of brackets took five seconds, four times a page."""
 
 DEEPEST = 64
-"""Levels of nesting that are kept; whatever lies deeper reads as 0."""
+"""Levels of nesting that are kept; anything deeper reads as 0."""
 
-# The closing quote may be missing, so that a text without an end is read once, and not once a byte.
+# The closing quote is optional, so that an unterminated text is read once, not once a byte.
 _TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _ESCAPE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
@@ -41,13 +41,13 @@ _ANY = msgspec.json.Decoder(msgspec.Raw)
 
 
 class TooOdd(msgspec.DecodeError):
-    """A text that would have to be tamed, and has more in it than `MOST_SIGNS`."""
+    """A text that would have to be tamed, but has more than `MOST_SIGNS` signs."""
 
 
 class Json(NamedTuple):
-    """JSON as it was served, and as the decoder takes it: byte by byte at the same place.
+    """JSON as served, and as the decoder accepts it: byte for byte at the same place.
 
-    `tamed` is `served` itself if the decoder takes that.
+    `tamed` is `served` itself if the decoder accepts that.
     """
 
     served: bytes
@@ -55,7 +55,7 @@ class Json(NamedTuple):
 
 
 def readable(text: bytes) -> Json:
-    """`text`, tamed if it has to be; raises one of `UNREADABLE` if it is no JSON all the same."""
+    """`text`, tamed if it has to be; raises one of `UNREADABLE` if it is still not JSON."""
     try:
         _ANY.decode(text)
     except (*UNREADABLE, RecursionError):
@@ -70,17 +70,17 @@ def decode(decoder: msgspec.json.Decoder[T], text: bytes | msgspec.Raw) -> T:
     try:
         return decoder.decode(text)
     except (msgspec.ValidationError, UnicodeDecodeError):
-        raise  # of another type, or no text: that stays so
+        raise  # of another type, or not text: taming does not help
     except (*UNREADABLE, RecursionError):
         return decoder.decode(tame(bytes(text)))
 
 
 def tame(text: bytes) -> bytes:
-    """`text` in the same number of bytes, without what the decoder cannot take.
+    """`text` in the same number of bytes, without the values that the decoder refuses.
 
     Arrays and objects deeper than `DEEPEST` read as 0, and halves of surrogate pairs as U+FFFD.
     Takes time in proportion to the length, and at most some tenths of a second: raises TooOdd,
-    after some milliseconds, if there is too much to look at.
+    after some milliseconds, if there is too much to process.
     """
     signs = sum(text.count(sign) for sign in (b"[", b"]", b"{", b"}", b'"', b"\\"))
     if signs > MOST_SIGNS:

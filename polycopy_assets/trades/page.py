@@ -1,4 +1,4 @@
-"""What a source hands to the walk: pages of rows, exactly as served."""
+"""What a source returns to the walk: pages of rows, exactly as served."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -8,7 +8,7 @@ from polycopy_assets.trades.interval import Interval
 
 
 class Row(NamedTuple):
-    """One trade as served, with the few fields that the walk has to look at.
+    """One trade as served, with the few fields that the walk needs.
 
     `raw` is the row's JSON object as one line without line feed; `timestamp` epoch seconds.
     """
@@ -22,10 +22,9 @@ class Row(NamedTuple):
 class Page(NamedTuple):
     """One answer of the source, newest row first.
 
-    `limit` is the page size that was asked for; `requests` how often the source was asked to
-    get it, retries included; `seconds` how long that took; `unknown_fields` counts the rows by
-    fields that the contract does not list, `oddities` by what is possible but strange in them, in
-    words.
+    `limit` is the page size that was asked for; `requests` how many requests it took, retries
+    included; `seconds` how long that took; `unknown_fields` counts the rows by fields that the
+    contract does not list, `oddities` by what is valid but strange in them, in words.
     """
 
     rows: Sequence[Row]
@@ -48,13 +47,13 @@ class PageSource(Protocol):
         ...
 
     async def horizon(self) -> Horizon:
-        """Until when its answers can be trusted now; raises SourceError if that cannot be told."""
+        """The time until which its answers are complete now; raises SourceError if unknown."""
         ...
 
 
 @runtime_checkable
 class Witness(Protocol):
-    """A source that also counts a wallet's trades by another path than its pages."""
+    """A source that also has a separate count of a wallet's trades."""
 
     async def count_trades(self, wallet: str, span: Interval) -> int:
         """How many trades of `wallet` there are in `span`, which is whole UTC days.

@@ -11,7 +11,7 @@ from polycopy_assets.text import quoted
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.shapes import Trade, guess_source, shape_of
 
-# No time in the header: the same rows are the same bytes. 255: the operating system is not told.
+# No time in the header: the same rows are the same bytes. 255: unknown operating system.
 _HEADER = b"\x1f\x8b\x08" + bytes([0x10, 0, 0, 0, 0, 0, 255])
 """The fixed part of a gzip header whose only optional field is a comment."""
 
@@ -21,8 +21,8 @@ _LONGEST_SOURCE = 64
 class Packer:
     """Compresses the lines of one segment, which `source` served.
 
-    The source is the comment in the gzip header: a file keeps it wherever it is copied, and every
-    reader of gzip steps over it.
+    The source is the comment in the gzip header: copies of the file keep it, and every gzip reader
+    skips it.
     """
 
     def __init__(self, source: str) -> None:
@@ -33,7 +33,7 @@ class Packer:
         self.size = len(self._chunks[0])
 
     def add(self, lines: bytes) -> None:
-        """Takes lines; `size` is then about how many compressed bytes there are so far."""
+        """Takes lines; then `size` is the approximate number of compressed bytes so far."""
         self._crc = zlib.crc32(lines, self._crc)
         self._length += len(lines)
         self._keep(self._zip.compress(lines))
@@ -52,7 +52,7 @@ class Packer:
 class Rows(NamedTuple):
     """The rows of a segment in the order in which they were served, newest first.
 
-    `source` is who served them; None where nobody knows, which happens only without rows.
+    `source` is the source that served them; None if unknown, which happens only without rows.
     """
 
     source: str | None
@@ -62,16 +62,16 @@ class Rows(NamedTuple):
 def read_payload(payload: bytes, wallet: str, span: Interval, source: str | None = None) -> Rows:
     """The rows of a segment of `wallet` that covers `span`.
 
-    `source` is who served them, where a record says so. Raises ContractBroken for what cannot be
-    such a segment: no gzip, a line that is no row of that source, a row of another wallet or of
-    another time.
+    `source` is the source that served them, if a record says so. Raises ContractBroken for what
+    cannot be such a segment: not gzip, a line that is not a row of that source, a row of another
+    wallet or of another time.
     """
     try:
         lines = gzip.decompress(payload)
     except (OSError, EOFError, zlib.error) as error:
         raise ContractBroken(f"not a gzip file: {error}") from error
     if not payload:
-        raise ContractBroken("it has 0 bytes")  # to gzip nothing is a whole file of no rows
+        raise ContractBroken("it has 0 bytes")  # gzip reads no bytes as a whole, empty file
     source = source or _written(payload)
     if not lines:
         return Rows(source, [])

@@ -1,15 +1,26 @@
-"""Segments: immutable files of trades whose names say what they cover."""
+"""Segments: immutable files of trades whose names say what they cover.
+
+Two classes describe a segment: `Segment`, if its rows are known, and `StoredSegment`, as the store
+lists it. A `Draft` (`cutter`) is a segment before it has a name. A `Claim` (`batch`) is a batch's
+statement about a segment, and part of the manifest's format.
+"""
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Self
 
 import msgspec
 
+from polycopy_assets.trades.cutter import Draft
 from polycopy_assets.trades.interval import BEGINNING, Interval, subtract
 from polycopy_assets.trades.wallet import parse_wallet
 
 PREFIX = "trades/"
+
+LATEST = 10**10
+"""The first second that does not fit into a segment's name, in 2286; times in ms are greater."""
+
 _NAME = re.compile(r"trades/(0x[0-9a-f]{40})/([0-9]{10})-([0-9]{10})\.jsonl\.gz")
 _VERSION = re.compile(r"rows-([0-9]+)-[0-9a-f]{16}")
 
@@ -17,10 +28,10 @@ _VERSION = re.compile(r"rows-([0-9]+)-[0-9a-f]{16}")
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
     """Every trade that the source served for `wallet` with start <= timestamp < until.
 
-    `size` is bytes of the gzip file, `crc32c` its checksum as eight hex digits. Where an older
-    segment reaches into this one, `claim_start` says from when on this one counts. `rows`,
+    `size` is bytes of the gzip file, `crc32c` its checksum as eight hex digits. Where an earlier
+    segment overlaps this one, `claim_start` is the second from which this one counts. `rows`,
     `first` and `last` (oldest and newest trade, epoch seconds, None if empty) are of that claim.
-    `source` is who served the rows, where that is known.
+    `source` is the source that served the rows, if known.
     """
 
     wallet: str
@@ -34,6 +45,54 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     claim_start: int | None = None
     source: str | None = None
 
+    @classmethod
+    def of_draft(cls, wallet: str, draft: Draft, source: str, crc32c: str) -> Self:
+        """The segment that a draft has become; `crc32c` is the checksum of its payload."""
+        return cls(
+            wallet=wallet,
+            start=draft.span.start,
+            until=draft.span.until,
+            rows=draft.rows,
+            size=len(draft.payload),
+            crc32c=crc32c,
+            first=draft.first,
+            last=draft.last,
+            source=source,
+        )
+
+    @classmethod
+    def of_claim(
+        cls,
+        wallet: str,
+        span: Interval,
+        claim: Interval,
+        *,
+        rows: int,
+        size: int,
+        crc32c: str,
+        first: int | None,
+        last: int | None,
+        source: str | None,
+    ) -> Self:
+        """The segment that covers `span`, restricted to `claim`."""
+        return cls(
+            wallet=wallet,
+            start=span.start,
+            until=span.until,
+            rows=rows,
+            size=size,
+            crc32c=crc32c,
+            first=first,
+            last=last,
+            claim_start=None if claim == span else claim.start,
+            source=source,
+        )
+
+    @classmethod
+    def of_row(cls, wallet: str, row: Mapping[str, object]) -> Self:
+        """The segment that a row of a record describes; raises msgspec.ValidationError."""
+        return msgspec.convert({"wallet": wallet, **row}, cls)
+
     @property
     def name(self) -> str:
         """The object's name in the store."""
@@ -46,9 +105,27 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def claim(self) -> Interval:
-        """The part of its span that the segment answers for."""
+        """The part of the segment's span that counts."""
         start = self.start if self.claim_start is None else self.claim_start
         return Interval(start, self.until)
+
+
+class StoredSegment(msgspec.Struct, frozen=True, kw_only=True):
+    """A segment as the store lists it; the checksum if the listing or a read gives it."""
+
+    span: Interval
+    size: int
+    crc32c: str | None = None
+
+    @classmethod
+    def listed(cls, name: str, size: int, crc32c: str | None) -> tuple[str, Self] | None:
+        """The wallet and segment by an object's name; None if it is not a segment's name."""
+        named = parse_name(name)
+        return (named[0], cls(span=named[1], size=size, crc32c=crc32c)) if named else None
+
+    def is_as_described(self, segment: Segment) -> bool:
+        """Whether size and checksum, where it is known, are those of `segment`."""
+        return self.size == segment.size and self.crc32c in {None, segment.crc32c}
 
 
 def wallet_prefix(wallet: str) -> str:
@@ -62,7 +139,7 @@ def segment_name(wallet: str, span: Interval) -> str:
 
 
 def parse_name(name: str) -> tuple[str, Interval] | None:
-    """The wallet and interval that an object's name tells; None if it is no segment's name."""
+    """The wallet and interval in an object's name; None if it is not a segment's name."""
     found = _NAME.fullmatch(name)
     if not found:
         return None
@@ -71,7 +148,7 @@ def parse_name(name: str) -> tuple[str, Interval] | None:
 
 
 def coverage(segments: Iterable[Segment]) -> int | None:
-    """Until when (epoch seconds) coverage reaches without a gap from the beginning."""
+    """Until when (epoch seconds) coverage has no gap from the beginning."""
     spans = [segment.span for segment in segments]
     if not spans:
         return None
@@ -97,3 +174,14 @@ def rows_in_version(version: str) -> int | None:
     """The row count that a data version carries; None if the version is not one of ours."""
     found = _VERSION.fullmatch(version)
     return int(found[1]) if found else None
+
+
+def record_digest(versions: Mapping[str, str]) -> str:
+    """Names one state of the record: it differs as soon as any wallet's version does."""
+    text = "\n".join(f"{wallet} {version}" for wallet, version in sorted(versions.items()))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def recorded_rows(versions: Mapping[str, str]) -> dict[str, int]:
+    """The recorded row count of each wallet."""
+    return {wallet: rows_in_version(version) or 0 for wallet, version in versions.items()}

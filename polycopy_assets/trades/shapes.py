@@ -1,9 +1,9 @@
 """The shapes of rows: how the JSON of each source becomes the fields of the table.
 
-There is one reading of a row. The gate reads it here when it is served, and combining reads it here
-again out of the segment, so the table gets exactly what the gate has seen. Which shape a row has is
-told by the source that served its segment, never by which field it happens to have: a field that a
-source's contract does not list is never read, whatever its name.
+Rows are read in one place only. The fetch reads a row here when it is served, and the combine reads
+it here again from the segment, so the table gets exactly what the fetch accepted. The source that
+served a segment decides the shape of its rows, never the fields that a row happens to have: a field
+that the source's contract does not list is never read, whatever its name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,13 +18,13 @@ from polycopy_assets.trades.odd_json import UNREADABLE, decode
 POLYMARKET = "polymarket"
 DOME = "dome"
 CHECKPOINT = "checkpoint"
-"""The source of what was adopted: the old job, on the word of its checkpoint."""
+"""The source of adopted rows: the old job, according to its checkpoint."""
 
 SOURCE_FIELD = "polycopy_source"
-"""Says in an adopted row that no source served it. It is for people; nothing reads it."""
+"""Marks an adopted row as not served by a source. It is for people; nothing reads it."""
 
 NO_LABEL = 999
-"""The outcome index by which Data API v2 says that it could not label the outcome."""
+"""The outcome index that means that Data API v2 could not label the outcome."""
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -34,7 +34,7 @@ Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 
 
 class Trade(Protocol):
-    """What every shape has. Size in shares, price in USDC a share, time in epoch seconds."""
+    """What every shape has. Size in shares, price in USDC per share, time in epoch seconds."""
 
     wallet: str
     timestamp: int
@@ -97,7 +97,7 @@ class _Dome(
 class _Adopted(
     msgspec.Struct, gc=False, frozen=True, rename={"wallet": "user", "shares": "shares_normalized"}
 ):
-    """A row of an old job's file, as `trades.old_job` writes it."""
+    """A row of an old job's file, as `migration.old_job` writes it."""
 
     wallet: Text
     timestamp: Int64
@@ -117,8 +117,8 @@ class _Adopted(
 class Shape:
     """How the rows of one source are read.
 
-    `listed` names the fields that the source's contract lists and the table has no use for,
-    `labels` the attributes that a source always fills and that may still be missing.
+    `listed` names the fields that the source's contract lists but the table does not need, `labels`
+    the attributes that the source usually fills but that may be missing.
     """
 
     def __init__(
@@ -137,7 +137,7 @@ class Shape:
         self._row: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
 
     def row(self, raw: bytes | msgspec.Raw) -> Trade:
-        """The row that `raw` is; raises ContractBroken naming the field that is wrong."""
+        """`raw` read as a row; raises ContractBroken naming the field that is wrong."""
         try:
             return decode(self._row, raw)
         except UNREADABLE as error:
@@ -161,7 +161,7 @@ class Shape:
                 raise ContractBroken(f"line {number}: {error}") from error
 
     def oddities(self, row: Trade) -> Iterator[str]:
-        """What is possible in a row but strange, for a warning."""
+        """What is valid in a row but strange, for a warning."""
         for attribute in self._labels:
             if getattr(row, attribute) is None:
                 yield f"no {self._names[attribute]}"
@@ -205,7 +205,7 @@ def shape_of(source: str) -> Shape:
 
 
 def guess_source(lines: bytes) -> str:
-    """Who served the rows of a segment that does not say so itself: an older version wrote it.
+    """The source of the rows of a segment that does not name it: an older version wrote it.
 
     Raises ContractBroken if the rows have the shape of no source, or of more than one.
     """
@@ -219,11 +219,11 @@ def guess_source(lines: bytes) -> str:
 
 
 def field_names(raw: bytes | msgspec.Raw) -> frozenset[str]:
-    """The names of a row's fields; raises ContractBroken if it is no JSON object."""
+    """The names of a row's fields; raises ContractBroken if it is not a JSON object."""
     try:
         return frozenset(decode(_FIELDS, raw))
     except UNREADABLE:
-        text = bytes(raw).decode(errors="replace").encode()  # a name that is no UTF-8
+        text = bytes(raw).decode(errors="replace").encode()  # a name that is not UTF-8
     try:
         return frozenset(decode(_FIELDS, text))
     except UNREADABLE as error:

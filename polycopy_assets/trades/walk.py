@@ -1,8 +1,8 @@
 """The walk: one wallet's trades within fixed bounds, newest first, checked page by page.
 
-Fixed bounds and the source's keyset cursor make paging stable while new trades arrive. Whatever
-the contract rules out ends the walk with ContractBroken: a wallet is never completed with less.
-`trades.bounds` sees to it that every walk ends.
+Fixed bounds and the source's keyset cursor make paging stable while new trades arrive. Anything
+that the contract rules out ends the walk with ContractBroken, so that a wallet is never complete
+with trades missing. `trades.bounds` ensures that every walk ends.
 """
 
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +17,8 @@ from polycopy_assets.trades.wallet import ADDRESS
 
 SPLIT_AFTER_PAGES = 5
 SPLIT_REACH = 8
-"""A walker that hands the older part away keeps about this many times what it has walked."""
+"""A walker that hands over the older part keeps about this many times the span that it has
+walked."""
 
 Observer = Callable[[Page], None]
 Splitter = Callable[[Interval], bool]
@@ -36,9 +37,9 @@ async def walk(
 ) -> AsyncIterator[Draft]:
     """Yields the segments of `wallet` that together cover `span`, newest first.
 
-    If the source fails for good, the segment of what was whole so far is yielded before the
-    SourceError goes on; after ContractBroken nothing is, because the page is not to be trusted.
-    Parts that `split` takes are left out. `total` is what the walks of this wallet have come to.
+    If the source fails for good, the walk yields a segment of all complete seconds, and then raises
+    the SourceError. After ContractBroken it yields nothing, because the page cannot be trusted. It
+    leaves out parts that `split` takes. `total` sums up the walks of this wallet.
     """
     cutter = Cutter(span.until, source.name, segment_bytes)
     pages = _pages(source, wallet, span, on_page, Bounds(total or Total()))
@@ -68,7 +69,7 @@ async def walk(
 
 
 def _hand_over(span: Interval, newest: int, oldest: int, split: Splitter) -> int:
-    """Where the walker stops from now on: lower end of `span`, or of what it keeps."""
+    """Where the walker stops from now on: the lower end of `span`, or of the part it keeps."""
     floor = oldest - SPLIT_REACH * max(newest - oldest, 1)
     if floor > span.start and split(Interval(span.start, floor)):
         return floor
@@ -98,12 +99,12 @@ def _check(page: Page, wallet: str, span: Interval, above: Row | None) -> None:
     upper = above.timestamp if above else None
     for row in page.rows:
         if row.wallet != wallet:
-            # Anything else than an address may be whatever the source was sent, the key.
+            # If it is not an address, it may be an echo of the request, such as the key.
             shown = quoted(row.wallet) if ADDRESS.fullmatch(row.wallet) else "no address"
             raise ContractBroken(f"a row of another wallet: {shown}")
         if not span.start <= row.timestamp < span.until:
             raise ContractBroken(
-                f"a row at {row.timestamp}, outside of the asked {span.start} to {span.until - 1}"
+                f"a row at {row.timestamp}, outside the requested {span.start} to {span.until - 1}"
             )
         if upper is not None and row.timestamp > upper:
             raise ContractBroken(f"order not newest first: {row.timestamp} after {upper}")

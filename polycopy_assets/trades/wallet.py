@@ -1,10 +1,10 @@
-"""What a wallet is: the one place where a text becomes a partition key, a path, a parameter."""
+"""What a wallet is: the only place where a text becomes a partition key, a path, a parameter."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from polycopy_assets.errors import InvalidWallet
-from polycopy_assets.text import quoted
+from polycopy_assets.text import first_lines, quoted
 
 ADDRESS = re.compile(r"0x[0-9a-f]{40}")
 
@@ -36,8 +36,6 @@ def sort_out(texts: Iterable[str | None]) -> tuple[list[str], list[str]]:
 
 
 def refusals(texts: Sequence[str], where: str = "") -> Iterator[str]:
-    """Lines that name the first of `texts`, found `where`, and how many more are no wallets."""
-    for text in texts[:_NAMED]:
-        yield f"refused: {quoted(text)}{where} is not a wallet ({_EXPECTED})"
-    if len(texts) > _NAMED:
-        yield f"refused: and {len(texts) - _NAMED:,} more"
+    """Lines that name the first few of the refused `texts`, found `where`, and count the others."""
+    lines = [f"{quoted(text)}{where} is not a wallet ({_EXPECTED})" for text in texts]
+    yield from first_lines(lines, _NAMED, "refused: ")

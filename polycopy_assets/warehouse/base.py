@@ -1,4 +1,4 @@
-"""What a warehouse promises, whichever database it is."""
+"""The contract that every warehouse fulfils."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -18,9 +18,9 @@ class Loaded(NamedTuple):
 
 
 class Held(NamedTuple):
-    """The batches that the table holds: their numbers, each with its rows where that is kept.
+    """The batches that the table holds: their numbers, each with its row count if that is kept.
 
-    `store` is the id of the store that they are of; None if the table does not tell.
+    `store` is the id of the store that they come from; None if unknown.
     """
 
     batches: Mapping[int, int | None] = {}
@@ -30,7 +30,7 @@ class Held(NamedTuple):
 class Duplicates(NamedTuple):
     """(wallet, id, copies) of ids that occur more than once, among trades since `since`.
 
-    `since` is None where the whole table was looked at.
+    `since` is None if the whole table was read.
     """
 
     found: Sequence[tuple[str, str, int]]
@@ -45,7 +45,7 @@ class Months(NamedTuple):
 
 
 class Cost(NamedTuple):
-    """What a warehouse has spent since it was opened: jobs, bytes billed, slot milliseconds."""
+    """The cost of a warehouse since it was opened: jobs, bytes billed, slot milliseconds."""
 
     load_jobs: int = 0
     query_jobs: int = 0
@@ -53,8 +53,13 @@ class Cost(NamedTuple):
     slot_ms: int = 0
 
 
+def cost_metadata(cost: Cost | None) -> Mapping[str, int]:
+    """The cost as metadata of an event; empty if the warehouse is free of charge."""
+    return {} if cost is None else cost._asdict()
+
+
 class Parts(Protocol):
-    """Where the Parquet files of a batch can be had."""
+    """Gives access to the Parquet files of a batch."""
 
     def uri(self, name: str) -> str:
         """The file's address."""
@@ -69,53 +74,54 @@ class Warehouse(Protocol):
     """The tables `traders`, `trades` and, where an old job left it, `backfill_checkpoint`.
 
     Every method raises WarehouseError when it cannot do what it says; a failed read is never an
-    empty answer. Reading changes nothing: a table that is not there is read as an empty one, and
-    made by the first method that writes to it.
+    empty answer. Reading changes nothing: a missing table is read as an empty one, and created by
+    the first method that writes to it.
     """
 
     uri: str
 
     @property
     def cost(self) -> Cost | None:
-        """What was spent since the warehouse was opened; None where nothing costs anything."""
+        """The cost since the warehouse was opened; None if it is free of charge."""
         ...
 
     def check_writable(self) -> None:
-        """Raises WarehouseError if the tables cannot be opened to write."""
+        """Raises WarehouseError if the tables cannot be opened for writing."""
         ...
 
     def add_traders(self, wallets: Iterable[str]) -> int:
-        """Adds wallets that `traders` does not hold yet, whatever their case; how many."""
+        """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""
         ...
 
     def traders(self) -> list[str | None]:
-        """`traders.wallet_address`, as it stands there."""
+        """All values of `traders.wallet_address`, unchanged."""
         ...
 
     def traders_state(self) -> str:
-        """Names the state of `traders`: another whenever it may have changed. Costs nothing."""
+        """A name for the state of `traders`, new whenever it may have changed. Costs nothing."""
         ...
 
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table.
 
-        The columns may be of other types: what is no truth, no text or no time is None, and a
-        count that is no number is -1, which no file has.
+        The columns may have other types: a value that is not a boolean, text or time is None, and a
+        count that is not a number is -1, which matches no file.
         """
         ...
 
-    def tick_off(self, rows: Sequence[Checkpoint]) -> None:
-        """Makes `backfill_checkpoint`, which has to be there, say what `rows` say.
+    def mark_complete(self, rows: Sequence[Checkpoint]) -> None:
+        """Writes `rows` to `backfill_checkpoint`, which must exist.
 
-        All rows of those wallets, in any case, are changed; for a wallet that has none, one is
-        added. Every row has to name its wallet.
+        All rows of those wallets are changed, whatever the case of the address; for a wallet that
+        has none, one is added. Every row must name its wallet.
         """
         ...
 
     def held(self) -> Held:
-        """The batches that the table holds, and whose they are; bills nothing.
+        """The batches that the table holds, and the store they come from; bills nothing.
 
-        No batches if the table is gone, or empty although they had rows: somebody has emptied it.
+        No batches if the table is gone, or empty although they had rows: then something else
+        emptied it.
         """
         ...
 
@@ -124,18 +130,18 @@ class Warehouse(Protocol):
         ...
 
     def take_over(self, store: str) -> None:
-        """Makes the table say that the batches it holds are of the store with id `store`."""
+        """Marks the batches that the table holds as those of the store with id `store`."""
         ...
 
     def forget_batches(self) -> None:
-        """Makes the table say that it holds no batch, of no store; its rows stay."""
+        """Marks the table as holding no batch, of no store; its rows stay."""
         ...
 
     def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
         """Makes the table hold, inside the batch's claims, exactly the batch's rows.
 
-        Atomic; loading a batch again changes nothing. `of` is the id of the store that the batch is
-        of; raises WrongTable if the table holds batches of another one.
+        Atomic; loading a batch again changes nothing. `of` is the id of the batch's store; raises
+        WrongTable if the table holds batches of another store.
         """
         ...
 
@@ -144,7 +150,7 @@ class Warehouse(Protocol):
         ...
 
     def has_rows(self, number: int) -> bool:
-        """Whether `trades` has at least so many rows; as a rule without a query."""
+        """Whether `trades` has at least `number` rows; usually without a query."""
         ...
 
     def rows_by_wallet(self) -> Mapping[str, int]:
@@ -160,40 +166,40 @@ class Warehouse(Protocol):
     ) -> list[tuple[str | None, Tally]]:
         """The rows of `trades`, counted for each `wallet_address`; one query.
 
-        Addresses in several cases are counted together, in lower case. `claims` tells until when
-        (epoch seconds) a wallet's claims reach, from the beginning. Two rows of ours with one id
-        count once where counting costs nothing; elsewhere only if `by_id` is set.
+        Addresses that differ only in case are counted together, in lower case. `claims` maps a
+        wallet to the time (epoch seconds) until which its claims reach, from the beginning. Two
+        rows of ours with one id count once if counting is free of charge, or if `by_id` is set.
         """
         ...
 
-    def delete_misspelled(self, claims: Mapping[str, int]) -> int:
-        """Deletes the rows inside `claims` whose address is not in lower case; how many.
+    def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
+        """Deletes the rows inside `claims` whose address is not in lower case; returns how many.
 
-        Such rows are not ours: what is claimed is loaded under the address in lower case.
+        Such rows are not ours: we load claimed rows under the address in lower case.
         """
         ...
 
     def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
         """How many rows of `trades` we loaded for each of `wallets` that has any.
 
-        Rows that carry one of our sources, and the address in lower case. Asks nothing if there are
-        no `wallets`.
+        Such rows have one of our sources, and the address in lower case. No query if there are no
+        `wallets`.
         """
         ...
 
     def delete_loaded(self, wallets: Collection[str]) -> int:
-        """Deletes those rows; how many."""
+        """Deletes the rows that `loaded_rows` counts; returns how many."""
         ...
 
     def duplicates(self, limit: int) -> Duplicates:
         """Ids that occur more than once, at most `limit` of them.
 
-        Looks at the whole table, or, where that costs money, at as many of the newest months as
-        fit into a small fixed amount.
+        Reads the whole table, or, where that costs money, as many of the newest months as fit into
+        a small fixed amount.
         """
         ...
 
 
 def as_text(value: object) -> str | None:
-    """A wallet as it stands in a table; what is no text is named as what it is."""
+    """A wallet as stored in a table; a value that is not text is shown as its repr."""
     return value if value is None or isinstance(value, str) else repr(value)

@@ -1,7 +1,6 @@
 """The reconciliation as people see it: what it found, and that acting on it settles everything."""
 
 import re
-from pathlib import Path
 
 import dagster as dg
 import duckdb
@@ -12,7 +11,7 @@ from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.world import World
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.browser.pages import LONG, PICTURES, browser
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
 from polycopy_assets_tests.old_job import OldJob, old_file
 
@@ -21,11 +20,10 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 ACT = "ops:\n  reconciliation:\n    config:\n      apply: true"
 
 
-def test_trouble_is_seen_and_acting_on_it_in_the_ui_settles_it(tmp_path: Path):
+def test_trouble_is_seen_and_acting_on_it_in_the_ui_settles_it(deployed: Deployed):
     world = generate(23, 120, most_trades=30)
     wallets = [wallet.lower() for wallet in world.wallets() if world.truth(wallet)]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         _lay_out(world, deployment, wallets)
         served.state.counts.reset()
         with dagster_dev(deployment) as ui, browser(ui.url, PICTURES) as pages:

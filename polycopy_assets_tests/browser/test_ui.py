@@ -6,18 +6,17 @@ Pictures of the pages stay in `.browser/`.
 import re
 import time
 from collections import Counter
-from pathlib import Path
 
 import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from playwright.sync_api import expect
 
-from polycopy_assets import attempts, record
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.partitions import wallets_partitions
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets_tests.browser.pages import LONG, PICTURES, browser
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
@@ -27,45 +26,43 @@ def _ended(instance: dg.DagsterInstance, job: str) -> list[dg.DagsterRun]:
     return list(instance.get_runs(dg.RunsFilter(job_name=job)))
 
 
-def test_five_hundred_new_wallets_arrive_with_one_click_on_the_sensor(tmp_path: Path):
+def test_five_hundred_new_wallets_arrive_with_one_click_on_the_sensor(deployed: Deployed):
     world = generate(21, 500, most_trades=60)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
-        with (
-            dagster_dev(deployment) as ui,
-            browser(ui.url, PICTURES) as pages,
-            deployment.instance() as instance,
-        ):
-            pages.turn_on("new_wallets")
-            pages.shot("automation")
-            # Past our command, which would register them as well.
-            deployment.warehouse.add_traders(wallets)
-            took = wait_for(
-                lambda: any(run.is_success for run in _ended(instance, "load")), 300, "a load"
-            )
-            wait_for(lambda: len(record.versions(instance)) == 500, 60, "all wallets")
-            time.sleep(40)  # one more tick of every sensor, which has nothing to do
-            print(f"500 wallets in the table {took:.0f} s after they were wanted")
-            assert deployment.table() == truth(world)
-            assert len(_ended(instance, "load")) <= 3
-            assert len(_ended(instance, "fetch")) == 1
-            assert pages.partitions() == {"Failed": 0, "Materialized": 500, "Missing": 0}
-            pages.go("/assets/trades")
-            expect(pages.page.get_by_text("trades_and_wallets")).to_be_visible(timeout=LONG)
-            pages.picture("trades_and_wallets", "trades")
-            pages.go("/locations/polycopy_assets.definitions/asset-groups/trades")
-            expect(pages.page.get_by_text("wallet_trades").first).to_be_visible(timeout=LONG)
-            pages.shot("asset-graph")
+    with (
+        deployed(world) as (deployment, served),
+        dagster_dev(deployment) as ui,
+        browser(ui.url, PICTURES) as pages,
+        deployment.instance() as instance,
+    ):
+        pages.turn_on("new_wallets")
+        pages.shot("automation")
+        # Past our command, which would register them as well.
+        deployment.warehouse.add_traders(wallets)
+        took = wait_for(
+            lambda: any(run.is_success for run in _ended(instance, "load")), 300, "a load"
+        )
+        wait_for(lambda: len(materializations.versions(instance)) == 500, 60, "all wallets")
+        time.sleep(40)  # one more tick of every sensor, which has nothing to do
+        print(f"500 wallets in the table {took:.0f} s after they were wanted")
+        assert deployment.table() == truth(world)
+        assert len(_ended(instance, "load")) <= 3
+        assert len(_ended(instance, "fetch")) == 1
+        assert pages.partitions() == {"Failed": 0, "Materialized": 500, "Missing": 0}
+        pages.go("/assets/trades")
+        expect(pages.page.get_by_text("trades_and_wallets")).to_be_visible(timeout=LONG)
+        pages.picture("trades_and_wallets", "trades")
+        pages.go("/locations/polycopy_assets.definitions/asset-groups/trades")
+        expect(pages.page.get_by_text("wallet_trades").first).to_be_visible(timeout=LONG)
+        pages.shot("asset-graph")
     assert set(served.state.counts.requests.values()) == {1}, "some wallet was asked for twice"
 
 
-def test_a_page_of_a_run_that_is_open_shows_what_the_run_says_later(tmp_path: Path):
+def test_a_page_of_a_run_that_is_open_shows_what_the_run_says_later(deployed: Deployed):
     """Dagster's page is told of new events by the run's database file."""
     world = generate(23, 120, most_trades=4)
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="2") as (deployment, served):
         served.state.latency = 0.5
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2")
         deployment.want(world.wallets())
         with (
             dagster_dev(deployment) as ui,
@@ -92,14 +89,13 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
     return run.status
 
 
-def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path: Path):
+def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(deployed: Deployed):
     world = generate(22, 1000, most_trades=4)
     wallets = [wallet.lower() for wallet in world.wallets()]
     failing = wallets[7::50]
     assert len(failing) == 20
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets(dict.fromkeys(failing, "404"))
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(wallets)
         with (
             dagster_dev(deployment) as ui,
@@ -128,7 +124,7 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path:
             pages.materialize("Failed and missing")
             pages.shot("failed-and-missing")
             pages.launch()
-            wait_for(lambda: len(record.versions(instance)) == 1000, 600, "the twenty")
+            wait_for(lambda: len(materializations.versions(instance)) == 1000, 600, "the twenty")
             print(f"20 scattered wallets, as a backfill: {time.monotonic() - started:.0f} s")
             asked = Counter(served.state.counts.requests) - before
             assert asked == Counter(dict.fromkeys(failing, 1))
@@ -138,7 +134,9 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(tmp_path:
 
 
 def _failed_for_dagster(instance: dg.DagsterInstance, wallets: list[str]) -> int:
-    found = instance.get_status_by_partition(record.WALLET_TRADES, wallets, wallets_partitions)
+    found = instance.get_status_by_partition(
+        materializations.WALLET_TRADES, wallets, wallets_partitions
+    )
     return sum(status == AssetPartitionStatus.FAILED for status in (found or {}).values())
 
 
@@ -151,7 +149,7 @@ def _watch(instance: dg.DagsterInstance, wanted: int) -> set[int]:
     seen: set[int] = set()
 
     def enough() -> bool:
-        seen.add(len(record.versions(instance)))
+        seen.add(len(materializations.versions(instance)))
         return max(seen) >= wanted
 
     wait_for(enough, 400, f"{wanted} partitions")

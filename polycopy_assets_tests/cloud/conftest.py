@@ -11,9 +11,9 @@ from google.cloud import bigquery, storage
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
-from polycopy_assets.warehouse.bigquery_dataset import Dataset
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import Bench, duckdb_sql
 from polycopy_assets_tests.cloud.google import bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, bigquery_double

@@ -14,8 +14,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import record
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.record import materializations
 from polycopy_assets_tests.cloud.google import GoogleDeployment, bigquery_client
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double, Job
@@ -138,7 +138,7 @@ def test_what_a_load_has_cost_stands_in_its_materialization(
             assert materialization is not None
             metadata = {name: value.value for name, value in materialization.metadata.items()}
             run_id = event.run_id
-            assert record.versions(instance)
+            assert materializations.versions(instance)
     load = [job for job in double.jobs if job.labels.get("polycopy_run") == run_id]
     ours = [job for job in load if job.labels["polycopy_asset"] == "trades"]
     assert metadata["load_jobs"] == 1

@@ -13,19 +13,19 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from polycopy_assets.combine import combine, next_batch
+from polycopy_assets.batches.combine import combine, next_batch
+from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
-from polycopy_assets.manifests import read_batches
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.trades.batch import manifest_name
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH
 from polycopy_assets.trades.frame import TABLE_SCHEMA
-from polycopy_assets.warehouse import bigquery as bigquery_warehouse
-from polycopy_assets.warehouse import bigquery_load
-from polycopy_assets.warehouse.bigquery import BigQueryWarehouse
-from polycopy_assets.warehouse.bigquery_dataset import Dataset
-from polycopy_assets.warehouse.bigquery_load import BATCHES_LABEL
-from polycopy_assets.warehouse.bigquery_table import fields, wrong_with
+from polycopy_assets.warehouse.bigquery import load
+from polycopy_assets.warehouse.bigquery import warehouse as bigquery_warehouse
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.load import BATCHES_LABEL
+from polycopy_assets.warehouse.bigquery.table import fields, wrong_with
+from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, Job
@@ -458,8 +458,8 @@ def test_a_quota_that_is_used_up_says_which_and_when_to_come_back(bench: Bench, 
     with pytest.raises(QuotaExceeded) as error:
         bench.load()
     text = str(error.value)
-    assert "1,500 load jobs a table and day" in text
-    found = re.search(r"come back at (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", text)
+    assert "1,500 load jobs per table per day" in text
+    found = re.search(r"try again after (\d{4}-\d\d-\d\d \d\d:\d\d) UTC", text)
     assert found is not None
     back = datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
     assert timedelta(hours=23) < back - datetime.now(UTC) <= timedelta(hours=24)
@@ -472,7 +472,7 @@ def test_a_quota_that_is_used_up_says_which_and_when_to_come_back(bench: Bench, 
 @pytest.mark.parametrize(
     ("reason", "words", "limit"),
     [
-        ("quotaExceeded", "Custom quota exceeded: QuotaForBytesBilled", "bytes queried a day"),
+        ("quotaExceeded", "Custom quota exceeded: QuotaForBytesBilled", "bytes queried per day"),
         ("rateLimitExceeded", "Exceeded rate limits: too many concurrent queries", "concurrent"),
         ("quotaExceeded", "Quota exceeded: something quite new", "a quota of the project"),
     ],
@@ -515,8 +515,8 @@ def test_of_three_merges_the_third_waits(place: Place, double: Double):
 def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
     place: Place, double: Double, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(bigquery_load, "MERGES_AT_ONCE", 9)
-    bigquery_load._merging.clear()
+    monkeypatch.setattr(load, "MERGES_AT_ONCE", 9)
+    load._merging.clear()
     benches = [place.bench() for _ in range(4)]
     manifests = [benches[0].batch(wallet) for wallet in WALLETS]
     double.delay = 0.2
@@ -527,7 +527,7 @@ def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
         ]
         for each in loading:
             each.result(60)
-    bigquery_load._merging.clear()
+    load._merging.clear()
     assert double.most_dml_at_once == 2
     assert benches[0].ids() == expected(WALLETS)
 

@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets.definitions import build
+from polycopy_assets.batches.manifests import read_batches, wrong_files
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.errors import StoreError
-from polycopy_assets.manifests import read_batches, wrong_files
-from polycopy_assets.progress import Progress
-from polycopy_assets.resources import open_warehouse
-from polycopy_assets.runs import Runs
 from polycopy_assets.store.base import Store, Stored
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.trades.batch import Manifest, manifest_name
@@ -130,11 +126,8 @@ def test_whatever_is_damaged_the_table_is_the_truth_and_nobody_is_asked_again(
 def split_in_two(deployment: GoogleDeployment) -> None:
     """Combines a wallet again, so that there are two batches."""
     wallet = read_batches(deployment.store).sound[0].claims[0].wallet
-    settings, progress = deployment.settings, Progress()
     with deployment.instance() as instance:
-        runs = Runs(lambda: build(settings, progress), progress)
-        table = open_warehouse(settings, "trades")
-        assert runs.load(instance, deployment.store, table, again=[wallet]) == []
+        deployment.load(instance, again=[wallet])
 
 
 def test_comparing_files_costs_one_listing_and_no_download(

@@ -8,16 +8,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
-from polycopy_assets import record
-from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets.partitions import register, registered
-from polycopy_assets.progress import Progress
-from polycopy_assets.runs import Runs
+from polycopy_assets.record import materializations
+from polycopy_assets.record.partitions import register, registered
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.cloud.google import GoogleDeployment
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
@@ -92,10 +90,8 @@ def lay_out(world: World, deployment: Deployment, groups: Groups) -> None:
     elsewhere.environ = {**deployment.environ, "DAGSTER_HOME": str(deployment.root / "elsewhere")}
     with elsewhere.instance() as instance:
         register(instance, groups.orphan)
-        settings, progress = elsewhere.settings, Progress()
-        runs = Runs(lambda: build(settings, progress), progress)
-        runs.fetch(instance, wallets=groups.orphan)
-        assert len(record.versions(instance)) == len(groups.orphan)
+        elsewhere.fetch(instance, wallets=groups.orphan)
+        assert len(materializations.versions(instance)) == len(groups.orphan)
     recorded = [*groups.consistent, *groups.ghost, *groups.unloaded, *groups.surplus]
     deployment.want([*recorded, *groups.unexported])
     assert deployment.backfill().complete == len(recorded) + len(groups.unexported)
@@ -210,10 +206,13 @@ def snapshot(deployment: Deployment) -> dict[str, Any]:
         return {
             "names": names,
             "bytes": digest.hexdigest(),
-            "record": record.versions(instance),
+            "record": materializations.versions(instance),
             "partitions": registered(instance),
-            "runs": instance.get_runs_count(),
-            "events": instance.event_log_storage.get_maximum_record_id(),
+            "materialized": {
+                key.to_user_string(): instance.get_latest_materialization_event(key)
+                for key in instance.get_asset_keys()
+                if key != dg.AssetKey("reconciliation")
+            },
             "trades": Counter(deployment.rows("SELECT * FROM {}trades")),
             "checkpoint": Counter(deployment.rows("SELECT * FROM {}backfill_checkpoint")),
             "traders": Counter(deployment.rows("SELECT * FROM {}traders")),

@@ -11,7 +11,7 @@ from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.store.identity import read_id
 from polycopy_assets.trades.batch import manifest_name
-from polycopy_assets.warehouse.bigquery_load import BATCHES_LABEL, STORE_LABEL
+from polycopy_assets.warehouse.bigquery.load import BATCHES_LABEL, STORE_LABEL
 from polycopy_assets_tests.cloud.google import PROJECT, GoogleDeployment
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double

@@ -11,12 +11,12 @@ import msgspec
 import polars as pl
 import pytest
 
-from polycopy_assets.combine import read_manifests
+from polycopy_assets.batches.combine import read_manifests
+from polycopy_assets.batches.manifests import wrong_files
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
-from polycopy_assets.manifests import wrong_files
 from polycopy_assets.store.base import crc32c
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 
 
@@ -396,7 +396,7 @@ def test_white_space_around_an_address_hides_no_row(bench: Bench, request: pytes
         )
     bench.sql(f"INSERT INTO {{}}traders SELECT CONCAT(CHR(9), '{WALLETS[0]}')")
     assert bench.warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(4, 4, 0, 4))]
-    assert bench.warehouse.delete_misspelled({WALLETS[0]: END}) == 4
+    assert bench.warehouse.delete_mixed_case({WALLETS[0]: END}) == 4
     assert bench.warehouse.add_traders([WALLETS[0]]) == 0
 
 
@@ -430,7 +430,7 @@ def test_wallets_are_ticked_off_in_the_checkpoint_whatever_case_it_has_them_in(b
     moment = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
     ticks = [_ticked(w, moment, n) for n, w in enumerate(WALLETS)]
     for _ in range(2):
-        bench.warehouse.tick_off(ticks)
+        bench.warehouse.mark_complete(ticks)
     rows = bench.warehouse.checkpoint()
     assert rows is not None
     assert len(rows) == len(WALLETS) + 3
@@ -463,8 +463,8 @@ def test_rows_are_tallied_inside_the_claims_and_told_from_those_of_an_older_job(
         two: Tally(rows[two], before, before, 0),
         three: Tally(rows[three] + 1, rows[three], rows[three], 0),
     }
-    assert bench.warehouse.delete_misspelled({one: 6}) == 0
-    assert bench.warehouse.delete_misspelled(claims) == 1
+    assert bench.warehouse.delete_mixed_case({one: 6}) == 0
+    assert bench.warehouse.delete_mixed_case(claims) == 1
     assert dict(bench.warehouse.tally({}))[one] == Tally(rows[one] + 2, 0, 0, 0)
 
 

@@ -7,9 +7,11 @@ from polycopy_assets_tests.deployment import Deployment
 
 
 def stored_spans(deployment: Deployment) -> dict[str, list[Interval]]:
-    """What the store covers, by wallet."""
+    """What the segments in the store cover, by wallet."""
     found: dict[str, list[Interval]] = {}
     for item in deployment.store.list("trades/"):
+        if item.name.endswith(".jsonl"):
+            continue  # the old job's
         named = parse_name(item.name)
         assert named, item.name
         found.setdefault(named[0], []).append(named[1])

@@ -3,16 +3,16 @@
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from polycopy_assets import record
 from polycopy_assets.demo.generate import LAST, generate
-from polycopy_assets.progress import Progress
-from polycopy_assets.reconcile.look import look
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.ledger.kinds import Adopt
+from polycopy_assets.reconcile.read_ledgers import read_ledgers
 from polycopy_assets.reconcile.recording import Recording
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets.record import materializations
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 PROCESSED = LAST + 864_000
@@ -32,14 +32,13 @@ def _start(deployment: Deployment, *command: str) -> subprocess.Popen[str]:
 @pytest.mark.parametrize("first", ["backfill", "reconcile"])
 @pytest.mark.timeout(300)
 def test_an_old_file_that_lacks_fills_never_replaces_what_is_being_fetched(
-    tmp_path: Path, first: str
+    deployed: Deployed, first: str
 ):
     world = generate(7, 6, whales=3, whale_trades=6_000, most_trades=20)
     wallets = [wallet.lower() for wallet in world.wallets()]
     whales = sorted(wallets, key=lambda wallet: -len(world.truth(wallet)))[:3]
     commands = {"backfill": ["backfill"], "reconcile": ["reconcile", "--apply"]}
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(wallets)
         old = OldJob(deployment)
         for wallet in whales:
@@ -80,11 +79,10 @@ def test_an_old_file_that_lacks_fills_never_replaces_what_is_being_fetched(
     assert duplicates == []
 
 
-def test_what_was_recorded_since_it_was_looked_at_is_left_as_it_is(tmp_path: Path):
+def test_what_was_recorded_since_it_was_looked_at_is_left_as_it_is(deployed: Deployed):
     world = generate(8, 2, most_trades=60)
     wallets = [wallet.lower() for wallet in world.wallets() if len(world.truth(wallet)) > 4]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(wallets)
         old = OldJob(deployment)
         for wallet in wallets:
@@ -94,22 +92,28 @@ def test_what_was_recorded_since_it_was_looked_at_is_left_as_it_is(tmp_path: Pat
         old.write()
         now = int(time.time())
         with deployment.instance() as instance:
-            ledgers = look(
+            ledgers = read_ledgers(
                 instance,
                 deployment.store,
                 deployment.warehouse,
-                adopt="verified",
+                adopt=Adopt.VERIFIED,
                 verify=False,
                 progress=Progress(),
                 now=now,
             )
         deployment.backfill()
         with deployment.instance() as instance:
-            before = record.versions(instance)
+            before = materializations.versions(instance)
             recording = Recording(
-                instance, deployment.store, ledgers, Progress(), now=now, say=lambda text: None
+                instance,
+                deployment.store,
+                ledgers,
+                Progress(),
+                lambda: None,
+                now=now,
+                say=lambda text: None,
             )
             recording.adopt([ledgers.facts[wallet] for wallet in wallets])
-            assert record.versions(instance) == before
+            assert materializations.versions(instance) == before
         assert deployment.backfill().requests == 0
     assert deployment.table() == truth(world, wallets)

@@ -3,14 +3,13 @@
 import os
 import re
 import signal
-from pathlib import Path
 
 import dagster as dg
 import pytest
 
-from polycopy_assets import attempts, record
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
 
 QUEUED = dg.DagsterRunStatus.QUEUED
@@ -30,16 +29,15 @@ def _runs(instance: dg.DagsterInstance, backfill_id: str) -> list[dg.DagsterRun]
 
 @pytest.mark.dev
 @pytest.mark.timeout(420)
-def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path: Path):
+def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(deployed: Deployed):
     world = generate(89, 400, most_trades=10)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="4") as (deployment, served):
         served.state.latency = 0.5
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             backfill_id = ui.launch_backfill(keys[:-1])
-            wait_for(lambda: len(record.versions(instance)) >= 1, 120, "the first wallet")
+            wait_for(lambda: len(materializations.versions(instance)) >= 1, 120, "the first wallet")
             another_id = ui.launch_backfill(keys[-1:])
             wait_for(
                 lambda: [r.status for r in _runs(instance, another_id)] == [QUEUED],
@@ -51,7 +49,7 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path:
             assert pid is not None
             served.state.latency = 0.05
             os.kill(pid, signal.SIGKILL)
-            recorded = set(record.versions(instance))
+            recorded = set(materializations.versions(instance))
             assert keys[-1] not in recorded, "two runs fetched under one budget"
             requests = dict(served.state.counts.requests)
             assert 1 <= len(recorded) < len(keys) - 1
@@ -67,8 +65,8 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(tmp_path:
                 assert ui.backfill_status(each) == "COMPLETED_SUCCESS", attempts.failed(instance)
             print(f"recovered and ended {took:.0f} s after the kill")
             runs = {item.run_id: item for item in _runs(instance, backfill_id)}
-            by_dead_run = record.recorded_by(instance, [run.run_id])
-            assert set(record.versions(instance)) == set(keys)
+            by_dead_run = materializations.recorded_by(instance, [run.run_id])
+            assert set(materializations.versions(instance)) == set(keys)
             assert attempts.failed(instance) == []
         again = {w for w in recorded if served.state.counts.requests[w] > requests[w]}
     assert again == set(), "wallets that were recorded were asked for again"

@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import record
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets.record import materializations
+from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.dev import Ui, dagster_dev, processes, wait_for
 
 pytestmark = [pytest.mark.dev, pytest.mark.timeout(600)]
@@ -34,18 +34,15 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 def _some(instance: dg.DagsterInstance, count: int) -> set[str]:
-    wait_for(lambda: len(record.versions(instance)) >= count, 120, f"{count} wallets")
-    return set(record.versions(instance))
+    wait_for(lambda: len(materializations.versions(instance)) >= count, 120, f"{count} wallets")
+    return set(materializations.versions(instance))
 
 
-def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(tmp_path: Path):
+def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(deployed: Deployed):
     world = generate(71, 300, most_trades=5)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="4", POLYCOPY_TIMEOUT="600") as (deployment, served):
         served.state.latency = 0.5
-        deployment = Deployment(
-            tmp_path, served.url, POLYCOPY_CONCURRENCY="4", POLYCOPY_TIMEOUT="600"
-        )
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             run = _run_of(instance, ui.launch_backfill(keys))
@@ -59,7 +56,7 @@ def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(tmp_path: P
             )
             print(f"stopped {time.monotonic() - started:.1f} s after it was told to")
             time.sleep(2)
-            kept = set(record.versions(instance))
+            kept = set(materializations.versions(instance))
             assert recorded <= kept
             asked = dict(served.state.counts.requests)
             time.sleep(3)
@@ -86,18 +83,17 @@ def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(tmp_path: P
             served.state.latency = 0.0
             backfill = ui.launch_backfill(left)
             wait_for(lambda: ui.backfill_status(backfill) in ENDED, 180, "the rest")
-            assert set(record.versions(instance)) == set(keys)
+            assert set(materializations.versions(instance)) == set(keys)
     assert {served.state.counts.requests[wallet] for wallet in kept} == {1}
     deployment.backfill()
     assert deployment.table() == truth(world)
 
 
-def test_a_locked_database_is_waited_for(tmp_path: Path):
+def test_a_locked_database_is_waited_for(deployed: Deployed):
     world = generate(72, 300, most_trades=5)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="4") as (deployment, served):
         served.state.latency = 0.1
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             backfill = ui.launch_backfill(keys)
@@ -113,16 +109,15 @@ def test_a_locked_database_is_waited_for(tmp_path: Path):
             took = wait_for(lambda: ui.backfill_status(backfill) in ENDED, 240, "the end")
             print(f"ended {took:.0f} s after the database was free again")
             assert _status(instance, run.run_id) == dg.DagsterRunStatus.SUCCESS
-            assert set(record.versions(instance)) == set(keys)
+            assert set(materializations.versions(instance)) == set(keys)
     assert set(served.state.counts.requests.values()) == {1}
 
 
-def test_after_the_machine_vanished_it_goes_on_where_it_was(tmp_path: Path):
+def test_after_the_machine_vanished_it_goes_on_where_it_was(deployed: Deployed):
     world = generate(73, 400, most_trades=5)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="4") as (deployment, served):
         served.state.latency = 0.3
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             run = _run_of(instance, ui.launch_backfill(keys))
@@ -130,13 +125,15 @@ def test_after_the_machine_vanished_it_goes_on_where_it_was(tmp_path: Path):
             for pid in processes(ui.leader):
                 os.kill(pid, signal.SIGKILL)
         with deployment.instance() as instance:
-            recorded = set(record.versions(instance))
+            recorded = set(materializations.versions(instance))
             assert _status(instance, run.run_id) == dg.DagsterRunStatus.STARTED
         asked = dict(served.state.counts.requests)
         served.state.latency = 0.0
         with dagster_dev(deployment), deployment.instance() as instance:
             took = wait_for(
-                lambda: set(record.versions(instance)) == set(keys), 240, "the rest of the wallets"
+                lambda: set(materializations.versions(instance)) == set(keys),
+                240,
+                "the rest of the wallets",
             )
             print(f"all is recorded {took:.0f} s after the machine came back")
             assert _status(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
@@ -148,12 +145,11 @@ def test_after_the_machine_vanished_it_goes_on_where_it_was(tmp_path: Path):
     assert deployment.table() == truth(world)
 
 
-def test_a_killed_daemon_loses_nothing(tmp_path: Path):
+def test_a_killed_daemon_loses_nothing(deployed: Deployed):
     world = generate(74, 300, most_trades=5)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="4") as (deployment, served):
         served.state.latency = 0.2
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             _run_of(instance, ui.launch_backfill(keys))
@@ -163,7 +159,9 @@ def test_a_killed_daemon_loses_nothing(tmp_path: Path):
         served.state.latency = 0.0
         with dagster_dev(deployment), deployment.instance() as instance:
             took = wait_for(
-                lambda: set(record.versions(instance)) == set(keys), 240, "the rest of the wallets"
+                lambda: set(materializations.versions(instance)) == set(keys),
+                240,
+                "the rest of the wallets",
             )
             print(f"all is recorded {took:.0f} s after the daemon was back")
     assert max(served.state.counts.requests.values()) <= 2

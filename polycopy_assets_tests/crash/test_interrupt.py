@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.demo.generate import LAST, generate
+from polycopy_assets.guard.exclusive import SOURCE
+from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.old_job import OldJob
 
-SAID = "polycopy: interrupted: start it again, it goes on where it was"
+SAID = "polycopy: interrupted: start it again, it continues where it stopped"
 
 AT_AN_EVENT = """
 import os, signal
@@ -43,6 +45,48 @@ class Interrupts:
 sys.meta_path.insert(0, Interrupts())
 """
 
+WHERE_IT_IS_SWALLOWED = """
+import os, signal
+import polycopy_assets.fetch.iterate_async as module
+from sqlalchemy.engine.default import DefaultDialect
+
+class Finalized:
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+take, close, seen = module._next, DefaultDialect.do_close, []
+
+def taken(items, check):
+    seen.append(items)
+    if len(seen) == 5:
+        {told}
+    return take(items, check)
+
+def closed(self, connection):
+    close(self, connection)
+    if len(seen) == 5:
+        seen.append(connection)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+module._next, DefaultDialect.do_close = taken, closed
+"""
+
+
+HANGING_STORE = """
+import time
+from polycopy_assets.fetch import iterate_async
+from polycopy_assets.guard import heartbeat
+from polycopy_assets.store.local import LocalStore
+heartbeat.BEAT_SECONDS, heartbeat.STALLED_SECONDS = 0.5, 3.0
+iterate_async.JOIN_SECONDS = 1.0
+create = LocalStore.create
+def hang(store, name, *rest):
+    if name.startswith("trades/"):
+        time.sleep(3600)
+    create(store, name, *rest)
+LocalStore.create = hang
+"""
+
 
 def jobs(deployment: Deployment) -> list[str]:
     """The jobs that have been run."""
@@ -50,11 +94,12 @@ def jobs(deployment: Deployment) -> list[str]:
         return [run.job_name for run in instance.get_runs()]
 
 
-def test_sigterm_stops_within_seconds_and_keeps_what_was_finished(tmp_path: Path):
+def test_sigterm_stops_within_seconds_and_keeps_what_was_finished(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(83, 100)
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="4") as (deployment, served):
         served.state.latency = 0.3
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="4")
         deployment.want(world.wallets())
         process = subprocess.Popen(
             [sys.executable, "-m", "polycopy_assets", "backfill"],
@@ -80,13 +125,14 @@ def test_sigterm_stops_within_seconds_and_keeps_what_was_finished(tmp_path: Path
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("command", ["backfill", "reconcile --apply"])
-def test_it_stops_though_wallets_have_failed(tmp_path: Path, command: str, signum: signal.Signals):
+def test_it_stops_though_wallets_have_failed(
+    tmp_path: Path, deployed: Deployed, command: str, signum: signal.Signals
+):
     world = generate(65, 60, most_trades=5)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="2") as (deployment, served):
         served.state.latency = 0.5
         served.state.faults.set_wallets(dict.fromkeys(wallets[:2], "404"))
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2")
         deployment.want(wallets)
         old = OldJob(deployment)
         for wallet in wallets:
@@ -109,8 +155,7 @@ def test_it_stops_though_wallets_have_failed(tmp_path: Path, command: str, signu
         assert said.splitlines()[-1] == SAID
         assert "load" not in jobs(deployment)
         with deployment.instance() as instance:
-            slots = instance.event_log_storage.get_concurrency_info("source")
-        assert slots.active_run_ids == set(), "somebody still holds the turn"
+            assert instance_locks(instance).holder(SOURCE) is None
         served.state.latency = 0.0
         served.state.faults.set_wallets({})
         assert deployment.here(*command.split())[0] == 0
@@ -124,11 +169,10 @@ def test_it_stops_though_wallets_have_failed(tmp_path: Path, command: str, signu
         pytest.param("PIPELINE_SUCCESS", 1, id="after-the-last-step"),
     ],
 )
-def test_it_stops_whatever_dagster_is_at(tmp_path: Path, event: str, nth: int):
+def test_it_stops_whatever_dagster_is_at(deployed: Deployed, event: str, nth: int):
     """A step that is suspended then is closed by nobody; the run's end hears no interrupt."""
     world = generate(84, 20, most_trades=5)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         meddled = AT_AN_EVENT.format(event=event, nth=nth)
         done = deployment.polycopy("backfill", first=meddled, timeout=30)
@@ -139,10 +183,68 @@ def test_it_stops_whatever_dagster_is_at(tmp_path: Path, event: str, nth: int):
     assert deployment.table() == truth(world)
 
 
+@pytest.mark.parametrize(
+    "told",
+    [
+        pytest.param("Finalized(); seen.append(None)", id="finalizer"),
+        pytest.param("seen[-1] = None", id="end-of-a-connection"),
+    ],
+)
+def test_it_stops_in_one_line_where_a_library_swallows_or_logs_the_interrupt(
+    deployed: Deployed, told: str
+):
+    world = generate(85, 60, most_trades=5)
+    with deployed(world, POLYCOPY_CONCURRENCY="1") as (deployment, served):
+        served.state.latency = 0.05
+        deployment.want(world.wallets())
+        done = deployment.polycopy("backfill", first=WHERE_IT_IS_SWALLOWED.format(told=told))
+        assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
+        assert jobs(deployment) == ["fetch"]
+        assert served.state.counts.trade_requests < 30, "it went on"
+        assert deployment.backfill().complete == 60
+    assert deployment.table() == truth(world)
+
+
+IN_A_QUERY = """
+import duckdb, os, signal, threading
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+def count_rows(self):
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    endless = "SELECT count(*) FROM range(1000000000000) AS t(i) WHERE i % 7 = 3"
+    # One thread, so that the one that asks works: while it waits for others it hears no signal.
+    return duckdb.connect(config={"threads": 1}).execute(endless).fetchall()
+
+DuckDBWarehouse.count_rows = count_rows
+"""
+
+
+def test_it_stops_in_one_line_in_the_middle_of_a_query(tmp_path: Path):
+    """DuckDB turns the interrupt into an error of its own."""
+    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    deployment.want([])
+    done = deployment.polycopy("status", first=IN_A_QUERY, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
+
+
 @pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.assembly"])
 @pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
-def test_it_stops_in_one_line_while_it_is_still_importing(tmp_path: Path, module: str, signum: str):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_it_stops_in_one_line_while_it_is_still_importing(
+    deployment: Deployment, module: str, signum: str
+):
     meddled = WHILE_IT_IMPORTS.format(module=module, signum=signum)
     done = deployment.polycopy("status", first=meddled, new=True)
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
+
+
+def test_a_command_whose_store_hangs_stops_itself_and_ends(deployed: Deployed):
+    """Python would wait at its end for the thread that hangs, and ignore Ctrl-C meanwhile."""
+    world = generate(66, 3, most_trades=5)
+    with deployed(world) as (deployment, _):
+        deployment.want(world.wallets())
+        stopped = deployment.polycopy("backfill", first=HANGING_STORE, timeout=90, new=True)
+        assert stopped.returncode == 1
+        assert "no progress for" in stopped.stderr
+        assert "Traceback" not in stopped.stderr
+        assert deployment.backfill().remaining == 0
+    assert deployment.table() == truth(world)

@@ -14,7 +14,7 @@ import pytest
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.state import State
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 
 KILLS = 5
 
@@ -44,16 +44,16 @@ def _kill_while_fetching(deployment: Deployment, state: State, seconds: float) -
     return False
 
 
-def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(tmp_path: Path):
+def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(deployed: Deployed):
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)
     rng = random.Random(seed)
     world = generate(71, 200, whales=1, whale_trades=30_000)
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_CONCURRENCY="8", POLYCOPY_SEGMENT_BYTES="300000") as (
+        deployment,
+        served,
+    ):
         served.state.latency = 0.15
-        deployment = Deployment(
-            tmp_path, served.url, POLYCOPY_CONCURRENCY="8", POLYCOPY_SEGMENT_BYTES="300000"
-        )
         deployment.want(world.wallets())
         kills = 0
         for _ in range(KILLS):
@@ -76,10 +76,11 @@ def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(tmp_pat
     assert deployment.warehouse.duplicates(5).found == []
 
 
-def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(tmp_path: Path):
+def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(73, 60, whales=1, whale_trades=20_000)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         manifests = Path(deployment.settings.store) / "combined"
         process = subprocess.Popen(
@@ -144,12 +145,11 @@ LocalStore.create = create
 
 @pytest.mark.parametrize("number", [1, 2])
 def test_what_a_killed_first_fetch_left_is_never_taken_for_all_there_is(
-    tmp_path: Path, number: int
+    deployed: Deployed, number: int
 ):
     """The walker of the oldest part is often done first: alone it looks like full coverage."""
     world = generate(76, 1, whales=1, whale_trades=60_000)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         killed = deployment.polycopy("backfill", first=_DIE_AFTER_CREATE.format(number=number))
         assert killed.returncode == -signal.SIGKILL

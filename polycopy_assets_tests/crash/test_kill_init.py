@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets.instance import prepare
+from polycopy_assets.record.instance import prepare
 from polycopy_assets_tests.deployment import Deployment
 
 DIES_BEFORE_THE_MARKER_GOES = """
@@ -23,7 +23,7 @@ def dying(self, *args, **options):
 pathlib.Path.unlink = dying
 """
 DIES_AS_THE_YAML_IS_WRITTEN = """
-import os, io, polycopy_assets.sharing as sharing
+import os, io, polycopy_assets.system.sharing as sharing
 make_file = sharing.make_file
 def dying(path, *args, **options):
     handle = make_file(path, *args, **options)
@@ -39,8 +39,9 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
 """
 
 
-def test_killed_while_the_databases_are_created_the_next_start_works(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_killed_while_the_databases_are_created_the_next_start_works(
+    tmp_path: Path, deployment: Deployment
+):
     home = tmp_path / "dagster"
     killed_over = 0
     for pause in (0.0, 0.03, 0.06, 0.1, 0.15, 0.2):
@@ -63,8 +64,7 @@ def test_killed_while_the_databases_are_created_the_next_start_works(tmp_path: P
     assert not (home / ".creating").exists()
 
 
-def test_databases_that_were_finished_are_never_put_aside(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_databases_that_were_finished_are_never_put_aside(tmp_path: Path, deployment: Deployment):
     wallet = "0x" + "a" * 40
     assert deployment.polycopy("wallets", "add", wallet).returncode == 0
     assert not list((tmp_path / "dagster").glob("*half-made*"))

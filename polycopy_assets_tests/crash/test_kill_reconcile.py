@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.demo.generate import LAST, generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 PROCESSED = LAST + 864_000
@@ -21,21 +21,21 @@ CONCURRENCY = 4
 
 
 @pytest.mark.parametrize("policy", ["verified", "refetch"])
-def test_killed_at_any_moment_it_goes_on_and_settles_everything(tmp_path: Path, policy: str):
+def test_killed_at_any_moment_it_goes_on_and_settles_everything(
+    tmp_path: Path, deployed: Deployed, policy: str
+):
     world = generate(31, 260, whales=2, whale_trades=4000, most_trades=40)
     wallets = [wallet.lower() for wallet in world.wallets()]
     filled = [wallet for wallet in wallets if world.truth(wallet)]
     adoptable, false, orphan = filled[:90], filled[90:150], [*filled[150:], *wallets]
     orphan = [w for w in dict.fromkeys(orphan) if w not in adoptable and w not in false]
-    with sample_api(world) as api:
+    with deployed(
+        world,
+        POLYCOPY_SEGMENT_BYTES="20000",
+        POLYCOPY_CONCURRENCY=str(CONCURRENCY),
+        POLYCOPY_ADOPT=policy,
+    ) as (deployment, api):
         api.state.latency = 0.01
-        deployment = Deployment(
-            tmp_path,
-            api.url,
-            POLYCOPY_SEGMENT_BYTES="20000",
-            POLYCOPY_CONCURRENCY=str(CONCURRENCY),
-            POLYCOPY_ADOPT=policy,
-        )
         deployment.want(orphan)
         deployment.backfill()
         shutil.rmtree(tmp_path / "dagster")

@@ -4,19 +4,18 @@ import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from polycopy_assets import record, refetching
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.fetch import refetch
+from polycopy_assets.record import materializations, refetching
 from polycopy_assets.trades.segment import wallet_prefix
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
 _RUN = """
 import os, signal, sys
-from polycopy_assets import refetching
+from polycopy_assets.record import refetching
 from polycopy_assets.fetch import refetch
 from polycopy_assets.store.local import LocalStore
 
@@ -75,12 +74,11 @@ def killed(deployment: Deployment, wallet: str, kill: str) -> None:
     ],
 )
 def test_a_killed_full_refetch_is_left_to_do_and_then_ended(
-    tmp_path: Path, kill: str, recovery: list[str]
+    deployed: Deployed, kill: str, recovery: list[str]
 ):
     world = generate(101, 3, whales=1, whale_trades=6_000, most_trades=9)
     whale = max(world.wallets(), key=lambda wallet: len(world.truth(wallet))).lower()
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="20000") as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         assert len(list(deployment.store.list(wallet_prefix(whale)))) > 5
@@ -97,7 +95,7 @@ def test_a_killed_full_refetch_is_left_to_do_and_then_ended(
         assert asked <= {whale} or recovery == REFRESH
         assert deployment.here("backfill")[0] == 0
         with deployment.instance() as instance:
-            now = record.record(instance, whale)
+            now = materializations.record(instance, whale)
             assert not refetching.unfinished(instance)
         there = {item.name for item in deployment.store.list(wallet_prefix(whale))}
         assert now is not None
@@ -110,11 +108,10 @@ def test_a_killed_full_refetch_is_left_to_do_and_then_ended(
             assert api.state.counts.trade_requests <= 1, "it was fetched once more"
 
 
-def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(tmp_path: Path):
+def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(deployed: Deployed):
     world = generate(101, 3, whales=1, whale_trades=3_000, most_trades=9)
     whale = max(world.wallets(), key=lambda wallet: len(world.truth(wallet))).lower()
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="20000") as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         names = sorted(item.name for item in deployment.store.list(wallet_prefix(whale)))
@@ -123,7 +120,7 @@ def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(tmp
             refetching.note_marked(instance, [whale])
             refetch.begin(deployment.store, whale, names[-1:])
             before = len(api.state.counts.log)
-            deployment.fetch(instance, [whale], mode="full")
+            deployment.fetch(instance, wallets=[whale], mode="full")
             assert refetching.unfinished(instance) == {}
         asked = api.state.counts.log[before:]
         assert min(item.start for item in asked) <= 1, "from the beginning, and not the newest part"
@@ -132,11 +129,9 @@ def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(tmp
     assert deployment.table() == truth(world)
 
 
-def test_a_full_refetch_that_was_begun_is_not_lowered_to_a_part(tmp_path: Path):
-    with sample_api(generate(101, 1)) as api:
-        deployment = Deployment(tmp_path, api.url)
-        with deployment.instance() as instance:
-            refetching.note(instance, "0xa", refetching.BEGUN)
-            refetching.note_marked(instance, ["0xa", "0xb"])
-            noted = refetching.unfinished(instance)
-    assert noted == {"0xa": refetching.BEGUN, "0xb": refetching.MARKED}
+def test_a_full_refetch_that_was_begun_is_not_lowered_to_a_part(deployed: Deployed):
+    with deployed(generate(101, 1)) as (deployment, _), deployment.instance() as instance:
+        refetching.note(instance, "0xa", refetching.State.BEGUN)
+        refetching.note_marked(instance, ["0xa", "0xb"])
+        noted = refetching.unfinished(instance)
+    assert noted == {"0xa": refetching.State.BEGUN, "0xb": refetching.State.MARKED}

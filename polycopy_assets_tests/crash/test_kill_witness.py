@@ -6,19 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
 CONCURRENCY = 3
 
 
-def test_a_killed_comparison_goes_on_with_those_that_were_not_asked_for(tmp_path: Path):
+def test_a_killed_comparison_goes_on_with_those_that_were_not_asked_for(deployed: Deployed):
     world = generate(91, 120, most_trades=9)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_CONCURRENCY=str(CONCURRENCY))
+    with deployed(world, POLYCOPY_CONCURRENCY=str(CONCURRENCY)) as (deployment, api):
         deployment.want(wallets)
         deployment.backfill()
         api.state.faults.set_wallets({wallets[0]: "count_off"})
@@ -42,13 +40,12 @@ def test_a_killed_comparison_goes_on_with_those_that_were_not_asked_for(tmp_path
         assert len(counts.count_arrivals) == before
 
 
-def test_a_killed_refetch_of_what_differs_ends_where_it_would_have_ended(tmp_path: Path):
+def test_a_killed_refetch_of_what_differs_ends_where_it_would_have_ended(deployed: Deployed):
     world = generate(92, 9, whales=6, whale_trades=2500, most_trades=9)
     wallets = [wallet.lower() for wallet in world.wallets()]
     lying = wallets[:6]
-    with sample_api(world) as api:
+    with deployed(world, POLYCOPY_CONCURRENCY=str(CONCURRENCY)) as (deployment, api):
         api.state.faults.set_wallets(dict.fromkeys(lying, "page_edge"))
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_CONCURRENCY=str(CONCURRENCY))
         deployment.want(wallets)
         deployment.backfill()
         assert deployment.table() != truth(world)

@@ -7,18 +7,19 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import audit, record, refetching
+from polycopy_assets.automation.schedules import daily_audit
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import StoreError
 from polycopy_assets.fetch import refetch
-from polycopy_assets.schedules import daily_audit
+from polycopy_assets.guard.exclusive import SOURCE, WAREHOUSE
+from polycopy_assets.reconcile import audit
+from polycopy_assets.record import materializations, refetching
 from polycopy_assets.store.base import Stored
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.segment import PREFIX, parse_name, wallet_prefix
-from polycopy_assets.turns import SOURCE, WAREHOUSE
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
-from polycopy_assets_tests.stores import KINDS, deployed
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
+from polycopy_assets_tests.stores import KINDS, deployed_on
 
 
 def segments(deployment: Deployment) -> list[str]:
@@ -26,7 +27,7 @@ def segments(deployment: Deployment) -> list[str]:
 
 
 def audited(deployment: Deployment) -> dg.AssetCheckEvaluation:
-    """What the job `audit` finds; it takes no turn of a fetch or a load, and runs nothing else."""
+    """What the job `audit` finds; it takes no lock of a fetch or a load, and runs nothing else."""
     with deployment.instance() as instance:
         for pool in (SOURCE, WAREHOUSE):
             instance.event_log_storage.claim_concurrency_slot(pool, "somebody", "else")
@@ -52,7 +53,7 @@ def test_the_audit_is_on_by_default_and_once_a_day():
         assert isinstance(daily_audit(context), dg.RunRequest)
 
 
-@pytest.mark.parametrize("shares", [frozenset(), frozenset(range(audit.ROUND_DAYS))])
+@pytest.mark.parametrize("shares", [frozenset(), frozenset(range(audit.AUDIT_ROUND_DAYS))])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_segment_that_is_gone_or_rewritten_is_named_with_its_wallet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, shares: frozenset[int]
@@ -60,7 +61,7 @@ def test_a_segment_that_is_gone_or_rewritten_is_named_with_its_wallet(
     """However many segments are read on that day: what the listing shows is said first."""
     monkeypatch.setattr(audit, "due", lambda *_: shares)
     world = generate(91, 6, most_trades=20)
-    with sample_api(world) as api, deployed(kind, tmp_path, api.url) as deployment:
+    with sample_api(world) as api, deployed_on(kind, tmp_path, api.url) as deployment:
         deployment.want(world.wallets())
         deployment.backfill()
         sound = audited(deployment)
@@ -84,27 +85,28 @@ def test_a_segment_that_is_gone_or_rewritten_is_named_with_its_wallet(
         assert audited(deployment).passed
 
 
-def test_everything_is_read_once_in_a_round_and_a_silent_change_is_found(tmp_path: Path):
+def test_everything_is_read_once_in_a_round_and_a_silent_change_is_found(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(92, 12, whales=1, whale_trades=6_000, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="3000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="3000") as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         names = segments(deployment)
-        assert len(names) > audit.ROUND_DAYS
+        assert len(names) > audit.AUDIT_ROUND_DAYS
         changed = tmp_path / "store" / names[3]
         data = bytearray(changed.read_bytes())
         data[-1] ^= 1
         changed.write_bytes(bytes(data))
         with deployment.instance() as instance:
-            days = range(20_000, 20_000 + audit.ROUND_DAYS)
+            days = range(20_000, 20_000 + audit.AUDIT_ROUND_DAYS)
             found = [audit.audit(instance, deployment.store, day) for day in days]
         assert sum(each.read for each in found) >= len(names)
         assert found[0].read < len(names) / 4
         wallet = names[3].split("/")[1]
         losses = [each.lost for each in found if each.lost]
         assert losses == losses[:1] * len(losses), "it stays lost until it is fetched again"
-        assert "another checksum" in losses[0][wallet]
+        assert "a different checksum" in losses[0][wallet]
         assert found[-1].lost
         told = deployment.reconcile("--apply")
         assert told["counts"]["ghost"] == 1
@@ -114,10 +116,9 @@ def test_everything_is_read_once_in_a_round_and_a_silent_change_is_found(tmp_pat
         assert deployment.table() == truth(world)
 
 
-def test_what_days_without_an_audit_have_missed_is_caught_up_with(tmp_path: Path):
+def test_what_days_without_an_audit_have_missed_is_caught_up_with(deployed: Deployed):
     world = generate(96, 12, whales=1, whale_trades=6_000, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="3000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="3000") as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         names = segments(deployment)
@@ -136,10 +137,9 @@ def test_what_days_without_an_audit_have_missed_is_caught_up_with(tmp_path: Path
             assert read(days[-1] + 901) < len(names) / 4
 
 
-def test_an_audit_that_breaks_off_has_read_nothing(tmp_path: Path):
+def test_an_audit_that_breaks_off_has_read_nothing(tmp_path: Path, deployed: Deployed):
     world = generate(97, 6, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         names = segments(deployment)
@@ -152,10 +152,10 @@ def test_an_audit_that_breaks_off_has_read_nothing(tmp_path: Path):
 
 def test_a_segment_that_cannot_be_read_is_lost_to_its_wallet_and_the_others_are_read(
     tmp_path: Path,
+    deployed: Deployed,
 ):
     world = generate(98, 6, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         sealed = segments(deployment)[2]
@@ -169,7 +169,7 @@ def test_a_segment_that_cannot_be_read_is_lost_to_its_wallet_and_the_others_are_
         with deployment.instance() as instance:
             found = [
                 audit.audit(instance, Sealed(tmp_path / "store"), day)
-                for day in (20_000, 20_000 + audit.ROUND_DAYS, 20_000 + audit.ROUND_DAYS)
+                for day in (20_000, *[20_000 + audit.AUDIT_ROUND_DAYS] * 2)
             ]
     assert found[1].read == len(segments(deployment))
     assert found[1].lost.keys() == {sealed.split("/")[1]}
@@ -209,7 +209,7 @@ def test_what_others_put_into_the_store_makes_no_wallet_look_empty(stray: str):
 
 def test_on_cloud_storage_a_silent_change_is_in_the_listing_and_nothing_is_read(tmp_path: Path):
     world = generate(93, 3, most_trades=20)
-    with sample_api(world) as api, deployed("gcs", tmp_path, api.url) as deployment:
+    with sample_api(world) as api, deployed_on("gcs", tmp_path, api.url) as deployment:
         deployment.want(world.wallets())
         deployment.backfill()
         name = next(n for n in segments(deployment) if len(deployment.store.read(n)) > 60)
@@ -218,23 +218,22 @@ def test_on_cloud_storage_a_silent_change_is_in_the_listing_and_nothing_is_read(
         deployment.store.delete(name)
         deployment.store.create(name, bytes(data))
         found = audited(deployment)
-    assert "another checksum" in first(found)[name.split("/")[1]]
+    assert "a different checksum" in first(found)[name.split("/")[1]]
     assert found.metadata["segments_read"].value == 0
 
 
 def test_a_wallet_that_is_recorded_anew_meanwhile_has_lost_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(94, 4, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         wallet = next(wallet.lower() for wallet in world.wallets() if world.truth(wallet))
         config = {"wallets": [wallet], "mode": "full"}
         job = build(deployment.settings).resolve_job_def("fetch")
         with deployment.instance() as instance:
-            read_all = record.read_all
+            read_all = materializations.read_all
 
             def refetched_meanwhile(*args: object) -> object:
                 monkeypatch.undo()
@@ -244,14 +243,15 @@ def test_a_wallet_that_is_recorded_anew_meanwhile_has_lost_nothing(
                 )
                 return found
 
-            monkeypatch.setattr(record, "read_all", refetched_meanwhile)
+            monkeypatch.setattr(materializations, "read_all", refetched_meanwhile)
             assert not audit.audit(instance, deployment.store, 1).lost
 
 
-def test_a_full_refetch_whose_note_is_lost_is_noted_and_the_next_backfill_ends_it(tmp_path: Path):
+def test_a_full_refetch_whose_note_is_lost_is_noted_and_the_next_backfill_ends_it(
+    deployed: Deployed,
+):
     world = generate(95, 3, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         wallet = next(wallet.lower() for wallet in world.wallets() if world.truth(wallet))
@@ -259,7 +259,7 @@ def test_a_full_refetch_whose_note_is_lost_is_noted_and_the_next_backfill_ends_i
         refetch.begin(deployment.store, wallet, old)
         assert audited(deployment).passed
         with deployment.instance() as instance:
-            assert refetching.unfinished(instance) == {wallet: refetching.MARKED}
+            assert refetching.unfinished(instance) == {wallet: refetching.State.MARKED}
         assert json.loads(deployment.here("status", "--json")[1])["remaining"] == 1
         assert deployment.here("backfill")[0] == 0
         assert refetch.marker_name(wallet) not in [i.name for i in deployment.store.list(PREFIX)]

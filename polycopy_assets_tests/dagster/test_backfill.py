@@ -7,24 +7,20 @@ import dagster as dg
 import msgspec
 import pytest
 
-from polycopy_assets import attempts, record
 from polycopy_assets.demo.faults import RANDOM_FAULTS, Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World, load_directory
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.record import attempts, materializations
 from polycopy_assets.trades.segment import parse_name
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
-
-REAL = Path(__file__).parents[3] / "shared" / "realdata"
+from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, truth
+from polycopy_assets_tests.recorded import FOLDERS
 
 
 @pytest.mark.parametrize("source", ["polymarket", "dome"])
-def test_the_table_equals_the_truth_and_a_repeat_asks_for_nothing(tmp_path: Path, source: str):
+def test_the_table_equals_the_truth_and_a_repeat_asks_for_nothing(deployed: Deployed, source: str):
     world = generate(3, 30, whales=1, whale_trades=4000)
-    with sample_api(world) as served:
-        deployment = Deployment(
-            tmp_path, served.url, POLYCOPY_SOURCE=source, DOME_API_KEY="demo-key"
-        )
+    with deployed(world, POLYCOPY_SOURCE=source, DOME_API_KEY="demo-key") as (deployment, served):
         deployment.want(world.wallets())
         first = deployment.backfill()
         assert deployment.table() == truth(world)
@@ -37,27 +33,27 @@ def test_the_table_equals_the_truth_and_a_repeat_asks_for_nothing(tmp_path: Path
         assert again.table_rows == world.count()
 
 
-def test_identical_fills_are_all_there_and_have_ids_of_their_own(tmp_path: Path):
+def test_identical_fills_are_all_there_and_have_ids_of_their_own(deployed: Deployed):
     world = generate(5, 12, whales=1, whale_trades=3000)
     twins = [n for n in truth(world).values() if n > 1]
     assert twins
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         assert deployment.table() == truth(world)
         assert deployment.warehouse.duplicates(5).found == []
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
-def test_the_real_trades_end_in_the_table_as_they_stand_in_the_files(tmp_path: Path):
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_rows_as_served_end_in_the_table_as_they_stand_in_the_files(
+    deployed: Deployed, folder: Path
+):
     rows = [
         msgspec.json.decode(line)
-        for path in REAL.glob("v2_*.jsonl")
+        for path in folder.glob("v2_*.jsonl")
         for line in path.read_bytes().splitlines()
     ]
-    with sample_api(load_directory(REAL)) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(load_directory(folder)) as (deployment, served):
         deployment.want(served.state.world.wallets())
         report = deployment.backfill()
     expected = sorted(
@@ -73,15 +69,14 @@ def test_the_real_trades_end_in_the_table_as_they_stand_in_the_files(tmp_path: P
         for r in rows
     )
     assert sorted(deployment.table().elements()) == expected
-    assert (report.wallets, report.table_rows) == (2, 6892)
+    assert (report.wallets, report.table_rows) == (2, len(rows))
 
 
-def test_two_hundred_wallets_under_every_kind_of_fault_are_complete(tmp_path: Path):
+def test_two_hundred_wallets_under_every_kind_of_fault_are_complete(deployed: Deployed):
     world = generate(11, 200, whales=1, whale_trades=20_000, most_trades=2500)
     faults = Faults(1, hang_seconds=1.5)
-    with sample_api(world, faults=faults) as served:
+    with deployed(world, faults=faults, POLYCOPY_TIMEOUT="1") as (deployment, _):
         faults.set(dict.fromkeys(RANDOM_FAULTS, 0.02))
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_TIMEOUT="1")
         deployment.want(world.wallets())
         report = deployment.backfill()
     assert report.failures == []
@@ -89,15 +84,14 @@ def test_two_hundred_wallets_under_every_kind_of_fault_are_complete(tmp_path: Pa
     assert set(faults.counts) == set(RANDOM_FAULTS), faults.counts
 
 
-def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(tmp_path: Path):
+def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(deployed: Deployed):
     world = generate(13, 8)
     day = 86_400
-    with sample_api(world, lag_seconds=day) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world, lag_seconds=day) as (deployment, served):
         deployment.want(world.wallets())
         deployment.backfill()
         with deployment.instance() as instance:
-            versions = record.versions(instance)
+            versions = materializations.versions(instance)
 
         served.state.counts.reset()
         served.state.lag_seconds = day - 600
@@ -105,7 +99,7 @@ def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(tmp_path
         assert sum(served.state.counts.rows.values()) == 0
         assert nothing.trades_fetched == 0
         with deployment.instance() as instance:
-            assert record.versions(instance) == versions
+            assert materializations.versions(instance) == versions
 
         served.state.counts.reset()
         served.state.lag_seconds = 5
@@ -118,13 +112,12 @@ def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(tmp_path
 
 
 def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_gone(
-    tmp_path: Path,
+    deployed: Deployed,
 ):
     world = generate(17, 20)
     bad = dict(zip(world.wallets()[2:5], ("400", "401", "missing_field"), strict=True))
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets(bad)
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         report = deployment.backfill()
         good = [w for w in world.wallets() if w not in bad]
@@ -146,7 +139,9 @@ def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_
 
 
 @pytest.mark.parametrize("source", ["polymarket", "dome"])
-def test_a_source_that_breaks_its_contract_never_completes_a_wallet(tmp_path: Path, source: str):
+def test_a_source_that_breaks_its_contract_never_completes_a_wallet(
+    deployed: Deployed, source: str
+):
     breaks = {
         "repeated_cursor": "cursor was repeated",
         "has_more_without_cursor": "no cursor",
@@ -159,11 +154,8 @@ def test_a_source_that_breaks_its_contract_never_completes_a_wallet(tmp_path: Pa
     }
     world = generate(19, len(breaks) + 2, whales=len(breaks) + 2, whale_trades=50)
     wallets = world.wallets()
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_SOURCE=source, DOME_API_KEY="demo-key") as (deployment, served):
         served.state.faults.set_wallets(dict(zip(wallets, breaks, strict=False)))
-        deployment = Deployment(
-            tmp_path, served.url, POLYCOPY_SOURCE=source, DOME_API_KEY="demo-key"
-        )
         deployment.want(wallets)
         report = deployment.backfill()
     reasons = {failure.wallet: failure.reason for failure in report.failures}
@@ -173,16 +165,15 @@ def test_a_source_that_breaks_its_contract_never_completes_a_wallet(tmp_path: Pa
     assert deployment.table() == truth(world, wallets[len(breaks) :])
 
 
-def test_an_unknown_extra_field_is_kept_and_counted_and_not_fatal(tmp_path: Path):
+def test_an_unknown_extra_field_is_kept_and_counted_and_not_fatal(deployed: Deployed):
     world = generate(23, 1, whales=1, whale_trades=20)
     wallet = world.wallets()[0].lower()
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({wallet: "extra_field"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want([wallet])
         assert deployment.backfill().complete == 1
     with deployment.instance() as instance:
-        found = record.record(instance, wallet)
+        found = materializations.record(instance, wallet)
     assert found is not None
     assert found.metadata["unknown_fields"].value == {"is_combo": 1}
 
@@ -197,10 +188,12 @@ def test_a_source_that_is_down_is_said_once_and_nothing_is_half_done(tmp_path: P
     assert "127.0.0.1:9" in report.failures[0].reason
 
 
-def test_the_server_never_sees_more_requests_than_the_budget_allows(tmp_path: Path):
+def test_the_server_never_sees_more_requests_than_the_budget_allows(deployed: Deployed):
     world = generate(29, 60, most_trades=20)
-    with sample_api(world, rate_limit=(20, 0.5)) as served:  # type: ignore[arg-type]
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_RATE_LIMIT="20/0.5,1000/10")
+    with deployed(world, rate_limit=(20, 0.5), POLYCOPY_RATE_LIMIT="20/0.5,1000/10") as (
+        deployment,
+        served,
+    ):
         deployment.want(world.wallets())
         deployment.backfill()
         arrivals = served.state.counts.arrivals
@@ -210,11 +203,10 @@ def test_the_server_never_sees_more_requests_than_the_budget_allows(tmp_path: Pa
     assert deployment.table() == truth(world)
 
 
-def test_a_long_history_is_walked_by_several_walkers_and_cut_into_many_segments(tmp_path: Path):
+def test_a_long_history_is_walked_by_several_walkers_and_cut_into_many_segments(deployed: Deployed):
     world = generate(31, 1, whales=1, whale_trades=40_000)
-    with sample_api(world) as served:
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="200000") as (deployment, served):
         served.state.latency = 0.02
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="200000")
         deployment.want(world.wallets())
         deployment.backfill()
         first_pages = [asked for asked in served.state.counts.log if asked.first_page]
@@ -224,10 +216,9 @@ def test_a_long_history_is_walked_by_several_walkers_and_cut_into_many_segments(
     assert deployment.table() == truth(world)
 
 
-def test_a_lost_table_is_loaded_again_from_the_store_alone(tmp_path: Path):
+def test_a_lost_table_is_loaded_again_from_the_store_alone(deployed: Deployed):
     world = generate(37, 10)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         deployment.backfill()
         Path(deployment.settings.warehouse).unlink()
@@ -238,10 +229,9 @@ def test_a_lost_table_is_loaded_again_from_the_store_alone(tmp_path: Path):
     assert deployment.table() == truth(world)
 
 
-def test_a_lost_record_is_made_again_without_a_row_being_served(tmp_path: Path):
+def test_a_lost_record_is_made_again_without_a_row_being_served(tmp_path: Path, deployed: Deployed):
     world = generate(39, 10)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         deployment.backfill()
         deployment.environ["DAGSTER_HOME"] = str(tmp_path / "another")
@@ -255,10 +245,9 @@ def test_a_lost_record_is_made_again_without_a_row_being_served(tmp_path: Path):
     assert deployment.table() == truth(world)
 
 
-def test_a_lost_segment_leaves_out_its_wallet_alone_and_a_check_names_it(tmp_path: Path):
+def test_a_lost_segment_leaves_out_its_wallet_alone_and_a_check_names_it(deployed: Deployed):
     world = generate(41, 6, whales=6, whale_trades=30)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         _fetch_only(deployment)
         lost = world.wallets()[3].lower()
@@ -279,10 +268,9 @@ def _fetch_only(deployment: Deployment) -> None:
         assert job.execute_in_process(instance=instance).success
 
 
-def test_a_materialization_reported_by_hand_does_not_make_a_wallet_complete(tmp_path: Path):
+def test_a_materialization_reported_by_hand_does_not_make_a_wallet_complete(deployed: Deployed):
     world = generate(43, 3, whales=3, whale_trades=10)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         with deployment.instance() as instance:
             instance.report_runless_asset_event(
@@ -293,14 +281,13 @@ def test_a_materialization_reported_by_hand_does_not_make_a_wallet_complete(tmp_
     assert deployment.table() == truth(world)
 
 
-def test_foreign_rows_in_traders_are_named_and_the_others_are_fetched(tmp_path: Path):
+def test_foreign_rows_in_traders_are_named_and_the_others_are_fetched(deployed: Deployed):
     world: World = generate(47, 2, whales=2, whale_trades=5)
     said: list[str] = []
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.warehouse.add_traders([*world.wallets(), "0x12", "robert'); drop table trades"])
-        from polycopy_assets.backfill import backfill
-        from polycopy_assets.progress import Progress
+        from polycopy_assets.cli.backfill import backfill
+        from polycopy_assets.fetch.progress import Progress
 
         with deployment.instance() as instance:
             report = backfill(

@@ -6,15 +6,23 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from polycopy_assets import recombine, record, sensors
+from polycopy_assets.automation import sensors
+from polycopy_assets.batches.combine import new_claims
 from polycopy_assets.checks import wallets as wallet_checks
-from polycopy_assets.combine import new_claims
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.partitions import registered_at
+from polycopy_assets.pipeline import combine as recombine
+from polycopy_assets.record import materializations
+from polycopy_assets.record.partitions import registered_at
 from polycopy_assets.trades.batch import Claim
 from polycopy_assets_tests.days import skipped, ticked
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.deployment import (
+    Deployed,
+    Deployment,
+    new_trades,
+    records_of,
+    truth,
+)
 
 
 def checked(
@@ -29,14 +37,13 @@ def text(evaluation: dg.AssetCheckEvaluation, key: str) -> str:
 
 
 def test_failed_and_late_wallets_and_broken_contracts_are_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(31, 8, most_trades=30)
     wallets = sorted((w.lower() for w in world.wallets()), key=lambda w: -len(world.truth(w)))
     broken, refused = wallets[:2]
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({broken: "missing_field", refused: "404"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(wallets)
         deployment.backfill()
         with deployment.instance() as instance:
@@ -63,12 +70,11 @@ def test_failed_and_late_wallets_and_broken_contracts_are_named(
 
 
 def test_wallets_that_are_fetched_anew_while_they_are_combined_wait_for_the_next_load(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(36, 4, most_trades=40)
     replaced = [wallet.lower() for wallet in world.wallets()][:2]
-    with sample_api(world, lag_seconds=3000) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world, lag_seconds=3000) as (deployment, served):
         deployment.want(world.wallets())
         with deployment.instance() as instance:
             fetch = build(deployment.settings).resolve_job_def("fetch")
@@ -91,9 +97,9 @@ def test_wallets_that_are_fetched_anew_while_they_are_combined_wait_for_the_next
             assert deployment.table() == truth(world, world.wallets()[2:])
             assert not skipped(ticked(sensors.new_trades, instance, deployment))
             assert all(each.passed for each in checked(deployment, instance, "load").values())
-            lost = next(iter(record.records(instance, replaced[:1]))).segments[0]
+            lost = records_of(instance, replaced[:1])[0].segments[0]
             deployment.store.delete(lost.name)
-            config = {"ops": {"combined_trades": {"config": {"again": replaced[:1]}}}}
+            config = {"ops": {"combined_trades": {"config": {"force": replaced[:1]}}}}
             load = build(deployment.settings).resolve_job_def("load")
             result = load.execute_in_process(instance=instance, run_config=config)
             names = {each.check_name: each.passed for each in result.get_asset_check_evaluations()}
@@ -101,12 +107,11 @@ def test_wallets_that_are_fetched_anew_while_they_are_combined_wait_for_the_next
     assert deployment.table() == truth(world)
 
 
-def test_fields_that_nobody_knows_are_a_warning(tmp_path: Path):
+def test_fields_that_nobody_knows_are_a_warning(deployed: Deployed):
     world = generate(32, 3, most_trades=30)
     wallets = sorted((w.lower() for w in world.wallets()), key=lambda w: -len(world.truth(w)))
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({wallets[0]: "extra_field"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(wallets)
         deployment.backfill()
         with deployment.instance() as instance:
@@ -115,12 +120,11 @@ def test_fields_that_nobody_knows_are_a_warning(tmp_path: Path):
     assert wallets[0] in (found.description or "")
 
 
-def test_rows_that_are_not_combined_yet_are_not_missed_in_the_table(tmp_path: Path):
+def test_rows_that_are_not_combined_yet_are_not_missed_in_the_table(deployed: Deployed):
     """A load that runs beside a fetch must not be told that the table lacks rows."""
     world = generate(33, 4, most_trades=30)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(wallets[:3])
         deployment.backfill()
         deployment.want(wallets[3:])
@@ -144,10 +148,9 @@ def test_rows_that_are_not_combined_yet_are_not_missed_in_the_table(tmp_path: Pa
     assert found.passed is (not world.truth(world.wallets()[0]))
 
 
-def test_a_check_that_cannot_be_computed_fails_and_says_why(tmp_path: Path):
+def test_a_check_that_cannot_be_computed_fails_and_says_why(deployed: Deployed):
     world = generate(34, 2, most_trades=30)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want([wallet.lower() for wallet in world.wallets()])
         deployment.backfill()
         Path(deployment.settings.warehouse).write_bytes(b"this is no database")
@@ -172,11 +175,10 @@ def test_a_check_that_cannot_be_computed_fails_and_says_why(tmp_path: Path):
         assert "it cannot be computed: " in (each.description or "")
 
 
-def test_a_wallet_whose_refresh_failed_stays_complete_and_is_named(tmp_path: Path):
+def test_a_wallet_whose_refresh_failed_stays_complete_and_is_named(deployed: Deployed):
     world = generate(35, 3, most_trades=30)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world, lag_seconds=100) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world, lag_seconds=100) as (deployment, served):
         deployment.want(wallets)
         deployment.backfill()
         served.state.lag_seconds = 0
@@ -184,7 +186,7 @@ def test_a_wallet_whose_refresh_failed_stays_complete_and_is_named(tmp_path: Pat
         served.state.faults.set_wallets({wallets[0]: "404"})
         deployment.backfill(refresh=True)
         with deployment.instance() as instance:
-            assert set(record.versions(instance)) == set(wallets)
+            assert set(materializations.versions(instance)) == set(wallets)
             found = checked(deployment, instance, "check")
     assert not found["no_wallet_failed"].passed
     assert found["no_wallet_late"].passed

@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
 WALLET = "0xABCDEFabcdef0123456789abcdef0123456789ab"
 
 
-def test_wallets_are_added_in_any_case_once_and_bad_ones_are_named(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_wallets_are_added_in_any_case_once_and_bad_ones_are_named(
+    tmp_path: Path, deployment: Deployment
+):
     (tmp_path / "list.txt").write_text(f"# wanted\n{WALLET.upper()}\n\n0x{'1' * 40}  # a friend\n")
     added = deployment.polycopy("wallets", "add", WALLET, "0x12", "-f", "list.txt")
     assert added.returncode == 2
@@ -33,8 +34,9 @@ def test_wallets_are_added_in_any_case_once_and_bad_ones_are_named(tmp_path: Pat
     }
 
 
-def test_a_list_as_people_have_it_is_read_and_what_is_no_wallet_is_named(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_list_as_people_have_it_is_read_and_what_is_no_wallet_is_named(
+    tmp_path: Path, deployment: Deployment
+):
     rows = [f"{n},https://polymarket.com/profile/0x{n:040x}?tab=x,name {n}" for n in range(1, 6)]
     text = "\r\n".join(["rank,profile,name", *rows, "6,0xabc,short"])
     (tmp_path / "list.csv").write_bytes(text.encode("utf-16"))
@@ -63,13 +65,12 @@ def test_a_list_as_people_have_it_is_read_and_what_is_no_wallet_is_named(tmp_pat
     assert "list.xlsx is a ZIP archive or a spreadsheet" in binary.stderr
 
 
-def test_wallets_that_are_complete_without_trades_are_counted_and_named(tmp_path: Path):
+def test_wallets_that_are_complete_without_trades_are_counted_and_named(deployed: Deployed):
     world = generate(52, 2, most_trades=20)
     empty = [f"0x{n:040x}" for n in range(1, 13)]
     for wallet in empty:
         world.add_wallet(wallet)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want([*world.wallets(), "0x" + "9" * 40])
         served.state.faults.set_wallets({"0x" + "9" * 40: "400"})
         done = deployment.polycopy("backfill", "--json")
@@ -92,12 +93,11 @@ def test_wallets_that_are_complete_without_trades_are_counted_and_named(tmp_path
         assert lines[start + 1 : start + 12] == [*(f"  {x}" for x in empty[:10]), "  and 2 more"]
 
 
-def test_backfill_and_status_print_one_json_object_and_nothing_else(tmp_path: Path):
+def test_backfill_and_status_print_one_json_object_and_nothing_else(deployed: Deployed):
     world = generate(51, 6, whales=2, whale_trades=30)
     bad = world.wallets()[1]
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({bad: "400"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         done = deployment.polycopy("backfill", "--json")
     assert done.returncode == 1
@@ -138,11 +138,10 @@ def test_a_wrong_setting_is_one_line_that_names_it(
     assert re.search(words, done.stderr)
 
 
-def test_the_api_key_is_nowhere_but_in_the_environment(tmp_path: Path):
+def test_the_api_key_is_nowhere_but_in_the_environment(tmp_path: Path, deployed: Deployed):
     secret = "sk-this-must-not-be-seen"
     world = generate(53, 3, whales=3, whale_trades=10)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_SOURCE="dome", DOME_API_KEY=secret)
+    with deployed(world, POLYCOPY_SOURCE="dome", DOME_API_KEY=secret) as (deployment, served):
         deployment.want(world.wallets())
         refused = deployment.polycopy("backfill")
         served.state.dome_key = secret
@@ -158,8 +157,7 @@ def test_the_api_key_is_nowhere_but_in_the_environment(tmp_path: Path):
             assert secret.encode() not in path.read_bytes(), path
 
 
-def test_the_demo_runs_twice_and_fetches_once(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_the_demo_runs_twice_and_fetches_once(deployment: Deployment):
     first = deployment.polycopy("demo")
     second = deployment.polycopy("demo")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
@@ -176,12 +174,11 @@ def test_the_demo_says_so_when_its_data_holds_no_trades(tmp_path: Path):
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_dagsters_own_command_shares_the_record(tmp_path: Path):
+def test_dagsters_own_command_shares_the_record(deployed: Deployed):
     world = generate(57, 6, whales=6, whale_trades=40)
     keys = [wallet.lower() for wallet in world.wallets()]
     module = ("-m", "polycopy_assets.definitions")
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(keys)
         fetch = ("asset", "materialize", *module, "--select", "wallet_trades")
         one = deployment.dagster(*fetch, "--partition", keys[0])
@@ -202,8 +199,7 @@ def test_dagsters_own_command_shares_the_record(tmp_path: Path):
     assert deployment.table() == truth(world)
 
 
-def test_the_definitions_are_valid(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_the_definitions_are_valid(deployment: Deployment):
     assert deployment.polycopy("init").returncode == 0
     done = deployment.dagster("definitions", "validate", "-m", "polycopy_assets.definitions")
     assert done.returncode == 0, done.stderr
@@ -213,9 +209,8 @@ def test_the_definitions_are_valid(tmp_path: Path):
 @pytest.mark.parametrize("command", [["backfill"], ["status"], ["reconcile", "--apply"]])
 @pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 100, b""])
 def test_a_damaged_database_of_dagster_is_one_line(
-    tmp_path: Path, command: list[str], content: bytes
+    deployment: Deployment, command: list[str], content: bytes
 ):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     assert deployment.here("init")[0] == 0
     index = Path(deployment.settings.home) / "history" / "runs" / "index.db"
     index.write_bytes(content)

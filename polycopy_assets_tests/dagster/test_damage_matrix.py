@@ -18,16 +18,16 @@ from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.errors import StoreError
 from polycopy_assets.fetch import refetch
-from polycopy_assets.fetch.stored import QUARANTINE, set_aside
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.identity import NAME as IDENTITY
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets.store.quarantine import QUARANTINE, set_aside
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import PREFIX, parse_name
 from polycopy_assets_tests.crash.redone import asked_again
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
-from polycopy_assets_tests.stores import KINDS, BucketDeployment, deployed
+from polycopy_assets_tests.stores import KINDS, BucketDeployment, deployed_on
 
 Spans = dict[str, list[Interval]]
 
@@ -182,7 +182,7 @@ def filled(kind: str, root: Path) -> Iterator[Scene]:
     world = generate(111, 6, whales=1, whale_trades=1_200, most_trades=12)
     with (
         sample_api(world) as api,
-        deployed(kind, root, api.url, POLYCOPY_SEGMENT_BYTES="5000") as deployment,
+        deployed_on(kind, root, api.url, POLYCOPY_SEGMENT_BYTES="5000") as deployment,
     ):
         deployment.want(world.wallets())
         deployment.backfill()

@@ -17,13 +17,13 @@ import msgspec
 import polars as pl
 import pytest
 
-from polycopy_assets import recombine
-from polycopy_assets.combine import identity
+from polycopy_assets.batches.combine import identity
+from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.errors import StoreError
-from polycopy_assets.manifests import read_batches
+from polycopy_assets.pipeline import combine as recombine
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import MANIFESTS, Manifest, manifest_name
@@ -380,7 +380,7 @@ def test_a_load_that_leaves_something_out_says_so(scene: Scene, monkeypatch: pyt
     scene.path(manifest_name(2)).unlink()
     monkeypatch.setattr(recombine, "new_claims", lambda *_: [])
     (error,) = scene.deployment.backfill().errors
-    assert "has ended well, and still 4 wallets are recorded and not combined" in error
+    assert "succeeded, but 4 wallets are recorded and not combined" in error
 
 
 # -- by way of a reconciliation, and what came into the table before ------------------------------

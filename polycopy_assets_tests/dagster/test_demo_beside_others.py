@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets.partitions import register
+from polycopy_assets.record.partitions import register
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.deployment import Deployment
 
@@ -20,8 +20,9 @@ def refused(deployment: Deployment, *words: str) -> None:
 
 
 @pytest.mark.parametrize("where", ["registered", "in the table traders", "in the store"])
-def test_a_deployment_that_knows_another_wallet_is_left_alone(tmp_path: Path, where: str):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_deployment_that_knows_another_wallet_is_left_alone(
+    tmp_path: Path, deployment: Deployment, where: str
+):
     if where == "registered":
         with deployment.instance() as instance:
             register(instance, [OTHER])
@@ -39,8 +40,7 @@ def test_a_deployment_that_knows_another_wallet_is_left_alone(tmp_path: Path, wh
     assert registered == [OTHER] * (where == "registered")
 
 
-def test_another_wallet_that_was_added_to_the_demo_makes_it_somebodys(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_another_wallet_that_was_added_to_the_demo_makes_it_somebodys(deployment: Deployment):
     assert deployment.polycopy("demo").returncode == 0
     deployment.execute(f"UPDATE trades SET wallet_address = '{OTHER}' WHERE sequence = 0")
     refused(deployment, "in the table trades")

@@ -9,12 +9,12 @@ import dagster as dg
 import pytest
 import yaml
 
-from polycopy_assets import attempts, record
+from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
-from polycopy_assets.runs import why
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
 RANGE = "dagster/asset_partition_range_"
 LAST_SECOND = 1_700_000_000
@@ -41,12 +41,11 @@ def asked(served: Served) -> Counter[str]:
     return found
 
 
-def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(tmp_path: Path):
+def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(deployed: Deployed):
     world = generate(41, 12, most_trades=20)
     wallets = [wallet.lower() for wallet in world.wallets()]
     failing = wallets[1::5]
-    with sample_api(world, lag_seconds=0) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world, lag_seconds=0) as (deployment, served):
         deployment.want(wallets)
         served.state.faults.set_wallets(dict.fromkeys(failing, "404"))
         with deployment.instance() as instance:
@@ -67,27 +66,29 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(tmp_path: 
     assert deployment.table() == truth(world)
 
 
-def test_a_range_can_leave_out_what_is_complete_and_records_it_all_the_same(tmp_path: Path):
+def test_a_range_can_leave_out_what_is_complete_and_records_it_all_the_same(deployed: Deployed):
     world = generate(42, 6, most_trades=20)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(wallets)
         tags = {f"{RANGE}start": wallets[0], f"{RANGE}end": wallets[-1]}
         with deployment.instance() as instance:
             assert fetched(deployment, instance, {}, wallets=wallets[1:4]).success
-            before = record.versions(instance)
+            before = materializations.versions(instance)
             asked(served)
             result = fetched(deployment, instance, tags, select="remaining")
             assert result.success
             assert asked(served) == Counter([wallets[0], *wallets[4:]])
+            kind = dg.DagsterEventType.ASSET_MATERIALIZATION
             recorded = [
-                event.partition
-                for event in result.all_events
-                if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
+                event.dagster_event.partition
+                for event in instance.all_logs(result.run_id, of_type=kind)
+                if event.dagster_event
             ]
+            kept = [event for event in result.all_events if event.event_type == kind]
+            assert not kept, "written events stay in memory"
             assert Counter(recorded) == Counter(wallets), "a backfill calls the others failed"
-            assert record.versions(instance).items() >= before.items()
+            assert materializations.versions(instance).items() >= before.items()
             refused = fetched(deployment, instance, tags, select="failed")
             assert not refused.success
 
@@ -101,12 +102,11 @@ def test_a_range_can_leave_out_what_is_complete_and_records_it_all_the_same(tmp_
     ],
 )
 def test_what_makes_no_sense_for_a_range_is_refused(
-    tmp_path: Path, start: int, end: int, config: dict[str, Any], said: str
+    deployed: Deployed, start: int, end: int, config: dict[str, Any], said: str
 ):
     world = generate(45, 3, most_trades=5)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(wallets)
         tags = {f"{RANGE}start": wallets[start], f"{RANGE}end": wallets[end]}
         if "wallets" in config:
@@ -114,14 +114,13 @@ def test_what_makes_no_sense_for_a_range_is_refused(
         with deployment.instance() as instance:
             result = fetched(deployment, instance, tags, **config)
         assert not result.success
-        assert said in why(result)
+        assert said in why_failed(result)
         assert asked(served) == Counter()
 
 
-def test_a_selection_that_matches_nothing_fetches_nothing_and_says_what_to_do(tmp_path: Path):
+def test_a_selection_that_matches_nothing_fetches_nothing_and_says_what_to_do(deployed: Deployed):
     world = generate(46, 3, most_trades=5)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         module = ("-m", "polycopy_assets.definitions")
         done = deployment.dagster("asset", "materialize", *module, "--select", "tag:nonsense")
@@ -138,11 +137,10 @@ def test_a_selection_that_matches_nothing_fetches_nothing_and_says_what_to_do(tm
     assert deployment.table() == truth(world)
 
 
-def test_a_refresh_goes_to_the_wallet_first_that_was_not_for_the_longest_time(tmp_path: Path):
+def test_a_refresh_goes_to_the_wallet_first_that_was_not_for_the_longest_time(deployed: Deployed):
     world = generate(43, 5, most_trades=10)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world, lag_seconds=0) as served:
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+    with deployed(world, lag_seconds=0, POLYCOPY_CONCURRENCY="1") as (deployment, served):
         deployment.want(wallets)
         with deployment.instance() as instance:
             order = [wallets[3], wallets[0], wallets[4], wallets[1]]
@@ -164,9 +162,8 @@ def test_a_refresh_goes_to_the_wallet_first_that_was_not_for_the_longest_time(tm
     ],
 )
 def test_a_wrong_word_is_refused_with_the_accepted_ones(
-    tmp_path: Path, config: dict[str, str], accepted: str
+    deployment: Deployment, config: dict[str, str], accepted: str
 ):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     with (
         deployment.instance() as instance,
         pytest.raises(dg.DagsterInvalidConfigError) as refused,
@@ -185,11 +182,10 @@ def test_a_wrong_word_is_refused_with_the_accepted_ones(
     ],
 )
 def test_a_wrong_setting_of_a_resource_is_refused_before_anything_is_asked(
-    tmp_path: Path, resource: str, config: dict[str, Any], named: str
+    deployed: Deployed, resource: str, config: dict[str, Any], named: str
 ):
     world = generate(44, 1)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         whole = {
             "kind": "polymarket",

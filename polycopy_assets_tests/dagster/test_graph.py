@@ -1,8 +1,11 @@
-"""The asset graph, pinned: a change of it has to be meant."""
+"""The asset graph and what starts it, pinned: a change of either has to be meant."""
 
 import json
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
+
+import dagster as dg
 
 from polycopy_assets.definitions import build
 from polycopy_assets.settings import read_settings
@@ -13,27 +16,69 @@ SNAPSHOT = Path(__file__).parent / "graph.json"
 def graph() -> dict[str, object]:
     definitions = build(read_settings({}))
     resolved = definitions.resolve_asset_graph()
-    assets = {
-        key.to_user_string(): {
-            "depends_on": sorted(k.to_user_string() for k in resolved.get(key).parent_keys),
-            "partitions": getattr(resolved.get(key).partitions_def, "name", None),
-            "group": resolved.get(key).group_name,
-            "kinds": sorted(resolved.get(key).kinds),
-            "owners": list(resolved.get(key).owners),
-            "executable": resolved.get(key).is_executable,
-            "described": bool(resolved.get(key).description),
-            "columns": [
-                c.name for c in resolved.get(key).metadata["dagster/column_schema"].columns
-            ],
-        }
-        for key in sorted(resolved.get_all_asset_keys())
-    }
     return {
-        "assets": assets,
+        "assets": {
+            key.to_user_string(): _asset(resolved.get(key))
+            for key in sorted(resolved.get_all_asset_keys())
+        },
         "checks": sorted(
             f"{k.asset_key.to_user_string()}: {k.name}" for k in resolved.asset_check_keys
         ),
-        "jobs": sorted(job.name for job in definitions.jobs or []),
+        "jobs": {
+            job.name: _job(definitions.resolve_job_def(job.name)) for job in definitions.jobs or []
+        },
+        "sensors": {each.name: _sensor(each) for each in definitions.sensors or []},
+        "schedules": {each.name: _schedule(each) for each in definitions.schedules or []},
+    }
+
+
+def _asset(node: Any) -> dict[str, object]:
+    condition = node.automation_condition
+    return {
+        "depends_on": sorted(key.to_user_string() for key in node.parent_keys),
+        "partitions": getattr(node.partitions_def, "name", None),
+        "group": node.group_name,
+        "kinds": sorted(node.kinds),
+        "owners": list(node.owners),
+        "executable": node.is_executable,
+        "described": bool(node.description),
+        "columns": [column.name for column in node.metadata["dagster/column_schema"].columns],
+        "pools": sorted(node.pools or ()),
+        "backfill_policy": node.backfill_policy and node.backfill_policy.policy_type.value,
+        "automation": condition and condition.get_label(),
+    }
+
+
+def _job(job: dg.JobDefinition) -> dict[str, object]:
+    layer = job.asset_layer
+    return {
+        "assets": sorted(key.to_user_string() for key in layer.selected_asset_keys),
+        "checks": sorted(
+            f"{key.asset_key.to_user_string()}: {key.name}"
+            for key in layer.asset_graph.asset_check_keys
+        ),
+        "executor": job.executor_def.name,
+        "tags": dict(job.tags),
+        "described": bool(job.description),
+    }
+
+
+def _sensor(sensor: dg.SensorDefinition) -> dict[str, object]:
+    return {
+        "starts": sorted(target.job_name for target in sensor.targets),
+        "default": sensor.default_status.value,
+        "seconds": sensor.minimum_interval_seconds,
+        "described": bool(sensor.description),
+    }
+
+
+def _schedule(schedule: Any) -> dict[str, object]:
+    return {
+        "starts": schedule.job_name,
+        "default": schedule.default_status.value,
+        "cron": schedule.cron_schedule,
+        "timezone": schedule.execution_timezone,
+        "described": bool(schedule.description),
     }
 
 

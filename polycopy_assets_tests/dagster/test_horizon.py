@@ -4,17 +4,25 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from polycopy_assets import record
+from polycopy_assets.demo import freshness
 from polycopy_assets.demo.freshness import Freshness
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.fetch import refetch
 from polycopy_assets.trades import horizon as horizons
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.deployment import (
+    Deployed,
+    Deployment,
+    new_trades,
+    records_of,
+    sample_api,
+    truth,
+)
 
 HOURS = 2 * 3600
 LIES: dict[str, dict[str, Any]] = {
@@ -36,7 +44,7 @@ LIES: dict[str, dict[str, Any]] = {
 
 
 @contextmanager
-def deployed(root: Path, **settings: str) -> Iterator[tuple[Deployment, Served]]:
+def lagging(root: Path, **settings: str) -> Iterator[tuple[Deployment, Served]]:
     """A deployment that was filled when all was well, and trades of the last three hours since."""
     world = generate(61, 6, whales=0, most_trades=30)
     with sample_api(world) as served:
@@ -56,7 +64,7 @@ def test_what_lies_and_then_tells_the_truth_has_lost_nothing(tmp_path: Path, lie
     said = dict(LIES[lie])
     if "status_frozen" in said:
         said["status_frozen"] += time.time()
-    with deployed(tmp_path) as (deployment, served):
+    with lagging(tmp_path) as (deployment, served):
         world = served.state.world
         before = deployment.table()
         served.state.freshness = Freshness(**said)
@@ -71,34 +79,35 @@ def test_what_lies_and_then_tells_the_truth_has_lost_nothing(tmp_path: Path, lie
 
 
 def test_a_stalled_engine_that_serves_no_trades_holds_up_nothing(tmp_path: Path):
-    with deployed(tmp_path) as (deployment, served):
+    with lagging(tmp_path) as (deployment, served):
         served.state.freshness = Freshness(lag=0, pnl_lag=10 * HOURS)
         assert deployment.backfill(refresh=True).failures == []
     assert deployment.table() == truth(served.state.world)
 
 
-def test_a_feed_that_trails_within_the_bound_is_followed_as_far_as_it_is(tmp_path: Path):
-    with deployed(tmp_path, POLYCOPY_SOURCE="polymarket") as (deployment, served):
+def test_a_feed_that_trails_within_the_bound_is_followed_as_far_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with lagging(tmp_path, POLYCOPY_SOURCE="polymarket") as (deployment, served):
+        now = int(time.time())
+        monkeypatch.setattr(freshness, "time", SimpleNamespace(time=lambda: now))
         served.state.freshness = Freshness(lag=5, stalled_stream=1200, cached=100)
         assert deployment.backfill(refresh=True).failures == []
         with deployment.instance() as instance:
-            (item, *_) = record.records(instance, [served.state.world.wallets()[0].lower()])
+            (item, *_) = records_of(instance, [served.state.world.wallets()[0].lower()])
         noted = item.horizon
         assert noted is not None
         assert (noted.lag, noted.until) == (1200, item.covered_until)
-        assert abs(noted.until - (time.time() - 100 - 1200 - 300)) < 60
+        assert noted.until == now - 100 - 1200 - 300
         served.state.freshness = Freshness(lag=0)
         assert deployment.backfill(refresh=True).failures == []
     assert deployment.table() == truth(served.state.world)
 
 
-def test_dome_has_a_clock_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_dome_has_a_clock_too(deployed: Deployed, monkeypatch: pytest.MonkeyPatch):
     world = generate(62, 3, whales=0, most_trades=20)
     monkeypatch.setenv("DOME_API_KEY", "demo-key")
-    with sample_api(world) as served:
-        deployment = Deployment(
-            tmp_path, served.url, POLYCOPY_SOURCE="dome", DOME_API_KEY="demo-key"
-        )
+    with deployed(world, POLYCOPY_SOURCE="dome", DOME_API_KEY="demo-key") as (deployment, served):
         deployment.want(world.wallets())
         served.state.freshness = Freshness(date_offset=-HOURS)
         report = deployment.backfill()
@@ -112,7 +121,7 @@ def test_dome_has_a_clock_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 @contextmanager
 def recorded_too_far(root: Path) -> Iterator[tuple[Deployment, Served]]:
     """As `deployed`, but fetched while the feed trailed by two hours and nothing said so."""
-    with deployed(root) as (deployment, served):
+    with lagging(root) as (deployment, served):
         served.state.freshness = Freshness(lag=0, hidden_lag=HOURS)
         assert deployment.backfill(refresh=True).failures == []
         assert deployment.table() != truth(served.state.world), "nothing was lost"
@@ -136,7 +145,7 @@ def test_one_wallets_younger_horizon_makes_the_others_coverage_a_finding(tmp_pat
         wallets = [wallet.lower() for wallet in world.wallets()]
         served.state.freshness = Freshness(lag=3400)
         with deployment.instance() as instance:
-            deployment.fetch(instance, wallets[:1])
+            deployment.fetch(instance, wallets=wallets[:1])
         found = deployment.reconcile(code=1)["counts"]
         assert found["ahead"] == len(wallets) - 1
         served.state.freshness = Freshness(lag=0)
@@ -153,7 +162,7 @@ def test_coverage_in_the_future_is_a_finding_and_is_settled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """As an older version recorded it, on a machine whose clock was two hours ahead."""
-    with deployed(tmp_path) as (deployment, served):
+    with lagging(tmp_path) as (deployment, served):
         world = served.state.world
         ahead = time.time() + HOURS
         real = horizons.horizon
@@ -167,12 +176,12 @@ def test_coverage_in_the_future_is_a_finding_and_is_settled(
         monkeypatch.undo()
         wallet = world.wallets()[0].lower()
         with deployment.instance() as instance:
-            (item,) = record.records(instance, [wallet])
+            (item,) = records_of(instance, [wallet])
         assert item.covered_until == int(ahead)
         served.state.freshness = Freshness(lag=0)
         with deployment.instance() as instance:
-            deployment.fetch(instance, [wallet])
-            (item,) = record.records(instance, [wallet])
+            deployment.fetch(instance, wallets=[wallet])
+            (item,) = records_of(instance, [wallet])
         assert item.covered_until <= time.time(), "the fetch has kept coverage of the future"
         assert deployment.reconcile(code=1)["counts"]["ahead"] == len(world.wallets()) - 1
         told = deployment.reconcile("--apply")

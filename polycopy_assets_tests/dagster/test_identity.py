@@ -9,17 +9,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import identity, record
+from polycopy_assets.automation.sensors import new_trades as new_trades_sensor
+from polycopy_assets.automation.sensors import new_wallets
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets.partitions import register
-from polycopy_assets.sensors import new_trades as new_trades_sensor
-from polycopy_assets.sensors import new_wallets
+from polycopy_assets.record import materializations, store_id
+from polycopy_assets.record.partitions import register
 from polycopy_assets.store.identity import NAME, read_id
 from polycopy_assets_tests.days import refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
-from polycopy_assets_tests.stores import KINDS, deployed
+from polycopy_assets_tests.stores import KINDS, deployed_on
 
 ELSEWHERE = {"local": "{root}/elsewhere", "gcs": "{store}-elsewhere"}
 Scene = tuple[World, Deployment, Served]
@@ -31,7 +31,7 @@ def filled(kind: str, root: Path) -> Iterator[Scene]:
     world = generate(81, 5, most_trades=30)
     wallets = [wallet.lower() for wallet in world.wallets()]
     lag = int(time.time()) - LAST - 700
-    with sample_api(world, lag_seconds=lag) as api, deployed(kind, root, api.url) as deployment:
+    with sample_api(world, lag_seconds=lag) as api, deployed_on(kind, root, api.url) as deployment:
         deployment.want(wallets)
         deployment.backfill()
         api.state.lag_seconds = 0
@@ -52,7 +52,7 @@ def forget(deployment: Deployment) -> None:
     """As a version before this one left it: no id in the instance, and none in the table."""
     deployment.execute("UPDATE polycopy_batches SET store = NULL")
     with deployment.instance() as instance:
-        instance.daemon_cursor_storage.set_cursor_values({identity._KEY: ""})
+        instance.daemon_cursor_storage.set_cursor_values({store_id._KEY: ""})
 
 
 def objects(deployment: Deployment) -> list[str]:
@@ -95,11 +95,11 @@ def test_no_run_and_no_sensor_touches_another_store(tmp_path: Path, kind: str):
     with filled(kind, tmp_path) as (_, deployment, api):
         wallet = "0x" + "cd" * 20
         with deployment.instance() as instance:
-            known = next(iter(record.versions(instance)))
+            known = next(iter(materializations.versions(instance)))
             register(instance, [wallet])
             # Something to load, too.
             instance.report_runless_asset_event(
-                record.materialization(wallet, "rows-1-0123456789abcdef", {})
+                materializations.materialization(wallet, "rows-1-0123456789abcdef", {})
             )
             wrong = mistype(kind, deployment)
             register(instance, ["0x" + "ef" * 20])
@@ -130,7 +130,7 @@ def test_a_deployment_from_before_gets_an_id_without_a_word(tmp_path: Path, kind
         assert read_id(deployment.store) is None, "who only looks changes nothing"
         assert deployment.here("backfill")[0] == 0
         with deployment.instance() as instance:
-            assert identity.kept_id(instance) == read_id(deployment.store) is not None
+            assert store_id.kept_id(instance) == read_id(deployment.store) is not None
         assert not api.state.counts.log
         forget(deployment)
         mistype(kind, deployment)
@@ -184,7 +184,7 @@ def test_two_instances_share_a_store_and_one_that_lost_its_database_finds_it(tmp
         assert other.here("backfill", "--refresh")[0] == 0
         assert other.table() == truth(world)
         with deployment.instance() as one, other.instance() as two:
-            assert identity.kept_id(one) == identity.kept_id(two) is not None
+            assert store_id.kept_id(one) == store_id.kept_id(two) is not None
         shutil.rmtree(tmp_path / "dagster")
         assert deployment.here("reconcile", "--apply")[0] == 0
         assert deployment.here("backfill", "--refresh")[0] == 0

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
-from polycopy_assets.runs import why
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 
 WORLD = generate(51, 8, most_trades=20)
 REBUILD = "Run `polycopy reconcile --apply`"
@@ -62,7 +62,7 @@ def test_a_record_that_is_gone_is_named_and_rebuilt_before_anything_is_asked(
         with deployment.instance() as instance:
             job = build(deployment.settings).resolve_job_def("fetch")
             result = job.execute_in_process(instance=instance, raise_on_error=False)
-            assert REBUILD in why(result)
+            assert REBUILD in why_failed(result)
         assert deployment.polycopy("reconcile", "--apply").returncode == 0
         assert served.state.counts.trade_requests == 0
         again = deployment.polycopy("backfill")
@@ -97,14 +97,13 @@ def test_segments_of_a_first_fetch_that_was_killed_are_no_reason_to_stop(tmp_pat
         (tmp_path / "warehouse.duckdb").unlink()
         deployment.want(WORLD.wallets())
         (line,) = deployment.polycopy("status").stderr.splitlines()
-        assert "`polycopy backfill` goes on with it" in line
+        assert "`polycopy backfill` continues it" in line
         assert deployment.polycopy("backfill").returncode == 0
     assert deployment.table() == truth(WORLD)
 
 
-def test_a_table_of_an_older_job_is_no_lost_record(tmp_path: Path):
-    with sample_api(WORLD) as served:
-        deployment = Deployment(tmp_path, served.url)
+def test_a_table_of_an_older_job_is_no_lost_record(deployed: Deployed):
+    with deployed(WORLD) as (deployment, _):
         deployment.want(WORLD.wallets()[:1])
         deployment.execute("INSERT INTO trades (wallet_address, id) VALUES ('0xabc', '1')")
         (line,) = deployment.polycopy("status").stderr.splitlines()

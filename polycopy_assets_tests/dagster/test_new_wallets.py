@@ -8,13 +8,13 @@ import duckdb
 import msgspec
 import pytest
 
-from polycopy_assets import attempts, record
-from polycopy_assets.attempts import RETRY_AFTER
+from polycopy_assets.automation.sensors import NAMED, Seen, new_wallets
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.partitions import registered
-from polycopy_assets.resources import store_resource, warehouse_resource
-from polycopy_assets.sensors import NAMED, Seen, new_wallets
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record.attempts import RETRY_AFTER
+from polycopy_assets.record.partitions import registered
+from polycopy_assets.resources.chosen import store_resource, warehouse_resource
 from polycopy_assets_tests.days import DAY, HOUR, Days, days, refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
@@ -106,9 +106,8 @@ def test_what_others_start_wrongly_does_not_keep_new_wallets_waiting(
 
 
 @pytest.mark.parametrize("cursor", ["garbage", '{"state": 3}', "null", "[]", '{"read_at": 1e999}'])
-def test_a_cursor_that_nobody_can_read_is_forgotten(tmp_path: Path, cursor: str):
+def test_a_cursor_that_nobody_can_read_is_forgotten(deployment: Deployment, cursor: str):
     world = generate(74, 1)
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     deployment.want(world.wallets())
     with deployment.instance() as instance:
         result = ticked(new_wallets, instance, deployment, cursor)
@@ -128,15 +127,14 @@ def test_what_is_registered_is_fetched_though_the_table_cannot_be_read(
             simulated.cursor = result.cursor
             simulated.follow("fetch", result)
         assert simulated.runs["fetch"] == 1
-        assert len(record.versions(simulated.instance)) == 2
+        assert len(materializations.versions(simulated.instance)) == 2
         for told in simulated.told[-2:]:
             assert "nothing to fetch; `traders` was not read: " in told
 
 
 def test_a_table_full_of_something_else_is_told_in_few_lines(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     lines: list[str] = []
     with duckdb.connect(deployment.settings.warehouse) as db:
         db.execute("CREATE TABLE traders AS SELECT repeat('x', 5000000) AS wallet_address")

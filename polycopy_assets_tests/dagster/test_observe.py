@@ -1,7 +1,5 @@
 """Observing the tables that others write: who is wanted, and the old job's ledger."""
 
-from pathlib import Path
-
 import dagster as dg
 import duckdb
 
@@ -20,8 +18,7 @@ def _observe(deployment: Deployment, key: str) -> dict[str, object]:
     return {name: value.value for name, value in observed.metadata.items()}
 
 
-def test_who_is_wanted_is_counted_and_what_is_no_wallet_is_named(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_who_is_wanted_is_counted_and_what_is_no_wallet_is_named(deployment: Deployment):
     deployment.want(["0x" + "a" * 40])
     with duckdb.connect(deployment.settings.warehouse) as db:
         db.execute("INSERT INTO traders VALUES ('nobody'), (NULL)")
@@ -30,8 +27,7 @@ def test_who_is_wanted_is_counted_and_what_is_no_wallet_is_named(tmp_path: Path)
     assert "nobody" in str(seen["first_refused"])
 
 
-def test_the_old_ledger_is_counted_and_its_absence_is_said(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_the_old_ledger_is_counted_and_its_absence_is_said(deployment: Deployment):
     assert _observe(deployment, "backfill_checkpoint")["table_exists"] is False
     with duckdb.connect(deployment.settings.warehouse) as db:
         db.execute(

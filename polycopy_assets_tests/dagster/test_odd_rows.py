@@ -8,16 +8,16 @@ import dagster as dg
 import msgspec
 import pytest
 
-from polycopy_assets import record
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.odd_rows import ODD_ROWS
 from polycopy_assets.demo.world import World, dome_row, v2_row
-from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.runless import write
+from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.record import materializations
+from polycopy_assets.record.private.runless import write
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.trades.batch import MANIFESTS
 from polycopy_assets.trades.segment import Segment
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, records_of, sample_api, truth
 
 REFUSED = {"broken_text", "text_for_time", "huge_time"}
 DATA = Path(__file__).parent / "data"
@@ -63,7 +63,9 @@ def test_every_odd_row_stops_nobody_and_no_field_of_it_takes_the_place_of_anothe
     )
     assert labels == (1,)
     with deployment.instance() as instance:
-        found = {item.wallet: item for item in record.records(instance, record.versions(instance))}
+        found = {
+            item.wallet: item for item in records_of(instance, materializations.versions(instance))
+        }
     assert found[faults["huge_number"]].counted("unknown_fields") == ("longer", "unlisted")
     assert "no title" in found[faults["no_labels"]].counted("oddities")
     assert "price above 1" in found[faults["strange_values"]].counted("oddities")
@@ -98,20 +100,19 @@ def record_segment(
         unknown_fields={},
         seconds=0.0,
     )
-    event = record.materialization(wallet, *record.describe(fetched, "file"))
+    event = materializations.materialization(wallet, *materializations.describe(fetched, "file"))
     assert list(write(instance, [event]))
     return segment.name
 
 
 def test_a_recorded_segment_that_cannot_be_read_leaves_out_its_wallet_and_is_fetched_again(
-    tmp_path: Path,
+    deployed: Deployed,
 ):
     world = generate(43, 6, whales=0, most_trades=30)
     wallet, other = filled(world)[:2]
     lines = [msgspec.json.encode(v2_row(trade)) for trade in world.truth(wallet)]
     lines[-1] = lines[-1][:-1] + b',"outcome_index":"one"}'
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         payload = gzip.compress(b"\n".join(lines) + b"\n")
         with deployment.instance() as instance:
@@ -144,7 +145,7 @@ def test_a_recorded_segment_that_cannot_be_read_leaves_out_its_wallet_and_is_fet
 
 @pytest.mark.parametrize("source", ["polymarket", "dome"])
 def test_a_store_that_holds_odd_segments_of_an_older_version_heals_without_a_request(
-    tmp_path: Path, source: str
+    deployed: Deployed, source: str
 ):
     """Written as the first version wrote them: plain gzip, nothing that says who served it."""
     world = generate(44, 4, whales=0, most_trades=20)
@@ -158,8 +159,7 @@ def test_a_store_that_holds_odd_segments_of_an_older_version_heals_without_a_req
     )
     lines = [msgspec.json.encode(as_row(trade)) for trade in world.truth(wallet)]
     lines = [line[:-1] + b"," + odd[number % len(odd)] + b"}" for number, line in enumerate(lines)]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want([wallet])
         payload = gzip.compress(b"\n".join(lines) + b"\n")
         with deployment.instance() as instance:

@@ -4,20 +4,19 @@ import json
 import os
 from pathlib import Path
 
-from polycopy_assets import audit
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.fetch import refetch
-from polycopy_assets.fetch.wallets import DOWN_AFTER
+from polycopy_assets.fetch.blame import DOWN_AFTER
+from polycopy_assets.reconcile import audit
 from polycopy_assets.trades.segment import wallet_prefix
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, truth
 
 JUNK = [b"", b"{}", b"\xff", b'["trades/x"]', b"null", b'["../../passwd"]', b"[1]"]
 
 
-def test_a_marker_that_names_the_segments_of_another_wallet_deletes_nothing(tmp_path: Path):
+def test_a_marker_that_names_the_segments_of_another_wallet_deletes_nothing(deployed: Deployed):
     world = generate(121, 4, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         store = deployment.store
@@ -42,10 +41,9 @@ def test_a_marker_that_names_the_segments_of_another_wallet_deletes_nothing(tmp_
         assert deployment.table() == truth(world)
 
 
-def test_damaged_markers_of_many_wallets_hold_up_no_other(tmp_path: Path):
+def test_damaged_markers_of_many_wallets_hold_up_no_other(deployed: Deployed):
     world = generate(122, DOWN_AFTER + 6, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_CONCURRENCY="1")
+    with deployed(world, POLYCOPY_CONCURRENCY="1") as (deployment, _):
         deployment.want(world.wallets())
         wallets = sorted(wallet.lower() for wallet in world.wallets())
         damaged = wallets[: DOWN_AFTER + 2]
@@ -59,10 +57,11 @@ def test_damaged_markers_of_many_wallets_hold_up_no_other(tmp_path: Path):
         assert deployment.table() == truth(world)
 
 
-def test_links_and_pipes_are_named_and_only_the_wallet_in_whose_way_they_are_fails(tmp_path: Path):
+def test_links_and_pipes_are_named_and_only_the_wallet_in_whose_way_they_are_fails(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(123, 4, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         outside, store = tmp_path / "outside", tmp_path / "store"
@@ -99,10 +98,9 @@ def test_links_and_pipes_are_named_and_only_the_wallet_in_whose_way_they_are_fai
         assert deployment.table() == truth(world)
 
 
-def test_a_wallet_folder_that_is_a_link_fails_that_wallet_alone(tmp_path: Path):
+def test_a_wallet_folder_that_is_a_link_fails_that_wallet_alone(tmp_path: Path, deployed: Deployed):
     world = generate(124, 3, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         outside, wallet = tmp_path / "outside", min(w.lower() for w in world.wallets())
         outside.mkdir()

@@ -48,21 +48,21 @@ def _ids(deployment: Deployment) -> dict[tuple[str, str], tuple[Any, ...]]:
 
 KILLED = {
     "before the first new batch is committed": """
-        from polycopy_assets import combine
+        from polycopy_assets.batches import combine
         combine.claimed_intervals = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     """,
     "between combining and loading": """
-        from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+        from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
         DuckDBWarehouse.load = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     """,
     "while the table is loaded": """
-        from polycopy_assets.warehouse import duckdb
-        sql = duckdb._sql
+        from polycopy_assets.warehouse.duckdb import warehouse
+        sql = warehouse._sql
         def killing(name):
             if name == "record_batch":
                 os.kill(os.getpid(), signal.SIGKILL)
             return sql(name)
-        duckdb._sql = killing
+        warehouse._sql = killing
     """,
 }
 

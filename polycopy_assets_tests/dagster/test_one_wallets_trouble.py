@@ -7,27 +7,33 @@ from typing import Any
 
 import pytest
 
-from polycopy_assets import combine as combining
-from polycopy_assets import recombine, record
-from polycopy_assets.assets import wallet_trades as fetching
-from polycopy_assets.combine import read_manifests
-from polycopy_assets.definitions import build
+from polycopy_assets.assets.step_record import StepRecord
+from polycopy_assets.batches import combine as combining
+from polycopy_assets.batches.combine import read_manifests
+from polycopy_assets.batches.manifests import Broken
+from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World
 from polycopy_assets.errors import StoreError, WarehouseError
-from polycopy_assets.fetch.wallets import DOWN_AFTER
-from polycopy_assets.manifests import Broken
-from polycopy_assets.partitions import register
-from polycopy_assets.progress import Progress
-from polycopy_assets.reconcile.mend import Mender
-from polycopy_assets.runs import Runs, why
+from polycopy_assets.fetch.blame import DOWN_AFTER
+from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.pipeline import combine as recombine
+from polycopy_assets.reconcile.repair import Repair
+from polycopy_assets.record import materializations
+from polycopy_assets.record.partitions import register
+from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import segment_name
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.dagster.test_fetch_config import RANGE, fetched
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import (
+    Deployed,
+    Deployment,
+    records_of,
+    truth,
+)
 from polycopy_assets_tests.old_job import OldJob
 
 
@@ -54,7 +60,7 @@ def logged(deployment: Deployment, text: str) -> bool:
 
 
 def test_an_error_that_nobody_foresaw_while_a_wallet_is_fetched_is_that_wallets_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, wallet, others = world_and_wallet(51)
     page = Polymarket.page
@@ -65,8 +71,7 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_fetched_is_that_wallets_
         return await page(self, asked, *args)
 
     monkeypatch.setattr(Polymarket, "page", odd)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         report = deployment.backfill()
         (failure,) = report.failures
@@ -81,7 +86,7 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_fetched_is_that_wallets_
 
 
 def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that_wallet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, wallet, others = world_and_wallet(52)
     frame = combining._frame
@@ -93,8 +98,7 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that
         return frame(read)
 
     monkeypatch.setattr(combining, "_frame", odd)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         code, said = deployment.here("backfill", "--json")
         report = json.loads(said)
@@ -111,19 +115,18 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that
     assert deployment.table() == truth(world)
 
 
-def test_a_wallet_whose_record_cannot_be_read_is_left_out_of_the_batch_by_name(tmp_path: Path):
+def test_a_wallet_whose_record_cannot_be_read_is_left_out_of_the_batch_by_name(deployed: Deployed):
     """It stopped every combine, and with it every load, for all wallets."""
     world, wallet, others = world_and_wallet(56)
     damaged = "0x" + "d" * 40
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(others[:3])
         deployment.backfill()
         deployment.want(world.wallets())
         with deployment.instance() as instance:
             register(instance, [damaged])
             instance.report_runless_asset_event(
-                record.materialization(damaged, "rows-3-0123456789abcdef", {})
+                materializations.materialization(damaged, "rows-3-0123456789abcdef", {})
             )
         for _ in range(2):
             code, said = deployment.here("backfill", "--json")
@@ -140,20 +143,19 @@ def test_a_wallet_whose_record_cannot_be_read_is_left_out_of_the_batch_by_name(t
 
 
 def test_a_wallet_that_is_recorded_anew_while_it_is_combined_waits_for_the_next_load(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     """It was lost, and not in the record that was read first: the combine ended in a KeyError."""
     world, wallet, others = world_and_wallet(57)
     late = others[0].lower()
-    versions, asked = record.versions, []
+    versions, asked = materializations.versions, []
 
     def earlier(instance: Any, *some: Any) -> dict[str, str]:
         asked.append(some)
         found = versions(instance, *some)
         return {w: v for w, v in found.items() if w != late} if len(asked) == 1 else found
 
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want([wallet, late])
         deployment.backfill()
         broken = Broken(
@@ -161,18 +163,23 @@ def test_a_wallet_that_is_recorded_anew_while_it_is_combined_waits_for_the_next_
         )
         for item in deployment.store.list(f"trades/{late}/"):
             deployment.store.delete(item.name)
-        monkeypatch.setattr(record, "versions", earlier)
+        monkeypatch.setattr(materializations, "versions", earlier)
         monkeypatch.setattr(recombine, "set_aside", lambda *_: None)
         with deployment.instance() as instance:
             found = recombine.combine_new(
-                instance, deployment.store, {1}, logging.getLogger(), broken=[broken]
+                DagsterRecords(instance),
+                deployment.store,
+                {1},
+                logging.getLogger(),
+                lambda: None,
+                broken=[broken],
             )
     assert found.lost == {}
     assert [claim.wallet for item in found.made for claim in item.claims] == [wallet]
 
 
 def test_a_wallet_whose_old_segments_cannot_be_deleted_fails_alone_and_is_finished_later(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     error = StoreError("held by a retention policy")
     world, wallet, _ = world_and_wallet(53)
@@ -183,23 +190,16 @@ def test_a_wallet_whose_old_segments_cannot_be_deleted_fails_alone_and_is_finish
             raise error
         delete(self, name)
 
-    def full() -> Progress:
-        progress = Progress()
-        with deployment.instance() as instance:
-            runs = Runs(lambda: build(deployment.settings, progress), progress)
-            runs.fetch(instance, select="all", mode="full")
-        return progress
-
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         monkeypatch.setattr(LocalStore, "delete", held)
-        progress = full()
-        ((failed, reason),) = progress.failures
-        assert failed == wallet
-        assert str(error) in reason
-        assert progress.done == len(world.wallets()) - 1
+        with deployment.instance() as instance:
+            fetched = deployment.fetch(instance, select="all", mode="full")
+        (failed,) = fetched.failures
+        assert failed.wallet == wallet
+        assert str(error) in failed.reason
+        assert fetched.recorded == len(world.wallets())
         report = deployment.backfill()
         assert (report.remaining, report.failed_checks) == (1, []), "it is not over"
         assert deployment.table() == truth(world)
@@ -211,37 +211,38 @@ def test_a_wallet_whose_old_segments_cannot_be_deleted_fails_alone_and_is_finish
 
 
 def test_what_is_recorded_is_loaded_also_when_the_fetch_ended_badly(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, _, _ = world_and_wallet(54)
-    charted = fetching._charted
+    write, written = StepRecord.write, []
 
-    def breaking(outcomes: Any, progress: Progress) -> Any:
-        for number, outcome in enumerate(charted(outcomes, progress)):
-            if number == 3:
-                raise unforeseen("the run itself breaks")
-            yield outcome
+    def breaking(record: StepRecord, fetched: Fetched) -> None:
+        if len(written) == 3:
+            raise unforeseen("the run itself breaks")
+        written.append(fetched.wallet)
+        write(record, fetched)
 
-    monkeypatch.setattr(fetching, "_charted", breaking)
-    with sample_api(world) as served:
+    monkeypatch.setattr(StepRecord, "write", breaking)
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         report = deployment.backfill()
         (error,) = report.errors
         assert "the fetch ended early" in error
         assert "the run itself breaks" in error
         assert report.complete == 3
+        assert report.trades_fetched == sum(len(world.truth(wallet)) for wallet in written)
+        assert report.requests > len(written)
         with deployment.instance() as instance:
-            recorded = list(record.versions(instance))
+            recorded = list(materializations.versions(instance))
         assert deployment.table() == truth(world, recorded)
-        monkeypatch.setattr(fetching, "_charted", charted)
+        monkeypatch.setattr(StepRecord, "write", write)
         assert deployment.backfill().errors == []
     assert deployment.table() == truth(world)
 
 
 def test_wallets_that_failed_are_named_also_when_the_load_failed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, wallet, _ = world_and_wallet(55)
 
@@ -249,9 +250,8 @@ def test_wallets_that_failed_are_named_also_when_the_load_failed(
         raise WarehouseError("the table is broken")
 
     monkeypatch.setattr(DuckDBWarehouse, "load", broken)
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({wallet: "404"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         code, said = deployment.here("backfill", "--json")
     report = json.loads(said)
@@ -261,12 +261,11 @@ def test_wallets_that_failed_are_named_also_when_the_load_failed(
 
 
 def test_a_segment_that_the_store_does_not_give_out_holds_up_its_wallet_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     """As with a mode of another user, a bad sector, or an object with a key of its own."""
     world, wallet, others = world_and_wallet(54)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         read = Path.read_bytes
 
@@ -295,11 +294,10 @@ def test_a_segment_that_the_store_does_not_give_out_holds_up_its_wallet_alone(
 
 
 def test_a_store_that_gives_out_nothing_is_an_error_and_nobodys_loss(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, _, _ = world_and_wallet(55)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         read = Path.read_bytes
 
@@ -317,7 +315,7 @@ def test_a_store_that_gives_out_nothing_is_an_error_and_nobodys_loss(
 
 
 def test_a_horizon_that_nobody_foresaw_is_said_of_every_wallet_and_ends_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, _, _ = world_and_wallet(56)
     error = OverflowError("int too large to convert to float")
@@ -327,8 +325,7 @@ def test_a_horizon_that_nobody_foresaw_is_said_of_every_wallet_and_ends_no_run(
         raise error
 
     monkeypatch.setattr(Polymarket, "horizon", odd)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         report = deployment.backfill()
         assert report.errors == []
@@ -342,25 +339,24 @@ def test_a_horizon_that_nobody_foresaw_is_said_of_every_wallet_and_ends_no_run(
 
 
 def test_a_record_that_cannot_be_read_is_its_wallets_failure_and_the_rest_is_fetched_and_loaded(
-    tmp_path: Path,
+    deployed: Deployed,
 ):
     world = generate(57, 8, most_trades=20)
     wallets = sorted(wallet.lower() for wallet in world.wallets())
     illegible, *others, new = wallets
     tags = {f"{RANGE}start": illegible, f"{RANGE}end": new}
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want([illegible, *others])
         deployment.backfill()
         with deployment.instance() as instance:
             register(instance, [new])
             instance.report_runless_asset_event(
-                record.materialization(illegible, "rows-1-0123456789abcdef", {})
+                materializations.materialization(illegible, "rows-1-0123456789abcdef", {})
             )
             result = fetched(deployment, instance, tags, select="remaining")
             assert not result.success
-            said = why(result)
-            legible = {item.wallet: item for item in record.records(instance, wallets, {})}
+            said = why_failed(result)
+            legible = {item.wallet: item for item in records_of(instance, wallets)}
         assert "1 of 2 wallets failed" in said
         assert f"the record of {illegible}" in said
         assert "lists no segments" in said
@@ -378,7 +374,7 @@ def test_a_record_that_cannot_be_read_is_its_wallets_failure_and_the_rest_is_fet
 
 
 def test_segments_that_may_not_be_deleted_do_not_make_the_store_count_as_down(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(58, DOWN_AFTER + 6, most_trades=20)
     wallets = sorted(wallet.lower() for wallet in world.wallets())
@@ -390,8 +386,7 @@ def test_segments_that_may_not_be_deleted_do_not_make_the_store_count_as_down(
             raise PermissionError(1, "Operation not permitted", str(path))
         unlink(path, missing_ok=missing_ok)
 
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
+    with deployed(world, POLYCOPY_CONCURRENCY="1") as (deployment, _):
         deployment.want(wallets)
         for wallet in held:
             deployment.store.create(segment_name(wallet, Interval(0, 1_000_000_000)), b"no gzip")
@@ -406,20 +401,19 @@ def test_segments_that_may_not_be_deleted_do_not_make_the_store_count_as_down(
 
 
 def test_a_record_that_becomes_illegible_during_a_reconciliation_is_its_wallets_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(59, 6, most_trades=20)
     ticked, illegible, *others = sorted(wallet.lower() for wallet in world.wallets())
-    tick_off = Mender._tick_off
+    mark_complete = Repair._mark_complete
 
-    def damaged(mender: Mender) -> None:
-        odd = record.materialization(illegible, "rows-1-0123456789abcdef", {})
-        mender._instance.report_runless_asset_event(odd)
-        tick_off(mender)
+    def damaged(repair: Repair) -> None:
+        odd = materializations.materialization(illegible, "rows-1-0123456789abcdef", {})
+        repair._instance.report_runless_asset_event(odd)
+        mark_complete(repair)
 
-    monkeypatch.setattr(Mender, "_tick_off", damaged)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    monkeypatch.setattr(Repair, "_mark_complete", damaged)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         old = OldJob(deployment)
@@ -430,7 +424,7 @@ def test_a_record_that_becomes_illegible_during_a_reconciliation_is_its_wallets_
         assert "lists no segments" in told["failures"][0]["reason"]
         told = deployment.reconcile(code=1)
         assert told["counts"] == {"ghost": 1, "consistent": len(others) + 1}
-        monkeypatch.setattr(Mender, "_tick_off", tick_off)
+        monkeypatch.setattr(Repair, "_mark_complete", mark_complete)
         deployment.reconcile("--apply")
         assert deployment.reconcile()["counts"] == {"consistent": len(world.wallets())}
     assert deployment.table() == truth(world)

@@ -6,24 +6,25 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import attempts, record
-from polycopy_assets.assets.failures import Failures
-from polycopy_assets.assets.wallet_trades import DOWN_TAG
-from polycopy_assets.backfill import status
+from polycopy_assets.assets.step_record import DOWN_TAG
+from polycopy_assets.cli.runs import why_failed
+from polycopy_assets.cli.status import status
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.errors import StoreError
-from polycopy_assets.fetch.wallet import Fetched
-from polycopy_assets.fetch.wallets import DOWN_AFTER, Failed
-from polycopy_assets.runs import why
+from polycopy_assets.errors import Kind, StoreError
+from polycopy_assets.fetch.blame import DOWN_AFTER, Failed, Fault, Suspects
+from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.record import attempts, materializations
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets_tests.days import DAY, HOUR, MINUTE, days
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, sample_api, truth
+
+FAULTS = {"transient": Fault.OUTAGE, "store": Fault.STORE}
 
 
-def failure(wallet: str, kind: str, *, tried: bool = True) -> Failed:
-    outage = tried and kind in {"transient", "store"}
-    return Failed(wallet=wallet, reason=kind, kind=kind, tried=tried, outage=outage)
+def failure(wallet: str, kind: Kind, *, tried: bool = True) -> Failed:
+    fault = FAULTS.get(kind, Fault.WALLET)
+    return Failed(wallet=wallet, reason=kind, kind=kind, tried=tried, fault=fault)
 
 
 @pytest.mark.parametrize(
@@ -49,14 +50,22 @@ def failure(wallet: str, kind: str, *, tried: bool = True) -> Failed:
 def test_whose_fault_it_was_is_told_by_the_wallets_that_come_afterwards(
     told: str, own: str, *, down: bool
 ):
-    kinds = {"t": "transient", "s": "store", "p": "permanent", "c": "contract", "i": "internal"}
-    failures, found = Failures(), []
+    kinds = {
+        "t": Kind.TRANSIENT,
+        "s": Kind.STORE,
+        "p": Kind.PERMANENT,
+        "c": Kind.CONTRACT,
+        "i": Kind.INTERNAL,
+    }
+    failures, found = Suspects(), []
     for number, each in enumerate(told):
         if each == "f":
             found += failures.fetched()
         else:
             tried = each != "-"
-            found += failures.failed(failure(str(number), kinds.get(each, ""), tried=tried))
+            found += failures.failed(
+                failure(str(number), kinds.get(each, Kind.TRANSIENT), tried=tried)
+            )
     found += failures.ended()
     assert "".join(each.kind[0] for each in found) == own
     assert failures.down is down
@@ -93,10 +102,9 @@ def test_a_store_that_takes_nothing_uses_up_nobodys_attempts(
         assert simulated.deployment.table() == truth(world)
 
 
-def test_the_wallets_behind_a_store_that_fails_say_so(tmp_path: Path):
+def test_the_wallets_behind_a_store_that_fails_say_so(tmp_path: Path, deployed: Deployed):
     world = generate(62, 40, most_trades=5)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         (tmp_path / "store").mkdir()
         (tmp_path / "store" / "trades").write_text("a file where a directory should be")
@@ -147,14 +155,13 @@ def test_a_wallet_that_alone_gets_no_answer_is_given_up_when_others_do(
 
 
 def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(65, 3, most_trades=5)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    describe, seen = record.describe, Counter[str]()
-    with sample_api(world) as served:
+    describe, seen = materializations.describe, Counter[str]()
+    with deployed(world, POLYCOPY_CONCURRENCY="1") as (deployment, served):
         served.state.faults.set_wallets({wallets[0]: "404"})
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="1")
         deployment.want(wallets)
         with deployment.instance() as instance:
 
@@ -165,11 +172,11 @@ def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
                     raise RuntimeError("the run dies here")
                 return describe(fetched, uri)
 
-            monkeypatch.setattr(record, "describe", dies)
+            monkeypatch.setattr(materializations, "describe", dies)
             job = build(deployment.settings).resolve_job_def("fetch")
             result = job.execute_in_process(instance=instance, raise_on_error=False)
             monkeypatch.undo()
-            assert "the run dies here" in why(result)
+            assert "the run dies here" in why_failed(result)
             assert seen == {wallets[0]: 2}
             assert attempts.failed(instance) == [wallets[0]]
             assert status(instance, deployment.settings).failed == 1
@@ -179,4 +186,4 @@ def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
             served.state.faults.set_wallets({})
             config = {"ops": {"wallet_trades": {"config": {"select": "failed"}}}}
             assert job.execute_in_process(instance=instance, run_config=config).success
-            assert wallets[0] in record.versions(instance)
+            assert wallets[0] in materializations.versions(instance)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.demo.generate import LAST, generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 ROOT = Path(__file__).parents[2]
@@ -42,13 +42,12 @@ def run(words: list[str], deployment: Deployment) -> subprocess.CompletedProcess
     ("document", "number"), [("docs/reconciliation.md", 7), ("docs/migrating.md", 4)]
 )
 def test_the_commands_about_an_old_jobs_remains_work_as_they_stand_there(
-    tmp_path: Path, document: str, number: int
+    deployed: Deployed, document: str, number: int
 ):
     found = commands(document)
     assert len(found) == number
     world = generate(98, 12, most_trades=20)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         old = OldJob(deployment)
         for index, wallet in enumerate(world.wallets()):
             trades = world.truth(wallet)
@@ -63,15 +62,14 @@ def test_the_commands_about_an_old_jobs_remains_work_as_they_stand_there(
     assert deployment.table() == truth(world)
 
 
-def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path):
+def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path, deployed: Deployed):
     found = commands("README.md")
     wallets = {word for words in found for word in words if word.startswith("0x")}
     assert len(found) == 9
     assert len(wallets) == 1
     world = generate(97, 3, whales=3, whale_trades=20)
     (tmp_path / "my-wallets.txt").write_text("\n".join(world.wallets()))
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         for words in found:
             done = run(words, deployment)
             assert done.returncode == 0, (words, done.stderr)

@@ -11,19 +11,23 @@ import dagster as dg
 import duckdb
 import pytest
 
-from polycopy_assets import record
+from polycopy_assets.cli.runs import run_job, why_failed
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.world import World
+from polycopy_assets.errors import StoreError
 from polycopy_assets.fetch import refetch
-from polycopy_assets.partitions import registered
-from polycopy_assets.progress import Progress
-from polycopy_assets.reconcile.look import look
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.ledger.kinds import Adopt
+from polycopy_assets.reconcile.read_ledgers import read_ledgers
+from polycopy_assets.record import materializations
+from polycopy_assets.record.partitions import registered
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import parse_name, segment_name, wallet_prefix
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, records_of, truth
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
 
 PROCESSED = LAST + 864_000
@@ -33,8 +37,9 @@ def wallets_of(world: World) -> list[str]:
     return [wallet.lower() for wallet in world.wallets()]
 
 
-def test_an_empty_machine_has_nothing_to_reconcile_and_stays_empty(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_an_empty_machine_has_nothing_to_reconcile_and_stays_empty(
+    tmp_path: Path, deployment: Deployment
+):
     told = deployment.reconcile()
     assert (told["counts"], told["findings"], told["applied"]) == ({}, [], False)
     assert not (tmp_path / "store").exists()
@@ -42,11 +47,10 @@ def test_an_empty_machine_has_nothing_to_reconcile_and_stays_empty(tmp_path: Pat
     assert deployment.reconcile("--apply")["counts"] == {}
 
 
-def test_wallets_ticked_off_without_data_are_all_found_and_fetched(tmp_path: Path):
+def test_wallets_ticked_off_without_data_are_all_found_and_fetched(deployed: Deployed):
     world = generate(5, 200, most_trades=30)
     ticked = wallets_of(world)[:161]
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, api):
         old = OldJob(deployment)
         for wallet in ticked:
             old.tick(upper(wallet), 7, at=PROCESSED, file=f"gs://b/trades/{wallet}.jsonl")
@@ -60,11 +64,12 @@ def test_wallets_ticked_off_without_data_are_all_found_and_fetched(tmp_path: Pat
         assert deployment.table() == truth(world, ticked)
 
 
-def test_a_checkpoint_that_takes_no_row_is_named_and_the_rest_is_done(tmp_path: Path):
+def test_a_checkpoint_that_takes_no_row_is_named_and_the_rest_is_done(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(5, 30, most_trades=9)
     wallets = wallets_of(world)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         old = OldJob(deployment)
         old.tick(wallets[0], 7, at=PROCESSED, file="gs://b/none.jsonl")
         old.write()
@@ -83,21 +88,21 @@ def test_a_checkpoint_that_takes_no_row_is_named_and_the_rest_is_done(tmp_path: 
 
 def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_request(
     tmp_path: Path,
+    deployed: Deployed,
 ):
     world = generate(6, 60, whales=1, whale_trades=4000)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="20000") as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         deployment.backfill(refresh=True)  # leaves empty segments that no batch holds
         with deployment.instance() as instance:
-            before = {r.wallet: r for r in record.records(instance, wallets_of(world))}
+            before = {r.wallet: r for r in records_of(instance, wallets_of(world))}
         shutil.rmtree(tmp_path / "dagster")
         api.state.counts.reset()
         assert deployment.reconcile(code=1)["counts"] == {"orphan": 60}
         assert deployment.reconcile("--apply")["left"] == {"consistent": 60}
         with deployment.instance() as instance:
-            after = {r.wallet: r for r in record.records(instance, wallets_of(world))}
+            after = {r.wallet: r for r in records_of(instance, wallets_of(world))}
         for wallet, was in before.items():
             now = after[wallet]
             assert (now.version, now.covered_until) == (was.version, was.covered_until)
@@ -111,10 +116,9 @@ def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_req
         assert deployment.table() == truth(world)
 
 
-def test_of_a_ghost_exactly_what_is_lost_is_fetched_and_what_is_damaged_is_kept(tmp_path: Path):
+def test_of_a_ghost_exactly_what_is_lost_is_fetched_and_what_is_damaged_is_kept(deployed: Deployed):
     world = generate(7, 3, whales=3, whale_trades=3000)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="20000") as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         store, (gone, torn, _) = deployment.store, wallets_of(world)
@@ -145,11 +149,12 @@ def test_of_a_ghost_exactly_what_is_lost_is_fetched_and_what_is_damaged_is_kept(
         assert deployment.table() == truth(world)
 
 
-def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(tmp_path: Path):
+def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(19, 4)
     wallet = next(w for w in wallets_of(world) if world.truth(w))
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         shutil.rmtree(tmp_path / "store" / "trades" / wallet)
@@ -160,17 +165,16 @@ def test_a_ghost_that_could_not_be_fetched_stays_one_until_it_is(tmp_path: Path)
         (ghost,) = [item for item in told["findings"] if item["finding"] == "ghost"]
         assert (ghost["wallet"], ghost["why"]) == (
             wallet,
-            "its record was taken back, and it is not fetched again yet",
+            "its record was revoked, and it has not been fetched again yet",
         )
         assert deployment.polycopy("status", "--json").stdout.count('"complete":3') == 1
         assert deployment.reconcile("--apply")["left"] == {"consistent": 4}
         assert deployment.table() == truth(world)
 
 
-def test_a_changed_byte_is_found_by_verify_alone_and_the_wallet_is_put_right(tmp_path: Path):
+def test_a_changed_byte_is_found_by_verify_alone_and_the_wallet_is_put_right(deployed: Deployed):
     world = generate(8, 12)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         store = deployment.store
@@ -183,16 +187,17 @@ def test_a_changed_byte_is_found_by_verify_alone_and_the_wallet_is_put_right(tmp
         told = deployment.reconcile("--verify", code=1)
         assert told["counts"] == {"ghost": 1, "consistent": 11}
         (ghost,) = [item for item in told["findings"] if item["finding"] == "ghost"]
-        assert "another checksum" in ghost["why"]
+        assert "a different checksum" in ghost["why"]
         assert deployment.reconcile("--verify", "--apply")["left"] == {"consistent": 12}
         assert deployment.reconcile("--verify")["counts"] == {"consistent": 12}
         assert deployment.table() == truth(world)
 
 
-def test_a_damaged_segment_without_a_record_is_set_aside_and_fetched(tmp_path: Path):
+def test_a_damaged_segment_without_a_record_is_set_aside_and_fetched(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(9, 4)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         shutil.rmtree(tmp_path / "dagster")
@@ -209,11 +214,10 @@ def test_a_damaged_segment_without_a_record_is_set_aside_and_fetched(tmp_path: P
 
 
 @pytest.mark.parametrize("policy", ["verified", "never", "refetch"])
-def test_the_policy_decides_what_old_files_are_worth(tmp_path: Path, policy: str):
+def test_the_policy_decides_what_old_files_are_worth(deployed: Deployed, policy: str):
     world = generate(10, 12, most_trades=60)
     wallets = [wallet for wallet in wallets_of(world) if world.truth(wallet)]
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_ADOPT=policy)
+    with deployed(world, POLYCOPY_ADOPT=policy) as (deployment, api):
         old = OldJob(deployment)
         for wallet in wallets:
             trades = world.truth(wallet)
@@ -251,11 +255,10 @@ def test_the_policy_decides_what_old_files_are_worth(tmp_path: Path, policy: str
         assert all(deployment.store.read(f"trades/{wallet}.jsonl") for wallet in wallets)
 
 
-def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(tmp_path: Path):
+def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(deployed: Deployed):
     world = generate(12, 10)
     wallets = wallets_of(world)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         old = OldJob(deployment)
         for wallet in wallets:
             old.tick(wallet, 5, at=PROCESSED)
@@ -271,11 +274,35 @@ def test_what_cannot_be_fetched_is_left_and_named_and_comes_in_the_next_time(tmp
         assert deployment.table() == truth(world)
 
 
-def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Path):
+def test_a_store_that_cannot_be_written_is_noticed_before_the_source_is_asked(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+):
+    """A run from the UI: the command looks before it starts one."""
+    world = generate(5, 3, most_trades=30)
+    with deployed(world) as (deployment, api), deployment.instance() as instance:
+        old = OldJob(deployment)
+        for wallet in wallets_of(world):
+            old.tick(wallet, 7, at=PROCESSED)
+        old.write()
+        before = run_job(instance, deployment.settings, Job.RECONCILE, {}, Progress())
+        assert before.success
+
+        def full(_store: LocalStore) -> None:
+            raise StoreError("cannot write to the store: no space left on device")
+
+        monkeypatch.setattr(LocalStore, "check_writable", full)
+        failed = run_job(instance, deployment.settings, Job.RECONCILE, {"apply": True}, Progress())
+        assert not failed.success
+        assert "no space left" in why_failed(failed)
+        assert not api.state.counts.requests
+
+
+def test_trades_newer_than_what_was_taken_over_are_fetched_however_late(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(18, 12, most_trades=60)
     wallets = [wallet for wallet in wallets_of(world) if world.truth(wallet)]
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, api):
         old = OldJob(deployment)
         for wallet in wallets:
             trades = world.truth(wallet)
@@ -286,8 +313,8 @@ def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Pa
         environ = {"POLYCOPY_SOURCE_URL": f"{api.url}/gone"}
         done = deployment.polycopy("reconcile", "--apply", "--json", environ=environ)
         assert done.returncode == 1
-        assert json.loads(done.stdout)["left"] == {"behind": len(wallets)}
-        assert deployment.reconcile(code=1)["counts"] == {"behind": len(wallets)}
+        assert json.loads(done.stdout)["left"] == {"newer_than_file": len(wallets)}
+        assert deployment.reconcile(code=1)["counts"] == {"newer_than_file": len(wallets)}
         shutil.rmtree(tmp_path / "dagster")
         assert deployment.reconcile(code=1)["counts"] == {"orphan": len(wallets)}
         assert deployment.reconcile("--apply")["left"] == {"consistent": len(wallets)}
@@ -296,10 +323,11 @@ def test_trades_behind_what_was_taken_over_are_fetched_however_late(tmp_path: Pa
         assert deployment.table() == truth(world)
 
 
-def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(tmp_path: Path):
+def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(13, 5)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
     (tmp_path / "store").rename(tmp_path / "unmounted")
@@ -308,13 +336,12 @@ def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(tmp_path: Pa
     assert done.stdout == ""
     assert "Is POLYCOPY_STORE right, and mounted?" in done.stderr
     with deployment.instance() as instance:
-        assert len(record.versions(instance)) == 5
+        assert len(materializations.versions(instance)) == 5
 
 
-def test_a_ledger_that_cannot_be_read_stops_it(tmp_path: Path):
+def test_a_ledger_that_cannot_be_read_stops_it(deployed: Deployed):
     world = generate(14, 5)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
     deployment.execute("CREATE TABLE backfill_checkpoint (wallet_address VARCHAR)")
@@ -332,11 +359,10 @@ def test_a_ledger_that_cannot_be_read_stops_it(tmp_path: Path):
 
 
 def test_a_look_lists_the_store_once_and_asks_each_table_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(17, 20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
     calls: Counter[str] = Counter()
@@ -355,11 +381,11 @@ def test_a_look_lists_the_store_once_and_asks_each_table_once(
     for name in ("traders", "checkpoint", "tally", "count_rows", "rows_by_wallet"):
         counted(DuckDBWarehouse, name)
     with deployment.instance() as instance:
-        ledgers = look(
+        ledgers = read_ledgers(
             instance,
             deployment.store,
             deployment.warehouse,
-            adopt="verified",
+            adopt=Adopt.VERIFIED,
             verify=False,
             progress=Progress(),
             now=PROCESSED,
@@ -379,16 +405,14 @@ def test_a_wrong_policy_is_one_line_that_says_what_is_accepted(tmp_path: Path):
     done = Deployment(tmp_path, "http://127.0.0.1:9", POLYCOPY_ADOPT="maybe").polycopy("reconcile")
     assert done.returncode == 2
     assert done.stderr == (
-        "polycopy: POLYCOPY_ADOPT='maybe' is not accepted: accepted is verified or never or"
-        " refetch\n"
+        "polycopy: POLYCOPY_ADOPT='maybe' is not accepted: expected verified or never or refetch\n"
     )
 
 
-def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(tmp_path: Path):
+def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(deployed: Deployed):
     world = generate(15, 2, whales=1, whale_trades=6000)
     whale = wallets_of(world)[0]
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="20000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="20000") as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
         store = deployment.store
@@ -408,7 +432,7 @@ def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(tmp_
                 )
             )
             assert done.success
-            now = record.record(instance, whale)
+            now = materializations.record(instance, whale)
         assert now is not None
         assert {segment.name for segment in now.segments}.isdisjoint(names)
         assert {item.name for item in store.list(wallet_prefix(whale))} == {
@@ -420,10 +444,9 @@ def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(tmp_
         assert deployment.reconcile()["counts"] == {"consistent": 2}
 
 
-def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(tmp_path: Path):
+def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(deployed: Deployed):
     world = generate(16, 8)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
         wallet = next(w for w in wallets_of(world) if world.truth(w))
@@ -472,12 +495,13 @@ def _latest(deployment: Deployment) -> tuple[Any, dg.AssetCheckEvaluation]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_whatever_is_wrong_at_once_one_pass_settles_it(tmp_path: Path, seed: int):
+def test_whatever_is_wrong_at_once_one_pass_settles_it(
+    tmp_path: Path, deployed: Deployed, seed: int
+):
     rng = random.Random(seed)
     world = generate(100 + seed, 50, whales=3, whale_trades=900)
     wallets = wallets_of(world)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="9000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="9000") as (deployment, _):
         known = [wallet for wallet in wallets if rng.random() < 0.7]
         deployment.want(known)
         deployment.backfill()
@@ -541,3 +565,34 @@ def _wrong(
         )
     if rng.random() < 0.1 and not names:
         store.create(segment_name(wallet, Interval(LAST + 10, LAST + 20)), b"\x1f\x8b garbage")
+
+
+def test_a_repair_records_what_the_checks_of_its_load_found(deployed: Deployed):
+    world = generate(83, 4, most_trades=20)
+    checks = [
+        dg.AssetCheckKey(dg.AssetKey(asset), name)
+        for asset, name in (
+            ("trades", "rows_match_record"),
+            ("trades", "no_duplicate_ids"),
+            ("combined_trades", "record_has_its_data"),
+            ("combined_trades", "batches_hold"),
+        )
+    ]
+    with deployed(world) as (deployment, _):
+        deployment.want(world.wallets())
+        deployment.backfill()
+        deployment.execute("DELETE FROM {}trades")
+        with deployment.instance() as instance:
+            for key in checks:
+                failed = dg.AssetCheckEvaluation(key.asset_key, key.name, passed=False)
+                instance.report_runless_asset_event(failed)
+            assert _outcomes(instance, checks) == {"FAILED"}
+        deployment.reconcile("--apply")
+        with deployment.instance() as instance:
+            assert _outcomes(instance, checks) == {"SUCCEEDED"}
+    assert deployment.table() == truth(world)
+
+
+def _outcomes(instance: dg.DagsterInstance, checks: list[dg.AssetCheckKey]) -> set[str]:
+    found = instance.event_log_storage.get_latest_asset_check_execution_by_key(checks)
+    return {found[key].status.value for key in checks}

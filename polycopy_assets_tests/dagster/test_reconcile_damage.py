@@ -9,17 +9,22 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from polycopy_assets import record, runless
-from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.fetch import refetch
-from polycopy_assets.progress import Progress
-from polycopy_assets.runs import Runs
+from polycopy_assets.record import materializations
+from polycopy_assets.record.private import runless
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.segment import wallet_prefix
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.deployment import (
+    Deployed,
+    Deployment,
+    new_trades,
+    records_of,
+    sample_api,
+    truth,
+)
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 DAY = 86_400
@@ -66,10 +71,8 @@ def fetched(tmp_path: Path, seed: int, **settings: str) -> Iterator[Scene]:
 
 def refetched_but_not_loaded(scene: Scene) -> None:
     """A full refetch of the wallet, recorded, after which the process died."""
-    settings, progress = scene.deployment.settings, Progress()
     with scene.deployment.instance() as instance:
-        runs = Runs(lambda: build(settings, progress), progress)
-        runs.fetch(instance, wallets=[scene.wallet], mode="full")
+        scene.deployment.fetch(instance, wallets=[scene.wallet], mode="full")
 
 
 def test_a_segment_of_no_bytes_is_damaged_and_not_empty(tmp_path: Path):
@@ -95,14 +98,14 @@ def test_a_ghost_that_lost_its_newest_segment_stays_one_until_that_is_fetched(tm
 def test_segments_behind_what_is_recorded_are_recorded_without_a_request(tmp_path: Path):
     with fetched(tmp_path, 33) as scene:
         with scene.deployment.instance() as instance:
-            before = list(record.records(instance, [scene.wallet]))
+            before = records_of(instance, [scene.wallet])
         scene.api.state.lag_seconds = 0
         scene.world.add(new_trades(scene.wallet, LAST + 500, 7))
         scene.deployment.backfill(refresh=True)
         # As if the refresh had been killed before it could record the wallet.
         with scene.deployment.instance() as instance:
             version, metadata = before[0].version, before[0].metadata
-            old = record.materialization(scene.wallet, version, metadata)
+            old = materializations.materialization(scene.wallet, version, metadata)
             assert list(runless.write(instance, [old])) == [1]
         scene.api.state.counts.reset()
         assert scene.found() == "orphan"
@@ -116,14 +119,14 @@ def test_a_full_refetch_that_died_before_it_was_recorded_is_no_loss(tmp_path: Pa
         store, old = scene.deployment.store, scene.segments()
         scene.api.state.lag_seconds = 0
         with scene.deployment.instance() as instance:
-            before = next(iter(record.records(instance, [scene.wallet])))
+            (before,) = records_of(instance, [scene.wallet])
         kept = {name: store.read(name) for name in old}
         refetched_but_not_loaded(scene)
         for name, data in kept.items():
             store.create(name, data)
         store.create(refetch.marker_name(scene.wallet), msgspec.json.encode(sorted(old)))
         with scene.deployment.instance() as instance:
-            was = record.materialization(scene.wallet, before.version, before.metadata)
+            was = materializations.materialization(scene.wallet, before.version, before.metadata)
             assert list(runless.write(instance, [was])) == [1]
         scene.api.state.counts.reset()
         assert scene.found("--adopt", policy) == "orphan"
@@ -221,11 +224,12 @@ def test_batches_that_are_lost_are_made_again_from_the_store(
         assert scene.deployment.table() == truth(scene.world), "the batches do not hold everything"
 
 
-def test_an_old_file_of_young_trades_is_not_taken_for_an_empty_history(tmp_path: Path):
+def test_an_old_file_of_young_trades_is_not_taken_for_an_empty_history(
+    tmp_path: Path, deployed: Deployed
+):
     world = generate(40, 20, most_trades=40)
     wallet = next(w.lower() for w in world.wallets() if len(world.truth(w)) > 3)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, api):
         old, trades = OldJob(deployment), world.truth(wallet)
         first = trades[-1].timestamp
         old.put(wallet, old_file(trades))

@@ -6,12 +6,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from polycopy_assets import attempts, record
+from polycopy_assets.automation.sensors import new_wallets
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.resources import store_resource, warehouse_resource
-from polycopy_assets.sensors import new_wallets
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets.resources.chosen import store_resource, warehouse_resource
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.old_job import upper
 
 RANGE = "dagster/asset_partition_range_"
@@ -24,12 +24,11 @@ def stray(deployment: Deployment, *keys: str) -> None:
 
 
 def test_a_partition_that_is_no_wallet_is_named_by_every_command_and_holds_nobody_up(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    deployed: Deployed, capfd: pytest.CaptureFixture[str]
 ):
     world = generate(5, 6, most_trades=9)
     twin = upper(world.wallets()[0].lower())
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         stray(deployment, "foo", twin)
         for command in ("backfill", "status", "reconcile"):
@@ -47,10 +46,9 @@ def test_a_partition_that_is_no_wallet_is_named_by_every_command_and_holds_nobod
     assert deployment.table() == truth(world)
 
 
-def test_of_chosen_partitions_the_one_that_is_no_wallet_is_left_out(tmp_path: Path):
+def test_of_chosen_partitions_the_one_that_is_no_wallet_is_left_out(deployed: Deployed):
     world = generate(6, 3, most_trades=9)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         stray(deployment, "foo")
         deployment.want(world.wallets())
         with deployment.instance() as instance:
@@ -63,12 +61,13 @@ def test_of_chosen_partitions_the_one_that_is_no_wallet_is_left_out(tmp_path: Pa
                 )
             )
             assert result.success
-            assert record.versions(instance).keys() == {w.lower() for w in world.wallets()}
+            assert materializations.versions(instance).keys() == {
+                w.lower() for w in world.wallets()
+            }
             assert attempts.failed(instance) == []
 
 
-def test_a_partition_that_is_no_wallet_is_named_in_the_tick_and_not_fetched(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_partition_that_is_no_wallet_is_named_in_the_tick_and_not_fetched(deployment: Deployment):
     stray(deployment, "foo")
     with (
         deployment.instance() as instance,
@@ -88,9 +87,8 @@ def test_a_partition_that_is_no_wallet_is_named_in_the_tick_and_not_fetched(tmp_
 
 @pytest.mark.parametrize("command", ["backfill", "reconcile", "wallets"])
 def test_however_much_is_no_wallet_few_lines_say_so(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], command: str
+    tmp_path: Path, deployment: Deployment, capfd: pytest.CaptureFixture[str], command: str
 ):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     deployment.warehouse.check_writable()
     deployment.execute(f"INSERT INTO traders SELECT concat('{LONG}', n) FROM range(5000) AS _(n)")
     (tmp_path / "many").write_text("".join(f"{LONG}{number}\n" for number in range(5000)))

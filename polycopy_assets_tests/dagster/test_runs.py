@@ -1,7 +1,6 @@
 """What a run over many partitions leaves in Dagster's record."""
 
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,15 +13,27 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
-from polycopy_assets import attempts, liveness, record
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.event_log import PooledSqliteEventLogStorage
-from polycopy_assets.liveness import WORKER_TAG, end_dead_runs, gone, worker
-from polycopy_assets.partitions import wallets_partitions
-from polycopy_assets.run_storage import PatientSqliteRunStorage, PatientSqliteScheduleStorage
+from polycopy_assets.errors import RunEnded
+from polycopy_assets.guard.dead_runs import end_dead_runs
+from polycopy_assets.guard.heartbeat import (
+    free_run_lock,
+    run_lock,
+    run_lock_tags,
+    take_run_lock,
+)
+from polycopy_assets.guard.instance_locks import instance_locks
+from polycopy_assets.guard.lock import FileLocks, Holder, this_process
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record.partitions import wallets_partitions
+from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.record.private.run_storage import (
+    PatientSqliteRunStorage,
+    PatientSqliteScheduleStorage,
+)
 from polycopy_assets.store.base import crc32c
-from polycopy_assets_tests.deployment import Deployment, sample_api
+from polycopy_assets_tests.deployment import Deployed, Deployment
 
 RANGE = "dagster/asset_partition_range_"
 
@@ -38,45 +49,44 @@ def _fetch(
     )
 
 
-def _materialized(result: dg.ExecuteInProcessResult) -> list[str]:
+def _materialized(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    kind = dg.DagsterEventType.ASSET_MATERIALIZATION
     return [
-        str(event.partition)
-        for event in result.all_events
-        if event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION
+        str(entry.get_dagster_event().partition)
+        for entry in instance.all_logs(run_id, of_type=kind)
     ]
 
 
-def test_a_range_records_each_good_wallet_once_and_none_that_failed(tmp_path: Path):
+def test_a_range_records_each_good_wallet_once_and_none_that_failed(deployed: Deployed):
     world = generate(61, 8, whales=8, whale_trades=12)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({keys[3]: "400"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(keys)
         with deployment.instance() as instance:
             result = _fetch(deployment, instance, keys[1], keys[6])
+            recorded = _materialized(instance, result.run_id)
             statuses = instance.get_status_by_partition(
-                record.WALLET_TRADES, keys, wallets_partitions
+                materializations.WALLET_TRADES, keys, wallets_partitions
             )
             assert statuses is not None
     good = [key for key in keys[1:7] if key != keys[3]]
     assert not result.success
-    assert sorted(_materialized(result)) == sorted(good)
+    assert sorted(recorded) == sorted(good)
     assert [k for k in keys if statuses[k] == AssetPartitionStatus.MATERIALIZED] == good
     assert [k for k in keys if statuses[k] == AssetPartitionStatus.FAILED] == [keys[3]]
     failure = next(e for e in result.all_events if e.is_step_failure)
     assert keys[3] in str(failure.step_failure_data.user_failure_data)
 
 
-def test_a_record_tells_what_is_in_the_store(tmp_path: Path):
+def test_a_record_tells_what_is_in_the_store(tmp_path: Path, deployed: Deployed):
     world = generate(63, 1, whales=1, whale_trades=3000)
     key = world.wallets()[0].lower()
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="100000")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="100000") as (deployment, _):
         deployment.want([key])
         with deployment.instance() as instance:
             assert _fetch(deployment, instance, key, key).success
-            found = record.record(instance, key)
+            found = materializations.record(instance, key)
     assert found is not None
     assert len(found.segments) > 1
     for segment in found.segments:
@@ -92,11 +102,10 @@ def test_a_record_tells_what_is_in_the_store(tmp_path: Path):
     assert metadata["covered_until"] == found.covered_until
 
 
-def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(tmp_path: Path):
+def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(deployed: Deployed):
     world = generate(62, 2, whales=2, whale_trades=3)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.want(keys)
         with deployment.instance() as instance:
             run = _fetch(deployment, instance, keys[0], keys[0])
@@ -109,7 +118,9 @@ def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(tmp_path: Path):
             torn = entry._replace(
                 dagster_event=event._replace(
                     event_specific_data=event.step_materialization_data._replace(
-                        materialization=record.materialization(keys[1], "rows-3-" + "0" * 16, {})
+                        materialization=materializations.materialization(
+                            keys[1], "rows-3-" + "0" * 16, {}
+                        )
                     )
                 )
             )
@@ -125,18 +136,17 @@ def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(tmp_path: Path):
                 )
             ]
             assert sorted(map(str, noted)) == sorted(keys)
-            assert record.recorded_by(instance, [run.run_id]) == {keys[0]}
+            assert materializations.recorded_by(instance, [run.run_id]) == {keys[0]}
 
 
 @pytest.mark.parametrize("fails_in_the_end", [False, True])
 def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
-    tmp_path: Path, *, fails_in_the_end: bool
+    deployed: Deployed, *, fails_in_the_end: bool
 ):
     world = generate(67, 6, whales=6, whale_trades=12)
     keys = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({keys[2]: "400"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(keys)
         with deployment.instance() as instance:
             first = _fetch(deployment, instance, keys[0], keys[5])
@@ -149,7 +159,7 @@ def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
                 tags={f"{RANGE}start": keys[0], f"{RANGE}end": keys[5]},
                 parent_run_id=first.run_id,
                 root_run_id=first.run_id,
-                asset_selection=frozenset({record.WALLET_TRADES}),
+                asset_selection=frozenset({materializations.WALLET_TRADES}),
             )
             events = list(dg._core.execution.api.execute_run_iterator(_job(job), run, instance))
             assert set(served.state.counts.requests) == {keys[2]}
@@ -205,9 +215,8 @@ def test_patient_storages_read_what_dagsters_own_wrote_and_are_the_ones_in_use(t
         assert {run.run_id for run in plain.get_runs()} == {first.run_id, second.run_id}
 
 
-def test_a_locked_database_of_runs_or_schedules_is_waited_for(tmp_path: Path):
+def test_a_locked_database_of_runs_or_schedules_is_waited_for(deployment: Deployment):
     """Dagster's own storages give up after five seconds."""
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     job = build(deployment.settings).resolve_job_def("fetch")
     with deployment.instance() as instance:
         run = instance.create_run_for_job(job)
@@ -232,8 +241,7 @@ def test_a_locked_database_of_runs_or_schedules_is_waited_for(tmp_path: Path):
     assert written.tags["written"] == "yes"
 
 
-def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path, deployment: Deployment):
     processes = [
         subprocess.Popen(
             [sys.executable, "-m", "polycopy_assets", "init"],
@@ -249,44 +257,37 @@ def test_several_processes_may_open_a_fresh_home_at_once(tmp_path: Path):
     assert [process.returncode for process in processes] == [0] * 4, errors
 
 
-def test_a_run_left_behind_by_a_dead_process_is_ended_by_the_next_backfill(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
-    with deployment.instance() as instance:
-        job = build(deployment.settings).resolve_job_def("fetch")
-        dead, alive, foreign, retried = (
-            instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED) for _ in range(4)
-        )
-        gone = f"{socket.gethostname()}:{2**22 + 1}"
-        for run, tag in [
-            (dead, f"{dead.run_id[:8]}@{gone}"),
-            (alive, worker(alive.run_id)),
-            (foreign, f"{foreign.run_id[:8]}@another-host:1"),
-            (retried, f"{dead.run_id[:8]}@{gone}"),  # as a retried run inherits it
-        ]:
-            instance.add_run_tags(run.run_id, {WORKER_TAG: tag})
-        assert list(end_dead_runs(instance)) == [dead.run_id]
-        statuses = {r.run_id: r.status for r in instance.get_runs()}
-    assert statuses[dead.run_id] == dg.DagsterRunStatus.FAILURE
-    assert (
-        statuses[alive.run_id]
-        == statuses[foreign.run_id]
-        == statuses[retried.run_id]
-        == dg.DagsterRunStatus.STARTED
-    )
-
-
 S = dg.DagsterRunStatus
-GONE = f"{socket.gethostname()}:{2**22 + 1}"
 
 
-def _left_behind(
-    deployment: Deployment, instance: dg.DagsterInstance, status: S, place: str = GONE
+def _run(
+    deployment: Deployment, instance: dg.DagsterInstance, status: S, **tags: str
 ) -> dg.DagsterRun:
-    """A run of a command that died, or of one on another machine."""
     job = build(deployment.settings).resolve_job_def("fetch")
-    run = instance.create_run_for_job(job, status=status)
-    instance.add_run_tags(run.run_id, {WORKER_TAG: f"{run.run_id[:8]}@{place}"})
+    return instance.create_run_for_job(job, status=status, tags={**job.run_tags, **tags})
+
+
+def _begun(deployment: Deployment, instance: dg.DagsterInstance, status: S) -> dg.DagsterRun:
+    """A run that has taken its lock, which is free now: its process is gone."""
+    run = _run(deployment, instance, status)
+    instance.add_run_tags(run.run_id, run_lock_tags(run.run_id))
     return run
+
+
+def test_a_run_is_ended_when_its_own_lock_is_free_and_for_no_other_reason(deployment: Deployment):
+    with deployment.instance() as instance:
+        dead, alive = (_begun(deployment, instance, S.STARTED) for _ in range(2))
+        inherits = _run(deployment, instance, S.STARTED, **run_lock_tags(dead.run_id))
+        older = _run(deployment, instance, S.STARTED, **{"polycopy/worker": "1a2b@gone:1"})
+        name = run_lock(alive.run_id)
+        lock = instance_locks(instance).try_acquire(name, this_process("fetch", alive.run_id))
+        assert lock
+        assert end_dead_runs(instance) == {dead.run_id: "the process that ran it has ended"}
+        statuses = {run.run_id: run.status for run in instance.get_runs()}
+        living = {alive.run_id, inherits.run_id, older.run_id}
+        assert statuses == {dead.run_id: S.FAILURE, **dict.fromkeys(living, S.STARTED)}
+        lock.release()
+        assert list(end_dead_runs(instance)) == [alive.run_id]
 
 
 @pytest.mark.parametrize(
@@ -298,61 +299,86 @@ def _left_behind(
         (S.CANCELING, S.CANCELED),
     ],
 )
-def test_whatever_a_command_that_died_was_at_its_run_is_ended(tmp_path: Path, left: S, becomes: S):
+def test_whatever_a_command_that_died_was_at_its_run_is_ended(
+    deployment: Deployment, left: S, becomes: S
+):
     """Cancelled, if a person had told it to stop: it must not be tried again."""
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     with deployment.instance() as instance:
-        run = _left_behind(deployment, instance, left)
+        run = _begun(deployment, instance, left)
         assert list(end_dead_runs(instance)) == [run.run_id]
         (ended,) = instance.get_runs()
     assert ended.status == becomes
     assert ended.tags.get("dagster/will_retry") == ("true" if becomes == S.FAILURE else None)
 
 
-def test_a_run_that_a_command_elsewhere_never_began_is_ended_after_five_minutes(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_started_run_that_has_not_taken_its_lock_has_three_minutes(deployment: Deployment):
     with deployment.instance() as instance:
-        run = _left_behind(deployment, instance, S.NOT_STARTED, "vanished:1")
-        assert end_dead_runs(instance, lambda: time.time() + 290) == {}
-        assert list(end_dead_runs(instance, lambda: time.time() + 310)) == [run.run_id]
+        run = _run(deployment, instance, S.STARTING)
+        start = dg.DagsterEvent(event_type_value="PIPELINE_START", job_name="fetch")
+        instance.report_dagster_event(start, run.run_id)
+        assert end_dead_runs(instance, lambda: time.time() + 170) == {}
+        assert end_dead_runs(instance, lambda: time.time() + 190) == {run.run_id: "it never began"}
+        with pytest.raises(RunEnded, match="was ended before it began"):
+            take_run_lock(instance, run.run_id, "fetch")
+        free_run_lock(run.run_id)
 
 
 @pytest.mark.parametrize("status", [S.NOT_STARTED, S.STARTING])
 @pytest.mark.parametrize("retried", [False, True])
 def test_a_run_that_dagster_has_yet_to_start_is_left_alone(
-    tmp_path: Path, status: S, *, retried: bool
+    deployment: Deployment, status: S, *, retried: bool
 ):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     with deployment.instance() as instance:
-        job = build(deployment.settings).resolve_job_def("fetch")
-        run = instance.create_run_for_job(job, status=status)
-        if retried:  # it inherits the tags of the one that died
-            instance.add_run_tags(run.run_id, {WORKER_TAG: f"00000000@{GONE}"})
+        # A retried run inherits the tags of the one that died.
+        _run(deployment, instance, status, **(run_lock_tags("another") if retried else {}))
         assert end_dead_runs(instance, lambda: time.time() + 86_400) == {}
 
 
 def test_a_run_that_ends_while_it_is_looked_at_keeps_its_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ):
-    """A process that has ended its run is gone a moment later."""
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+    """A process that has ended its run frees the run's lock a moment later."""
     with deployment.instance() as instance:
-        run = _left_behind(deployment, instance, S.STARTED)
+        run = _begun(deployment, instance, S.STARTED)
+        looks = FileLocks.holder
 
-        def ends(worker: str) -> bool:
+        def ends(locks: FileLocks, name: str) -> Holder | None:
             success = dg.DagsterEvent(event_type_value="PIPELINE_SUCCESS", job_name="fetch")
             instance.report_dagster_event(success, run.run_id)
-            return gone(worker)
+            return looks(locks, name)
 
-        monkeypatch.setattr(liveness, "gone", ends)
+        monkeypatch.setattr(FileLocks, "holder", ends)
         assert end_dead_runs(instance) == {}
         (ended,) = instance.get_runs()
     assert ended.status == S.SUCCESS
 
 
-def test_a_command_killed_before_its_run_has_begun_leaves_nothing_behind(tmp_path: Path):
-    with sample_api(generate(68, 2, most_trades=3)) as served:
-        deployment = Deployment(tmp_path, served.url)
+def test_looking_at_a_run_that_begins_does_not_keep_it_from_beginning(deployment: Deployment):
+    with deployment.instance() as instance:
+        locks, over = instance_locks(instance), threading.Event()
+        runs = [f"{number:08d}" for number in range(200)]
+
+        def look() -> None:
+            while not over.is_set():
+                for run_id in runs:
+                    locks.holder(run_lock(run_id))
+
+        watching = [threading.Thread(target=look) for _ in range(2)]
+        for thread in watching:
+            thread.start()
+        try:
+            for run_id in runs:
+                take_run_lock(instance, run_id, "fetch")
+        finally:
+            over.set()
+            for thread in watching:
+                thread.join()
+            for run_id in runs:
+                free_run_lock(run_id)
+
+
+def test_a_command_killed_before_its_run_has_begun_leaves_nothing_behind(deployed: Deployed):
+    with deployed(generate(68, 2, most_trades=3)) as (deployment, _):
         deployment.want(generate(68, 2, most_trades=3).wallets())
         killed = deployment.polycopy("backfill", first=_KILLED_WHEN_ITS_RUN_EXISTS)
         assert killed.returncode == -signal.SIGKILL

@@ -7,27 +7,33 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import Engine, event
 
-from polycopy_assets import attempts, pace, record
-from polycopy_assets.assets.wallet_trades import DOWN_TAG
-from polycopy_assets.attempts import RETRY_AFTER
-from polycopy_assets.checks import wallets as wallet_checks
-from polycopy_assets.definitions import build
-from polycopy_assets.demo.generate import generate
-from polycopy_assets.liveness import WORKER_TAG, end_dead_runs
-from polycopy_assets.partitions import registered_at
-from polycopy_assets.schedules import daily_refresh
-from polycopy_assets.sensors import (
+from polycopy_assets.assets.step_record import DOWN_TAG
+from polycopy_assets.automation import policy
+from polycopy_assets.automation.schedules import daily_refresh
+from polycopy_assets.automation.sensors import (
     WALLETS_A_RUN,
     checks_due,
     dead_runs,
     new_trades,
     new_wallets,
 )
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.automation.situation import fetch_situation
+from polycopy_assets.checks import wallets as wallet_checks
+from polycopy_assets.definitions import build
+from polycopy_assets.demo.generate import LAST, generate
+from polycopy_assets.guard.heartbeat import LOCK_TAG, run_lock
+from polycopy_assets.guard.instance_locks import instance_locks
+from polycopy_assets.guard.lock import this_process
+from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record.attempts import RETRY_AFTER
+from polycopy_assets.record.partitions import registered_at
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.days import DAY, HOUR, MINUTE, Days, days, refresh_asked, skipped, ticked
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
+from polycopy_assets_tests.old_job import OldJob
 
 HOLD = (
     "import duckdb, sys; db = duckdb.connect(sys.argv[1]); print('held', flush=True);"
@@ -91,6 +97,26 @@ def test_an_outage_uses_up_nobodys_attempts(tmp_path: Path, monkeypatch: pytest.
         served.state.down = False
         simulated.go_on(2 * HOUR, every=HOUR)
         assert simulated.deployment.table() == truth(world)
+
+
+def test_a_reconciliation_that_fetched_ends_the_waits_after_an_outage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(8, 3, most_trades=5)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
+        simulated.want(wallets)
+        served.state.down = True
+        simulated.go_on(5 * HOUR, every=HOUR)
+        assert fetch_situation(simulated.instance).empty_runs
+        simulated.deployment.reconcile()
+        assert fetch_situation(simulated.instance).empty_runs, "a dry run proves nothing"
+        served.state.down = False
+        old = OldJob(simulated.deployment)
+        old.tick(wallets[0], 5, at=LAST)
+        old.write()
+        simulated.deployment.reconcile("--apply")
+        assert not fetch_situation(simulated.instance).empty_runs
 
 
 def test_trades_that_nobody_gets_are_an_outage_though_the_source_says_it_is_alive(
@@ -160,21 +186,24 @@ def test_traders_is_read_when_it_changed_and_once_an_hour(
 
 
 def test_ten_thousand_new_wallets_are_one_tick_and_a_bounded_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ):
     wallets = [f"0x{n:040x}" for n in range(10_000)]
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     with deployment.instance() as instance:
         simulated = Days(deployment, instance, monkeypatch)
         simulated.want(wallets)
-        started = time.monotonic()
-        result = ticked(new_wallets, instance, deployment)
-        took = time.monotonic() - started
+        statements: list[str] = []
+        note = lambda *told: statements.append(told[2])  # noqa: E731 - to be taken off again
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            result = ticked(new_wallets, instance, deployment)
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
         assert len(instance.get_dynamic_partitions("wallets")) == 10_000
     (request,) = result.run_requests or []
     config = request.run_config["ops"]["wallet_trades"]["config"]
     assert config == {"select": "due", "limit": WALLETS_A_RUN}
-    assert took < 20, "a tick has 60 seconds"
+    assert len(statements) < 100, "a tick has 60 seconds: nothing is asked wallet by wallet"
 
 
 def test_a_table_that_is_being_loaded_does_not_stop_the_fetch(
@@ -204,16 +233,18 @@ def test_a_table_that_is_being_loaded_does_not_stop_the_fetch(
         assert simulated.deployment.table() == truth(world)
 
 
-def test_a_run_that_fell_silent_on_another_machine_is_ended(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_run_whose_lock_is_free_is_ended(deployment: Deployment):
     with deployment.instance() as instance:
         job = build(deployment.settings).resolve_job_def("fetch")
         run = instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
-        instance.add_run_tags(run.run_id, {WORKER_TAG: f"{run.run_id[:8]}@vanished:1"})
-        instance.report_engine_event("at work", run)
+        instance.add_run_tags(run.run_id, {LOCK_TAG: run_lock(run.run_id)})
+        lock = instance_locks(instance).try_acquire(
+            run_lock(run.run_id), this_process("fetch", run.run_id)
+        )
+        assert lock
         assert skipped(ticked(dead_runs, instance, deployment)) == "no run is dead"
-        later = time.time() + 301
-        assert list(end_dead_runs(instance, lambda: later)) == [run.run_id]
+        lock.release()
+        assert run.run_id[:8] in skipped(ticked(dead_runs, instance, deployment))
         (ended,) = instance.get_runs()
         assert ended.status == dg.DagsterRunStatus.FAILURE
 
@@ -234,13 +265,13 @@ def test_a_load_that_fails_is_tried_again_later_and_then_waits_for_a_person(
         for _ in range(60):
             simulated.now += HOUR
             simulated.follow("load", ticked(new_trades, simulated.instance, simulated.deployment))
-        assert simulated.runs["load"] == len(pace.LOAD_WAITS) + 1
+        assert simulated.runs["load"] == len(policy.LOAD_WAITS) + 1
         assert "launch the job `load`" in simulated.told[-1]
         Path(simulated.deployment.settings.warehouse).write_bytes(whole)
         job = build(simulated.deployment.settings).resolve_job_def("load")
         assert job.execute_in_process(instance=simulated.instance).success
         told = skipped(ticked(new_trades, simulated.instance, simulated.deployment))
-        assert told == "the table has what the record has"
+        assert told == "the table has everything that is recorded"
 
 
 def test_a_table_into_which_nothing_new_comes_does_not_turn_stale_while_it_is_refreshed(
@@ -274,6 +305,9 @@ def test_the_checks_run_after_work_and_not_for_ever(
         for _ in range(3):
             simulated.follow("check", ticked(checks_due, simulated.instance, simulated.deployment))
         assert simulated.runs["check"] == 2
+        simulated.deployment.reconcile()
+        simulated.follow("check", ticked(checks_due, simulated.instance, simulated.deployment))
+        assert simulated.runs["check"] == 2, "a dry reconciliation changes nothing to check"
 
 
 def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
@@ -291,7 +325,7 @@ def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
             job.execute_in_process(
                 instance=simulated.instance,
                 partition_key=key,
-                asset_selection=[record.WALLET_TRADES],
+                asset_selection=[materializations.WALLET_TRADES],
             )
 
         def meanwhile(instance: dg.DagsterInstance) -> dict[str, float]:
@@ -306,18 +340,17 @@ def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
         assert [check(), check()] == [1, 1]
         monkeypatch.setattr(wallet_checks, "registered_at", meanwhile)
         materialize(keys[0])
-        assert len(record.versions(simulated.instance)) == 1
+        assert len(materializations.versions(simulated.instance)) == 1
         assert check() == 2
-        assert len(record.versions(simulated.instance)) == 2
+        assert len(materializations.versions(simulated.instance)) == 2
         assert [check(), check()] == [3, 3]
 
 
-def test_the_daily_refresh_is_off_and_never_runs_beside_itself(tmp_path: Path):
+def test_the_daily_refresh_is_off_and_never_runs_beside_itself(deployed: Deployed):
     assert daily_refresh.default_status == dg.DefaultScheduleStatus.STOPPED
     world = generate(15, 4, most_trades=20)
     wallets = [wallet.lower() for wallet in world.wallets()]
-    with sample_api(world, lag_seconds=3000) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world, lag_seconds=3000) as (deployment, served):
         deployment.want(wallets)
         deployment.backfill()
         served.state.lag_seconds = 0
@@ -351,7 +384,7 @@ def test_a_store_that_cannot_be_written_is_not_hammered(
         # Not an hour: the runs themselves end in real time.
         simulated.go_on(50 * MINUTE, every=MINUTE)
         assert 3 <= simulated.runs["fetch"] <= 6
-        assert "came to nothing" in "".join(simulated.told)
+        assert "fetched nothing" in "".join(simulated.told)
         store.unlink()
         simulated.go_on(2 * HOUR)
         assert simulated.deployment.table() == truth(world)

@@ -34,8 +34,11 @@ from dagster._core.storage.event_log import SqliteEventLogStorage
 from dagster._core.storage.runs import SqliteRunStorage
 from dagster._core.storage.schedules import SqliteScheduleStorage
 
-from polycopy_assets.event_log import PooledSqliteEventLogStorage
-from polycopy_assets.run_storage import PatientSqliteRunStorage, PatientSqliteScheduleStorage
+from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.record.private.run_storage import (
+    PatientSqliteRunStorage,
+    PatientSqliteScheduleStorage,
+)
 
 KEY = dg.AssetKey("fills")
 RUN = "0b4e1a3c-0000-4000-8000-000000000001"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 
 POLYCOPY = Path(sysconfig.get_path("scripts")) / "polycopy"
 
@@ -44,11 +44,6 @@ def one_line(done: subprocess.CompletedProcess[str], code: int, *words: str) -> 
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert done.stderr.startswith("polycopy: ")
     assert all(word in done.stderr for word in words), done.stderr
-
-
-@pytest.fixture
-def deployment(tmp_path: Path) -> Deployment:
-    return Deployment(tmp_path, "http://127.0.0.1:9")
 
 
 def test_a_directory_that_is_gone(deployment: Deployment):
@@ -138,10 +133,9 @@ def test_output_that_nobody_takes(deployment: Deployment, command: str, redirect
     assert deployment.here("status")[0] == 0, "no database was written over"
 
 
-def test_a_whole_backfill_with_everything_closed_writes_over_no_database(tmp_path: Path):
+def test_a_whole_backfill_with_everything_closed_writes_over_no_database(deployed: Deployed):
     world = generate(63, 2, most_trades=20)
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         done = shell(deployment, "polycopy backfill <&- >&- 2>&-")
         assert done.returncode == 0
@@ -165,7 +159,9 @@ def test_help_is_given_whatever_is_set(deployment: Deployment, command: str):
 def test_an_unexpected_exception_is_one_line_and_a_traceback_if_it_is_asked_for(
     deployment: Deployment,
 ):
-    first = "import polycopy_assets.env_file as e\ndef take(*_): return 1 / 0\ne.take = take"
+    first = (
+        "import polycopy_assets.settings.env_file as e\ndef take(*_): return 1 / 0\ne.take = take"
+    )
     one_line(deployment.polycopy("status", first=first), 1, "ZeroDivisionError", "TRACEBACK=1")
     shown = deployment.polycopy("status", first=first, environ={"POLYCOPY_TRACEBACK": "1"})
     assert "Traceback (most recent call last)" in shown.stderr
@@ -232,14 +228,14 @@ def test_a_foreign_env_file_does_not_get_the_key(deployment: Deployment):
 
 def test_code_that_a_foreign_env_file_names_is_run_by_dagsters_command_and_not_by_ours(
     tmp_path: Path,
+    deployed: Deployed,
 ):
     world = generate(62, 1, most_trades=20)
     (tmp_path / "evil").mkdir()
     ran = tmp_path / "ran"
     (tmp_path / "evil" / "sitecustomize.py").write_text(f"open({str(ran)!r}, 'a').close()")
     (tmp_path / ".env").write_text(f"PYTHONPATH={tmp_path / 'evil'}\n")
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url)
+    with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         done = deployment.polycopy("backfill")
         assert done.returncode == 0, done.stderr

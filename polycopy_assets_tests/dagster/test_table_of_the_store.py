@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets import recombine
-from polycopy_assets.combine import combine_all
+from polycopy_assets.batches.combine import combine_all
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
+from polycopy_assets.pipeline import combine as recombine
 from polycopy_assets.store.identity import NAME, new_id, read_id
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, sample_api, truth
 
 Scene = tuple[World, Deployment, Served]
 
@@ -216,17 +216,16 @@ def test_wallets_that_another_instance_of_the_same_store_has_recorded_are_no_str
 
 
 def test_the_check_says_what_is_recorded_of_a_wallet_that_is_combined_in_part(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     """It said that no row was recorded of it."""
     monkeypatch.setattr(recombine, "combine_all", partial(combine_all, rows=1200))
     world = generate(63, 1, whales=1, whale_trades=2500)
     wallet = world.wallets()[0].lower()
-    with sample_api(world) as api:
-        deployment = Deployment(tmp_path, api.url, POLYCOPY_SEGMENT_BYTES="1")
+    with deployed(world, POLYCOPY_SEGMENT_BYTES="1") as (deployment, _):
         deployment.want([wallet])
         with deployment.instance() as instance:
-            deployment.fetch(instance, [wallet])
+            deployment.fetch(instance, wallets=[wallet])
         newest = max(deployment.store.list(f"trades/{wallet}/"), key=lambda item: item.name).name
         kept = deployment.store.read(newest)
         deployment.store.delete(newest)

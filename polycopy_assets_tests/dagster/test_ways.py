@@ -8,7 +8,7 @@ import pytest
 import stamina
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.forward_proxy import PASSWORD, USER, forward_proxy
 
 ELSEWHERE = "http://sample.invalid"
@@ -95,10 +95,9 @@ def test_the_source_is_reached_through_a_proxy_whose_password_is_nowhere(tmp_pat
             assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
-def test_a_source_on_loopback_is_reached_past_a_proxy(tmp_path: Path):
+def test_a_source_on_loopback_is_reached_past_a_proxy(deployed: Deployed):
     world = generate(83, 3, whales=0, most_trades=5)
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, _):
         deployment.environ |= dict.fromkeys(("HTTP_PROXY", "ALL_PROXY"), "http://127.0.0.1:9")
         deployment.want(world.wallets())
         assert deployment.backfill().failures == []
@@ -106,11 +105,10 @@ def test_a_source_on_loopback_is_reached_past_a_proxy(tmp_path: Path):
 
 
 @pytest.mark.parametrize("text", ["http://u:secret@[::1", "http://secret@h:99999", "foo://bar"])
-def test_a_proxy_that_is_no_url_is_one_line_and_exit_2(tmp_path: Path, text: str):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_proxy_that_is_no_url_is_one_line_and_exit_2(deployment: Deployment, text: str):
     done = deployment.polycopy("status", environ={"HTTPS_PROXY": text})
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("polycopy: HTTPS_PROXY='")
-    assert "accepted is http://[USER:PASSWORD@]HOST[:PORT]" in line
+    assert "expected http://[USER:PASSWORD@]HOST[:PORT]" in line
     assert "secret" not in line

@@ -1,9 +1,11 @@
 """The source's own count against ours: what only an outside witness can see."""
 
 import json
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,18 +17,26 @@ import stamina
 from dagster._core.definitions.schedule_definition import ScheduleExecutionData
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
-from polycopy_assets import attempts, counts, record
+from polycopy_assets.automation.schedules import daily_witness
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets.ledger.witness import DAY, whole_days
-from polycopy_assets.ours import OUR_TAGS
-from polycopy_assets.partitions import wallets_partitions
-from polycopy_assets.schedules import daily_witness
-from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets.guard.ours import OUR_TAGS
+from polycopy_assets.ledger.source_counts import DAY, whole_days
+from polycopy_assets.record import attempts, counts, materializations
+from polycopy_assets.record.partitions import wallets_partitions
+from polycopy_assets_tests.deployment import (
+    Deployed,
+    Deployment,
+    new_trades,
+    records_of,
+    sample_api,
+    truth,
+)
 
 WHALE = 3500
+AGREES = dg.AssetCheckKey(counts.SOURCE_COUNTS, "source_agrees")
 
 
 def wallets_of(world: World) -> list[str]:
@@ -50,13 +60,12 @@ def asked(served: Served) -> dict[str, int]:
     return found
 
 
-def test_what_a_source_left_out_at_a_pages_edge_is_named_and_healed(tmp_path: Path):
+def test_what_a_source_left_out_at_a_pages_edge_is_named_and_healed(deployed: Deployed):
     world = generate(71, 6, whales=2, whale_trades=WHALE, most_trades=40)
     wallets = wallets_of(world)
     edge, whole = wallets[:2]
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({edge: "page_edge"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         deployment.backfill()
         assert deployment.table() != truth(world)
@@ -105,11 +114,10 @@ def test_it_is_said_in_words_and_is_no_reason_to_fail(tmp_path: Path):
 
 
 @pytest.mark.parametrize("lie", ["withheld", "dropped"])
-def test_trades_that_come_late_or_go_later_are_named_and_followed(tmp_path: Path, lie: str):
+def test_trades_that_come_late_or_go_later_are_named_and_followed(deployed: Deployed, lie: str):
     world = generate(73, 3, whales=1, whale_trades=900, most_trades=30)
     whale = wallets_of(world)[0]
-    with sample_api(world) as served:
-        deployment = Deployment(tmp_path, served.url)
+    with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         lying: dict[str, dict[str, str]] = {lie: {whale: lie}, "none": {}}
         before, after = ("none", lie) if lie == "dropped" else (lie, "none")
@@ -179,7 +187,7 @@ def test_days_that_are_not_over_are_not_counted(tmp_path: Path):
         assert told["source"]["agree"] == 2
         with deployment.instance() as instance:
             found = counts.latest(instance)
-            recorded = {item.wallet: item for item in record.records(instance, wallets)}
+            recorded = {item.wallet: item for item in records_of(instance, wallets)}
     for wallet, count in found.items():
         assert count.until == whole_days(recorded[wallet].covered_until)
         assert count.until % DAY == 0
@@ -201,11 +209,12 @@ def test_a_request_that_fails_is_a_failure_and_asked_again(tmp_path: Path):
         assert "trade_count" in reasons[wallets[1]]
         assert (told["agree"], told["disagree"], told["not_asked"]) == (6, [], 0)
         with deployment.instance() as instance:
-            states = instance.get_status_by_partition(
-                counts.SOURCE_COUNTS, wallets, wallets_partitions
-            )
-        assert states
-        assert [w for w in wallets if states[w] == AssetPartitionStatus.FAILED] == wallets[:2]
+            noted = instance.fetch_observations(
+                dg.AssetRecordsFilter(asset_key=counts.SOURCE_COUNTS), limit=10
+            ).records
+            checked = instance.event_log_storage.get_latest_asset_check_execution_by_key([AGREES])
+        assert {each.partition_key for each in noted} == set(wallets[:2])
+        assert checked[AGREES].status.value == "FAILED"
         asked(served)
         served.state.faults.set_wallets({})
         told = deployment.reconcile("--source")["source"]
@@ -240,12 +249,11 @@ def test_a_failed_count_hides_no_failed_fetch_and_the_other_way_round(tmp_path: 
             assert counts.failures(instance) == {}
 
 
-def test_wallets_that_are_not_complete_or_not_loaded_are_not_compared(tmp_path: Path):
+def test_wallets_that_are_not_complete_or_not_loaded_are_not_compared(deployed: Deployed):
     world = generate(80, 5, whales=5, whale_trades=10)
     wallets = wallets_of(world)
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({wallets[0]: "400"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         with stamina.set_testing(True, attempts=2):
             deployment.backfill()
@@ -270,26 +278,56 @@ def test_the_request_budget_is_kept(tmp_path: Path):
         assert sum(start <= at < start + seconds for at in arrivals) <= requests
 
 
-def test_it_waits_for_a_fetch_that_is_under_way(tmp_path: Path):
+_LINES_AT_ONCE = """
+from polycopy_assets.cli import display; display.LINE_EVERY_SECONDS = 0.1
+from polycopy_assets.__main__ import main; main()
+"""
+
+
+def wait_until(true: Callable[[], bool], what: str) -> None:
+    for _ in range(1200):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"for a minute, not {what}")
+
+
+def test_it_waits_for_a_fetch_that_is_under_way_and_says_so(tmp_path: Path):
     world = generate(82, 30, most_trades=9)
     with complete(tmp_path, world) as (deployment, served):
         world.add(new_trades(world.wallets()[0], LAST + 1000, 3))
-        served.state.latency = 0.2
-        slow = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2")
+        served.state.latency = 3.0
+        slow = Deployment(tmp_path, served.url, POLYCOPY_CONCURRENCY="2", POLYCOPY_TIMEOUT="60")
         asked(served)
         done: list[Any] = []
         fetch = threading.Thread(
             target=lambda: done.append(slow.polycopy("backfill", "--refresh", "--json"))
         )
         fetch.start()
-        while not served.state.counts.trade_requests:
-            time.sleep(0.02)
-        told = deployment.polycopy("reconcile", "--source", "--json")
+        wait_until(lambda: served.state.counts.trade_requests > 0, "fetching")
+        with deployment.instance() as instance:
+            (run,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        said = tmp_path / "said"
+        with (
+            said.open("w") as stderr,
+            subprocess.Popen(
+                [sys.executable, "-c", _LINES_AT_ONCE, "reconcile", "--source", "--json"],
+                env=deployment.process_environ(),
+                cwd=tmp_path,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+            ) as waiting,
+        ):
+            line = f"Waiting for run {run.run_id[:8]}"
+            wait_until(lambda: line in said.read_text() or bool(done), "a word about the wait")
+            assert line in said.read_text()
+            assert not done, "there was nothing to wait for any more"
+            served.state.latency = 0.0
+            told, _ = waiting.communicate(timeout=120)
         fetch.join()
         # The ledgers are read beside the fetch: what it has not loaded yet is a finding.
-        source = json.loads(told.stdout)["source"]
-        assert (source["failures"], source["not_asked"]) == ([], 0), told.stderr
-        assert "waits for its turn" in told.stderr or done
+        source = json.loads(told)["source"]
+        assert (source["failures"], source["not_asked"]) == ([], 0), said.read_text()
         assert min(served.state.counts.count_arrivals) > max(served.state.counts.arrivals)
 
 
@@ -356,12 +394,11 @@ def checked(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
     return found
 
 
-def test_partitions_can_be_compared_by_name(tmp_path: Path):
+def test_partitions_can_be_compared_by_name(deployed: Deployed):
     world = generate(84, 4, whales=4, whale_trades=6)
     wallets = wallets_of(world)
-    with sample_api(world) as served:
+    with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({wallets[1]: "400"})
-        deployment = Deployment(tmp_path, served.url)
         deployment.want(world.wallets())
         with stamina.set_testing(True, attempts=2):
             deployment.backfill()
@@ -387,8 +424,7 @@ def test_partitions_can_be_compared_by_name(tmp_path: Path):
     ]
 
 
-def test_a_wallet_that_is_no_partition_is_refused_by_name(tmp_path: Path):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
+def test_a_wallet_that_is_no_partition_is_refused_by_name(deployment: Deployment):
     with deployment.instance() as instance:
         result = witness(deployment, instance, wallets=["0x" + "1" * 40])
     (step,) = [event for event in result.all_events if event.is_step_failure]
@@ -427,13 +463,12 @@ def test_the_check_goes_round_all_wallets_least_recently_asked_first(tmp_path: P
 
 
 def test_the_schedule_goes_round_all_wallets_within_a_month(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ):
-    deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     with deployment.instance() as instance:
         for wallets, sample in ((0, 200), (6_000, 200), (6_001, 201), (100_000, 3_334)):
             versions = dict.fromkeys(map(str, range(wallets)), "")
-            monkeypatch.setattr(record, "versions", lambda _, found=versions: found)
+            monkeypatch.setattr(materializations, "versions", lambda _, found=versions: found)
             (request,) = list(ticked(deployment, instance).run_requests or [])
             assert request.run_config["ops"]["source_counts"]["config"]["sample"] == sample
 

@@ -1,4 +1,4 @@
-"""Settings, bridge, budget, store and table once more: bounds, and exactly at the bounds."""
+"""Settings, fetch loop, budget, store and table once more: bounds, and exactly at the bounds."""
 
 import asyncio
 import os
@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polycopy_assets import combine as combining
-from polycopy_assets.combine import combine, new_claims
+from polycopy_assets.batches import combine as combining
+from polycopy_assets.batches.combine import combine, new_claims
 from polycopy_assets.errors import ConfigurationError, ObjectLost, StoreError
-from polycopy_assets.fetch.bridge import iterate
+from polycopy_assets.fetch.iterate_async import iterate_async
 from polycopy_assets.settings import read_settings
 from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.store.local import LocalStore
@@ -77,7 +77,7 @@ def test_the_loop_does_not_run_far_ahead_of_a_slow_consumer():
             made.append(number)
             yield number
 
-    items = iterate(numbers, ahead=3)
+    items = iterate_async(numbers, ahead=3)
     assert next(items) == 0
     deadline = time.monotonic() + 0.3
     while time.monotonic() < deadline:

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from polycopy_assets.sources.budget import FENCED_SECONDS, Budget, Window
+from polycopy_assets.errors import LockLost
+from polycopy_assets.sources.budget import Budget, Window
 
 
 class Clock:
@@ -110,19 +111,50 @@ def test_a_hold_stops_everybody():
     assert started == [7.0, 7.0, 7.0]
 
 
-def test_nothing_is_let_through_while_it_may_not_go():
+def test_nothing_is_let_through_once_there_is_no_permit():
+    """Asked before each request, after the wait for its place: a lock can be lost in between."""
     clock = Clock()
     started: list[float] = []
+    refused: list[float] = []
+
+    def permit() -> None:
+        if clock.now >= 3.0:
+            raise LockLost("another run has the lock")
 
     async def one(budget: Budget) -> None:
+        try:
+            async with budget.slot():
+                started.append(clock.now)
+        except LockLost:
+            refused.append(clock.now)
+
+    async def main() -> None:
+        budget = Budget([Window(1, 1.0)], clock=clock, sleep=clock.sleep, permit=permit)
+        await clock.run(*(asyncio.create_task(one(budget)) for _ in range(6)))
+
+    asyncio.run(main())
+    assert started == pytest.approx([0.0, 1.0, 2.0])
+    assert refused == pytest.approx([3.0, 3.0, 3.0])
+
+
+def test_a_refused_request_takes_no_place():
+    clock = Clock()
+    allowed = False
+    started: list[float] = []
+
+    def permit() -> None:
+        if not allowed:
+            raise LockLost("not yet")
+
+    async def main() -> None:
+        nonlocal allowed
+        budget = Budget([Window(1, 60.0)], clock=clock, sleep=clock.sleep, permit=permit)
+        with pytest.raises(LockLost):
+            async with budget.slot():
+                pytest.fail("it was let through")
+        allowed = True
         async with budget.slot():
             started.append(clock.now)
 
-    async def main() -> None:
-        budget = Budget(
-            [Window(2, 1.0)], clock=clock, sleep=clock.sleep, may_go=lambda: clock.now >= 3.0
-        )
-        await clock.run(*(asyncio.create_task(one(budget)) for _ in range(3)))
-
     asyncio.run(main())
-    assert started == pytest.approx([3.0, 3.0, 4.0], abs=FENCED_SECONDS)
+    assert started == [0.0]

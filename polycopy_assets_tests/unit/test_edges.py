@@ -18,7 +18,7 @@ from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.unit.test_sources import ask, polymarket
 from polycopy_assets_tests.unit.test_walk import HISTORY, Memory, collect, row, second
 

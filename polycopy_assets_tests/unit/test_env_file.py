@@ -7,9 +7,9 @@ from pathlib import Path
 import dotenv
 import pytest
 
-from polycopy_assets.env_file import refuse_foreign_url, take
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings import read_settings
+from polycopy_assets.settings.env_file import refuse_foreign_url, take
 
 FOREIGN = "POLYCOPY_SOURCE=dome\nPOLYCOPY_SOURCE_URL=https://evil.example\n"
 

@@ -18,10 +18,8 @@ from polycopy_assets.demo.world import dome_row, v2_row
 from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.payload import read_payload, within
+from polycopy_assets_tests.recorded import FOLDERS
 from polycopy_assets_tests.rows import as_lines, table_of
-
-REAL = Path(__file__).parents[3] / "shared" / "realdata"
-
 
 IDS = "77f17324bca3924589f61cc130941dd3dd1ace82b2d9f5a17278c3492f69fb70"
 """The hash over the ids of `trades()`, as the first version made them."""
@@ -126,9 +124,11 @@ def test_a_claim_leaves_out_what_another_segment_answers_for():
     assert sorted(row.timestamp for row in within(found.rows, claim)) == inside
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
-def test_real_trades_keep_every_value():
-    for path in REAL.glob("v2_*.jsonl"):
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_rows_as_served_keep_every_value(folder: Path):
+    files = list(folder.glob("v2_*.jsonl"))
+    assert files
+    for path in files:
         rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
         found = table_of(path.read_bytes())
         names = ("transaction_hash", "token_id", "side", "price", "size", "timestamp")
@@ -139,9 +139,11 @@ def test_real_trades_keep_every_value():
         assert found["id"].n_unique() == len(rows)
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="the recorded real trades are not beside the project")
-def test_real_dome_orders_become_rows():
-    path = REAL / "dome_orders_raw_200.jsonl"
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_dome_orders_as_served_keep_every_value(folder: Path):
+    (path,) = folder.glob("dome_orders*.jsonl")
+    rows = [msgspec.json.decode(line) for line in path.read_bytes().splitlines()]
     found = table_of(path.read_bytes())
-    assert len(found) == 200
-    assert found["order_hash"].null_count() == found["taker"].null_count() == 0
+    names = ("tx_hash", "order_hash", "taker", "token_id", "side", "price", "shares_normalized")
+    assert Counter(found.select(names).rows()) == Counter(tuple(r[n] for n in names) for r in rows)
+    assert len(rows) == 200

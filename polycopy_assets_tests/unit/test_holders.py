@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets.holders import locked_by
+from polycopy_assets.system.holders import locked_by
 
 LOCK = """
 import fcntl, sys, time

@@ -80,8 +80,8 @@ def test_the_lag_is_the_feeds_and_the_slowest_streams_and_the_age_comes_on_top(
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        ({"age_seconds": 0, "serving": {}}, "how far its trade feed trails"),
-        ({"age_seconds": 0, "serving": {"lag_seconds": None}}, "how far its trade feed trails"),
+        ({"age_seconds": 0, "serving": {}}, "how far its trade feed lags"),
+        ({"age_seconds": 0, "serving": {"lag_seconds": None}}, "how far its trade feed lags"),
         ({"serving": feed(5)}, "how old it is"),
         ({"computed_at": "yesterday", "serving": feed(5)}, "'yesterday'"),
         ({"age_seconds": "3", "serving": feed(5)}, "age_seconds"),

@@ -1,18 +1,22 @@
 """The one place for HTTP, against a real server on loopback that answers as it is told."""
 
 import asyncio
+import datetime as dt
 import http.server
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import stamina
 
 from polycopy_assets.errors import PermanentError, TransientError
-from polycopy_assets.sources import dome
-from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources import dome, retry_after
+from polycopy_assets.sources import http as http_module
+from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.sources.http import Answer, Http
 
 Reply = tuple[int, dict[str, str], bytes] | None
@@ -69,6 +73,28 @@ def get(url: str, **options: Any) -> Answer:
 def no_waits() -> Iterator[None]:
     with stamina.set_testing(True, attempts=3):
         yield
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds that the request budget's clock shows: they pass only when the budget waits."""
+    now = [0.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    timed = partial(Budget, clock=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr(http_module, "Budget", timed)
+    return now
+
+
+@pytest.fixture
+def today(monkeypatch: pytest.MonkeyPatch) -> dt.datetime:
+    """The moment at which a date in `Retry-After` is read."""
+    now = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    frozen = SimpleNamespace(now=now.astimezone)
+    monkeypatch.setattr(retry_after, "dt", SimpleNamespace(datetime=frozen, UTC=dt.UTC))
+    return now
 
 
 HTML_429: Reply = (429, {"Retry-After": "0", "Content-Type": "text/html"}, b"<html>slow</html>")
@@ -128,13 +154,12 @@ def test_a_refusal_is_final_at_once_and_tells_code_parameter_and_trace(status: i
         assert words in str(error.value)
 
 
-def test_retry_after_is_waited_for_by_everybody():
-    import time
-
-    with answering((429, {"Retry-After": "1"}, b"{}"), GOOD) as (url, _):
-        started = time.monotonic()
-        get(url)
-        assert time.monotonic() - started >= 1.0
+@pytest.mark.usefixtures("no_waits")
+def test_the_next_attempt_is_sent_when_retry_after_is_over(clock: list[float]):
+    sent: list[float] = []
+    with answering((429, {"Retry-After": "7"}, b"{}"), GOOD) as (url, _):
+        get(url, on_request=lambda: sent.append(clock[0]))
+    assert sent == [0.0, 7.0]
 
 
 def test_domes_two_refusals_with_401_are_told_apart():

@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -61,3 +62,35 @@ def test_a_stranger_counts_only_for_what_the_known_spans_lack():
         (Interval(3, 6), Interval(5, 6)),
         (Interval(8, 9), Interval(8, 9)),
     ]
+
+
+A, B, C = Interval(0, 10), Interval(0, 20), Interval(0, 30)
+
+
+@pytest.mark.parametrize(
+    ("given_spans", "known", "counted"),
+    [
+        # Of spans that start together the longest counts, and the others add nothing.
+        ([A, B, C], [], [(C, C)]),
+        ([C, A], [], [(C, C)]),
+        # The known one goes first, and the longer one counts for the rest.
+        ([A, B], [A], [(A, A), (B, Interval(10, 20))]),
+        ([A, B, C], [A], [(A, A), (C, Interval(10, 30))]),
+        ([A, B, C], [A, B], [(B, B), (C, Interval(20, 30))]),
+        ([A, B, C], [C], [(C, C)]),
+        # A span that is known and not there counts for nothing.
+        ([B], [A, C], [(B, B)]),
+        # The same span twice is one.
+        ([A, A], [A, A], [(A, A)]),
+        # Spans that end together: the earlier one counts.
+        ([Interval(5, 20), B], [], [(B, B)]),
+        ([Interval(5, 20), B], [Interval(5, 20)], [(B, B)]),
+    ],
+)
+def test_spans_that_start_or_end_together_are_told_apart_the_same_way_each_time(
+    given_spans: list[Interval],
+    known: list[Interval],
+    counted: list[tuple[Interval, Interval]],
+):
+    assert disjoint(given_spans, known) == counted
+    assert disjoint(given_spans[::-1], known[::-1]) == counted

@@ -1,6 +1,5 @@
 """Facts in, findings out: total, deterministic, convergent, and fast."""
 
-import time
 from datetime import UTC, datetime
 
 import msgspec
@@ -20,19 +19,17 @@ from polycopy_assets.ledger.facts import (
     whole_until,
 )
 from polycopy_assets.ledger.findings import (
-    KINDS,
-    POLICIES,
-    SETTLED,
     Finding,
     classify,
     count,
     lost_segments,
     to_read,
 )
+from polycopy_assets.ledger.kinds import Adopt, FindingKind
 from polycopy_assets.reconcile.listing import replaced_segments
 from polycopy_assets.trades.interval import Interval, disjoint
-from polycopy_assets.trades.old_job import CHECKPOINT
 from polycopy_assets.trades.segment import Segment, segment_name
+from polycopy_assets.trades.shapes import CHECKPOINT
 
 WALLET = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20
@@ -71,7 +68,9 @@ def tick(count: int | None = 3, **changes: object) -> Checkpoint:
 
 FILE = OldFile(name=f"trades/{WALLET}.jsonl", size=900, rows=3, last=1_700_000_000)
 TORN = msgspec.structs.replace(FILE, problem="line 2 is torn")
-TICKED = Facts(wallet=WALLET, registered=True, ticked_here=True, ticks=(tick(),), old_files=(FILE,))
+TICKED = Facts(
+    wallet=WALLET, registered=True, has_checkpoint=True, ticks=(tick(),), old_files=(FILE,)
+)
 ONE, TWO = segment(0, 1000), segment(1000, 2000)
 GOOD = Facts(
     wallet=WALLET,
@@ -79,7 +78,7 @@ GOOD = Facts(
     record=recorded(ONE, TWO),
     stored=stored(ONE, TWO),
     ticks=(tick(),),
-    ticked_here=True,
+    has_checkpoint=True,
     tally=Tally(6, 6, 6, 0),
 )
 
@@ -88,7 +87,7 @@ def with_(facts: Facts, **changes: object) -> Facts:
     return msgspec.structs.replace(facts, **changes)
 
 
-def found(facts: Facts, adopt: str = "verified") -> str:
+def found(facts: Facts, adopt: Adopt = Adopt.VERIFIED) -> str:
     return classify(facts, adopt=adopt, now=NOW).finding
 
 
@@ -96,7 +95,7 @@ def found(facts: Facts, adopt: str = "verified") -> str:
     ("facts", "expected"),
     [
         (GOOD, "consistent"),
-        (with_(GOOD, ticks=(), ticked_here=False), "consistent"),
+        (with_(GOOD, ticks=(), has_checkpoint=False), "consistent"),
         (with_(GOOD, wanted=True, tally=Tally(9, 6, 6, 0)), "consistent"),
         (with_(GOOD, stored=stored(ONE)), "ghost"),
         (with_(GOOD, stored=stored(ONE, segment(1000, 2000, size=99))), "ghost"),
@@ -117,10 +116,10 @@ def found(facts: Facts, adopt: str = "verified") -> str:
         (with_(GOOD, stored=stored(ONE, TWO, segment(2000, 3000))), "orphan"),
         (with_(GOOD, stored=stored(ONE, TWO, segment(2500, 3000))), "consistent"),
         (with_(GOOD, record=None), "orphan"),
-        (with_(GOOD, record=None, taken_back=2000), "orphan"),
-        (with_(GOOD, record=None, taken_back=2000, stored=stored(ONE)), "ghost"),
-        (with_(GOOD, record=None, taken_back=2000, stored=()), "ghost"),
-        (with_(GOOD, record=None, taken_back=0, stored=()), "ghost"),
+        (with_(GOOD, record=None, revoked=2000), "orphan"),
+        (with_(GOOD, record=None, revoked=2000, stored=stored(ONE)), "ghost"),
+        (with_(GOOD, record=None, revoked=2000, stored=()), "ghost"),
+        (with_(GOOD, record=None, revoked=0, stored=()), "ghost"),
         (with_(GOOD, stored=stored(segment(0, 2000)), replaced=stored(ONE, TWO)), "consistent"),
         (with_(GOOD, stored=stored(segment(0, 2500)), replaced=stored(ONE, TWO)), "orphan"),
         (with_(GOOD, stored=stored(segment(0, 2500)), replaced=stored(ONE)), "ghost"),
@@ -130,8 +129,8 @@ def found(facts: Facts, adopt: str = "verified") -> str:
         (with_(GOOD, record=None, stored=stored(TWO), ticks=()), "remaining"),
         (with_(GOOD, record=None, stored=stored(TWO), ticks=(), registered=False), "unregistered"),
         (
-            with_(GOOD, record=msgspec.structs.replace(recorded(ONE, TWO), behind=2)),
-            "behind",
+            with_(GOOD, record=msgspec.structs.replace(recorded(ONE, TWO), newer=2)),
+            "newer_than_file",
         ),
         (with_(GOOD, tally=Tally(5, 5, 5, 0)), "unloaded"),
         (with_(GOOD, tally=Tally(0, 0, 0, 0)), "unloaded"),
@@ -177,20 +176,20 @@ def test_each_state_of_the_ledgers_has_its_finding(facts: Facts, expected: str):
 def test_policy_never_believes_no_file_and_reads_none():
     unread = msgspec.structs.replace(FILE, rows=None)
     facts = with_(TICKED, old_files=(unread,))
-    assert found(facts, "never") == "remaining"
-    assert to_read(facts, adopt="never", now=NOW) is None
-    assert to_read(facts, adopt="verified", now=NOW) == FILE.name
-    assert to_read(with_(facts, record=recorded(ONE)), adopt="verified", now=NOW) is None
-    assert to_read(with_(facts, stored=stored(ONE)), adopt="verified", now=NOW) is None
+    assert found(facts, Adopt.NEVER) == "remaining"
+    assert to_read(facts, adopt=Adopt.NEVER, now=NOW) is None
+    assert to_read(facts, adopt=Adopt.VERIFIED, now=NOW) == FILE.name
+    assert to_read(with_(facts, record=recorded(ONE)), adopt=Adopt.VERIFIED, now=NOW) is None
+    assert to_read(with_(facts, stored=stored(ONE)), adopt=Adopt.VERIFIED, now=NOW) is None
     with pytest.raises(ValueError, match="has to be read first"):
-        classify(facts, adopt="verified", now=NOW)
+        classify(facts, adopt=Adopt.VERIFIED, now=NOW)
 
 
 def test_policy_refetch_finds_what_was_adopted_and_no_other_does():
     adopted = segment(0, 1000, source=CHECKPOINT)
     facts = with_(GOOD, record=recorded(adopted, TWO))
-    assert found(facts, "refetch") == "adopted"
-    assert found(facts, "verified") == found(facts, "never") == "consistent"
+    assert found(facts, Adopt.REFETCH) == "adopted"
+    assert found(facts, Adopt.VERIFIED) == found(facts, Adopt.NEVER) == "consistent"
 
 
 def test_a_file_is_believed_until_a_day_before_the_earliest_date_that_it_bears_out():
@@ -215,7 +214,7 @@ def test_a_date_that_is_yet_to_come_is_none():
 def test_a_trade_that_is_yet_to_come_refutes_its_file():
     late = msgspec.structs.replace(FILE, last=NOW + MARGIN + 1)
     told = evidence(with_(TICKED, old_files=(late,)), NOW)
-    assert told == Refuted(f"{FILE.name} has a trade of 2027-01-16 08:00:01, which is yet to come")
+    assert told == Refuted(f"{FILE.name} has a trade of 2027-01-16 08:00:01, in the future")
     soon = msgspec.structs.replace(FILE, last=NOW + MARGIN)
     assert isinstance(evidence(with_(TICKED, old_files=(soon,)), NOW), Believed)
 
@@ -225,7 +224,7 @@ def test_the_evidence_that_fails_is_named():
         "counted 4": with_(TICKED, ticks=(tick(4),)),
         "not in the store": with_(TICKED, old_files=()),
         "has no count": with_(TICKED, old_files=(), ticks=(tick(None),)),
-        "went up": with_(TICKED, ticks=(tick(upload_successful=False),)),
+        "was uploaded": with_(TICKED, ticks=(tick(upload_successful=False),)),
         "2 files": with_(TICKED, old_files=(FILE, FILE)),
         "another file": with_(TICKED, ticks=(tick(gcs_file="gs://b/x.jsonl"),)),
     }
@@ -233,7 +232,7 @@ def test_the_evidence_that_fails_is_named():
         told = evidence(facts, NOW)
         assert isinstance(told, Refuted)
         assert text in told.why
-        assert classify(facts, adopt="verified", now=NOW).why == told.why
+        assert classify(facts, adopt=Adopt.VERIFIED, now=NOW).why == told.why
     assert isinstance(evidence(with_(TICKED, old_files=(), ticks=(tick(0),)), NOW), Empty)
     unread = msgspec.structs.replace(FILE, rows=None)
     assert isinstance(evidence(with_(TICKED, old_files=(unread,)), NOW), Unread)
@@ -262,7 +261,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
     whole = whole_until(item.span for item in segments)
     record = recorded(*segments) if whole and draw(st.booleans()) else None
     if record is not None:
-        record = msgspec.structs.replace(record, behind=draw(st.sampled_from([0, 0, 3])))
+        record = msgspec.structs.replace(record, newer=draw(st.sampled_from([0, 0, 3])))
     if draw(st.integers(0, 9)) == 0:
         record = Recorded(rows=0, segments=(), covered_until=0, problem="no segments")
     there = [item for item in segments if draw(st.integers(0, 3))]
@@ -272,7 +271,7 @@ def any_facts(draw: st.DrawFn) -> Facts:
         wanted=draw(st.booleans()),
         registered=draw(st.booleans()),
         record=record,
-        taken_back=None if record else draw(st.sampled_from([None, 0, 20, 30])),
+        revoked=None if record else draw(st.sampled_from([None, 0, 20, 30])),
         pending=draw(st.sampled_from(["", "", "", "batch 3 is not loaded yet"])),
         stored=tuple(
             StoredSegment(
@@ -302,16 +301,16 @@ def any_facts(draw: st.DrawFn) -> Facts:
             )
             for _ in range(draw(st.integers(0, 3)))
         ),
-        ticked_here=draw(st.booleans()),
+        has_checkpoint=draw(st.booleans()),
         tally=Tally(9, inside, draw(st.integers(0, inside)), draw(st.integers(0, inside))),
     )
 
 
 def acted(facts: Facts, finding: Finding) -> Facts:
-    """The facts after the action, when it went well: the model of `reconcile.mend`."""
-    if finding.finding in SETTLED:
+    """The facts after the action, when it went well: the model of `Repair.act`."""
+    if finding.finding.settled:
         return facts
-    if finding.finding == "unregistered" and facts.record is None:
+    if finding.finding is FindingKind.UNREGISTERED and facts.record is None:
         return with_(facts, registered=True)
     lost = lost_segments(facts.record, facts.stored) if facts.record else {}
     kept = [item.span for item in facts.stored if segment(*item.span).name not in lost]
@@ -330,44 +329,39 @@ def acted(facts: Facts, finding: Finding) -> Facts:
         facts,
         registered=True,
         record=recorded(*segments),
-        taken_back=None,
+        revoked=None,
         pending="",
         stored=stored(*(segment(*span) for span in covered)),
-        ticks=(tick(total),) if facts.ticked_here else facts.ticks,
+        ticks=(tick(total),) if facts.has_checkpoint else facts.ticks,
         tally=Tally(total + 3, total, total, 0),
     )
 
 
 @settings(max_examples=1000)
-@given(any_facts(), st.sampled_from(POLICIES))
+@given(any_facts(), st.sampled_from(Adopt))
 def test_every_wallet_gets_exactly_one_finding_and_acting_on_it_settles_it(
-    facts: Facts, policy: str
+    facts: Facts, policy: Adopt
 ):
     first = classify(facts, adopt=policy, now=NOW)
     assert first == classify(facts, adopt=policy, now=NOW)
-    assert first.finding in KINDS
-    assert first.action == KINDS[first.finding].action
+    assert first.action is first.finding.action
     after = acted(facts, first)
     second = classify(after, adopt=policy, now=NOW)
-    assert second.finding in SETTLED, (first, second)
-    if first.finding in SETTLED:
+    assert second.finding.settled, (first, second)
+    if first.finding.settled:
         assert second == first
 
 
-def test_a_hundred_thousand_wallets_take_seconds():
+def test_the_findings_of_a_hundred_thousand_wallets_are_counted_by_kind():
     kinds = [GOOD, TICKED, with_(GOOD, record=None), with_(GOOD, stored=stored(ONE))]
     facts = [with_(kinds[n % 4], wallet=f"0x{n:040x}") for n in range(100_000)]
-    started = time.perf_counter()
-    findings = [classify(item, adopt="verified", now=NOW) for item in facts]
-    seconds = time.perf_counter() - started
-    print(f"{seconds:.2f} s")
+    findings = [classify(item, adopt=Adopt.VERIFIED, now=NOW) for item in facts]
     assert count(findings) == {
         "ghost": 25_000,
         "orphan": 25_000,
         "adoptable": 25_000,
         "consistent": 25_000,
     }
-    assert seconds < 10
 
 
 @pytest.mark.parametrize(("until", "replaced"), [(1500, 0), (2000, 2), (2500, 2)])

@@ -7,7 +7,7 @@ import pytest
 
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 REST = "trade_count BIGINT, gcs_file VARCHAR, upload_successful BOOL"
 

@@ -10,7 +10,7 @@ import pytest
 
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.ledger.facts import Checkpoint, Tally
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 WALLET = "0x" + "ab" * 20
 NEW_YORK = "America/New_York"
@@ -69,7 +69,7 @@ def test_the_machines_zone_moves_no_time(tmp_path: Path):
     begins = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
     asked = f"""
 from pathlib import Path
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 table = DuckDBWarehouse(Path({str(told.path)!r}))
 print([table.tally({{{WALLET!r}: until}})[0][1].inside for until in ({begins}, {begins + 1})])
 print(table.checkpoint()[0].processed_at.isoformat(), *table.rows_by_month().rows)
@@ -123,6 +123,24 @@ def test_traders_may_be_a_view(tmp_path: Path):
     table.check_writable()
 
 
+@pytest.mark.parametrize("view", ["traders", "BACKFILL_CHECKPOINT", "trades", "polycopy_batches"])
+def test_a_view_whose_table_is_gone_is_an_error_and_not_an_empty_table(tmp_path: Path, view: str):
+    table = warehouse(
+        tmp_path,
+        "CREATE TABLE base (wallet_address VARCHAR, batch BIGINT)",
+        f"CREATE VIEW {view} AS SELECT * FROM base",
+        "DROP TABLE base",
+    )
+    read = {
+        "traders": table.traders,
+        "BACKFILL_CHECKPOINT": table.checkpoint,
+        "trades": table.count_rows,
+        "polycopy_batches": table.loaded_batches,
+    }[view]
+    with pytest.raises(WarehouseError, match="base does not exist"):
+        read()
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "told"),
     [
@@ -154,4 +172,4 @@ def test_white_space_around_an_address_hides_no_row(tmp_path: Path, blank: int):
     )
     assert table.tally({WALLET: 2_000_000_000}) == [(WALLET, Tally(1, 1, 0, 1))]
     assert table.add_traders([WALLET]) == 0
-    assert table.delete_misspelled({WALLET: 2_000_000_000}) == 1
+    assert table.delete_mixed_case({WALLET: 2_000_000_000}) == 1

@@ -11,7 +11,7 @@ import pytest
 
 from polycopy_assets.errors import ConfigurationError, PermanentError, TransientError, Unreachable
 from polycopy_assets.settings import read_settings
-from polycopy_assets.sources.proxy import is_loopback, proxy_variable, shown
+from polycopy_assets.settings.proxy import is_loopback, proxy_variable, shown
 from polycopy_assets_tests.fakes.forward_proxy import PASSWORD, USER, forward_proxy
 from polycopy_assets_tests.fakes.tls import certificate, tls_server
 from polycopy_assets_tests.unit.test_http import GOOD, answering, get, no_waits
@@ -88,7 +88,7 @@ def test_a_certificate_that_ssl_cert_file_names_is_trusted(
 def test_a_server_that_speaks_no_tls_is_said_to_be_that():
     with answering(GOOD) as (url, _):
         message = refused(url.replace("http://", "https://"))
-    assert message.startswith(f"no TLS with {url.replace('http://', 'https://')}: ")
+    assert message.startswith(f"TLS with {url.replace('http://', 'https://')} failed: ")
 
 
 @pytest.mark.usefixtures("no_waits")
@@ -189,6 +189,10 @@ def test_the_variable_that_names_the_proxy(environ: dict[str, str], url: str, na
         "foo://h:1",
         "::::",
         "http://u:p#x@h",
+        "http://1.2.3.999",
+        "http://[::1]h",
+        "http://xn--a",
+        "http://☃.example",
     ],
 )
 @pytest.mark.parametrize("name", ["HTTP_PROXY", "https_proxy", "ALL_PROXY"])
@@ -198,7 +202,14 @@ def test_a_proxy_that_is_no_url_stops_at_the_start_in_one_line(name: str, text: 
         read_settings(environ)
     assert str(error.value).startswith(f"{name}='")
     assert str(error.value).isprintable()
-    assert "accepted is http://" in str(error.value)
+    assert "expected http://" in str(error.value)
+
+
+def test_a_proxy_that_only_httpx_refuses_is_refused_where_the_source_is_opened():
+    text = "http://u:secret@xn--ß"
+    assert proxy_variable({"HTTP_PROXY": text}, "http://h") == "HTTP_PROXY"
+    with pytest.raises(ConfigurationError, match=r"^the proxy 'http://xn--ß' is not accepted"):
+        refused(ELSEWHERE, proxy=text)
 
 
 def test_a_kind_of_proxy_that_is_not_spoken_is_refused_where_it_would_be_used():

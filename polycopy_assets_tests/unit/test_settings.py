@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
+from polycopy_assets import settings
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.settings import (
-    NAMES,
-    parse_bucket,
-    parse_dataset,
-    parse_rate_limit,
-    read_settings,
-)
+from polycopy_assets.ledger.kinds import Adopt
+from polycopy_assets.settings import read_settings
+from polycopy_assets.settings.names import NAMES
+from polycopy_assets.settings.parse import parse_bucket, parse_dataset, parse_rate_limit
+from polycopy_assets.trades import cutter, horizon
 
 
 def test_the_defaults_are_those_of_the_documents():
@@ -21,6 +20,13 @@ def test_the_defaults_are_those_of_the_documents():
     assert (found.rate_limit, found.concurrency) == ("200/10", 16)
     assert (found.store, found.warehouse) == (".polycopy/store", ".polycopy/warehouse.duckdb")
     assert found.home.endswith("/.polycopy/dagster")
+
+
+def test_settings_and_core_which_do_not_know_each_other_have_the_same_defaults():
+    found = read_settings({})
+    assert found.segment_bytes == cutter.SEGMENT_BYTES
+    assert found.max_lag == horizon.DEFAULT_MAX_LAG
+    assert tuple(each.value for each in Adopt) == settings.ADOPT
 
 
 def test_dome_has_a_base_of_its_own_and_its_key_stays_out_of_the_settings():
@@ -71,7 +77,7 @@ def test_a_wrong_value_is_one_line_that_names_variable_value_and_what_is_accepte
     with pytest.raises(ConfigurationError) as error:
         read_settings({name: value})
     message = str(error.value)
-    assert message.startswith(f"{name}={value!r} is not accepted: accepted is ")
+    assert message.startswith(f"{name}={value!r} is not accepted: expected ")
     assert "\n" not in message
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from polycopy_assets.instance import opened, prepare
-from polycopy_assets.sharing import UMASKS, creating
+from polycopy_assets.record.instance import opened, prepare
+from polycopy_assets.settings.shared import UMASKS
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.system.sharing import creating
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 WALLETS = ["0x" + "1" * 40]
 

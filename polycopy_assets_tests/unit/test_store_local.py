@@ -152,7 +152,7 @@ def test_an_object_that_is_a_link_or_a_pipe_is_neither_read_nor_written_nor_wait
     odd: Path, name: str
 ):
     store, outside = LocalStore(odd), odd.parent / "outside"
-    with pytest.raises(ObjectLost, match="which has no place in the store"):
+    with pytest.raises(ObjectLost, match="which does not belong here"):
         store.read(name)
     with pytest.raises(ObjectLost), store.local(name):
         pass

@@ -8,7 +8,7 @@ import pytest
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.frame import TABLE_SCHEMA
-from polycopy_assets.warehouse.duckdb import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import WALLETS, WORLD, Bench, duckdb_sql, expected
 
 OURS = {

@@ -1,13 +1,16 @@
 """Texts of others: one line, harmless, short."""
 
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polycopy_assets import errors
 from polycopy_assets.errors import ContractBroken, PolycopyError
-from polycopy_assets.settings import wrong
-from polycopy_assets.text import MESSAGE, by_reason, one_line, quoted, said_by
+from polycopy_assets.ledger.failure import Failure, by_reason
+from polycopy_assets.settings.parse import wrong
+from polycopy_assets.text import MESSAGE, first_few, first_lines, one_line, quoted, said_by
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
 NASTY = "\x1b[31mred\x1b[0m\r\nforged\u2028line \u202eback \u2066\x9b\udc80\x00\ttab"
@@ -42,6 +45,7 @@ def test_what_a_library_says_over_several_lines_is_one():
         for each in vars(errors).values()
         if isinstance(each, type)
         and issubclass(each, PolycopyError)
+        and not issubclass(each, errors.ObjectError)
         and each not in {errors.Unexpected, errors.BatchBroken, errors.WrongTable}
     ],
 )
@@ -56,9 +60,10 @@ def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
     "error",
     [
         errors.BatchBroken(7, NASTY + "x" * 10 * MESSAGE),
+        errors.ObjectLost(NASTY, NASTY + "x" * 10 * MESSAGE),
         errors.WrongTable(NASTY + "x" * 10 * MESSAGE, NASTY, None),
     ],
-    ids=["batch", "table"],
+    ids=["batch", "object", "table"],
 )
 def test_an_error_with_values_of_others_is_one_harmless_line(error: PolycopyError):
     assert str(error).isprintable()
@@ -79,17 +84,40 @@ def test_names_and_values_are_quoted_harmless_and_short():
     (line,) = refusals([NASTY * 100])
     assert line.isprintable()
     assert len(line) < 200
-    assert str(wrong("NAME", "a\nb", "c")) == "NAME='a\\nb' is not accepted: accepted is c"
+    assert str(wrong("NAME", "a\nb", "c")) == "NAME='a\\nb' is not accepted: expected c"
     assert quoted("x" * 200) == "'" + "x" * 80 + "…'"
     assert str(ContractBroken("a 'b'")) == "a 'b'"
 
 
 def test_a_reason_that_many_share_is_one_line():
-    failures = [(f"0x{n}", "down") for n in range(3000)]
-    failures += [("0xa", "refused"), ("0xb", "slow"), ("0xc", "odd")]
+    failures = [Failure(f"0x{n}", "down") for n in range(3000)]
+    failures += [Failure("0xa", "refused"), Failure("0xb", "slow"), Failure("0xc", "odd")]
     assert list(by_reason(failures, 2)) == [
         "3,000 wallets, the first 0x0: down",
         "0xa: refused",
         "and 2 more",
     ]
     assert list(by_reason([], 2)) == []
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b"], "a, b"),
+        (["a", "b", "c"], "a, b and 1 more"),
+        (map(str, range(3000)), "0, 1 and 2,998 more"),
+    ],
+)
+def test_a_long_list_of_names_is_cut_and_says_how_many_are_left_out(
+    names: Iterable[str], said: str
+):
+    assert first_few(names, 2) == said
+
+
+def test_a_long_list_of_lines_is_cut_and_says_how_many_are_left_out():
+    assert list(first_lines(["a", "b"], 2, "refused: ")) == ["refused: a", "refused: b"]
+    assert list(first_lines(["a", "b", "c"], 2, "  ")) == ["  a", "  b", "  and 1 more"]
+    assert list(first_lines(["a"], 2, left=1234)) == ["a", "and 1,234 more"]
+    assert list(first_lines([], 2)) == []

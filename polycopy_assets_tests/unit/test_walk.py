@@ -153,6 +153,17 @@ def test_a_long_walk_does_hand_its_older_part_over():
     assert handed == [Interval(100, drafts[-1].span.start)]
 
 
+@patch("polycopy_assets.trades.walk.SPLIT_REACH", 1)
+def test_a_walk_that_is_told_nothing_of_a_split_keeps_its_older_part():
+    """The default hands nothing over: nobody would walk it."""
+    rows = [row(t, n) for n, t in enumerate(range(100, 200))]
+    source = Memory(rows, 3)
+    drafts, error = collect(source)
+    assert error is None
+    assert union(d.span for d in drafts) == [SPAN]
+    assert lines(drafts) == [r.raw for r in source.rows]
+
+
 def test_no_trades_are_one_empty_draft():
     drafts, _ = collect(Memory([]))
     assert [(d.span, d.rows, d.first, d.last) for d in drafts] == [(SPAN, 0, None, None)]
@@ -171,8 +182,8 @@ def second(**changes: Any) -> Callable[[int, Page], Page]:
     [
         (second(cursor="3"), "cursor was repeated"),
         (second(cursor=None), "no cursor"),
-        (second(rows=[row(99, 1)]), "outside of the asked 100 to 199"),
-        (second(rows=[row(200, 1)]), "outside of the asked"),
+        (second(rows=[row(99, 1)]), "outside the requested 100 to 199"),
+        (second(rows=[row(200, 1)]), "outside the requested"),
         (second(rows=[row(180, 1, "0x" + "2" * 40)]), "another wallet"),
         (second(rows=[row(190, n) for n in range(4)]), "4 rows where 3 is the limit"),
         (second(rows=[row(198, 1)]), "newest first: 198 after 197"),

@@ -64,7 +64,7 @@ def walked(source: Forever, total: Total | None = None, span: Interval = SPAN) -
 def test_pages_of_one_row_that_promise_more_end_after_a_hundred():
     source = Forever(lambda number, top: rows([top - 1000 * number], number))
     assert str(walked(source)) == (
-        "102 rows in 102 pages, and each promised more: 1,000 a page were asked for"
+        "102 rows in 102 pages, and each promised more: 1,000 per page were requested"
     )
     assert source.pages == 102
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 
+from polycopy_assets.cli.wallet_list import WalletList, addresses_in, list_refusals, read_list
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.trades.wallet_list import WalletList, addresses_in, read_list, refusals
 
 A, B, C = (f"0x{digit * 40}" for digit in "aBc")
 URL = "https://polymarket.com/profile"
@@ -64,9 +64,9 @@ def test_an_address_in_a_comment_alone_is_not_added_and_not_passed_over(line: st
     found = read(f"{C}\n#1 of my lists\n{line}\n{line}\n")
     assert (found.addresses, found.refused) == ([C], [])
     assert [each.line for each in found.commented] == [3, 4]
-    (said,) = refusals(found, "list.txt")
-    assert said.startswith("not added: 2 lines of list.txt hold an address in a comment alone")
-    assert f"the first line 3, '{line[:20]}" in said
+    (said,) = list_refusals(found, "list.txt")
+    assert said.startswith("not added: 2 lines of list.txt have an address only in a comment")
+    assert f"the first is line 3, '{line[:20]}" in said
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_line_without_an_address_is_refused_by_name(line: str):
     found = read(f"{A}\n{line}\n")
     assert found.addresses == [A]
     assert [(r.line, r.text, r.addresses) for r in found.refused] == [(2, line, 0)]
-    (said,) = refusals(found, "list.txt")
+    (said,) = list_refusals(found, "list.txt")
     assert said.startswith(f"refused: '{line}', line 2 of list.txt, holds no address")
 
 
@@ -98,17 +98,17 @@ def test_rows_with_several_addresses_are_refused_and_the_columns_named(delimiter
     assert found.looks_like == (
         "this looks like a CSV with 4 columns; the addresses seem to be in the 2nd and the 4th"
     )
-    assert list(refusals(found, "w.csv"))[-1] == f"w.csv: {found.looks_like}"
+    assert list(list_refusals(found, "w.csv"))[-1] == f"w.csv: {found.looks_like}"
 
 
 def test_other_files_say_what_they_look_like():
     assert "looks like JSON" in read(f'["{A}", "{B}"]').looks_like
-    assert "no column of it holds addresses" in read("a,b\n1,2\n3,4").looks_like
+    assert "no column holds addresses" in read("a,b\n1,2\n3,4").looks_like
     assert read(f"{A} and {B}\n{C}").looks_like == ""
 
 
 def test_of_many_refused_lines_few_are_named():
-    said = list(refusals(read("\n".join(f"x{n}" for n in range(5000))), "list.txt"))
+    said = list(list_refusals(read("\n".join(f"x{n}" for n in range(5000))), "list.txt"))
     assert len(said) == 11
     assert said[-1] == "refused: and 4,990 more"
 
@@ -117,7 +117,7 @@ def test_single_bytes_that_are_no_text_spoil_their_own_line_alone():
     found = read_list(f"{A} # Zo\xeb\n".encode("latin-1") + b"\xff\xfe\xfd\n" + B.encode(), "l")
     assert found.addresses == [A, B]
     assert [r.line for r in found.refused] == [2]
-    assert len(list(refusals(found, "l"))) == 1
+    assert len(list(list_refusals(found, "l"))) == 1
 
 
 @pytest.mark.parametrize(

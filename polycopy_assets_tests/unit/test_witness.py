@@ -12,10 +12,11 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.errors import ConfigurationError, ContractBroken, TransientError
-from polycopy_assets.fetch.wallets import DOWN_AFTER, HOPELESS_AFTER, Failed
-from polycopy_assets.fetch.witness import Questions
+from polycopy_assets.fetch.blame import DOWN_AFTER, HOPELESS_AFTER, Failed
+from polycopy_assets.fetch.count_wallets import Questions
 from polycopy_assets.ledger.facts import Tally
-from polycopy_assets.ledger.witness import (
+from polycopy_assets.ledger.failure import Failure
+from polycopy_assets.ledger.source_counts import (
     DAY,
     RECENT,
     REFETCH_AGAIN_AFTER,
@@ -123,9 +124,9 @@ def test_a_comparison_at_the_same_hour_every_day_asks_for_every_wallet():
 
 
 def test_what_a_refetch_left_is_remembered():
-    fruitless = count(source=9).after(None, refetched=True)
-    assert (fruitless.refetched, fruitless.left) == (NOW, 2)
-    later = count(source=12, asked=NOW + DAY).after(fruitless, refetched=False)
+    useless = count(source=9).after(None, refetched=True)
+    assert (useless.refetched, useless.left) == (NOW, 2)
+    later = count(source=12, asked=NOW + DAY).after(useless, refetched=False)
     assert (later.refetched, later.left) == (NOW, 2)
     agreed = count(asked=NOW + DAY).after(later, refetched=False)
     assert (agreed.agrees, agreed.refetched, agreed.left) == (True, NOW, 2)
@@ -174,10 +175,14 @@ def test_wallets_are_told_apart_by_what_is_known_of_them():
         wallets=10,
         now=NOW,
         refetched=[differs],
-        not_refetched=[(old, "the store is full")],
+        not_refetched=[Failure(old, "the store is full")],
     )
     assert (found.agree, [item.wallet for item in found.disagree]) == (1, [differs])
-    assert dict(found.failed) == {failed: "503", fails_again: "400", old: "the store is full"}
+    assert found.failed == (
+        Failure(failed, "503"),
+        Failure(fails_again, "400"),
+        Failure(old, "the store is full"),
+    )
     assert {old, unknown}.isdisjoint(item.wallet for item in found.disagree)
     assert (found.not_asked, found.not_compared, found.done) == (2, 4, False)
     assert found.refetched == (differs,)
@@ -189,7 +194,7 @@ def test_disagreement_is_a_result_and_a_failure_is_none():
         return msgspec.structs.replace(found, **changes).done
 
     assert done()
-    assert not done(failed=((WALLET, "503"),))
+    assert not done(failed=(Failure(WALLET, "503"),))
     assert not done(not_asked=1)
 
 

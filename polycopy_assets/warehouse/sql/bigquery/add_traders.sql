@@ -1,4 +1,4 @@
--- Adds the wallets that are given and that `traders` does not hold in any case.
+-- Adds the given wallets that `traders` does not hold yet, in upper or lower case.
 INSERT INTO `$traders` (wallet_address)
 SELECT DISTINCT LOWER(new)
 FROM UNNEST(@wallets) AS new

@@ -1,6 +1,7 @@
--- The columns may be of other types, STRING above all. What is no truth counts as not ticked, what is
--- no time as no date, and a count that is no number as one that nothing bears out: without a count
--- less has to agree. By way of text, because a number cannot be cast to a time, safely or not.
+-- The columns may have other types, usually STRING. Any value not clearly true counts as not
+-- completed, and a value that is not a time as no date. A count that is not a number is -1, which
+-- matches no file; NULL would be weaker evidence, but could still match. Cast through STRING,
+-- because a number cannot be cast to a time, not even by SAFE_CAST.
 SELECT
     wallet_address,
     SAFE_CAST(completed AS BOOL) AS completed,

@@ -1,5 +1,5 @@
--- What the table holds inside the claims of the staged batch: how many rows, and from when to when.
--- And how many staged trades lie inside none of its claims, which must be none.
+-- The table's rows inside the claims of the staged batch: how many, and from when to when. Also how
+-- many staged trades lie outside all of its claims: there must be none.
 SELECT H.row_count, H.low, H.high, U.unclaimed
 FROM (
     SELECT COUNT(*) AS row_count, MIN(T.timestamp) AS low, MAX(T.timestamp) AS high

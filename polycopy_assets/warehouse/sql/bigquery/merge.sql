@@ -1,8 +1,8 @@
 -- Makes `trades` hold, inside the claims of the staged batch, exactly the batch's rows: one atomic
 -- statement. A staged row is a trade, or, where claim_until is set, a claim. Claims of one batch do
--- not overlap, so a row of the table is matched once at most. `low` and `high` bound what there is to
--- delete, so that no other partition is read; where nothing is to be deleted they are equal. A
--- staged trade has no key to join by: a whale's trades are not held against each other.
+-- not overlap, so a row of the table is matched once at most. `low` and `high` bound the rows to
+-- delete, so that no other partition is read; they are equal if there is nothing to delete. A
+-- staged trade has no join key, so that a whale's trades are not compared with each other.
 MERGE INTO `$trades` AS T
 USING `$staging` AS S
 ON T.wallet_address = IF(S.claim_until IS NULL, NULL, S.wallet_address)

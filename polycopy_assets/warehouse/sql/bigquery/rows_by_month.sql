@@ -1,4 +1,4 @@
--- Of one column, from a month on; partitions before it are not read.
+-- Reads one column, from a given month on; earlier partitions are not read.
 SELECT DATE(TIMESTAMP_TRUNC(T.timestamp, MONTH)) AS month, COUNT(*) AS trades
 FROM `$trades` AS T
 WHERE T.timestamp >= @since

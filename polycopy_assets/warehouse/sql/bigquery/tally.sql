@@ -1,6 +1,6 @@
--- The rows of every wallet, and those inside its claims, which start at the beginning. A packed claim
--- is an address of 42 characters and the second, in ten digits, until when it reaches. Of the
--- rows that we loaded $own is counted: each row, or $distinct ids.
+-- The rows of every wallet, and those inside its claims, which start at the beginning. A packed
+-- claim is an address (42 characters) and the second at which the claim ends (ten digits). $own
+-- decides how the rows that we loaded are counted: every row, or distinct ids.
 WITH claims AS (
     SELECT
         SUBSTR(packed, 1, 42) AS wallet_address,
@@ -18,7 +18,7 @@ SELECT
         $own,
         NULL
     )) AS ours,
-    COUNTIF(T.wallet_address != LOWER(TRIM(T.wallet_address))) AS misspelled
+    COUNTIF(T.wallet_address != LOWER(TRIM(T.wallet_address))) AS mixed_case
 FROM `$trades` AS T
 LEFT JOIN claims AS C ON LOWER(TRIM(T.wallet_address)) = C.wallet_address
 GROUP BY wallet

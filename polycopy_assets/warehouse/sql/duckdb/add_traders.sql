@@ -1,4 +1,4 @@
--- Adds the wallets of $wallets that `traders` does not hold in any case.
+-- Adds the wallets of $wallets that `traders` does not hold yet, in upper or lower case.
 INSERT INTO traders (wallet_address)
 SELECT DISTINCT new.wallet_address
 FROM (SELECT lower(unnest($wallets::VARCHAR[])) AS wallet_address) AS new

@@ -1,5 +1,6 @@
--- The columns may be of any type. What is no truth counts as not ticked, what is no time as no date,
--- and a count that is no number as one that nothing bears out: without a count less has to agree.
+-- The columns may have any type. Any value not clearly true counts as not completed, and a value
+-- that is not a time as no date. A count that is not a number is -1, which matches no file; NULL
+-- would be weaker evidence, but could still match.
 SELECT
     wallet_address,
     TRY_CAST(completed AS BOOLEAN),

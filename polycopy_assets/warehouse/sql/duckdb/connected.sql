@@ -1,5 +1,8 @@
--- What every connection begins with: times without a zone are UTC, whatever the machine's zone is, and
--- an address is what `parse_wallet` makes of it. Our `trim` takes only spaces; Python's takes these.
+-- Run on every new connection. Times without a zone are UTC, whatever the machine's zone is.
+-- Addresses are normalised as by `parse_wallet`: DuckDB's `trim` removes only spaces, Python's
+-- `strip` all of these.
+USE warehouse;
+
 SET TimeZone = 'UTC';
 
 CREATE OR REPLACE TEMP MACRO address(text) AS lower(

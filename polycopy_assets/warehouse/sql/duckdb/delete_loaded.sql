@@ -1,4 +1,4 @@
--- As loaded_rows.sql counts them.
+-- Deletes the rows that loaded_rows.sql counts.
 DELETE FROM trades
 WHERE wallet_address IN (SELECT unnest($wallets::VARCHAR[]))
   AND source IN (SELECT unnest($sources::VARCHAR[]));

@@ -1,2 +1,3 @@
--- A batch that is loaded behind a later one has put its own rows over that one's. NULL: all of them.
+-- When a batch is loaded again, its rows replace those of later batches, so those must be loaded
+-- again too. NULL: forget all batches.
 DELETE FROM polycopy_batches WHERE $batch IS NULL OR batch >= $batch OR batch IS NULL;

@@ -1,4 +1,4 @@
--- Only what lies inside the claims: whatever else a file holds is not the batch's.
+-- Inserts only rows inside the claims: other rows of a file do not belong to the batch.
 INSERT INTO trades BY NAME
 SELECT
     wallet_address,

@@ -1,4 +1,5 @@
--- Rows that we loaded: they carry one of $sources, and the address as $wallets has it.
+-- Rows that we loaded: their source is one of $sources, and their address is spelled as in
+-- $wallets.
 SELECT wallet_address, count(*)
 FROM trades
 WHERE wallet_address IN (SELECT unnest($wallets::VARCHAR[]))

@@ -1,2 +1,2 @@
--- A table that its batches leave empty must not look like one that somebody has emptied.
+-- If its batches have no rows, an empty table must not look as if something else had emptied it.
 UPDATE polycopy_batches SET rows = 0 WHERE NOT EXISTS (SELECT 1 FROM trades);

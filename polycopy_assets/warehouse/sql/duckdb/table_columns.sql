@@ -1,4 +1,5 @@
--- The columns of the table that a statement means by $table, as columns.sql; and what each demands.
+-- The columns of the table that $table resolves to, in upper or lower case, but in no other schema
+-- or file; and the constraints of each column.
 SELECT
     lower(columns.column_name),
     columns.data_type,

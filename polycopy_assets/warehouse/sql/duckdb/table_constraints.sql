@@ -1,4 +1,5 @@
--- What may refuse rows of the table that a statement means by $table: its text, and its columns.
+-- The constraints that may refuse rows of the table that $table resolves to: text and columns of
+-- each.
 SELECT constraint_text, constraint_column_names
 FROM duckdb_constraints()
 WHERE lower(table_name) = $table

@@ -1,4 +1,4 @@
--- The statement that would make the table: the only place that tells a collation.
+-- The statement that would create the table: only there can a collation be seen.
 SELECT sql
 FROM duckdb_tables()
 WHERE lower(table_name) = $table

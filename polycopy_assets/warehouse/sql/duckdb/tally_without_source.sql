@@ -1,4 +1,4 @@
--- The same for a table of the old job's, whose rows are none of ours.
+-- The same for a table that the old job created: none of its rows are ours.
 SELECT
     address(trades.wallet_address) AS wallet,
     count(*),

@@ -1,0 +1,185 @@
+"""The results of combining and loading, as Dagster keeps them: versions, metadata, checks."""
+
+from collections.abc import Iterable, Mapping
+
+import dagster as dg
+
+from polycopy_assets.assets.charts import CHARTED_WALLETS, trades_chart
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.pipeline.combine import Combined
+from polycopy_assets.pipeline.load import LoadReport
+from polycopy_assets.record import materializations
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import PARTS, current, manifest_name
+from polycopy_assets.trades.segment import recorded_rows
+from polycopy_assets.warehouse.base import Warehouse, cost_metadata
+
+COMBINED_TRADES = dg.AssetKey("combined_trades")
+TRADES = dg.AssetKey("trades")
+RECORD = "record"
+"""The metadata that says which state of the record was combined, or loaded."""
+
+NAMED_WALLETS = 20
+RECORD_HAS_ITS_DATA = "record_has_its_data"
+BATCHES_HOLD = "batches_hold"
+"""The checks that say what a combine had to leave out: of the record, and of the batches."""
+
+_WALLETS_LEFT_OUT, _BATCHES_LEFT = "wallets_left_out", "batches_left"
+"""The metadata of those checks that say how many."""
+
+Metadata = dict[str, dg.MetadataValue | int | str]
+
+
+def combined_version(found: Combined) -> str:
+    """The data version of `combined_trades`: its last batch."""
+    return f"batches-{max((item.batch for item in found.manifests), default=0)}"
+
+
+def combined_metadata(found: Combined, store: Store) -> Metadata:
+    """The metadata of a materialization of `combined_trades`."""
+    made = found.made
+    return {
+        RECORD: found.recorded,
+        "dagster/row_count": sum(item.rows for item in current(found.manifests)),
+        "dagster/uri": store.uri(PARTS),
+        "batches": len(found.manifests),
+        "new_batches": len(made),
+        "new_rows": sum(item.rows for item in made),
+        "new_segments": sum(len(item.claims) for item in made),
+        "new_wallets": len({claim.wallet for item in made for claim in item.claims}),
+        "new_parts": sum(len(item.parts) for item in made),
+        "broken_batches": len(found.broken),
+        **({"manifest": store.uri(manifest_name(made[-1].batch))} if made else {}),
+    }
+
+
+def loaded_version(report: LoadReport) -> str:
+    """The data version of `trades`: the last batch that the table has."""
+    return f"batches-{report.last_batch}"
+
+
+def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: Warehouse) -> Metadata:
+    """The metadata of a materialization of `trades`."""
+    return {
+        **_combined(instance),
+        "dagster/row_count": table.count_rows(),
+        "dagster/uri": table.uri,
+        "dagster/table_name": "trades",
+        "batches_loaded": report.batches,
+        "rows_inserted": report.inserted,
+        "rows_deleted": report.deleted,
+        **_picture(instance, table),
+        **cost_metadata(table.cost),
+    }
+
+
+def _picture(instance: dg.DagsterInstance, table: Warehouse) -> dict[str, dg.MetadataValue]:
+    """A chart of the table for people: trades by month, and wallets by size.
+
+    None for a handful of wallets.
+    """
+    sizes = list(recorded_rows(materializations.versions(instance)).values())
+    if len(sizes) < CHARTED_WALLETS:
+        return {}
+    months, since = table.rows_by_month()
+    largest = max(sizes)
+    return {
+        "trades_and_wallets": dg.MetadataValue.md(trades_chart(months, sizes)),
+        "wallets": dg.MetadataValue.int(len(sizes)),
+        "wallets_without_trades": dg.MetadataValue.int(sum(not size for size in sizes)),
+        "largest_wallet_trades": dg.MetadataValue.int(largest),
+        "months_shown": dg.MetadataValue.text(f"since {since:%Y-%m}" if since else "all"),
+    }
+
+
+def _combined(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
+    """The metadata that says which state of the record the batches hold, if there is any."""
+    event = instance.get_latest_materialization_event(COMBINED_TRADES)
+    found = event.asset_materialization if event else None
+    return {RECORD: found.metadata[RECORD]} if found and RECORD in found.metadata else {}
+
+
+def evaluation(result: dg.AssetCheckResult) -> dg.AssetCheckEvaluation:
+    """The event that keeps what a check found, for a step that is not the check's own."""
+    assert result.asset_key is not None, "every check of ours names it"  # noqa: S101
+    assert result.check_name is not None, "every check of ours names it"  # noqa: S101
+    return dg.AssetCheckEvaluation(
+        asset_key=result.asset_key,
+        check_name=result.check_name,
+        passed=result.passed,
+        metadata=result.metadata,
+        severity=result.severity,
+        description=result.description,
+    )
+
+
+def left_by(evaluations: Iterable[dg.AssetCheckEvaluation]) -> tuple[int, int]:
+    """How many wallets and broken batches a combine left out, by its checks."""
+    numbers = {
+        (found.check_name, name): value.value
+        for found in evaluations
+        for name, value in found.metadata.items()
+        if isinstance(value, dg.IntMetadataValue)
+    }
+    return (
+        numbers.get((RECORD_HAS_ITS_DATA, _WALLETS_LEFT_OUT)) or 0,
+        numbers.get((BATCHES_HOLD, _BATCHES_LEFT)) or 0,
+    )
+
+
+def failed_line(found: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> str:
+    """What a failed check says, in one line that names it."""
+    of = found.asset_key.to_user_string() if found.asset_key else "an asset"
+    return f"{found.check_name} of {of}: {found.description}"
+
+
+def check_of_record(lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
+    """Fails if wallets were left out of the combine."""
+    named = {wallet: str(why) for wallet, why in sorted(lost.items())[:NAMED_WALLETS]}
+    return dg.AssetCheckResult(
+        check_name=RECORD_HAS_ITS_DATA,
+        asset_key=COMBINED_TRADES,
+        passed=not lost,
+        metadata={
+            _WALLETS_LEFT_OUT: len(lost),
+            "first_wallets": dg.MetadataValue.json(named),
+        },
+        description=(
+            f"{len(lost)} wallets were left out, because their record, or segments that it names,"
+            f" are gone, changed or cannot be read: {_first(named)}."
+            " `polycopy reconcile --apply` fetches them again"
+            if lost
+            else "every new segment is in the store"
+        ),
+    )
+
+
+def _first(named: Mapping[str, str]) -> str:
+    wallet, why = next(iter(named.items()))
+    return f"first {wallet}: {why}"
+
+
+def check_of_batches(found: Combined) -> dg.AssetCheckResult:
+    """Fails if broken batches were found that could not be set aside."""
+    stuck = dict(sorted(found.stuck.items())[:NAMED_WALLETS])
+    first = next(iter(stuck.items()), None)
+    return dg.AssetCheckResult(
+        check_name=BATCHES_HOLD,
+        asset_key=COMBINED_TRADES,
+        passed=not found.stuck,
+        metadata={
+            "set_aside": dg.MetadataValue.json(
+                [[x.name, x.why] for x in found.broken if x.name not in found.stuck][:NAMED_WALLETS]
+            ),
+            "left": dg.MetadataValue.json(stuck),
+            _BATCHES_LEFT: len(found.stuck),
+        },
+        description=(
+            f"{len(found.stuck)} broken batches could not be set aside, first {first[0]}:"
+            f" {first[1]}. Their trades are combined again; move them away by hand"
+            if first
+            else f"{len(found.broken)} broken batches are set aside, and combined again"
+            if found.broken
+            else "every batch is intact"
+        ),
+    )

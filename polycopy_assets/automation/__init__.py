@@ -1,0 +1,1 @@
+"""When to act: sensors, schedules and the jobs that they start."""

@@ -1,0 +1,65 @@
+"""The jobs. Fetching has a run of its own; so have combining and loading.
+
+`wallet_trades` has no output (see `assets/wallet_trades.py`), so later steps in the same run would
+be skipped silently.
+"""
+
+import dagster as dg
+
+from polycopy_assets.guard.ours import OUR_TAGS, Job
+
+_DAY = 86_400
+
+fetch = dg.define_asset_job(
+    Job.FETCH.value,
+    selection=["wallet_trades"],
+    description="Fetches wallets from the source into the store and records them. Without a "
+    "partition, one run fetches all wallets that the configuration selects, however scattered.",
+    executor_def=dg.in_process_executor,
+    tags=OUR_TAGS,
+)
+
+load = dg.define_asset_job(
+    Job.LOAD.value,
+    selection=["combined_trades", "trades"],
+    description="Combines what is new, loads it into the table, and checks the table.",
+    executor_def=dg.in_process_executor,
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
+)
+
+_AUDIT = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("traders"), "store_has_the_record"))
+
+check = dg.define_asset_job(
+    Job.CHECK.value,
+    selection=dg.AssetSelection.checks_for_assets("traders") - _AUDIT,
+    description="Checks the wallets. Sends nothing to the source or the warehouse.",
+    executor_def=dg.in_process_executor,
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 24)},
+)
+
+witness = dg.define_asset_job(
+    Job.WITNESS.value,
+    selection=["source_counts"],
+    description="Compares the source's own count of a wallet's trades with the table, one request "
+    "per wallet. Without configuration: 200 wallets, least recently compared first.",
+    executor_def=dg.in_process_executor,
+    tags=OUR_TAGS,
+)
+
+audit = dg.define_asset_job(
+    Job.AUDIT.value,
+    selection=_AUDIT,
+    description="Compares the store's listing with the record, and reads a share of the store "
+    "again. Changes no data.",
+    executor_def=dg.in_process_executor,
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 2)},
+)
+
+reconcile = dg.define_asset_job(
+    Job.RECONCILE.value,
+    selection=["reconciliation"],
+    description="Compares record, store, checkpoint and table. With `apply: true` it acts on its "
+    "findings.",
+    executor_def=dg.in_process_executor,
+    tags=OUR_TAGS,
+)

@@ -1,0 +1,85 @@
+"""The schedules: the refresh and the witness, both off by default, and the audit of the store."""
+
+from math import ceil
+
+import dagster as dg
+
+from polycopy_assets.assets.count_plan import SAMPLE
+from polycopy_assets.automation import jobs, policy
+from polycopy_assets.automation.sensors import unless_wrong_store
+from polycopy_assets.automation.situation import UNDER_WAY
+from polycopy_assets.guard.ours import our_runs
+from polycopy_assets.record import materializations
+from polycopy_assets.resources.embedded import SourceResource, StoreResource
+from polycopy_assets.sources.open import can_count
+
+REFRESH_TAGS = {"polycopy/refresh": "daily"}
+
+WITNESS_ROUND_DAYS = 30
+"""Days within which `daily_witness` has compared every wallet, however many there are."""
+
+
+@dg.schedule(
+    job=jobs.fetch,
+    cron_schedule="0 3 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Updates every wallet once a day, within the request budget: wallets without a "
+    "record first, then least recently updated first. A failed wallet only when its next attempt "
+    "is due.",
+)
+def daily_refresh(
+    context: dg.ScheduleEvaluationContext, store: StoreResource
+) -> dg.RunRequest | dg.SkipReason:
+    """One refresh, unless the last one still goes on, or it is the wrong store."""
+    going_on = our_runs(context.instance, dg.RunsFilter(tags=REFRESH_TAGS, statuses=UNDER_WAY))
+    if going_on:
+        run_id = going_on[0].dagster_run.run_id
+        return dg.SkipReason(f"run {run_id} is still updating the wallets")
+    decision = unless_wrong_store(policy.Act("daily"), context.instance, store)
+    if isinstance(decision, policy.Wait):
+        return dg.SkipReason(decision.why)
+    return dg.RunRequest(
+        run_config={"ops": {"wallet_trades": {"config": {"select": "refresh"}}}}, tags=REFRESH_TAGS
+    )
+
+
+@dg.schedule(
+    job=jobs.witness,
+    cron_schedule="0 6 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Compares some wallets with the source's own count of their trades once a day, "
+    "least recently compared first: 200, or a thirtieth of all if that is more. One request per "
+    "wallet. The check `source_agrees` warns of wallets that differ.",
+)
+def daily_witness(
+    context: dg.ScheduleEvaluationContext, source: SourceResource
+) -> dg.RunRequest | dg.SkipReason:
+    """One sample, unless the last one is still under way or the source counts nothing."""
+    if not can_count(source.kind):
+        return dg.SkipReason(f"the source {source.kind!r} has no count to compare with")
+    wanted = dg.RunsFilter(job_name=jobs.witness.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
+    complete = len(materializations.versions(context.instance))
+    sample = max(SAMPLE, ceil(complete / WITNESS_ROUND_DAYS))
+    config = {"select": "sample", "sample": sample}
+    return dg.RunRequest(run_config={"ops": {"source_counts": {"config": config}}})
+
+
+@dg.schedule(
+    job=jobs.audit,
+    cron_schedule="0 5 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.RUNNING,
+    description="Compares the store's listing with the record once a day. If the listing has no "
+    "checksums, it also reads the segments that are due (a 28th a day). The result is the check "
+    "`store_has_the_record`.",
+)
+def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One audit, unless the last one still goes on."""
+    wanted = dg.RunsFilter(job_name=jobs.audit.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
+    return dg.RunRequest()

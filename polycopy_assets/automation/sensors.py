@@ -1,0 +1,192 @@
+"""The sensors: they fetch new wallets, load new trades, end dead runs, and run the checks.
+
+They decide from the record and from Dagster's list of runs (`policy.py`), one run at a time each.
+Why these are sensors and not automation conditions: `docs/automation.md`.
+"""
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets.automation import jobs, policy
+from polycopy_assets.automation.situation import (
+    STARTED_BY_SENSOR,
+    ended_at,
+    fetch_situation,
+    latest_ended,
+    load_situation,
+    run_under_way,
+    work_ended,
+)
+from polycopy_assets.errors import StoreError, WarehouseError, WrongStore
+from polycopy_assets.guard.dead_runs import end_dead_runs
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, register
+from polycopy_assets.record.store_id import checked
+from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
+from polycopy_assets.system import clock
+from polycopy_assets.text import first_lines, quoted
+from polycopy_assets.trades.wallet import refusals
+from polycopy_assets.warehouse.base import Warehouse
+
+EVERY_SECONDS = 30
+READ_EVERY_SECONDS = 3_600.0
+WALLETS_A_RUN = 2_000
+STORE_PATIENCE_SECONDS = 15.0
+"""How long to try to read a store's id: a tick has 60 seconds."""
+
+NAMED = 10
+
+
+class Seen(msgspec.Struct, frozen=True):
+    """What `new_wallets` remembers of `traders`: its state, when it was read, what was refused.
+
+    If this is lost, `traders` is read once more.
+    """
+
+    state: str = ""
+    read_at: float = 0.0
+    refused: int = 0
+    first_refused: list[str] = []
+
+
+@dg.sensor(
+    jobs=[jobs.fetch],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.STOPPED,
+    description="Registers new wallets of `traders`, and fetches every wallet without a record, "
+    "including those added before the sensor was on. Failed wallets are tried again when their "
+    "next attempt is due. One run at a time, at most 2,000 wallets each.",
+)
+def new_wallets(
+    context: dg.SensorEvaluationContext, warehouse: WarehouseResource, store: StoreResource
+) -> dg.SensorResult:
+    """One tick; reads `traders` only when it has changed, and once an hour."""
+    seen = _remembered(context.cursor)
+    unread = ""
+    try:
+        seen = _read_traders(context, warehouse.open("new_wallets", "sensor", patience=10.0), seen)
+    except WarehouseError as error:
+        # A load may hold the file. Registered wallets can be fetched meanwhile.
+        unread = f"; `traders` was not read: {error}"
+        context.log.warning(unread.lstrip("; "))
+    decision = policy.fetch(fetch_situation(context.instance), clock.now())
+    left = seen.refused - len(seen.first_refused)
+    named = ", ".join(first_lines(seen.first_refused, NAMED, left=left))
+    refused = f"; {seen.refused} rows of `traders` are not wallets: {named}" if seen.refused else ""
+    misnamed = "".join(
+        f"; {line}" for line in refusals(invalid_keys(context.instance), IN_PARTITIONS)
+    )
+    decision = unless_wrong_store(decision, context.instance, store)
+    told = f"{decision.why}{refused}{misnamed}{unread}"
+    context.log.info(told)
+    cursor = msgspec.json.encode(seen).decode()
+    if isinstance(decision, policy.Wait):
+        return dg.SensorResult(skip_reason=told, cursor=cursor)
+    config = {"select": "due", "limit": WALLETS_A_RUN}
+    request = dg.RunRequest(
+        run_config={"ops": {"wallet_trades": {"config": config}}}, tags=STARTED_BY_SENSOR
+    )
+    return dg.SensorResult(run_requests=[request], cursor=cursor)
+
+
+@dg.sensor(
+    jobs=[jobs.load],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Combines and loads what is recorded and not in the table: when a fetch has ended, "
+    "and every 15 minutes during a long one.",
+)
+def new_trades(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+    """One tick; reads only Dagster's database, and before a load the store's id."""
+    decision = policy.load(load_situation(context.instance), clock.now())
+    return _run_if(context, unless_wrong_store(decision, context.instance, store))
+
+
+@dg.sensor(
+    jobs=[jobs.check],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Runs the checks of the wallets after each fetch and load, and every hour.",
+)
+def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """One tick; reads only Dagster's database."""
+    instance = context.instance
+    checked = latest_ended(instance, Job.CHECK, 1)
+    # Work that ended while the checks ran may not be in their result.
+    since = (checked[0].start_time or ended_at(checked[0])) if checked else None
+    decision = policy.check(
+        since,
+        work_ended(instance, since) if since else None,
+        run_under_way(instance, Job.CHECK),
+        clock.now(),
+    )
+    return _run_if(context, decision)
+
+
+@dg.sensor(
+    jobs=[jobs.fetch],
+    minimum_interval_seconds=EVERY_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Ends runs whose process has ended, so that they do not block others. Dagster's "
+    "run retries start them again.",
+)
+def dead_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    """One tick; see `guard/dead_runs.py`."""
+    ended = end_dead_runs(context.instance)
+    for run_id, why in ended.items():
+        context.log.warning(f"run {run_id} was ended: {why}")
+    return dg.SensorResult(
+        skip_reason="; ".join(f"run {run_id[:8]} was ended: {why}" for run_id, why in ended.items())
+        or "no run is dead"
+    )
+
+
+SENSORS = [new_wallets, new_trades, checks_due, dead_runs]
+
+
+def unless_wrong_store(
+    decision: policy.Decision, instance: dg.DagsterInstance, store: StoreResource
+) -> policy.Decision:
+    """`decision`, or a wait if the store is not the instance's.
+
+    If the store does not answer, the run is started: it fails, and the next run waits longer.
+    """
+    if isinstance(decision, policy.Wait):
+        return decision
+    try:
+        checked(instance, store.connect(patience=STORE_PATIENCE_SECONDS), keep=False)
+    except WrongStore as error:
+        return policy.Wait(str(error))
+    except StoreError as error:
+        return policy.Act(f"{decision.why}; the store's id cannot be read: {error}")
+    return decision
+
+
+def _run_if(context: dg.SensorEvaluationContext, decision: policy.Decision) -> dg.SensorResult:
+    context.log.info(decision.why)
+    if isinstance(decision, policy.Act):
+        return dg.SensorResult(run_requests=[dg.RunRequest()])
+    return dg.SensorResult(skip_reason=decision.why)
+
+
+def _remembered(cursor: str | None) -> Seen:
+    """What the cursor says; nothing if it is of another version, or was edited."""
+    try:
+        return msgspec.json.decode(cursor, type=Seen) if cursor else Seen()
+    except msgspec.DecodeError:
+        return Seen()
+
+
+def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: Seen) -> Seen:
+    """Registers what is new in `traders`, if it has changed or was read long ago."""
+    # Read before the rows, so that the next tick sees changes in between.
+    state = table.traders_state()
+    now = clock.now()
+    if state == seen.state and now - seen.read_at < READ_EVERY_SECONDS:
+        return seen
+    new, refused = register(context.instance, table.traders())
+    if new:
+        context.log.info(f"{len(new)} new wallets")
+    for line in refusals(refused, " in the table traders"):
+        context.log.warning(line)
+    return Seen(state, now, len(refused), [quoted(text) for text in refused[:NAMED]])

@@ -1,0 +1,152 @@
+"""The situation that the policies need, read from Dagster's own record."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import dagster as dg
+
+from polycopy_assets.assets.load_events import RECORD, TRADES
+from polycopy_assets.assets.step_record import DOWN_TAG, FAILED_TAG, RECORDED_TAG
+from polycopy_assets.automation import policy
+from polycopy_assets.guard.ours import Job, our_runs
+from polycopy_assets.record import attempts, materializations, refetching
+from polycopy_assets.record.partitions import registered
+from polycopy_assets.trades.segment import record_digest
+
+_HISTORY = 25
+
+UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+_ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
+STARTED_BY_SENSOR = {"polycopy/started_by": "new_wallets"}
+"""The tag of the runs that `new_wallets` starts. Other runs are ignored: if a person started and
+stopped a run, that says nothing about the source."""
+
+_FETCHING = frozenset({Job.FETCH, Job.RECONCILE})
+_WORK = frozenset({materializations.WALLET_TRADES, TRADES})
+
+
+def fetch_situation(instance: dg.DagsterInstance) -> policy.FetchSituation:
+    """What decides whether to fetch."""
+    complete = refetching.complete(instance)
+    wallets = registered(instance)
+    remaining = [wallet for wallet in wallets if wallet not in complete]
+    tried = attempts.latest(instance, wallets)
+    due = attempts.due_of(remaining, tried)
+    exhausted = sum(each.due is None for each in tried.values())
+    empty_runs = []
+    for record in _fetches_ended(instance):
+        run, tags = record.dagster_run, record.dagster_run.tags
+        if DOWN_TAG in tags:
+            empty_runs.append(float(tags[DOWN_TAG]))
+        elif run.job_name == Job.RECONCILE and RECORDED_TAG not in tags:
+            continue  # it may have fetched nothing
+        elif run.is_success or FAILED_TAG in tags or RECORDED_TAG in tags:
+            break
+        elif STARTED_BY_SENSOR.items() <= tags.items():
+            empty_runs.append(ended_at(record))
+    return policy.FetchSituation(
+        due=len(due),
+        waiting=len({*remaining, *tried}) - len(due) - exhausted,
+        exhausted=exhausted,
+        under_way=_fetching(instance),
+        empty_runs=empty_runs,
+    )
+
+
+def load_situation(instance: dg.DagsterInstance) -> policy.LoadSituation:
+    """What decides whether to load."""
+    versions = materializations.versions(instance)
+    event = instance.get_latest_materialization_event(TRADES)
+    loaded = event.asset_materialization if event else None
+    state = loaded.metadata.get(RECORD) if loaded else None
+    finished = latest_ended(instance, Job.LOAD, _HISTORY)
+    failures = []
+    for run in finished:
+        # A reconciliation may have loaded since.
+        if run.dagster_run.is_success or (event and event.timestamp > ended_at(run)):
+            break
+        failures.append(ended_at(run))
+    fetching = _fetching(instance)
+    started = instance.get_run_record_by_id(fetching) if fetching else None
+    fetched = instance.get_latest_materialization_event(materializations.WALLET_TRADES)
+    return policy.LoadSituation(
+        loaded=(state.value == record_digest(versions)) if state else not versions,
+        under_way=run_under_way(instance, Job.LOAD),
+        fetching=fetching is not None,
+        since=max(
+            ended_at(finished[0]) if finished else 0.0, (started and started.start_time) or 0.0
+        ),
+        fetched=fetched.timestamp if fetched else 0.0,
+        last_materialized=event.timestamp if event else 0.0,
+        failures=failures,
+    )
+
+
+def latest_ended(instance: dg.DagsterInstance, job: Job, limit: int) -> Sequence[dg.RunRecord]:
+    """The latest runs of `job` that have ended, newest first."""
+    return our_runs(instance, dg.RunsFilter(job_name=job.value, statuses=_ENDED), limit)
+
+
+def _fetches_ended(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
+    """The latest runs that may have fetched, newest first."""
+    runs = (
+        *latest_ended(instance, Job.FETCH, _HISTORY),
+        *latest_ended(instance, Job.RECONCILE, _HISTORY),
+    )
+    return sorted(runs, key=ended_at, reverse=True)
+
+
+def work_ended(instance: dg.DagsterInstance, since: float) -> float | None:
+    """When a run that fetched or loaded, however started, last ended after `since`, if any did."""
+    recent = our_runs(
+        instance,
+        dg.RunsFilter(
+            statuses=[*_ENDED, dg.DagsterRunStatus.CANCELED],
+            updated_after=datetime.fromtimestamp(since, UTC),
+        ),
+    )
+    ends = [run.end_time for run in recent if run.end_time and _works(run.dagster_run)]
+    return max(ends, default=None)
+
+
+def _works(run: dg.DagsterRun) -> bool:
+    if run.job_name == Job.RECONCILE:
+        return _acts(run)
+    return run.job_name in {Job.FETCH, Job.LOAD} or bool(_WORK & (run.asset_selection or set()))
+
+
+def ended_at(run: dg.RunRecord) -> float:
+    """When a run ended, epoch seconds."""
+    return run.end_time or run.update_timestamp.timestamp()
+
+
+def run_under_way(instance: dg.DagsterInstance, job: Job) -> str | None:
+    """A run of `job` that goes on, or is about to begin."""
+    runs = our_runs(instance, dg.RunsFilter(job_name=job.value, statuses=UNDER_WAY))
+    return runs[0].dagster_run.run_id if runs else None
+
+
+def _acts(run: dg.DagsterRun) -> bool:
+    """Whether a reconciliation acts, or asks the source."""
+    config: object = run.run_config
+    for key in ("ops", "reconciliation", "config"):
+        config = config.get(key) if isinstance(config, dict) else None
+    return isinstance(config, dict) and bool(config.get("apply") or config.get("source"))
+
+
+def _fetching(instance: dg.DagsterInstance) -> str | None:
+    """A run that fetches, or is about to."""
+    for record in our_runs(instance, dg.RunsFilter(statuses=UNDER_WAY)):
+        run = record.dagster_run
+        chosen = run.asset_selection or ()
+        if run.job_name == Job.RECONCILE and not _acts(run):
+            continue
+        if run.job_name in _FETCHING or materializations.WALLET_TRADES in chosen:
+            return run.run_id
+    return None

@@ -1,0 +1,1 @@
+"""Batches: what is new combined into Parquet, and loaded into the table."""

@@ -1,0 +1,50 @@
+"""`polycopy demo`: the whole pipeline on the built-in sample API."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from polycopy_assets.assembly import settings
+from polycopy_assets.cli.backfill import exit_code, print_report, run_backfill
+from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.cli.demo_world import refuse_others, run_demo
+from polycopy_assets.cli.wallets import add_wallets
+from polycopy_assets.record.instance import opened
+from polycopy_assets.resources.chosen import open_warehouse
+
+
+@click.command("demo", cls=Command)
+@click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Serve the Data API v2 rows in this directory's JSONL files, not generated ones.",
+)
+def demo_command(data: Path | None) -> None:
+    """Run the whole pipeline offline, on the built-in sample API."""
+    with one_line_errors(), run_demo(settings(), data) as sample:
+        with opened(sample.settings.home) as instance:
+            refuse_others(instance, sample)
+        say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
+        add_wallets(sample.settings, sample.wallets)
+        report = run_backfill(sample.settings, refresh=False)
+        rows = open_warehouse(sample.settings, "trades").rows_by_wallet()
+    print_report(report)
+    in_table = sum(rows.get(wallet.lower(), 0) for wallet in sample.wallets)
+    right = in_table == sample.trades
+    click.echo(
+        f"{len(sample.wallets):,} sample wallets, {sample.trades:,} trades served,"
+        f" {in_table:,} rows in the table{'' if right else ': THEY DIFFER'};"
+        f" {sample.trade_requests:,} trade requests"
+        + ("" if sample.trade_requests else ": nothing was fetched again")
+    )
+    click.echo(f"  segments and batches  {_place(sample.settings.store)}")
+    click.echo(f"  table `trades`        {_place(sample.settings.warehouse)}")
+    click.echo(f"  Dagster's record      {settings().home}")
+    click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
+    sys.exit(exit_code(report) or (0 if right else 1))
+
+
+def _place(setting: str) -> str:
+    """Where a store or a warehouse is: a URL as it stands, a path made absolute."""
+    return setting if "://" in setting else str(Path(setting).absolute())

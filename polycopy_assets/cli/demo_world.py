@@ -1,0 +1,108 @@
+"""What `polycopy demo` runs on: a small world, the API that serves it, and settings to use it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets.demo.faults import Faults
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.server import Served, serve
+from polycopy_assets.demo.state import State
+from polycopy_assets.demo.world import load_directory
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.record import materializations
+from polycopy_assets.record.partitions import registered
+from polycopy_assets.resources.chosen import open_store, open_warehouse
+from polycopy_assets.settings import Settings
+from polycopy_assets.settings.parse import parse_bucket, parse_dataset
+from polycopy_assets.text import quoted
+from polycopy_assets.trades.segment import PREFIX
+
+SEED = 7
+WALLETS = 24
+WHALES = 1
+WHALE_TRADES = 20_000
+RATE_LIMIT = "1000/1"
+_DO = "run it in an empty directory, with DAGSTER_HOME, POLYCOPY_STORE and POLYCOPY_WAREHOUSE unset"
+
+
+class Demo(msgspec.Struct, frozen=True):
+    """A demo that can be run: settings, wallets, and the API behind them."""
+
+    settings: Settings
+    served: Served
+    title: str
+
+    @property
+    def wallets(self) -> list[str]:
+        """The wallets that are wanted."""
+        return self.served.state.world.wallets()
+
+    @property
+    def trades(self) -> int:
+        """The trades that the table must hold for them."""
+        return self.served.state.world.count()
+
+    @property
+    def trade_requests(self) -> int:
+        """How often the API was asked for trades."""
+        return self.served.state.counts.trade_requests
+
+
+@contextmanager
+def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
+    """Serves the demo's world; its settings are `chosen`, but with the sample API as the source.
+
+    Raises ConfigurationError if `data` holds no trades, or if store or table are in the cloud.
+    """
+    if parse_bucket(chosen.store) or parse_dataset(chosen.warehouse):
+        place = chosen.warehouse if parse_dataset(chosen.warehouse) else chosen.store
+        raise ConfigurationError(f"the demo does not load its invented trades into {place}: {_DO}")
+    try:
+        world = (
+            load_directory(data)
+            if data
+            else generate(SEED, WALLETS, whales=WHALES, whale_trades=WHALE_TRADES)
+        )
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(f"--data {data}: {error}") from error
+    with serve(State(world, Faults())) as served:
+        settings = msgspec.structs.replace(
+            chosen, source="polymarket", source_url=served.url, proxy="", rate_limit=RATE_LIMIT
+        )
+        yield Demo(settings, served, f"{world.count():,} trades of {len(world.wallets())} wallets")
+
+
+def refuse_others(instance: dg.DagsterInstance, demo: Demo) -> None:
+    """Raises ConfigurationError if there is any data here of a wallet that is not the demo's own.
+
+    The demo's trades are invented: they do not belong in a table that is really used.
+    """
+    own = {wallet.lower() for wallet in demo.wallets}
+    for wallet, where in _kept(instance, demo.settings):
+        if wallet.lower() not in own:
+            raise ConfigurationError(
+                f"the demo would load invented trades beside those of {quoted(wallet)}, which is"
+                f" {where}: {_DO}"
+            )
+
+
+def _kept(instance: dg.DagsterInstance, settings: Settings) -> Iterator[tuple[str, str]]:
+    """(wallet, where) for every wallet that is known here; the cheapest lookups come first."""
+    for wallet in registered(instance):
+        yield wallet, "registered"
+    for wallet in materializations.versions(instance):
+        yield wallet, "recorded"
+    table = open_warehouse(settings, "traders")
+    for text in table.traders():
+        yield text or "", "in the table traders"
+    for text in table.rows_by_wallet():
+        yield text or "", "in the table trades"
+    for item in open_store(settings, instance, keep=False).list(PREFIX):
+        yield (
+            item.name.removeprefix(PREFIX).partition("/")[0].removesuffix(".jsonl"),
+            "in the store",
+        )

@@ -1,0 +1,30 @@
+"""`polycopy init`: prepares the Dagster home."""
+
+import click
+
+from polycopy_assets.assembly import settings
+from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.cli.usable import accepted, accepted_table
+from polycopy_assets.record.instance import opened
+
+
+@click.command("init", cls=Command)
+@click.option(
+    "--accept-store",
+    is_flag=True,
+    help="From now on, use the store in POLYCOPY_STORE. For use after the store has moved.",
+)
+@click.option(
+    "--accept-table",
+    is_flag=True,
+    help="Use the table in POLYCOPY_WAREHOUSE for this store. The next backfill loads everything "
+    "into it again.",
+)
+def init_command(*, accept_store: bool, accept_table: bool) -> None:
+    """Prepare DAGSTER_HOME before several processes use it."""
+    with one_line_errors(), opened(settings().home) as instance:
+        if accept_store:
+            say(accepted(instance, settings()))
+        if accept_table:
+            say(accepted_table(instance, settings()))
+        click.echo(settings().home)

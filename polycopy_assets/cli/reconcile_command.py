@@ -1,0 +1,134 @@
+"""`polycopy reconcile`: checks store and table, then runs the job `reconcile`."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+import msgspec
+
+from polycopy_assets.assembly import settings
+from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.cli.common import as_json as json_option
+from polycopy_assets.cli.display import shown
+from polycopy_assets.cli.runs import raise_failure, run_job
+from polycopy_assets.cli.source import print_source, source_json
+from polycopy_assets.cli.usable import check_usable
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.dead_runs import end_dead_runs
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.ledger.failure import by_reason
+from polycopy_assets.ledger.kinds import Adopt
+from polycopy_assets.reconcile.report import ReconcileReport
+from polycopy_assets.record.instance import opened
+from polycopy_assets.resources.chosen import open_store, open_table
+from polycopy_assets.settings import Settings
+from polycopy_assets.sources.open import check_can_count
+from polycopy_assets.text import first_lines, quoted
+
+NAMED = 3
+
+
+@click.command("reconcile", cls=Command)
+@click.option("--apply", is_flag=True, help="Act on the findings. Otherwise nothing is changed.")
+@click.option(
+    "--verify",
+    is_flag=True,
+    help="Also read every recorded segment and compare its checksum. Slow.",
+)
+@click.option(
+    "--source",
+    is_flag=True,
+    help="Also compare with the source's own count of trades, one request per wallet. With "
+    "--apply, wallets that differ are fetched again in full.",
+)
+@click.option(
+    "--adopt",
+    type=click.Choice([each.value for each in Adopt]),
+    help="What to do with an older job's files; overrides POLYCOPY_ADOPT.",
+)
+@json_option
+def reconcile_command(
+    *, apply: bool, verify: bool, source: bool, adopt: str | None, as_json: bool
+) -> None:
+    """Compare record, store, checkpoint and table, wallet by wallet."""
+    with one_line_errors():
+        report = run_reconcile(settings(), adopt, apply=apply, verify=verify, source=source)
+    if as_json:
+        click.echo(msgspec.json.encode(_json(report)))
+    else:
+        _print(report)
+        print_source(report.source)
+    sys.exit(0 if report.done else 1)
+
+
+def run_reconcile(
+    chosen: Settings, adopt: str | None, *, apply: bool, verify: bool, source: bool = False
+) -> ReconcileReport:
+    """A reconciliation, as a run of the job `reconcile`; raises PolycopyError."""
+    if source:
+        check_can_count(chosen.source)
+    progress = Progress()
+    policy = adopt or chosen.adopt
+    config = {"apply": apply, "verify": verify, "adopt": policy, "source": source}
+    with opened(chosen.home) as instance, shown(progress, "reconcile"):
+        if apply or source:
+            for run_id, cause in end_dead_runs(instance).items():
+                say(f"run {run_id} was dead, and has been ended: {cause}")
+        if apply:
+            check_usable(instance, chosen)
+        else:
+            open_table(
+                chosen, instance, open_store(chosen, instance, keep=False), "trades", keep=False
+            )
+        result = run_job(instance, chosen, Job.RECONCILE, config, progress)
+        raise_failure(instance, result)
+        return result.output_for_node("reconciliation")
+
+
+def _json(report: ReconcileReport) -> dict[str, object]:
+    return {
+        "counts": report.counts,
+        "findings": report.findings,
+        "refused": report.refused,
+        "applied": report.applied,
+        "left": report.left,
+        "broken_batches": [{"name": item.name, "why": item.why} for item in report.broken],
+        "failures": report.failures,
+        "failed_checks": report.failed_checks,
+        "seconds": report.seconds,
+        "source": report.source and source_json(report.source),
+    }
+
+
+def _print(report: ReconcileReport) -> None:
+    click.echo(f"{'finding':<16}{'wallets':>9}  {'action':<10}what it means")
+    for kind, wallets in report.counts.items():
+        click.echo(f"{kind:<16}{wallets:>9,}  {kind.action:<10}{kind.meaning}")
+    for kind in [kind for kind in report.counts if not kind.settled]:
+        some = [item for item in report.findings if item.finding is kind]
+        _name(kind, [f"{item.wallet}: {item.why}" for item in some])
+    _name("refused", [f"{quoted(x.text)} in {x.ledger} names no wallet" for x in report.refused])
+    _name("broken", [f"{item.name}: {item.why}" for item in report.broken])
+    for line in by_reason(report.failures, NAMED):
+        say(f"failed: {line}")
+    for check in report.failed_checks:
+        say(f"check failed: {check}")
+    click.echo(_summary(report))
+
+
+def _name(what: str, lines: Sequence[str]) -> None:
+    """Prints the first of `lines`, and how many more there are."""
+    for line in first_lines(lines, NAMED, f"{what}: "):
+        say(line)
+
+
+def _summary(report: ReconcileReport) -> str:
+    asking = sum(n for kind, n in report.counts.items() if not kind.settled)
+    if not asking and report.broken:
+        return f"{len(report.broken):,} batches are broken. `--apply` sets them aside."
+    if not asking:
+        return "Nothing to do."
+    if not report.applied:
+        return f"{asking:,} wallets need action; nothing was changed. `--apply` acts."
+    left = sum(n for kind, n in report.left.items() if not kind.settled)
+    return f"{asking:,} wallets needed action; {left:,} still do, after {report.seconds:.1f} s."

@@ -1,0 +1,129 @@
+"""Runs jobs in this process: what a command does is a run like any other."""
+
+import signal
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import dagster as dg
+
+from polycopy_assets.assembly import build
+from polycopy_assets.assets.plainly import STOPPED_TAG
+from polycopy_assets.assets.step_record import COMMAND_TAG
+from polycopy_assets.errors import PolycopyError, RunEnded
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.heartbeat import free_run_lock, run_lock_tags, take_run_lock
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.record.private.interrupts import interrupts_kept
+from polycopy_assets.settings import Settings
+from polycopy_assets.system.interrupt import interrupt
+
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    settings: Settings,
+    job: Job,
+    config: Mapping[str, object],
+    progress: Progress,
+) -> dg.ExecuteInProcessResult:
+    """Runs `job`, whose first asset gets `config`, to its end; it does not go through the queue.
+
+    Raises only KeyboardInterrupt, if the process was told to stop meanwhile, and RunEnded, if the
+    run was deleted.
+    """
+    definition = build(settings, progress).resolve_job_def(job.value)
+    ops = {_OPS[job]: {"config": dict(config)}} if config else {}
+    run_id = str(uuid.uuid4())
+    with _heard() as told_to_stop:
+        # Taken before the run exists: a kill at any moment then leaves no run that looks alive.
+        take_run_lock(instance, run_id, job.value)
+        try:
+            with interrupts_kept():
+                result = definition.execute_in_process(
+                    instance=instance,
+                    run_config={**_QUIET, "ops": ops},
+                    run_id=run_id,
+                    tags={**run_lock_tags(run_id), COMMAND_TAG: job.value},
+                    raise_on_error=False,
+                )
+        finally:
+            free_run_lock(run_id)
+            if told_to_stop():
+                interrupt()
+    if instance.get_run_by_id(run_id) is None:
+        raise RunEnded(
+            f"run {run_id} was deleted while it was working: start it again, it continues"
+        )
+    return result
+
+
+_OPS = {
+    Job.FETCH: "wallet_trades",
+    Job.LOAD: "combined_trades",
+    Job.RECONCILE: "reconciliation",
+    Job.WITNESS: "source_counts",
+}
+
+
+def why_failed(result: dg.ExecuteInProcessResult) -> str:
+    """Why a run failed: what its steps said, or else the exception that ended them."""
+    reasons = []
+    for event in result.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data and data.user_failure_data.description:
+            reasons.append(data.user_failure_data.description)
+        elif data.error:
+            error = data.error
+            while error.cause:  # Dagster's own error around it says which step failed
+                error = error.cause
+            reasons.append(error.message.strip())
+    return "; ".join(reasons) or f"run {result.run_id} failed"
+
+
+def raise_failure(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> None:
+    """Raises RunEnded if the run stopped itself, PolycopyError if it failed."""
+    raise_if_stopped(instance, result)
+    if not result.success:
+        raise PolycopyError(why_failed(result))
+
+
+def raise_if_stopped(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> None:
+    """Raises RunEnded if the run stopped itself: it was ended, lost its lock, or was stuck."""
+    run = instance.get_run_by_id(result.run_id)
+    if run is not None and (why := run.tags.get(STOPPED_TAG)):
+        raise RunEnded(why)
+
+
+@contextmanager
+def _heard() -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM has come since it was last called.
+
+    Dagster treats an interrupted step as a failed one, and ignores an interrupt after the last
+    step.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False  # only the main thread gets signals
+        return
+    heard, noted = socket.socketpair()
+    with heard, noted:
+        heard.settimeout(0)
+        noted.settimeout(0)
+        before = signal.set_wakeup_fd(noted.fileno(), warn_on_full_buffer=False)
+
+        def told() -> bool:
+            try:
+                signals = heard.recv(4096)
+            except BlockingIOError:
+                return False
+            return signal.SIGINT in signals or signal.SIGTERM in signals
+
+        try:
+            yield told
+        finally:
+            signal.set_wakeup_fd(before)

@@ -1,0 +1,102 @@
+"""Whether the configured store and table can be used, and belong to this instance."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from polycopy_assets.errors import QuotaExceeded, StoreError, WarehouseBusy, WarehouseError
+from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, register
+from polycopy_assets.record.store_id import accept, checked_table, fits
+from polycopy_assets.resources.chosen import open_store, open_warehouse, store_resource
+from polycopy_assets.settings import Settings
+from polycopy_assets.settings.parse import parse_bucket, parse_dataset, wrong
+from polycopy_assets.trades.wallet import refusals
+
+Say = Callable[[str], None]
+
+
+def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
+    """Accepts the configured store, whatever its id; returns a line for people that says so.
+
+    The table of the previous store becomes this store's; if its batches do not match, all batches
+    are loaded again.
+    """
+    store, table = store_resource(settings).connect(), open_warehouse(settings, "trades")
+    held = table.held()
+    with _usable_store(settings):
+        before, now = accept(instance, store)
+        if before and held.store == before:
+            if fits(held, store):
+                table.take_over(now)
+            else:
+                table.forget_batches()
+    return (
+        f"From now on, this Dagster instance uses {settings.store}: its id is {now}, the previous"
+        f" one was {before or 'none'}. `polycopy reconcile` says which recorded data it lacks"
+    )
+
+
+def accepted_table(instance: dg.DagsterInstance, settings: Settings) -> str:
+    """Accepts the configured table, whatever its store; returns a line for people that says so."""
+    open_store(settings, instance)
+    table = open_warehouse(settings, "trades")
+    table.forget_batches()
+    return (
+        f"From now on, the table in {table.uri} is the table of this store: the next `polycopy"
+        " backfill` loads all batches into it. `polycopy reconcile` says what else is in it"
+    )
+
+
+def check_usable(instance: dg.DagsterInstance, settings: Settings) -> None:
+    """Raises ConfigurationError if the configured store or warehouse cannot be written.
+
+    Also if the store is not the one that `instance` works with, or the table not that store's.
+    """
+    with usable(settings):
+        store = open_store(settings, instance)
+        store.check_writable()
+        table = open_warehouse(settings, "trades")
+        table.check_writable()
+    checked_table(instance, store, table)
+
+
+@contextmanager
+def usable(settings: Settings) -> Iterator[None]:
+    """Turns an error of the store or the warehouse into an error of its setting.
+
+    Not if it is busy or its quota is used up: then the setting is not at fault.
+    """
+    try:
+        with _usable_store(settings):
+            yield
+    except WarehouseError as error:
+        if isinstance(error, WarehouseBusy | QuotaExceeded):
+            raise
+        what = "a dataset" if parse_dataset(settings.warehouse) else "a DuckDB file"
+        raise wrong(
+            "POLYCOPY_WAREHOUSE", settings.warehouse, f"{what} to write to: {error}"
+        ) from error
+
+
+@contextmanager
+def _usable_store(settings: Settings) -> Iterator[None]:
+    """Turns an error of the store into an error of its setting."""
+    try:
+        yield
+    except StoreError as error:
+        what = "a bucket" if parse_bucket(settings.store) else "a directory"
+        raise wrong("POLYCOPY_STORE", settings.store, f"{what} to write to: {error}") from error
+
+
+def register_new(instance: dg.DagsterInstance, settings: Settings, say: Say) -> bool:
+    """Registers what is new in `traders`; returns whether anything is."""
+    new, refused = register(instance, open_warehouse(settings, "traders").traders())
+    if new:
+        say(f"{len(new)} new wallets")
+    for line in (
+        *refusals(refused, " in the table traders"),
+        *refusals(invalid_keys(instance), IN_PARTITIONS),
+    ):
+        say(line)
+    return bool(new)

@@ -1,0 +1,63 @@
+"""`polycopy wallets`: the wallets to collect."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+
+from polycopy_assets.assembly import settings
+from polycopy_assets.cli.common import Group, one_line_errors, say
+from polycopy_assets.cli.usable import check_usable
+from polycopy_assets.cli.wallet_list import (
+    MOST_BYTES,
+    NO_LIST,
+    addresses_in,
+    list_refusals,
+    read_list,
+)
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.record.instance import opened
+from polycopy_assets.record.partitions import register
+from polycopy_assets.resources.chosen import open_warehouse
+from polycopy_assets.settings import Settings
+from polycopy_assets.trades.wallet import refusals, sort_out
+
+
+@click.group(cls=Group)
+def wallets() -> None:
+    """Manage the wallets to collect."""
+
+
+@wallets.command()
+@click.argument("addresses", nargs=-1)
+@click.option("-f", "--file", type=click.File("rb"), help="A file with one address per line.")
+def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
+    """Add wallets to the table `traders`.
+
+    Addresses may be in any case. Known wallets are skipped. Exit code 2 if an address was refused.
+    """
+    with one_line_errors():
+        name = Path(file.name).name if file else ""
+        listed = read_list(file.read(MOST_BYTES + 1), name) if file else NO_LIST
+        given = [found[0] if len(found := addresses_in(text)) == 1 else text for text in addresses]
+        good, refused = sort_out([*given, *listed.addresses])
+        count = len(refused) + len(listed.refused)
+        if not good and not count:
+            why = ["no wallet given: name addresses, or a file with -f"]
+            raise ConfigurationError("; ".join([*why, *list_refusals(listed, name)]))
+        added = add_wallets(settings(), good)
+    for line in (*refusals(refused), *list_refusals(listed, name)):
+        say(line)
+    click.echo(f"{added} added, {len(good) - added} known already, {count} refused")
+    sys.exit(2 if count else 0)
+
+
+def add_wallets(chosen: Settings, wallets: Sequence[str]) -> int:
+    """Adds wallets to `traders` and registers them; returns how many were new in `traders`."""
+    with opened(chosen.home) as instance:
+        check_usable(instance, chosen)
+        added = open_warehouse(chosen, "traders").add_traders(wallets)
+        register(instance, wallets)
+    return added

@@ -1,0 +1,140 @@
+"""Many wallets, concurrently: each outcome is yielded once it is durable, and delays no other."""
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing
+
+from polycopy_assets.errors import PolycopyError, Stopped
+from polycopy_assets.fetch.at_once import at_once
+from polycopy_assets.fetch.blame import Failed, Streaks, failed
+from polycopy_assets.fetch.one_wallet import (
+    Fetched,
+    KnownSegments,
+    Refetching,
+    Walkers,
+    WalletFetch,
+)
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.bounds import PATIENCE_SECONDS
+from polycopy_assets.trades.cutter import SEGMENT_BYTES
+from polycopy_assets.trades.horizon import Horizon
+from polycopy_assets.trades.page import PageSource
+
+
+class Fetcher:
+    """Fetches wallets from `source` into `store`, `concurrency` of them at a time.
+
+    `refetching` is called before segments of a wallet are marked for replacement.
+    """
+
+    def __init__(
+        self,
+        source: PageSource,
+        store: Store,
+        *,
+        concurrency: int,
+        known: KnownSegments,
+        progress: Progress,
+        segment_bytes: int = SEGMENT_BYTES,
+        patience: float = PATIENCE_SECONDS,
+        refetching: Refetching = lambda wallet, full: None,
+    ) -> None:
+        self._source = source
+        self._store = store
+        self._concurrency = concurrency
+        self._known = known
+        self._progress = progress
+        self._segment_bytes = segment_bytes
+        self._patience = patience
+        self._refetching = refetching
+        self._walkers = Walkers(concurrency)
+        self._horizon: Horizon | None = None
+        self._full: Collection[str] = ()
+        self._resumed: Collection[str] = ()
+        self._streaks = Streaks()
+        self._traceback = ""
+        self._probe = asyncio.Lock()
+
+    async def fetch(
+        self,
+        wallets: Iterable[str],
+        *,
+        full: Collection[str] = (),
+        resumed: Collection[str] = (),
+    ) -> AsyncIterator[Fetched | Failed]:
+        """Yields each wallet's outcome. If the source has no reliable horizon, all fail.
+
+        Wallets in `full` are fetched from the beginning; for those in `resumed`, an earlier run
+        began that; see `fetch.refetch`.
+        """
+        self._full, self._resumed = full, resumed
+        asyncio.get_running_loop().set_default_executor(
+            ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
+        )
+        self._horizon = await self._ask_horizon()
+        async with aclosing(at_once(wallets, self._outcome, self._concurrency)) as outcomes:
+            async for outcome in outcomes:
+                yield outcome
+
+    async def _ask_horizon(self) -> Horizon | None:
+        """The source's horizon; without one, nothing more is fetched in this run.
+
+        For any reason: even an unexpected exception must not end the run without a report on its
+        wallets.
+        """
+        try:
+            return await self._source.horizon()
+        except Stopped:
+            raise
+        except PolycopyError as error:
+            self._streaks.give_up(str(error))
+        except Exception as error:  # noqa: BLE001 - reported for every wallet, with the traceback
+            unforeseen = failed("", error)
+            self._traceback = unforeseen.traceback
+            self._streaks.give_up(unforeseen.reason)
+        return None
+
+    async def _outcome(self, wallet: str) -> Fetched | Failed:
+        if self._streaks.down or self._horizon is None:
+            return Failed(
+                wallet=wallet,
+                reason=f"not tried: {self._streaks.down}",
+                tried=False,
+                traceback=self._traceback,
+            )
+        fetch = WalletFetch(
+            wallet,
+            self._horizon,
+            source=self._source,
+            store=self._store,
+            known=self._known,
+            walkers=self._walkers,
+            progress=self._progress,
+            segment_bytes=self._segment_bytes,
+            full=wallet in self._full,
+            resumed=wallet in self._resumed,
+            patience=self._patience,
+            refetching=self._refetching,
+        )
+        try:
+            fetched = await fetch.run()
+        except Stopped:
+            raise
+        except Exception as error:  # noqa: BLE001 - any error here is this wallet's failure
+            return await self._failed(failed(wallet, error))
+        self._streaks.succeeded()
+        return fetched
+
+    async def _failed(self, failure: Failed) -> Failed:
+        """Counts the failure, and asks the source for its status if that is in doubt.
+
+        Without this, a run would try a dead source for every wallet, for hours, or request trades
+        that a full disk cannot store.
+        """
+        self._streaks.failed(failure)
+        async with self._probe:
+            if self._streaks.in_doubt:
+                await self._ask_horizon()
+        return failure

@@ -1,0 +1,99 @@
+"""Which runs are ours: one Dagster instance may serve other code locations as well.
+
+Their jobs, assets and pools may have the same names as ours. We do not end their runs, and do not
+count them as fetches or loads.
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import PurePath
+
+import dagster as dg
+from dagster import RunRecord, RunsFilter
+
+
+class Job(StrEnum):
+    """The jobs, by the names that runs carry."""
+
+    FETCH = "fetch"
+    LOAD = "load"
+    CHECK = "check"
+    RECONCILE = "reconcile"
+    AUDIT = "audit"
+    WITNESS = "witness"
+
+
+PACKAGE = "polycopy_assets"
+OUR_TAG = "polycopy/code"
+OUR_TAGS = {OUR_TAG: PACKAGE}
+"""The tags of all our jobs; a run without a job has none, and is recognised by its origin."""
+
+_NAMESPACE = "polycopy/"
+"""The prefix of every tag that our steps, sensors and commands give to a run."""
+
+OUR_JOBS = frozenset(Job)
+OUR_STEPS = frozenset(
+    {"wallet_trades", "combined_trades", "trades", "reconciliation", "source_counts"}
+)
+OUR_ASSETS = frozenset(dg.AssetKey(name) for name in (*OUR_STEPS, "traders"))
+
+_BEFORE_TAGS = 100
+"""How many of the latest runs are searched for our runs of versions that set no tag."""
+
+
+def is_ours(run: dg.DagsterRun) -> bool:
+    """Whether it is a run of this package, by its tag or by the origin of its code.
+
+    Commands of older versions set no such tag, and their runs have no origin. These are recognised
+    by another tag of ours, if they are for our jobs or assets alone.
+    """
+    if run.tags.get(OUR_TAG) == PACKAGE or _code_is_ours(run):
+        return True
+    return any(tag.startswith(_NAMESPACE) for tag in run.tags) and _names_are_ours(run)
+
+
+def our_runs(
+    instance: dg.DagsterInstance, wanted: RunsFilter, limit: int | None = None
+) -> Sequence[RunRecord]:
+    """Our runs among those `wanted`, newest first, at most `limit` of them.
+
+    With a limit, only the latest runs are searched for runs without our tag.
+    """
+    if limit is None:
+        return [run for run in instance.get_run_records(wanted) if is_ours(run.dagster_run)]
+    tagged = RunsFilter(
+        job_name=wanted.job_name,
+        statuses=wanted.statuses,
+        tags={**wanted.tags, **OUR_TAGS},
+        updated_after=wanted.updated_after,
+    )
+    found = {run.storage_id: run for run in instance.get_run_records(tagged, limit=limit)}
+    for run in instance.get_run_records(wanted, limit=_BEFORE_TAGS):
+        if is_ours(run.dagster_run):
+            found[run.storage_id] = run
+    return [found[number] for number in sorted(found, reverse=True)[:limit]]
+
+
+def _names_are_ours(run: dg.DagsterRun) -> bool:
+    chosen = run.asset_selection
+    return run.job_name in OUR_JOBS or (bool(chosen) and chosen <= OUR_ASSETS)
+
+
+def _code_is_ours(run: dg.DagsterRun) -> bool:
+    """Whether the run's definitions were loaded from this package."""
+    if run.job_code_origin is not None:
+        return _from_package(run.job_code_origin.repository_origin.code_pointer)
+    if run.remote_job_origin is not None:
+        location = run.remote_job_origin.repository_origin.code_location_origin
+        # A code server that someone else started has no such attribute: its code is unknown here.
+        return _from_package(getattr(location, "loadable_target_origin", None))
+    return False
+
+
+def _from_package(pointer: object) -> bool:
+    for name in ("module", "module_name", "package_name", "autoload_defs_module_name"):
+        module = getattr(pointer, name, None)
+        if isinstance(module, str) and module.partition(".")[0] == PACKAGE:
+            return True
+    file = getattr(pointer, "python_file", None)
+    return isinstance(file, str) and PurePath(file).parts[-2:] == (PACKAGE, "definitions.py")

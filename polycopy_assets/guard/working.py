@@ -1,0 +1,39 @@
+"""A step at work: its heartbeat, the lock that it needs, and when it has to stop."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import dagster as dg
+
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.exclusive import exclusive
+from polycopy_assets.guard.heartbeat import heartbeat
+
+
+class Permit(NamedTuple):
+    """`check` raises Stopped if the step must not go on; `idle`: seconds the lock was free."""
+
+    check: Callable[[], None]
+    idle: float
+
+
+@contextmanager
+def working(context: dg.AssetExecutionContext, lock: str, progress: Progress) -> Iterator[Permit]:
+    """Holds the run's lock and `lock`; while it waits, `progress` and the log name the holder."""
+
+    def say(text: str) -> None:
+        progress.begin(text)
+        if text:
+            context.log.info(text)
+
+    with (
+        heartbeat(context, progress) as pulse,
+        exclusive(context, lock, say, pulse.check) as held,
+    ):
+
+        def check() -> None:
+            pulse.check()
+            held.lock.check()
+
+        yield Permit(check, held.idle)

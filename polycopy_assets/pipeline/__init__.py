@@ -1,0 +1,1 @@
+"""Fetch, count, combine and load: the engine that assets and commands share."""

@@ -1,0 +1,148 @@
+"""Combining what is new, and loading it: the record in, the table out, and a report."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from polycopy_assets.batches.combine import pending, read_manifests, rows_loaded
+from polycopy_assets.batches.load import load, unloaded
+from polycopy_assets.batches.manifests import Broken, broken, read_batches
+from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
+from polycopy_assets.pipeline.combine import combine_new
+from polycopy_assets.pipeline.ports import LoadPorts, Records
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.warehouse.base import Loaded, Warehouse
+
+
+class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
+    """The result of a load: batches, rows in and out, and the last batch that the table has."""
+
+    batches: int = 0
+    inserted: int = 0
+    deleted: int = 0
+    last_batch: int = 0
+
+
+def load_batches(ports: LoadPorts) -> LoadReport:
+    """Loads the batches that the table lacks. Raises WarehouseError, StoreError."""
+    inserted = deleted = batches = 0
+    ports.check()
+    for manifest, loaded in _load(ports):
+        batches += 1
+        inserted += loaded.inserted
+        deleted += loaded.deleted
+        ports.log.info(
+            f"batch {manifest.batch}: {loaded.inserted:,} rows in, {loaded.deleted:,} rows out"
+        )
+        ports.check()
+    return LoadReport(
+        batches=batches,
+        inserted=inserted,
+        deleted=deleted,
+        last_batch=max(ports.table.loaded_batches(), default=0),
+    )
+
+
+def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
+    """Loads what the table lacks, batch by batch.
+
+    If a batch is broken, its wallets are combined again, it is set aside, and the load continues
+    with the batches that exist then. A broken batch among the new ones is an error.
+    """
+    manifests = read_manifests(ports.store)
+    before = {item.batch: item for item in manifests}
+    found: dict[int, Broken] = {}
+    while True:
+        try:
+            yield from load(ports.table, manifests, ports.store)
+            break
+        except BatchBroken as error:
+            if error.batch in found or error.batch not in before:
+                raise
+            ports.log.warning(f"{error}; it is combined again")
+            found[error.batch] = broken(before[error.batch], error.why)
+            manifests = combine_new(
+                ports.records,
+                ports.store,
+                ports.table.loaded_batches(),
+                ports.log,
+                ports.check,
+                broken=list(found.values()),
+            ).manifests
+    left = unloaded(manifests, ports.table.loaded_batches())
+    if left:
+        raise WarehouseError(f"batch {left[0].batch} was loaded, but the table does not list it")
+
+
+class Lacking(msgspec.Struct, frozen=True, kw_only=True):
+    """What the table lacks of the record; `unknown` says why its batches could not be read."""
+
+    sound: Sequence[Manifest]
+    uncombined: Sequence[str]
+    broken: Sequence[Broken]
+    unloaded: Sequence[Manifest]
+    unknown: str
+
+    def why(self, *, left_out: int = 0, stuck: int = 0) -> str:
+        """What is lacking, in one line; empty if nothing is.
+
+        `left_out` wallets and `stuck` broken batches are already known and do not count.
+        """
+        wallets = self.uncombined
+        if len(wallets) > left_out:
+            return f"{len(wallets)} wallets are recorded and not combined, first {wallets[0]}"
+        if len(self.broken) > stuck:
+            return f"{self.broken[0].name} is broken: {self.broken[0].why}"
+        if self.unknown:
+            return f"it is unknown what the table lacks: {self.unknown}"
+        return f"batch {self.unloaded[0].batch} is not in the table" if self.unloaded else ""
+
+
+def lacking(
+    versions: Mapping[str, str], store: Store, open_table: Callable[[], Warehouse]
+) -> Lacking:
+    """What the table lacks of the record with these data `versions`."""
+    batches = read_batches(store)
+    missing: Sequence[Manifest] = []
+    unknown = ""
+    try:
+        missing = unloaded(batches.sound, open_table().loaded_batches())
+    except WarehouseBusy as error:
+        unknown = str(error)  # a later load waits for it again
+    return Lacking(
+        sound=batches.sound,
+        uncombined=pending(versions, batches.sound),
+        broken=batches.broken,
+        unloaded=missing,
+        unknown=unknown,
+    )
+
+
+def lacking_still(
+    before: Mapping[str, str],
+    records: Records,
+    store: Store,
+    open_table: Callable[[], Warehouse],
+) -> Lacking:
+    """What the table lacks, after a load, of the record with the data versions `before`.
+
+    The next load loads what was recorded since.
+    """
+    now = records.versions()
+    same = {wallet: version for wallet, version in before.items() if now.get(wallet) == version}
+    return lacking(same, store, open_table)
+
+
+def lost_rows(table: Warehouse, found: Lacking, versions: Mapping[str, str]) -> str:
+    """A message if the table has fewer rows than were loaded into it; empty if not.
+
+    More rows are fine: others may write some. Costs no query.
+    """
+    expected = rows_loaded(found.sound, versions)
+    if table.has_rows(expected):
+        return ""
+    return (
+        f"the table has {table.count_rows():,} rows, but {expected:,} were loaded into it:"
+        " something else has deleted rows. `polycopy reconcile --apply` loads them again"
+    )

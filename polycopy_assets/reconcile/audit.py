@@ -1,0 +1,217 @@
+"""The audit: compares the store's listing with the record, and reads a share of the store again.
+
+It costs one listing and takes no lock: a fetch can go on meanwhile. Every recorded segment is read
+again once in `AUDIT_ROUND_DAYS`, unless the listing has checksums, which show every change. Missed
+days are caught up on: the instance keeps the day of the latest audit that ended.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets.errors import ObjectLost, ObjectUnreadable
+from polycopy_assets.fetch.refetch import marker_name, parse_marker_name
+from polycopy_assets.ledger.facts import Recorded
+from polycopy_assets.ledger.findings import lost_segments
+from polycopy_assets.record import materializations, refetching
+from polycopy_assets.record.materializations import Record
+from polycopy_assets.store.base import Store, Stored, crc32c
+from polycopy_assets.store.reading import Readings
+from polycopy_assets.trades.segment import (
+    PREFIX,
+    Segment,
+    StoredSegment,
+    parse_name,
+    wallet_prefix,
+)
+
+AUDIT_ROUND_DAYS = 28
+"""Days within which every segment is read once, however many audits there are."""
+
+_KEY = "polycopy/audited_day"
+_LOST_KEY = "polycopy/audit_lost"
+_EVERY = frozenset(range(AUDIT_ROUND_DAYS))
+_WALLETS = 2_000
+_READERS = 8
+_LOG = logging.getLogger(__name__)
+
+
+class Audit(msgspec.Struct, frozen=True, kw_only=True):
+    """How many wallets and segments were compared, how many segments read, and what is lost.
+
+    `lost` says, for each wallet with a loss, what it has lost, `refetches` how many full refetches
+    have not ended, `left_out` names things in the store that are not objects.
+    """
+
+    wallets: int
+    segments: int
+    read: int
+    lost: Mapping[str, str]
+    refetches: int
+    left_out: Sequence[str]
+
+
+def audit(
+    instance: dg.DagsterInstance, store: Store, day: int, check: Callable[[], None] = lambda: None
+) -> Audit:
+    """Compares every recorded segment with the listing, and reads those that are due by `day`.
+
+    Changes nothing in the store. A full refetch with a marker but no note is noted, so that the
+    next backfill continues it. Raises StoreError if the store cannot be listed, or if too many
+    segments in a row cannot be read: then nothing counts as read. `check` is called before each
+    wallet, and may raise.
+    """
+    wallets = sorted(materializations.versions(instance))
+    shares, suspects = due(_audited(instance), day), suspected(instance)
+    readings = Readings(store)
+    segments = read = 0
+    lost: dict[str, str] = {}
+    with ThreadPoolExecutor(_READERS, thread_name_prefix="audit") as readers:
+        for (wallet, found), listed in _with_listing(_records(instance, wallets), store):
+            check()
+            if not isinstance(found, Record):
+                lost[wallet] = str(found)
+                continue
+            segments += len(found.segments)
+            wanted = _EVERY if wallet in suspects else shares
+            to_read = _to_read(found.segments, listed, wanted)
+            read += len(to_read)
+            if any(readers.map(_changed(readings), to_read)) or _lost(found, listed):
+                lost |= _still(instance, store, found, wanted)
+            if any(item.name == marker_name(wallet) for item in listed):
+                _note(instance, store, wallet)
+    left_out = [f"{name}, {what}" for name, what in store.left_out(PREFIX)]
+    for each in left_out:
+        _LOG.warning("left out of the store: %s", each)
+    instance.daemon_cursor_storage.set_cursor_values(
+        {_KEY: str(day), _LOST_KEY: msgspec.json.encode(sorted(lost)).decode()}
+    )
+    return Audit(
+        wallets=len(wallets),
+        segments=segments,
+        read=read,
+        lost=lost,
+        refetches=len(refetching.unfinished(instance)),
+        left_out=left_out,
+    )
+
+
+def suspected(instance: dg.DagsterInstance) -> frozenset[str]:
+    """The wallets for which the latest audit found a loss.
+
+    The next day's share would not show a loss that only reading shows: these wallets are read in
+    full until they are in order, by the next audit and by a reconciliation.
+    """
+    text = instance.daemon_cursor_storage.get_cursor_values({_LOST_KEY}).get(_LOST_KEY)
+    return frozenset(msgspec.json.decode(text, type=list[str])) if text else frozenset()
+
+
+def share(name: str) -> int:
+    """Which of the `AUDIT_ROUND_DAYS` shares holds the segment `name`; each day one is due."""
+    return -int(crc32c(name.encode()), 16) % AUDIT_ROUND_DAYS
+
+
+def due(audited: int | None, day: int) -> frozenset[int]:
+    """The shares to be read on `day` (days since 1970): what became due after day `audited`.
+
+    The share of `day` itself is always due, even if it was read today; on the first audit, only it.
+    All are due if a round has passed, or if `audited` is in the future and so means nothing.
+    """
+    if audited is None:
+        return frozenset({day % AUDIT_ROUND_DAYS})
+    if audited > day or day - audited >= AUDIT_ROUND_DAYS:
+        return _EVERY
+    return frozenset(each % AUDIT_ROUND_DAYS for each in range(min(audited + 1, day), day + 1))
+
+
+def _audited(instance: dg.DagsterInstance) -> int | None:
+    """The day of the latest audit that ended; None before the first."""
+    text = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
+    return int(text) if text and text.isdecimal() else None
+
+
+Found = tuple[str, Record | Exception]
+
+
+def _records(instance: dg.DagsterInstance, wallets: Sequence[str]) -> Iterator[Found]:
+    """The record of each of `wallets`, in their order, or what is wrong with it."""
+    for start in range(0, len(wallets), _WALLETS):
+        chunk = wallets[start : start + _WALLETS]
+        yield from sorted(materializations.read_all(instance, chunk), key=lambda item: item[0])
+
+
+def _with_listing(records: Iterator[Found], store: Store) -> Iterator[tuple[Found, list[Stored]]]:
+    """Each record with its wallet's listing: both are sorted, and neither is kept in full."""
+    ours = (item for item in store.list(PREFIX) if _wallet(item.name))
+    folders = groupby(ours, key=lambda item: _wallet(item.name))
+    folder, items = next(folders, (None, iter(())))
+    for found in records:
+        while folder is not None and folder < found[0]:
+            folder, items = next(folders, (None, iter(())))
+        yield found, list(items) if folder == found[0] else []
+
+
+def _wallet(name: str) -> str | None:
+    """The wallet whose segment or marker has this name; None for foreign objects."""
+    named = parse_name(name)
+    return named[0] if named else parse_marker_name(name)
+
+
+def _lost(found: Record, listed: Sequence[Stored]) -> dict[str, str]:
+    recorded = Recorded(rows=0, segments=found.segments, covered_until=found.covered_until)
+    stored = (StoredSegment.listed(*item) for item in listed)
+    return lost_segments(recorded, [found[1] for found in stored if found])
+
+
+def _to_read(
+    segments: Sequence[Segment], listed: Sequence[Stored], shares: AbstractSet[int]
+) -> list[Segment]:
+    """The segments that are due and have no checksum in the listing."""
+    unknown = {item.name for item in listed if item.crc32c is None}
+    return [item for item in segments if item.name in unknown and share(item.name) in shares]
+
+
+def _changed(readings: Readings) -> Callable[[Segment], str]:
+    """A function that reads a segment and says what is wrong with it; empty if nothing is."""
+
+    def read(segment: Segment) -> str:
+        try:
+            found = crc32c(readings.read(segment.name))
+        except ObjectLost:
+            return "is gone"
+        except ObjectUnreadable as error:
+            return error.why
+        return "" if found == segment.crc32c else "has a different checksum than its record says"
+
+    return read
+
+
+def _still(
+    instance: dg.DagsterInstance, store: Store, found: Record, shares: AbstractSet[int]
+) -> dict[str, str]:
+    """What a wallet has lost, checked once more; nothing if it was recorded again meanwhile."""
+    listed = list(store.list(wallet_prefix(found.wallet)))
+    to_read = _to_read(found.segments, listed, shares)
+    changed = _changed(Readings(store))
+    lost = {item.name: why for item in to_read if (why := changed(item))}
+    lost |= _lost(found, listed)  # more specific than a different checksum
+    now = materializations.record_or_none(instance, found.wallet)
+    if not lost or now is None or now.segments != found.segments:
+        return {}
+    return {found.wallet: "; ".join(f"{name} {why}" for name, why in lost.items())}
+
+
+def _note(instance: dg.DagsterInstance, store: Store, wallet: str) -> None:
+    """Notes a full refetch whose note is lost, if it has not ended since."""
+    if wallet in refetching.unfinished(instance):
+        return
+    try:
+        store.read(marker_name(wallet))
+    except ObjectLost:
+        return
+    refetching.note_marked(instance, [wallet])

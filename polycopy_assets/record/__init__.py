@@ -1,0 +1,1 @@
+"""The record: what Dagster knows about wallets and runs."""

@@ -1,0 +1,48 @@
+"""The result of a fetch, as an observation that its run writes."""
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets.errors import Kind
+from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.pipeline.ports import FetchReport
+from polycopy_assets.record.materializations import WALLET_TRADES
+
+_REPORT = "fetch_report"
+
+
+def observation(report: FetchReport, most: int | None = None) -> dg.AssetObservation:
+    """The event that keeps `report`, with the failed wallets by reason.
+
+    At most `most` reasons and `most` wallets of each are named: an outage fails every wallet.
+    """
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for failure in report.failures:
+        reasons.setdefault((str(failure.kind), failure.reason), []).append(failure.wallet)
+    failures = [
+        {"kind": kind, "reason": reason, "wallets": wallets[:most]}
+        for (kind, reason), wallets in list(reasons.items())[:most]
+    ]
+    kept = msgspec.to_builtins(msgspec.structs.replace(report, failures=()))
+    return dg.AssetObservation(
+        asset_key=WALLET_TRADES,
+        description=f"{report.recorded:,} wallets recorded, {len(report.failures):,} failed",
+        metadata={_REPORT: dg.MetadataValue.json({**kept, "failures": failures})},
+    )
+
+
+def read(instance: dg.DagsterInstance, run_id: str) -> FetchReport | None:
+    """The report of a run's fetch; None if the fetch did not finish."""
+    for item in instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION, limit=10, ascending=False
+    ).records:
+        event = item.event_log_entry.asset_observation
+        value = event.metadata.get(_REPORT) if event else None
+        if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, dict):
+            failures = [
+                Failed(wallet=wallet, reason=each["reason"], kind=Kind.of(each["kind"]))
+                for each in value.data["failures"]
+                for wallet in each["wallets"]
+            ]
+            return msgspec.convert({**value.data, "failures": failures}, FetchReport)
+    return None

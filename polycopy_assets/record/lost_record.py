@@ -1,0 +1,75 @@
+"""Detects that Dagster's record is gone while the data made from it is still there.
+
+`DAGSTER_HOME` was cleaned up or restored, or names the wrong directory. A fetch would not request
+stored trades again, but would request new trades of every wallet; and counts from an empty record
+mean nothing. So nothing is fetched before the record is rebuilt.
+"""
+
+import os
+
+import dagster as dg
+from dagster import DagsterEventType
+
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.store.base import Store
+from polycopy_assets.trades.batch import MANIFESTS, parse_manifest_name
+from polycopy_assets.trades.segment import PREFIX, parse_name
+
+_REBUILD = (
+    "Run `polycopy reconcile --apply`: it rebuilds the record from the store and asks the source"
+    " for nothing that is there"
+)
+
+
+def is_empty(instance: dg.DagsterInstance) -> bool:
+    """Whether no wallet was ever recorded here."""
+    return not instance.event_log_storage.get_latest_storage_id_by_partition(
+        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
+    )
+
+
+def refuse_lost_record(instance: dg.DagsterInstance, store: Store) -> None:
+    """Raises PolycopyError if nothing is recorded, but the store holds batches."""
+    if is_empty(instance) and _has_batches(store):
+        raise PolycopyError(
+            f"nothing was fetched: {_lost()}, but {store.uri(MANIFESTS)} holds batches that were"
+            f" made from it. {_REBUILD}. Then start this again"
+        )
+
+
+def warning(instance: dg.DagsterInstance, store: Store, rows: int) -> str:
+    """What is wrong with an empty record, in one line; empty if nothing is.
+
+    The table has `rows` rows. Lists the store only if the record is empty.
+    """
+    if not is_empty(instance):
+        return ""
+    if _has_batches(store):
+        return (
+            f"{_lost()}, but {store.uri(MANIFESTS)} holds batches, and the table {rows:,} rows."
+            f" {_REBUILD}"
+        )
+    if _has_segments(store):
+        return (
+            f"{_lost()}, but {store.uri(PREFIX)} holds segments. If a first fetch was killed,"
+            f" `polycopy backfill` continues it. If the record is lost: {_REBUILD}"
+        )
+    if rows:
+        return (
+            f"{_lost()}, and so is the store, but the table holds {rows:,} rows. If an older job"
+            " wrote them, all is well; otherwise check DAGSTER_HOME and POLYCOPY_STORE"
+        )
+    return ""
+
+
+def _lost() -> str:
+    return f"Dagster's record in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} is empty"
+
+
+def _has_batches(store: Store) -> bool:
+    return any(parse_manifest_name(item.name) is not None for item in store.list(MANIFESTS))
+
+
+def _has_segments(store: Store) -> bool:
+    return any(parse_name(item.name) is not None for item in store.list(PREFIX))

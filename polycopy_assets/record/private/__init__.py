@@ -1,0 +1,1 @@
+"""All code that depends on Dagster's private modules; each file says why."""

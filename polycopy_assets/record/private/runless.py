@@ -1,0 +1,51 @@
+"""Materializations that belong to no run, many at a time.
+
+`report_runless_asset_event` writes one event at a time: 4 ms on SQLite, 12 ms and more on Postgres.
+`store_event_batch` is what Dagster itself uses to write batches. It is safe here for three reasons.
+The events belong to no run, so they need none of the bookkeeping for a run's own events. A batch is
+one transaction of the index that the record is read from: after a kill none of it is there, and it
+is written again. And events are written after the data is durable, so a lost event can be rebuilt
+from the store.
+
+Private: `StepMaterializationData` and the constants for "no run" have no public name, and
+`store_event_batch` is internal. Pinned by `dagster/test_runless.py`.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from logging import INFO
+from time import time
+
+import dagster as dg
+from dagster import DagsterEvent, DagsterEventType, EventLogEntry
+from dagster._core.events import StepMaterializationData
+from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
+
+BATCH = 500
+
+
+def write(
+    instance: dg.DagsterInstance, materializations: Iterable[dg.AssetMaterialization]
+) -> Iterator[int]:
+    """Writes the materializations in their order; yields the size of each batch that is written."""
+    left = iter(materializations)
+    while batch := [_entry(item) for item in islice(left, BATCH)]:
+        instance.event_log_storage.store_event_batch(batch)
+        yield len(batch)
+
+
+def _entry(materialization: dg.AssetMaterialization) -> EventLogEntry:
+    return EventLogEntry(
+        user_message="",
+        level=INFO,
+        job_name=RUNLESS_JOB_NAME,
+        run_id=RUNLESS_RUN_ID,
+        error_info=None,
+        timestamp=time(),
+        step_key=None,
+        dagster_event=DagsterEvent(
+            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
+            event_specific_data=StepMaterializationData(materialization),
+            job_name=RUNLESS_JOB_NAME,
+        ),
+    )

@@ -1,0 +1,19 @@
+"""Writes events of a step, and keeps none of them in memory.
+
+Dagster writes an event of `log_event` at once, and also keeps it until the step yields something or
+ends: a fetch of 100,000 wallets would keep as many records. Nobody reads those copies.
+
+`consume_events`, which empties that list, is meant for Dagster itself. Pinned by
+`dagster/test_fetch_config.py`.
+"""
+
+import dagster as dg
+
+Event = dg.AssetMaterialization | dg.AssetObservation
+
+
+def log_event(context: dg.AssetExecutionContext, event: Event) -> None:
+    """Writes `event` into the event log; it is there when this returns."""
+    context.log_event(event)
+    for _ in context.op_execution_context.consume_events():
+        pass

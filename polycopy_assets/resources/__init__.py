@@ -1,0 +1,1 @@
+"""Source, store and warehouse as resources of Dagster."""

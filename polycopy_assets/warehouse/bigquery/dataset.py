@@ -1,0 +1,186 @@
+"""A BigQuery dataset: its tables as they are and as they should be, and statements on them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from importlib import resources
+from string import Template
+
+import polars as pl
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from polycopy_assets.errors import WarehouseError
+from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.warehouse.bigquery.job_calls import (
+    LOST_SECONDS,
+    PATIENCE_SECONDS,
+    TIMEOUT,
+    Jobs,
+    Parameter,
+    failing,
+)
+from polycopy_assets.warehouse.bigquery.table import fields, wrong_with
+
+
+class Dataset:
+    """One dataset. It must exist, because its location has to be chosen to match the bucket's.
+
+    `labels` go on every job, `max_bytes_billed` caps every query; `patience` and `lost_after` are
+    those of `Jobs`. Every method raises WarehouseError when it cannot do what it says.
+    """
+
+    def __init__(
+        self,
+        client: bigquery.Client,
+        project: str,
+        dataset: str,
+        *,
+        max_bytes_billed: int,
+        labels: Mapping[str, str],
+        patience: float = PATIENCE_SECONDS,
+        lost_after: float = LOST_SECONDS,
+    ) -> None:
+        self.uri = f"bigquery://{project}/{dataset}"
+        self._client = client
+        self._labels = labels
+        self._dataset = bigquery.DatasetReference(project, dataset)
+        self._cap = max_bytes_billed
+        self._patience = patience
+        self._lost_after = lost_after
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Jobs where the dataset is; raises WarehouseError if there is no such dataset."""
+        with failing(f"cannot use {self.uri}"):
+            location = self._client.get_dataset(self._dataset, timeout=TIMEOUT).location
+        return Jobs(
+            self._client,
+            location,
+            labels=self._labels,
+            max_bytes_billed=self._cap,
+            patience=self._patience,
+            lost_after=self._lost_after,
+        )
+
+    def name(self, table: str) -> bigquery.TableReference:
+        """The full name of a table."""
+        return self._dataset.table(table)
+
+    def found(self, name: str) -> bigquery.Table | None:
+        """A table as it is now; None if there is none."""
+        with failing(f"cannot use table {name} of {self.uri}", keep=exceptions.NotFound):
+            try:
+                return self._client.get_table(self.name(name), **self.jobs.request)
+            except exceptions.NotFound:
+                return None
+
+    def check(
+        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField] | None = None
+    ) -> None:
+        """Raises WarehouseError if a table cannot hold our rows as they are."""
+        wrong = wrong_with(table, wanted or fields(TABLE_SCHEMA), self.uri)
+        if wrong:
+            raise WarehouseError(wrong)
+
+    def table(self, name: str) -> bigquery.Table:
+        """`traders` or `trades` as it is now; created if missing, widened if it lacks columns."""
+        wanted = fields(TABLE_SCHEMA)
+        if name == "traders":
+            wanted = wanted[:1]
+        return self._widened(self.found(name) or self._create(name, wanted), wanted)
+
+    def _create(self, name: str, schema: Sequence[bigquery.SchemaField]) -> bigquery.Table:
+        table = bigquery.Table(self.name(name), schema=schema)
+        if name == "trades":
+            table.time_partitioning = bigquery.TimePartitioning(
+                type_=bigquery.TimePartitioningType.MONTH, field="timestamp"
+            )
+            table.clustering_fields = ["wallet_address"]
+        with failing(f"cannot make table {name} of {self.uri}"):
+            self._client.create_table(table, exists_ok=True, **self.jobs.request)
+            return self._client.get_table(self.name(name), **self.jobs.request)
+
+    def _widened(
+        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField]
+    ) -> bigquery.Table:
+        """The table with the columns that it lacks; its own layout and columns stay."""
+        self.check(table, wanted)
+        has = {field.name.lower() for field in table.schema}
+        missing = [field for field in wanted if field.name not in has]
+        if not missing:
+            return table
+        table.schema = [*table.schema, *missing]
+        with failing(
+            f"cannot widen table {table.table_id} of {self.uri}", exceptions.PreconditionFailed
+        ):
+            try:
+                return self._client.update_table(table, ["schema"], **self.jobs.request)
+            except exceptions.PreconditionFailed:
+                return self.table(table.table_id)  # another process changed it meanwhile
+
+    def passing_table(
+        self, name: str, columns: Mapping[str, pl.DataType], lasts: timedelta
+    ) -> bigquery.Table:
+        """A table that expires after `lasts`; created if it is missing."""
+        table = bigquery.Table(self.name(name), schema=fields(columns))
+        table.expires = datetime.now(UTC) + lasts
+        table.labels = dict(self._labels)
+        with failing(f"cannot make table {name} of {self.uri}"):
+            self._client.create_table(table, exists_ok=True, **self.jobs.request)
+        return table
+
+    def row_count(self, table: bigquery.Table) -> int | None:
+        """Rows of a table as it is now, by its metadata; None if it is not there."""
+        found = self.found(table.table_id)
+        return None if found is None else int(found.num_rows or 0)
+
+    def drop(self, table: bigquery.Table) -> None:
+        """Drops a table; no error if it is gone."""
+        with failing(f"cannot drop table {table.table_id} of {self.uri}"):
+            self._client.delete_table(table, not_found_ok=True, **self.jobs.request)
+
+    def label(self, table: bigquery.Table, labels: Mapping[str, str | None]) -> bool:
+        """Sets `labels` on `table`, and removes those that are None, all at once.
+
+        False if another process has changed the table meanwhile.
+        """
+        table.labels = {**table.labels, **labels}
+        with failing(
+            f"cannot label table {table.table_id} of {self.uri}", exceptions.PreconditionFailed
+        ):
+            try:
+                self._client.update_table(table, ["labels"], **self.jobs.request)
+            except exceptions.PreconditionFailed:
+                return False
+        return True
+
+    def query(
+        self, name: str, parameters: Sequence[Parameter] = (), **names: str
+    ) -> bigquery.QueryJob:
+        """Runs statement `name`, with more `names` filled in, and waits for its end."""
+        return self.jobs.query(self.sql(name, **names), parameters)
+
+    def rows(
+        self, name: str, parameters: Sequence[Parameter] = (), **names: str
+    ) -> Iterable[bigquery.Row]:
+        """The rows of statement `name`."""
+        return self.jobs.rows(self.query(name, parameters, **names))
+
+    def sql(self, name: str, **names: str) -> str:
+        """A statement with names of tables and columns, which cannot be parameters, filled in."""
+        package = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
+        return Template((package / f"{name}.sql").read_text()).substitute(
+            trades=quoted(self.name("trades")),
+            traders=quoted(self.name("traders")),
+            checkpoint=quoted(self.name("backfill_checkpoint")),
+            **names,
+        )
+
+
+def quoted(table: bigquery.TableReference) -> str:
+    """`project.dataset.table` for use between backticks; raises WarehouseError if it has any."""
+    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
+    if "`" in name or "\\" in name:
+        raise WarehouseError(f"not a table name: {name!r}")
+    return name

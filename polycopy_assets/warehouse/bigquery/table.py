@@ -1,0 +1,67 @@
+"""Whether a BigQuery table that we did not create can hold our rows unchanged."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import polars as pl
+from google.cloud import bigquery
+
+from polycopy_assets.trades.frame import ALWAYS_KNOWN
+
+_TYPES: Mapping[type[pl.DataType], str] = {
+    pl.String: "STRING",
+    pl.Float64: "FLOAT64",
+    pl.Int64: "INT64",
+    pl.Datetime: "TIMESTAMP",
+}
+_LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
+
+
+def fields(columns: Mapping[str, pl.DataType]) -> list[bigquery.SchemaField]:
+    """Columns as BigQuery's fields."""
+    return [bigquery.SchemaField(name, _TYPES[type(kind)]) for name, kind in columns.items()]
+
+
+def wrong_with(table: bigquery.Table, wanted: Sequence[bigquery.SchemaField], where: str) -> str:
+    """What is wrong with a table that should have the columns `wanted`, in one line, or nothing.
+
+    Missing and additional columns are fine.
+    """
+    return next(_wrong(table, wanted, where), "")
+
+
+def _wrong(
+    table: bigquery.Table, wanted: Sequence[bigquery.SchemaField], where: str
+) -> Iterator[str]:
+    if table.table_type not in {None, "TABLE"}:
+        yield f"{table.table_id} in {where} is a {table.table_type} and should be a TABLE"
+    if table.require_partition_filter:
+        yield (
+            f"table {table.table_id} in {where} requires a partition filter, and should not: all of"
+            " its rows are counted and compared"
+        )
+    kinds = {field.name: field for field in wanted}
+    for field in table.schema:
+        for wrong in _of_field(field, kinds.get(field.name.lower())):
+            yield f"column {field.name} of table {table.table_id} in {where} {wrong}"
+
+
+def _of_field(field: bigquery.SchemaField, wanted: bigquery.SchemaField | None) -> Iterator[str]:
+    if wanted is None:
+        default = field.to_api_repr().get("defaultValueExpression")
+        if field.mode == "REQUIRED" and default is None:
+            yield "is not one of ours and is REQUIRED: it should be NULLABLE"
+        return
+    if _kind(field) != _kind(wanted):
+        yield f"is {_kind(field)} and should be {_kind(wanted)}"
+    if field.mode == "REPEATED":
+        yield f"is REPEATED and should be one {_kind(wanted)}"
+    if field.mode == "REQUIRED" and field.name.lower() not in ALWAYS_KNOWN:
+        yield "is REQUIRED and should be NULLABLE: not every trade has a value"
+    if field.max_length is not None:
+        yield f"is {_kind(field)}({field.max_length}) and should be {_kind(wanted)}"
+    if field.to_api_repr().get("collation"):
+        yield "has a collation and should have none: two addresses would count as one"
+
+
+def _kind(field: bigquery.SchemaField) -> str:
+    return _LEGACY.get(field.field_type, field.field_type)

@@ -1,0 +1,257 @@
+"""A BigQuery dataset as the warehouse: for production."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+
+from google.cloud import bigquery
+from google.cloud.bigquery import (
+    ArrayQueryParameter,
+    ScalarQueryParameter,
+    StructQueryParameter,
+)
+
+from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.shapes import SHAPES
+from polycopy_assets.warehouse.base import Cost, Duplicates, Held, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.job_calls import Parameter
+from polycopy_assets.warehouse.bigquery.load import BatchLoad, Loader, held, may_be_empty
+
+CHECK_BYTES = 1_000_000_000
+"""Bytes that the check for duplicates may read after a load."""
+
+_NEW_TRADERS = 20_000
+_TICKS = 10_000
+_WALLETS = 10_000
+_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
+_CHECKPOINT_TYPES = {
+    "wallet_address": "STRING",
+    "completed": "BOOL",
+    "processed_at": "TIMESTAMP",
+    "trade_count": "INT64",
+    "gcs_file": "STRING",
+    "upload_successful": "BOOL",
+}
+
+
+class BigQueryWarehouse:
+    """The tables in one dataset; see `warehouse.base.Warehouse`.
+
+    `loader` None means that batches are loaded by load jobs.
+    """
+
+    def __init__(self, dataset: Dataset, *, loader: Loader | None = None) -> None:
+        self.uri = dataset.uri
+        self._dataset = dataset
+        self._batches = BatchLoad(dataset, loader)
+
+    @property
+    def cost(self) -> Cost:
+        """The cost since the warehouse was opened."""
+        return self._dataset.jobs.cost
+
+    def check_writable(self) -> None:
+        """Creates the tables that are missing; raises WarehouseError if they cannot be used."""
+        self._dataset.table("traders")
+        self._dataset.table("trades")
+
+    def add_traders(self, wallets: Iterable[str]) -> int:
+        """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""
+        self._dataset.table("traders")
+        every = sorted(set(wallets))
+        added = 0
+        for start in range(0, len(every), _NEW_TRADERS):
+            some = ArrayQueryParameter("wallets", "STRING", every[start : start + _NEW_TRADERS])
+            added += self._dataset.query("add_traders", [some]).num_dml_affected_rows or 0
+        return added
+
+    def traders(self) -> list[str | None]:
+        """All values of `traders.wallet_address`, unchanged; one query, of that column alone."""
+        if self._dataset.found("traders") is None:
+            return []
+        return [as_text(row[0]) for row in self._dataset.rows("traders")]
+
+    def traders_state(self) -> str:
+        """A name for the state of `traders`, from its metadata; costs nothing."""
+        table = self._dataset.found("traders")
+        return "none" if table is None else str(table.etag)
+
+    def checkpoint(self) -> list[Checkpoint] | None:
+        """All rows of `backfill_checkpoint`; None if there is no such table. One query."""
+        if self._dataset.found("backfill_checkpoint") is None:
+            return None
+        rows = self._dataset.rows("checkpoint")
+        return [Checkpoint(as_text(row[0]), *row.values()[1:]) for row in rows]
+
+    def mark_complete(self, rows: Sequence[Checkpoint]) -> None:
+        """Writes `rows` to `backfill_checkpoint`; one statement per 10,000 wallets."""
+        for start in range(0, len(rows), _TICKS):
+            some = rows[start : start + _TICKS]
+            ticks = ArrayQueryParameter("ticks", "STRUCT", [_tick(row) for row in some])
+            self._dataset.query("mark_complete", [ticks])
+
+    def held(self) -> Held:
+        """The batches that the table holds, and the store they come from, by its labels.
+
+        No query, unless the table seems to have been emptied.
+        """
+        table = self._dataset.found("trades")
+        if table is None:
+            return Held()
+        found = held(table)
+        if found.batches and not table.num_rows and not may_be_empty(table):
+            return found if self.count_rows() else Held(store=found.store)
+        return found
+
+    def loaded_batches(self) -> set[int]:
+        """Numbers of the batches that the table holds, by its label."""
+        return set(self.held().batches)
+
+    def take_over(self, store: str) -> None:
+        """Labels the table with the id of the store."""
+        self._batches.take_over(store)
+
+    def forget_batches(self) -> None:
+        """Removes our labels from the table."""
+        self._batches.forget()
+
+    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
+        """Stages the batch, replaces what it claims with its rows, and notes it on the table."""
+        return self._batches.load(manifest, parts, of)
+
+    def count_rows(self) -> int:
+        """Rows in `trades`; one query, which bills nothing."""
+        if self._dataset.found("trades") is None:
+            return 0
+        return sum(row[0] for row in self._dataset.rows("count_rows"))
+
+    def has_rows(self, number: int) -> bool:
+        """Whether `trades` has at least `number` rows.
+
+        Its metadata may say so without a query. Otherwise a query decides, because metadata may
+        lag.
+        """
+        table = self._dataset.found("trades")
+        found = int(table.num_rows or 0) if table else 0
+        return found >= number or (table is not None and self.count_rows() >= number)
+
+    def rows_by_wallet(self) -> Mapping[str, int]:
+        """Rows in `trades` for each `wallet_address`; one query, of that column alone."""
+        if self._dataset.found("trades") is None:
+            return {}
+        return {row[0]: row[1] for row in self._dataset.rows("rows_by_wallet")}
+
+    def tally(
+        self, claims: Mapping[str, int], *, by_id: bool = False
+    ) -> list[tuple[str | None, Tally]]:
+        """The rows of `trades`, counted for each `wallet_address`; one query, of three columns.
+
+        With `by_id` of four.
+        """
+        table = self._dataset.found("trades")
+        if table is None:
+            return []
+        self._dataset.check(table)
+        known = {field.name.lower() for field in table.schema}
+        source = "T.source" if "source" in known else "NULL"
+        what = {"distinct": "DISTINCT", "own": "T.id"} if by_id else {"distinct": "", "own": "1"}
+        rows = self._dataset.rows("tally", [_packed(claims)], source=source, **what)
+        return [(row[0], Tally(*row.values()[1:])) for row in rows]
+
+    def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
+        """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
+        job = self._dataset.query("delete_mixed_case", [_packed(claims)])
+        return job.num_dml_affected_rows or 0
+
+    def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
+        """How many rows of `trades` we loaded for each of `wallets` that has any.
+
+        One query per 10,000 wallets, of two columns; it reads only where those wallets are stored.
+        """
+        table = self._dataset.found("trades") if wallets else None
+        if table is None or "source" not in {field.name.lower() for field in table.schema}:
+            return {}
+        return {
+            row[0]: row[1]
+            for whose in _whose(wallets)
+            for row in self._dataset.rows("loaded_rows", whose)
+        }
+
+    def delete_loaded(self, wallets: Collection[str]) -> int:
+        """Deletes what `loaded_rows` counts; returns how many. One statement per 10,000 wallets."""
+        jobs = (self._dataset.query("delete_loaded", whose) for whose in _whose(wallets))
+        return sum(job.num_dml_affected_rows or 0 for job in jobs)
+
+    def duplicates(self, limit: int) -> Duplicates:
+        """Ids that occur more than once in as many of the newest months as CHECK_BYTES allows."""
+        if self._dataset.found("trades") is None:
+            return Duplicates([])
+        limited = ScalarQueryParameter("limit", "INT64", limit)
+        rows, since = self._newest("duplicates", [limited])
+        return Duplicates([(row[0], row[1], row[2]) for row in rows], since)
+
+    def rows_by_month(self) -> Months:
+        """Rows in `trades` for each of as many of the newest months as CHECK_BYTES allows."""
+        if self._dataset.found("trades") is None:
+            return Months({})
+        rows, since = self._newest("rows_by_month", [])
+        return Months({row[0]: row[1] for row in rows}, since)
+
+    def _newest(
+        self, name: str, parameters: Sequence[Parameter]
+    ) -> tuple[list[bigquery.Row], datetime | None]:
+        """The rows of statement `name` over as many of the newest months as CHECK_BYTES allows.
+
+        Also the time from which on it reads; None for the whole table.
+        """
+        sql, jobs = self._dataset.sql(name), self._dataset.jobs
+
+        def bounded(since: datetime) -> list[Parameter]:
+            return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
+
+        windows = [_BEGINNING, *_months_back(12, 3, 1)]
+        since = next(
+            (each for each in windows if jobs.estimate(sql, bounded(each)) <= CHECK_BYTES),
+            windows[-1],
+        )
+        rows = list(self._dataset.rows(name, bounded(since)))
+        return rows, None if since == _BEGINNING else since
+
+
+def _packed(claims: Mapping[str, int]) -> Parameter:
+    """The time until which each wallet's claims reach, as one text: 53 bytes a wallet.
+
+    A request is 10 MB at most, which is 190,000 wallets; 100,000 take 5.3 MB. An array of
+    structures would fit only a tenth of them.
+    """
+    packed = ",".join(f"{wallet}{until:010d}" for wallet, until in claims.items())
+    return ScalarQueryParameter("claims", "STRING", packed)
+
+
+def _whose(wallets: Collection[str]) -> Iterator[list[Parameter]]:
+    """Parameters that name wallets, 10,000 at a time, and the sources whose rows are ours."""
+    every = sorted(wallets)
+    for start in range(0, len(every), _WALLETS):
+        yield [
+            ArrayQueryParameter("wallets", "STRING", every[start : start + _WALLETS]),
+            ArrayQueryParameter("sources", "STRING", sorted(SHAPES)),
+        ]
+
+
+def _tick(row: Checkpoint) -> StructQueryParameter:
+    """A row of `backfill_checkpoint` as a parameter."""
+    return StructQueryParameter(
+        None,
+        *(
+            ScalarQueryParameter(name, kind, getattr(row, name))
+            for name, kind in _CHECKPOINT_TYPES.items()
+        ),
+    )
+
+
+def _months_back(*numbers: int) -> list[datetime]:
+    """The first moments of past months by their `numbers`: 1 is this month, 2 the previous one."""
+    now = datetime.now(UTC)
+    months = [now.year * 12 + now.month - number for number in numbers]
+    return [datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months]

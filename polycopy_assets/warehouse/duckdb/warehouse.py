@@ -1,0 +1,409 @@
+"""A DuckDB file as the warehouse.
+
+DuckDB allows one process at a time: a connection is opened late, closed early, never held across a
+network call, and waits a bounded time while another process holds the file.
+"""
+
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import msgspec
+import polars as pl
+
+from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError, WrongTable
+from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.settings.shared import PRIVATE
+from polycopy_assets.system import waits
+from polycopy_assets.system.holders import described
+from polycopy_assets.system.sharing import creating, make_directories
+from polycopy_assets.text import said_by
+from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
+from polycopy_assets.trades.shapes import SHAPES
+from polycopy_assets.warehouse.base import Duplicates, Held, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.duckdb import file
+from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
+from polycopy_assets.warehouse.duckdb.table import wrong_with
+
+LOCK_WAIT_SECONDS = 60.0
+_LOCK_POLL_SECONDS = 0.2
+_HELD = "Could not set lock on file"
+"""What DuckDB says when another process has the file."""
+
+_PID = re.compile(r"\(PID (\d+)\)")
+
+_CHECKPOINT_SCHEMA: dict[str, pl.DataType] = {
+    "wallet_address": pl.String(),
+    "completed": pl.Boolean(),
+    "processed_at": pl.Datetime("us", "UTC"),
+    "trade_count": pl.Int64(),
+    "gcs_file": pl.String(),
+    "upload_successful": pl.Boolean(),
+}
+
+
+class _Noted(msgspec.Struct):
+    """A row of `polycopy_batches`; rows of an older version do not name their store."""
+
+    batch: int
+    rows: int
+    store: str | None = None
+
+
+class DuckDBWarehouse:
+    """The tables in one DuckDB file; see `warehouse.base.Warehouse`."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock_wait: float = LOCK_WAIT_SECONDS,
+        umask: int = PRIVATE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.path = path.absolute()
+        self.uri = str(self.path)
+        self._lock_wait = lock_wait
+        self._umask = umask
+        self._clock = clock
+        self._sleep = sleep
+
+    @property
+    def cost(self) -> None:
+        """Nothing is billed here."""
+        return
+
+    def check_writable(self) -> None:
+        """Opens the file and closes it again; raises WarehouseError if that cannot be done."""
+        with self._open():
+            pass
+
+    def add_traders(self, wallets: Iterable[str]) -> int:
+        """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""
+        with self._open() as db:
+            return _changed(db.execute(_sql("add_traders"), {"wallets": list(wallets)}))
+
+    def traders(self) -> list[str | None]:
+        """All values of `traders.wallet_address`, unchanged."""
+        return [as_text(row[0]) for row in self._read("traders", "traders")]
+
+    def traders_state(self) -> str:
+        """A name for the state of the file: when it changed, and how large it is."""
+        if not self._exists():
+            return "none"
+        stat = self.path.stat()
+        return f"{stat.st_mtime_ns}-{stat.st_size}"
+
+    def checkpoint(self) -> list[Checkpoint] | None:
+        """All rows of `backfill_checkpoint`; None if there is no such table."""
+        with self._reading() as db:
+            if db is None or not _columns(db, "backfill_checkpoint"):
+                return None
+            return [
+                Checkpoint(as_text(row[0]), row[1], _utc(row[2]), *row[3:])
+                for row in db.execute(_sql("checkpoint")).fetchall()
+            ]
+
+    def mark_complete(self, rows: Sequence[Checkpoint]) -> None:
+        """Writes `rows` to `backfill_checkpoint`, in one transaction."""
+        frame = pl.DataFrame(rows, schema=_CHECKPOINT_SCHEMA, orient="row")
+        with _parquet(frame) as path, self._open() as db:
+            db.execute("BEGIN")
+            db.execute(_sql("mark_complete_known"), {"ticks": str(path)})
+            db.execute(_sql("mark_complete_new"), {"ticks": str(path)})
+            db.execute("COMMIT")
+
+    def held(self) -> Held:
+        """The batches that the table holds, and the store they come from."""
+        with self._reading() as db:
+            if db is None or not _columns(db, "polycopy_batches"):
+                return Held()
+            noted = self._noted(db)
+            filled = bool(_columns(db, "trades")) and _any(db, "any_trade")
+        lost = not filled and any(item.rows for item in noted)
+        stores = [item.store for item in noted if item.store]
+        return Held(
+            {} if lost else {item.batch: item.rows for item in noted},
+            stores[-1] if stores else None,
+        )
+
+    def _noted(self, db: duckdb.DuckDBPyConnection) -> list[_Noted]:
+        found = db.execute(_sql("held"))
+        names = [column[0].lower() for column in found.description or ()]
+        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
+        try:
+            return sorted(msgspec.convert(rows, list[_Noted]), key=lambda item: item.batch)
+        except msgspec.ValidationError as error:
+            raise WarehouseError(
+                f"table polycopy_batches in {self.uri} does not say which batches are loaded:"
+                f" {error}. Drop that table, and the next backfill loads all batches again"
+            ) from error
+
+    def loaded_batches(self) -> set[int]:
+        """Numbers of the batches that the table holds."""
+        return set(self.held().batches)
+
+    def take_over(self, store: str) -> None:
+        """Marks the batches in `polycopy_batches` as those of the store with id `store`."""
+        with self._open() as db:
+            db.execute(_sql("take_over"), {"store": store})
+
+    def forget_batches(self) -> None:
+        """Empties `polycopy_batches`."""
+        with self._open() as db:
+            db.execute(_sql("forget_from"), {"batch": None})
+
+    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
+        """Replaces what the batch claims with its rows, in one transaction."""
+        with ExitStack() as files:
+            claims = files.enter_context(_claims_file(manifest.claims))
+            paths = [str(files.enter_context(parts.local(p.name))) for p in manifest.parts]
+            db = files.enter_context(self._open())
+            db.execute(_sql("stage_claims"), {"claims": str(claims)})
+            db.execute("BEGIN")
+            self._refuse_others(db, of)
+            deleted = _changed(db.execute(_sql("delete_claimed")))
+            inserted = 0
+            if paths:
+                inserted = _changed(db.execute(_sql("insert_parts"), {"parts": paths}))
+            if inserted != manifest.rows:
+                why = f"{inserted} of its {manifest.rows} rows are in its parts and claimed"
+                raise BatchBroken(manifest.batch, why)
+            noted = {"batch": manifest.batch, "rows": manifest.rows, "store": of}
+            db.execute(_sql("forget_from"), {"batch": manifest.batch})
+            db.execute(_sql("record_batch"), noted)
+            db.execute(_sql("note_empty"))
+            db.execute("COMMIT")
+        return Loaded(inserted, deleted)
+
+    def _refuse_others(self, db: duckdb.DuckDBPyConnection, of: str | None) -> None:
+        """Raises WrongTable if a batch of another store than `of` has been loaded meanwhile."""
+        other = db.execute(_sql("other_store"), {"store": of}).fetchone()
+        if other:
+            raise WrongTable(self.uri, other[0], of)
+
+    def count_rows(self) -> int:
+        """Rows in `trades`."""
+        return sum(row[0] for row in self._read("count_rows", "trades"))
+
+    def has_rows(self, number: int) -> bool:
+        """Whether `trades` has at least `number` rows."""
+        return self.count_rows() >= number
+
+    def rows_by_wallet(self) -> Mapping[str, int]:
+        """Rows in `trades` for each `wallet_address`."""
+        return dict(self._read("rows_by_wallet", "trades"))
+
+    def rows_by_month(self) -> Months:
+        """Rows in `trades` for each month."""
+        return Months(dict(self._read("rows_by_month", "trades")))
+
+    def tally(
+        self, claims: Mapping[str, int], *, by_id: bool = False
+    ) -> list[tuple[str | None, Tally]]:
+        """The rows of `trades`, counted for each `wallet_address`, whatever its case."""
+        del by_id  # always
+        with _claims_table(claims) as path, self._reading() as db:
+            columns = _columns(db, "trades") if db is not None else ()
+            if db is None or not columns:
+                return []
+            self._check_table(db)
+            statement = _sql("tally" if "source" in columns else "tally_without_source")
+            found = db.execute(statement, {"claims": str(path)}).fetchall()
+        return [(row[0], Tally(*row[1:])) for row in found]
+
+    def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
+        """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
+        with _claims_table(claims) as path, self._open() as db:
+            return _changed(db.execute(_sql("delete_mixed_case"), {"claims": str(path)}))
+
+    def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
+        """How many rows of `trades` we loaded for each of `wallets` that has any."""
+        with self._reading() as db:
+            if not wallets or db is None or "source" not in _columns(db, "trades"):
+                return {}
+            return dict(db.execute(_sql("loaded_rows"), _whose(wallets)).fetchall())
+
+    def delete_loaded(self, wallets: Collection[str]) -> int:
+        """Deletes the rows that `loaded_rows` counts; returns how many."""
+        with self._open() as db:
+            return _changed(db.execute(_sql("delete_loaded"), _whose(wallets)))
+
+    def duplicates(self, limit: int) -> Duplicates:
+        """Ids that occur more than once in the table, at most `limit` of them."""
+        return Duplicates(self._read("duplicates", "trades", {"limit": limit}))
+
+    def _read(
+        self, name: str, table: str, parameters: Mapping[str, object] | None = None
+    ) -> list[tuple[Any, ...]]:
+        """The rows of statement `name`; none if there is no such table."""
+        with self._reading() as db:
+            if db is None or not _columns(db, table):
+                return []
+            return db.execute(_sql(name), parameters or {}).fetchall()
+
+    @contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
+        """A connection that cannot change anything; None if there is no file yet."""
+        if not self._exists():
+            yield None
+            return
+        with creating(self._umask):
+            db = self._connect(read_only=True)
+            try:
+                yield db
+            except duckdb.Error as error:
+                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+            finally:
+                file.disconnect(self.path, db)
+
+    def _exists(self) -> bool:
+        try:
+            return self.path.exists()
+        except OSError as error:
+            raise WarehouseError(f"cannot open {self.uri}: {error.strerror}") from error
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with creating(self._umask):
+            db = self._connect()
+            try:
+                self._check_table(db)
+                db.execute(_sql("create"))
+                yield db
+            except duckdb.Error as error:
+                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+            finally:
+                file.disconnect(self.path, db)
+
+    def _check_table(self, db: duckdb.DuckDBPyConnection) -> None:
+        wrong = wrong_with(db, self.uri)
+        if wrong:
+            raise WarehouseError(wrong)
+
+    def _connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+        """A connection, once the file is free; raises WarehouseBusy after the bounded wait."""
+        deadline = self._clock() + self._lock_wait
+        held = self._try(read_only=read_only)
+        if not isinstance(held, str):
+            return held
+        told = [held]
+        what = lambda: f"Waiting for {self.uri}, held by {told[0]}"  # noqa: E731 - it changes
+        with waits.waiting(what, self._lock_wait) as wait:
+            while self._clock() < deadline:
+                wait.log()
+                self._sleep(_LOCK_POLL_SECONDS)
+                found = self._try(read_only=read_only)
+                if not isinstance(found, str):
+                    return found
+                told[0] = found
+        raise WarehouseBusy(
+            f"waited {self._lock_wait:g} s for {self.uri}: it is held by {told[0]}. Let it finish,"
+            " or close it (an open duckdb shell, a notebook). Then start this again: it continues"
+            " where it stopped"
+        )
+
+    def _try(self, *, read_only: bool) -> duckdb.DuckDBPyConnection | str:
+        """A connection, or the file's holder; raises WarehouseError if it cannot be opened."""
+        try:
+            make_directories(self.path.parent, self._umask)
+            return file.connect(self.path, read_only=read_only)
+        except file.UsedHere:
+            return f"another part of this process ({os.getpid()})"
+        except (duckdb.Error, OSError) as error:
+            if _HELD in str(error):
+                return _holder(str(error))
+            raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
+
+
+def _holder(message: str) -> str:
+    """The file's holder, read from DuckDB's message."""
+    found = _PID.search(message)
+    return described(int(found[1])) if found else "another process"
+
+
+@contextmanager
+def _claims_file(claims: Sequence[Claim]) -> Iterator[Path]:
+    """The claimed intervals as a Parquet file that DuckDB can read."""
+    intervals = claimed_intervals(claims)
+    frame = pl.DataFrame(
+        {
+            "wallet_address": [wallet for wallet, _ in intervals],
+            "start": [span.start for _, span in intervals],
+            "until": [span.until for _, span in intervals],
+        },
+        schema={"wallet_address": pl.String, "start": pl.Int64, "until": pl.Int64},
+    )
+    with _parquet(frame) as path:
+        yield path
+
+
+@contextmanager
+def _claims_table(claims: Mapping[str, int]) -> Iterator[Path]:
+    """The time until which each wallet's claims reach, as a Parquet file that DuckDB can read."""
+    frame = pl.DataFrame(
+        {"wallet_address": list(claims), "until": list(claims.values())},
+        schema={"wallet_address": pl.String, "until": pl.Int64},
+    )
+    with _parquet(frame) as path:
+        yield path
+
+
+@contextmanager
+def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.parquet"
+        frame.write_parquet(path)
+        yield path
+
+
+def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
+    """The names of a table's columns, in lower case; none if there is no such table.
+
+    A view whose own table is missing is an error: it is not the same as no table.
+    """
+    try:
+        return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
+    except duckdb.CatalogException:
+        if db.execute(_sql("broken_view"), {"table": table}).fetchone():
+            raise
+        return set()
+
+
+def _any(db: duckdb.DuckDBPyConnection, name: str) -> bool:
+    """Whether statement `name` gives any row."""
+    return db.execute(_sql(name)).fetchone() is not None
+
+
+def _whose(wallets: Collection[str]) -> dict[str, list[str]]:
+    return {"wallets": list(wallets), "sources": list(SHAPES)}
+
+
+def _utc(moment: object) -> datetime | None:
+    """A time of the checkpoint, which DuckDB returns without a zone; None if it is not a time.
+
+    DuckDB gives a year that Python cannot represent as text.
+    """
+    if not isinstance(moment, datetime):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _number(result: duckdb.DuckDBPyConnection) -> int:
+    row = result.fetchone()
+    if row is None:
+        raise WarehouseError("a count returned no row")
+    return int(row[0])
+
+
+def _changed(result: duckdb.DuckDBPyConnection) -> int:
+    """How many rows a statement that changes rows has changed."""
+    return _number(result)

