@@ -1,10 +1,11 @@
 """A store and a warehouse, segments to put there, and a look at the table from outside."""
 
 import gzip
+import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import duckdb
 import msgspec
@@ -22,11 +23,37 @@ from polycopy_assets.warehouse.base import Warehouse
 WORLD = generate(5, 4, whales=4, whale_trades=120)
 WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
 END = 2_000_000_000
-Sql = Callable[[str], list[tuple[Any, ...]]]
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+class Sql(Protocol):
+    """Runs a statement past our code.
+
+    In it `{}` stands for the tables' prefix, `{table}` for the prefixed `table`, and `@name` for a
+    parameter.
+    """
+
+    def __call__(self, text: str, /, table: str = "", **parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows that the statement returns."""
+        ...
+
+
+def addressed(text: str, prefix: str, table: str) -> str:
+    """The statement with its tables' names; only a plain name becomes part of it."""
+    assert not table or _NAME.fullmatch(table), table
+    return text.replace("{table}", f"{prefix}{table}").replace("{}", prefix)
+
+
+def in_duckdb(
+    db: duckdb.DuckDBPyConnection, text: str, table: str = "", **parameters: Any
+) -> duckdb.DuckDBPyConnection:
+    """Runs a statement, written as for `Sql`, on an open DuckDB file."""
+    statement = re.sub(r"@(\w+)", r"$\1", addressed(text, "", table))
+    return db.execute(statement, parameters or None)
 
 
 class Bench:
-    """`sql` runs a statement on the warehouse past our code; `{}` stands for the tables' prefix."""
+    """`sql` runs a statement on the warehouse past our code."""
 
     def __init__(self, store: Store, warehouse: Warehouse, sql: Sql) -> None:
         self.store = store
@@ -88,9 +115,9 @@ class Bench:
 def duckdb_sql(path: Path) -> Sql:
     """Statements on a DuckDB file."""
 
-    def run(text: str) -> list[tuple[Any, ...]]:
+    def run(text: str, /, table: str = "", **parameters: Any) -> list[tuple[Any, ...]]:
         with duckdb.connect(str(path)) as db:
-            return db.execute(text.replace("{}", "")).fetchall()
+            return in_duckdb(db, text, table, **parameters).fetchall()
 
     return run
 

@@ -38,6 +38,7 @@ from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests import forks
+from polycopy_assets_tests.bench import in_duckdb
 
 _MAIN = "from polycopy_assets.__main__ import main; main()"
 
@@ -174,15 +175,15 @@ class Deployment:
             check=False,
         )
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        """What a query on the tables gives; `{}` stands before their names."""
+    def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        """The rows of a query on the tables, written as for `bench.Sql`."""
         with duckdb.connect(self.settings.warehouse, read_only=True) as db:
-            return db.execute(sql.replace("{}", "")).fetchall()
+            return in_duckdb(db, sql, **parameters).fetchall()
 
-    def execute(self, sql: str) -> None:
-        """Runs a statement on the tables, past our code; `{}` stands before their names."""
+    def execute(self, sql: str, **parameters: Any) -> None:
+        """Runs a statement on the tables, past our code, written as for `bench.Sql`."""
         with duckdb.connect(self.settings.warehouse) as db:
-            db.execute(sql.replace("{}", ""))
+            in_duckdb(db, sql, **parameters)
 
     def table(self) -> Trades:
         """What the table holds, as a multiset."""

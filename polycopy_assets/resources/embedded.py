@@ -21,7 +21,8 @@ from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 from polycopy_assets.warehouse.base import Warehouse
-from polycopy_assets.warehouse.duckdb.warehouse import LOCK_WAIT_SECONDS, DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 
 class StoreResource(dg.ConfigurableResource):

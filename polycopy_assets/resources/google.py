@@ -21,7 +21,7 @@ from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.transfer import Transfer
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
-from polycopy_assets.warehouse.duckdb.warehouse import LOCK_WAIT_SECONDS
+from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS
 
 
 class BucketResource(StoreResource):

@@ -9,7 +9,7 @@ from google.cloud import bigquery
 
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
-from polycopy_assets_tests.bench import Sql
+from polycopy_assets_tests.bench import Sql, addressed
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.fakes.gcs import GCS, google_environ
 
@@ -39,11 +39,11 @@ class GoogleDeployment(Deployment):
     def store(self) -> Store:
         return GCSStore(self.gcs, self.name, PREFIX)
 
-    def execute(self, sql: str) -> None:
-        bigquery_sql(self.bigquery, self.name)(sql)
+    def execute(self, sql: str, **parameters: Any) -> None:
+        bigquery_sql(self.bigquery, self.name)(sql, **parameters)
 
-    def rows(self, sql: str) -> list[tuple[Any, ...]]:
-        return bigquery_sql(self.bigquery, self.name)(sql)
+    def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:
+        return bigquery_sql(self.bigquery, self.name)(sql, **parameters)
 
 
 def bigquery_client(url: str) -> bigquery.Client:
@@ -53,11 +53,20 @@ def bigquery_client(url: str) -> bigquery.Client:
     )
 
 
+_TYPES: dict[type, str] = {str: "STRING", int: "INT64"}
+
+
 def bigquery_sql(client: bigquery.Client, dataset: str) -> Sql:
     """Statements on a dataset, by Google's own client."""
 
-    def run(text: str) -> list[tuple[Any, ...]]:
-        job = client.query(text.replace("{}", f"{dataset}."))
+    def run(text: str, /, table: str = "", **parameters: Any) -> list[tuple[Any, ...]]:
+        config = bigquery.QueryJobConfig(
+            query_parameters=[
+                bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value)
+                for name, value in parameters.items()
+            ]
+        )
+        job = client.query(addressed(text, f"{dataset}.", table), job_config=config)
         return [tuple(row.values()) for row in job.result()]
 
     return run

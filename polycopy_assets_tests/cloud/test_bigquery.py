@@ -353,7 +353,9 @@ def test_a_staging_table_that_was_left_with_other_rows_is_filled_anew(
     with pytest.raises(WarehouseError, match="not now"):
         bench.load()
     (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
-    bench.sql(f"DELETE FROM {{}}{staging} WHERE wallet_address = '{WALLETS[0]}'")
+    bench.sql(
+        "DELETE FROM {table} WHERE wallet_address = @wallet", table=staging, wallet=WALLETS[0]
+    )
     bench.load()
     assert bench.ids() == expected(WALLETS)
     assert [job.id[-2:] for job in double.done("load")] == ["_0", "_1"]
@@ -366,7 +368,7 @@ def test_a_staging_table_that_expired_is_made_anew(bench: Bench, place: Place, d
     with pytest.raises(WarehouseError, match="not now"):
         bench.load()
     (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
-    bench.sql(f"DROP TABLE {{}}{staging}")
+    bench.sql("DROP TABLE {table}", table=staging)
     bench.load()
     assert bench.ids() == expected(WALLETS)
 
@@ -443,7 +445,7 @@ def test_a_load_is_all_or_nothing(bench: Bench, gcs: GCS, place: Place):
     with pytest.raises(WarehouseError, match="Error while reading data"):
         bench.warehouse.load(manifest, bench.store)
     (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
-    assert bench.sql(f"SELECT COUNT(*) FROM {{}}{staging}") == [(0,)]
+    assert bench.sql("SELECT COUNT(*) FROM {table}", table=staging) == [(0,)]
     bucket.blob(f"p/{manifest.parts[0].name}").delete()
     with pytest.raises(WarehouseError, match="Not found: URI"):
         bench.warehouse.load(manifest, bench.store)

@@ -170,27 +170,24 @@ def _damage(deployment: Deployment, groups: Groups) -> None:
             store.delete(item.name)
             if number % 2:
                 store.create(item.name, data[:-4])
-    deployment.execute(f"DELETE FROM {{}}trades WHERE wallet_address IN {_list(groups.unloaded)}")
-    for wallets, address in (
-        (groups.surplus[:20], "wallet_address"),
-        (groups.surplus[20:], "CONCAT('0x', UPPER(SUBSTR(wallet_address, 3)))"),
-    ):
+    for wallet in groups.unloaded:
+        deployment.execute("DELETE FROM {}trades WHERE wallet_address = @wallet", wallet=wallet)
+    for number, wallet in enumerate(groups.surplus):
         deployment.execute(
             "INSERT INTO {}trades (wallet_address, id, timestamp, tx_hash)"
-            f" SELECT {address}, tx_hash, timestamp, tx_hash FROM {{}}trades"
-            f" WHERE wallet_address IN {_list(wallets)}"
+            " SELECT @address, tx_hash, timestamp, tx_hash FROM {}trades"
+            " WHERE wallet_address = @wallet",
+            address=wallet if number < len(groups.surplus) // 2 else upper(wallet),
+            wallet=wallet,
         )
-    # Rows of the old job's that nobody claims yet: adopting their wallets replaces them.
-    rows = ", ".join(
-        f"('{address}', 'x', TIMESTAMP '2024-01-01 00:00:00')"
-        for wallet in groups.adoptable[100:120]
-        for address in (wallet, upper(wallet))
-    )
-    deployment.execute(f"INSERT INTO {{}}trades (wallet_address, id, timestamp) VALUES {rows}")
-
-
-def _list(wallets: Sequence[str]) -> str:
-    return f"({', '.join(repr(wallet) for wallet in wallets)})"
+    # Rows of the old job that no batch claims yet: taking its files over replaces them.
+    for wallet in groups.adoptable[100:120]:
+        for address in (wallet, upper(wallet)):
+            deployment.execute(
+                "INSERT INTO {}trades (wallet_address, id, timestamp)"
+                " VALUES (@address, 'x', TIMESTAMP '2024-01-01 00:00:00')",
+                address=address,
+            )
 
 
 def snapshot(deployment: Deployment) -> dict[str, Any]:

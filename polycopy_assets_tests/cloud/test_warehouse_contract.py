@@ -391,10 +391,11 @@ def test_white_space_around_an_address_hides_no_row(bench: Bench, request: pytes
     bench.warehouse.check_writable()
     for blank in ("\t", "\n", "\r", " "):
         bench.sql(
-            "INSERT INTO {}trades (wallet_address, timestamp) VALUES"
-            f" (CONCAT('{WALLETS[0]}', CHR({ord(blank)})), TIMESTAMP '2026-01-01 00:00:00')"
+            "INSERT INTO {}trades (wallet_address, timestamp)"
+            " VALUES (@address, TIMESTAMP '2026-01-01 00:00:00')",
+            address=WALLETS[0] + blank,
         )
-    bench.sql(f"INSERT INTO {{}}traders SELECT CONCAT(CHR(9), '{WALLETS[0]}')")
+    bench.sql("INSERT INTO {}traders (wallet_address) VALUES (@address)", address="\t" + WALLETS[0])
     assert bench.warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(4, 4, 0, 4))]
     assert bench.warehouse.delete_mixed_case({WALLETS[0]: END}) == 4
     assert bench.warehouse.add_traders([WALLETS[0]]) == 0
@@ -491,7 +492,8 @@ def test_reading_makes_no_table_and_widens_none(bench: Bench):
     text = "VARCHAR" if isinstance(bench.warehouse, DuckDBWarehouse) else "STRING"
     bench.sql(f"CREATE TABLE {{}}trades (wallet_address {text}, id {text}, timestamp TIMESTAMP)")
     bench.sql(
-        f"INSERT INTO {{}}trades VALUES ('{WALLETS[0]}', 'a', TIMESTAMP '2026-01-01 00:00:00')"
+        "INSERT INTO {}trades VALUES (@wallet, 'a', TIMESTAMP '2026-01-01 00:00:00')",
+        wallet=WALLETS[0],
     )
     assert warehouse.count_rows() == 1
     assert warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(1, 1, 0, 0))]

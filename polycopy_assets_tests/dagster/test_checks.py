@@ -143,7 +143,9 @@ def test_rows_that_are_not_combined_yet_are_not_missed_in_the_table(deployed: De
             (found,) = result.get_asset_check_evaluations()
             assert found.passed
             assert found.metadata["not_combined_yet"].value == 1
-            deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallets[0]}'")
+            deployment.execute(
+                "DELETE FROM trades WHERE wallet_address = @wallet", wallet=wallets[0]
+            )
             (found,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
     assert found.passed is (not world.truth(world.wallets()[0]))
 

@@ -297,7 +297,9 @@ def test_a_number_at_the_end_of_all_numbers_takes_none_away(scene: Scene, loaded
     shutil.copytree(scene.path("combined/parts/00000002"), scene.path(f"combined/parts/{last}"))
     scene.path(f"{MANIFESTS}{last}.json").write_bytes(msgspec.json.encode(copy))
     if loaded:
-        scene.deployment.execute(f"INSERT INTO polycopy_batches (batch, rows) VALUES ({last}, 5)")
+        scene.deployment.execute(
+            "INSERT INTO polycopy_batches (batch, rows) VALUES (@last, 5)", last=last
+        )
     scene.repaired()
     edited(scene, 2, EDITS["one row more"])
     scene.repaired()
@@ -403,16 +405,22 @@ def test_a_reconciliation_puts_it_right_as_well(
 def test_rows_that_we_loaded_of_a_wallet_that_nothing_knows_are_named_and_deleted(scene: Scene):
     """An older version loaded what a rewritten part held."""
     scene.deployment.execute(
-        f"INSERT INTO trades BY NAME SELECT * REPLACE ('{OTHER}' AS wallet_address)"
-        " FROM trades LIMIT 40"
+        "INSERT INTO trades BY NAME"
+        " SELECT * REPLACE (@other AS wallet_address) FROM trades LIMIT 40",
+        other=OTHER,
     )
-    scene.deployment.execute(
-        "INSERT INTO trades (wallet_address, id, timestamp, source) VALUES"
-        f" ('0x{'8' * 40}', 'x', TIMESTAMP '2024-01-01', NULL),"
-        f" ('0x{'7' * 40}', 'x', TIMESTAMP '2024-01-01', 'somebody'),"
-        f" ('{OTHER}', 'x', TIMESTAMP '2024-01-01', NULL),"
-        f" ('{OTHER.upper()}', 'x', TIMESTAMP '2024-01-01', 'polymarket')"
-    )
+    for address, source in (
+        (f"0x{'8' * 40}", None),
+        (f"0x{'7' * 40}", "somebody"),
+        (OTHER, None),
+        (OTHER.upper(), "polymarket"),
+    ):
+        scene.deployment.execute(
+            "INSERT INTO trades (wallet_address, id, timestamp, source)"
+            " VALUES (@address, 'x', TIMESTAMP '2024-01-01', @source)",
+            address=address,
+            source=source,
+        )
     edited(scene, 1, EDITS["no rows"])
     (check,) = scene.deployment.backfill().failed_checks
     assert f"rows_match_record of trades: 1 wallets differ, first {OTHER}: 0 rows" in check
@@ -433,10 +441,12 @@ def test_rows_that_we_loaded_of_a_wallet_that_nothing_knows_are_named_and_delete
 def test_a_table_of_mostly_unknown_wallets_is_not_emptied(scene: Scene):
     """It may be another store's."""
     scene.deployment.execute(
-        f"INSERT INTO trades BY NAME SELECT * REPLACE ('{OTHER}' AS wallet_address) FROM trades"
+        "INSERT INTO trades BY NAME SELECT * REPLACE (@other AS wallet_address) FROM trades",
+        other=OTHER,
     )
     scene.deployment.execute(
-        f"INSERT INTO trades BY NAME SELECT * FROM trades WHERE wallet_address = '{OTHER}' LIMIT 1"
+        "INSERT INTO trades BY NAME SELECT * FROM trades WHERE wallet_address = @other LIMIT 1",
+        other=OTHER,
     )
     before = Counter(scene.deployment.table())
     told = scene.deployment.reconcile("--apply", code=1)

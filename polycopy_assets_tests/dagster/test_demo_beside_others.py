@@ -42,7 +42,7 @@ def test_a_deployment_that_knows_another_wallet_is_left_alone(
 
 def test_another_wallet_that_was_added_to_the_demo_makes_it_somebodys(deployment: Deployment):
     assert deployment.polycopy("demo").returncode == 0
-    deployment.execute(f"UPDATE trades SET wallet_address = '{OTHER}' WHERE sequence = 0")
+    deployment.execute("UPDATE trades SET wallet_address = @other WHERE sequence = 0", other=OTHER)
     refused(deployment, "in the table trades")
     assert deployment.polycopy("wallets", "add", OTHER).returncode == 0
     refused(deployment, "registered")

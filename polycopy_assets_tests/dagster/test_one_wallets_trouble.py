@@ -366,7 +366,7 @@ def test_a_record_that_cannot_be_read_is_its_wallets_failure_and_the_rest_is_fet
         assert report.errors == []
         assert any(illegible in check for check in report.failed_checks)
         assert deployment.rows(
-            f"SELECT count(*) FROM {{}}trades WHERE wallet_address = '{new}'"
+            "SELECT count(*) FROM {}trades WHERE wallet_address = @wallet", wallet=new
         ) == [(len(world.truth(new)),)]
         deployment.reconcile("--apply")
         assert deployment.backfill().failed_checks == []

@@ -450,7 +450,7 @@ def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(
         deployment.want(world.wallets())
         deployment.backfill()
         wallet = next(w for w in wallets_of(world) if world.truth(w))
-        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallet}'")
+        deployment.execute("DELETE FROM trades WHERE wallet_address = @wallet", wallet=wallet)
         done = deployment.dagster(
             "asset",
             "materialize",
@@ -556,7 +556,7 @@ def _wrong(
             uploaded=rng.choice((True, True, None, False)),
         )
     if rng.random() < 0.2:
-        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallet}'")
+        deployment.execute("DELETE FROM trades WHERE wallet_address = @wallet", wallet=wallet)
     if rng.random() < 0.3:
         address = rng.choice((wallet, upper(wallet)))
         deployment.execute(

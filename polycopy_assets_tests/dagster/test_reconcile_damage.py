@@ -165,10 +165,11 @@ def test_what_is_recorded_and_not_loaded_is_found_though_the_counts_agree(tmp_pa
 def test_one_row_lost_and_another_doubled_is_found(tmp_path: Path):
     with fetched(tmp_path, 37) as scene:
         ids = scene.deployment.rows(
-            f"SELECT id FROM trades WHERE wallet_address = '{scene.wallet}' ORDER BY id LIMIT 2"
+            "SELECT id FROM trades WHERE wallet_address = @wallet ORDER BY id LIMIT 2",
+            wallet=scene.wallet,
         )
-        scene.deployment.execute(f"DELETE FROM trades WHERE id = '{ids[0][0]}'")
-        scene.deployment.execute(f"INSERT INTO trades FROM trades WHERE id = '{ids[1][0]}'")
+        scene.deployment.execute("DELETE FROM trades WHERE id = @id", id=ids[0][0])
+        scene.deployment.execute("INSERT INTO trades FROM trades WHERE id = @id", id=ids[1][0])
         assert scene.found() == "unloaded"
         scene.settle()
 

@@ -90,7 +90,9 @@ def test_however_much_is_no_wallet_few_lines_say_so(
     tmp_path: Path, deployment: Deployment, capfd: pytest.CaptureFixture[str], command: str
 ):
     deployment.warehouse.check_writable()
-    deployment.execute(f"INSERT INTO traders SELECT concat('{LONG}', n) FROM range(5000) AS _(n)")
+    deployment.execute(
+        "INSERT INTO traders SELECT concat(@long, n) FROM range(5000) AS _(n)", long=LONG
+    )
     (tmp_path / "many").write_text("".join(f"{LONG}{number}\n" for number in range(5000)))
     options = ("add", "-f", str(tmp_path / "many")) if command == "wallets" else ()
     code, _ = deployment.here(command, *options)

@@ -95,7 +95,7 @@ def test_a_reconciliation_is_seen_and_its_report_says_what_its_run_recorded(depl
         deployment.backfill()
         with deployment.instance() as instance:
             before = {run.run_id for run in instance.get_runs()}
-        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{known[0]}'")
+        deployment.execute("DELETE FROM trades WHERE wallet_address = @wallet", wallet=known[0])
         old = OldJob(deployment)
         for wallet in asked:
             old.tick(wallet, 3, at=LAST)

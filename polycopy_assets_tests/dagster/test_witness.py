@@ -258,7 +258,7 @@ def test_wallets_that_are_not_complete_or_not_loaded_are_not_compared(deployed: 
         with stamina.set_testing(True, attempts=2):
             deployment.backfill()
         served.state.faults.set_wallets({})
-        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{wallets[1]}'")
+        deployment.execute("DELETE FROM trades WHERE wallet_address = @wallet", wallet=wallets[1])
         told = deployment.reconcile("--source", code=1)
         assert told["counts"] == {"unloaded": 1, "remaining": 1, "consistent": 3}
         assert (told["source"]["agree"], told["source"]["not_compared"]) == (3, 2)
@@ -437,7 +437,7 @@ def test_the_check_goes_round_all_wallets_least_recently_asked_first(tmp_path: P
     with complete(tmp_path, world) as (deployment, served), deployment.instance() as instance:
         # Neither one that always fails nor one that cannot be compared is in two samples in a row.
         gone = wallets[7]
-        deployment.execute(f"DELETE FROM trades WHERE wallet_address = '{gone}'")
+        deployment.execute("DELETE FROM trades WHERE wallet_address = @wallet", wallet=gone)
         served.state.faults.set_wallets({wallets[0]: "400", wallets[5]: "count_off"})
         days, results = [], []
         for _ in range(5):

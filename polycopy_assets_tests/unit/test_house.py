@@ -42,9 +42,15 @@ def jobs() -> dict[str, Any]:
     return yaml.safe_load(WORKFLOW.read_text())["jobs"]
 
 
-def test_make_ci_is_everything_and_the_script_of_ci_calls_it():
+def test_make_ci_is_everything_and_the_script_of_ci_calls_the_same():
     assert rules()["ci"][0] == CHECKED
-    assert made((ROOT / ".ci" / "run").read_text()) == {"ci"}
+    assert made((ROOT / ".ci" / "run").read_text()) == CHECKED
+
+
+def test_the_script_of_ci_calls_the_two_commands_checks_of_the_readme():
+    readme = (ROOT / "README.md").read_text()
+    assert "make test " in readme
+    assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
 def test_the_workflow_calls_the_targets_of_make_ci_and_no_others():

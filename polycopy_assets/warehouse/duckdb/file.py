@@ -1,92 +1,109 @@
-"""Connections to a DuckDB file, which is locked only as long as one of them is open.
+"""The DuckDB file: waited for while another process holds it, opened late, closed early.
 
-Starting DuckDB takes 15 ms, attaching a file to it 1 ms. So a process starts DuckDB once for a
-file, in memory, and attaches the file while it has connections to it.
+DuckDB allows one process at a time, so a connection is never held across a network call.
 """
 
 import os
-import threading
+import re
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
-from polycopy_assets.warehouse.duckdb.sql_files import sql
+from polycopy_assets.errors import WarehouseBusy, WarehouseError
+from polycopy_assets.settings.shared import PRIVATE
+from polycopy_assets.system import waits
+from polycopy_assets.system.holders import described
+from polycopy_assets.system.sharing import creating, make_directories
+from polycopy_assets.text import said_by
+from polycopy_assets.warehouse.duckdb import attached
 
-_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": False,
-    "autoload_known_extensions": False,
-    "memory_limit": "1GB",
-}
-_LOCK = threading.Lock()
-_started: dict[tuple[Path, int], "_Attached"] = {}
-"""By the file and the process: what a parent process has started cannot be used after a fork."""
+LOCK_WAIT_SECONDS = 60.0
+_LOCK_POLL_SECONDS = 0.2
+_HELD = "Could not set lock on file"
+"""What DuckDB says when another process has the file."""
 
-
-class UsedHere(Exception):
-    """Another part of this process has the file open, to read if we want to write, or reversed."""
-
-
-class _Attached:
-    """DuckDB in memory, with the file attached while it has connections."""
-
-    def __init__(self, path: Path) -> None:
-        # As if the file had been opened by itself, what does not fit into memory goes beside it.
-        own = {**_CONFIG, "temp_directory": f"{path}.tmp"}
-        self._memory = duckdb.connect(":memory:", config=own)
-        self._path = path
-        self._read_only = False
-        self.connections = 0
-
-    def attach(self, *, read_only: bool) -> None:
-        if self.connections and read_only != self._read_only:
-            raise UsedHere
-        if not self.connections:
-            statement = "attach_to_read" if read_only else "attach"
-            self._memory.execute(sql(statement), {"path": str(self._path)})
-            self._read_only = read_only
-        self.connections += 1
-
-    def detach(self) -> None:
-        self.connections -= 1
-        if not self.connections:
-            self._memory.execute(sql("detach"))
-
-    def connected(self) -> duckdb.DuckDBPyConnection:
-        return self._memory.cursor().execute(sql("connected"))
-
-    def close(self) -> None:
-        self._memory.close()
+_PID = re.compile(r"\(PID (\d+)\)")
 
 
-def connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """A connection to the file at `path`, set up so that our statements mean the same everywhere.
+class DuckDBFile:
+    """The file at `path`; `lock_wait` are the seconds to wait for it.
 
-    It has to be given back with `disconnect`. Raises UsedHere, and duckdb.Error if the file cannot
-    be opened; that names the other process, if one has it open.
+    Whatever DuckDB raises inside a connection becomes a WarehouseError that names the file.
     """
-    with _LOCK:
-        attached = _started_for(path)
-        attached.attach(read_only=read_only)
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        lock_wait: float = LOCK_WAIT_SECONDS,
+        umask: int = PRIVATE,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.path = path.absolute()
+        self.uri = str(self.path)
+        self._lock_wait = lock_wait
+        self._umask = umask
+        self._clock = clock
+        self._sleep = sleep
+
+    def exists(self) -> bool:
+        """Whether there is such a file; raises WarehouseError if that cannot be found out."""
         try:
-            return attached.connected()
-        except BaseException:
-            attached.detach()
-            raise
+            return self.path.exists()
+        except OSError as error:
+            raise WarehouseError(f"cannot open {self.uri}: {error.strerror}") from error
+
+    @contextmanager
+    def connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection, once the file is free; raises WarehouseBusy after the bounded wait."""
+        with creating(self._umask):
+            db = self._connect(read_only=read_only)
+            try:
+                yield db
+            except duckdb.Error as error:
+                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+            finally:
+                attached.disconnect(self.path, db)
+
+    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+        deadline = self._clock() + self._lock_wait
+        held = self._try(read_only=read_only)
+        if not isinstance(held, str):
+            return held
+        told = [held]
+        what = lambda: f"Waiting for {self.uri}, held by {told[0]}"  # noqa: E731 - it changes
+        with waits.waiting(what, self._lock_wait) as wait:
+            while self._clock() < deadline:
+                wait.log()
+                self._sleep(_LOCK_POLL_SECONDS)
+                found = self._try(read_only=read_only)
+                if not isinstance(found, str):
+                    return found
+                told[0] = found
+        raise WarehouseBusy(
+            f"waited {self._lock_wait:g} s for {self.uri}: it is held by {told[0]}. Let it finish,"
+            " or close it (an open duckdb shell, a notebook). Then start this again: it continues"
+            " where it stopped"
+        )
+
+    def _try(self, *, read_only: bool) -> duckdb.DuckDBPyConnection | str:
+        """A connection, or the file's holder; raises WarehouseError if it cannot be opened."""
+        try:
+            make_directories(self.path.parent, self._umask)
+            return attached.connect(self.path, read_only=read_only)
+        except attached.UsedHere:
+            return f"another part of this process ({os.getpid()})"
+        except (duckdb.Error, OSError) as error:
+            if _HELD in str(error):
+                return _holder(str(error))
+            raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
 
 
-def disconnect(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
-    """Ends a connection; the file is free after the last one."""
-    with _LOCK:
-        connection.close()
-        _started_for(path).detach()
-
-
-def _started_for(path: Path) -> _Attached:
-    key = (path, os.getpid())
-    if key not in _started:
-        for other, attached in list(_started.items()):
-            if other[1] == key[1] and not attached.connections:
-                attached.close()
-                del _started[other]
-        _started[key] = _Attached(path)
-    return _started[key]
+def _holder(message: str) -> str:
+    """The file's holder, read from DuckDB's message."""
+    found = _PID.search(message)
+    return described(int(found[1])) if found else "another process"

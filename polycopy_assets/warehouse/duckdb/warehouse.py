@@ -1,12 +1,5 @@
-"""A DuckDB file as the warehouse.
+"""A DuckDB file as the warehouse; `file.py` opens it."""
 
-DuckDB allows one process at a time: a connection is opened late, closed early, never held across a
-network call, and waits a bounded time while another process holds the file.
-"""
-
-import os
-import re
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,26 +11,16 @@ import duckdb
 import msgspec
 import polars as pl
 
-from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError, WrongTable
+from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.settings.shared import PRIVATE
-from polycopy_assets.system import waits
-from polycopy_assets.system.holders import described
-from polycopy_assets.system.sharing import creating, make_directories
-from polycopy_assets.text import said_by
-from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Duplicates, Held, Loaded, Months, Parts, as_text
-from polycopy_assets.warehouse.duckdb import file
+from polycopy_assets.warehouse.duckdb.claims_files import claims_file, claims_table, parquet
+from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS, DuckDBFile
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
 from polycopy_assets.warehouse.duckdb.table import wrong_with
-
-LOCK_WAIT_SECONDS = 60.0
-_LOCK_POLL_SECONDS = 0.2
-_HELD = "Could not set lock on file"
-"""What DuckDB says when another process has the file."""
-
-_PID = re.compile(r"\(PID (\d+)\)")
 
 _CHECKPOINT_SCHEMA: dict[str, pl.DataType] = {
     "wallet_address": pl.String(),
@@ -69,12 +52,8 @@ class DuckDBWarehouse:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self.path = path.absolute()
-        self.uri = str(self.path)
-        self._lock_wait = lock_wait
-        self._umask = umask
-        self._clock = clock
-        self._sleep = sleep
+        self._file = DuckDBFile(path, lock_wait=lock_wait, umask=umask, clock=clock, sleep=sleep)
+        self.path, self.uri = self._file.path, self._file.uri
 
     @property
     def cost(self) -> None:
@@ -97,7 +76,7 @@ class DuckDBWarehouse:
 
     def traders_state(self) -> str:
         """A name for the state of the file: when it changed, and how large it is."""
-        if not self._exists():
+        if not self._file.exists():
             return "none"
         stat = self.path.stat()
         return f"{stat.st_mtime_ns}-{stat.st_size}"
@@ -115,7 +94,7 @@ class DuckDBWarehouse:
     def mark_complete(self, rows: Sequence[Checkpoint]) -> None:
         """Writes `rows` to `backfill_checkpoint`, in one transaction."""
         frame = pl.DataFrame(rows, schema=_CHECKPOINT_SCHEMA, orient="row")
-        with _parquet(frame) as path, self._open() as db:
+        with parquet(frame) as path, self._open() as db:
             db.execute("BEGIN")
             db.execute(_sql("mark_complete_known"), {"ticks": str(path)})
             db.execute(_sql("mark_complete_new"), {"ticks": str(path)})
@@ -164,7 +143,7 @@ class DuckDBWarehouse:
     def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
         """Replaces what the batch claims with its rows, in one transaction."""
         with ExitStack() as files:
-            claims = files.enter_context(_claims_file(manifest.claims))
+            claims = files.enter_context(claims_file(manifest.claims))
             paths = [str(files.enter_context(parts.local(p.name))) for p in manifest.parts]
             db = files.enter_context(self._open())
             db.execute(_sql("stage_claims"), {"claims": str(claims)})
@@ -211,7 +190,7 @@ class DuckDBWarehouse:
     ) -> list[tuple[str | None, Tally]]:
         """The rows of `trades`, counted for each `wallet_address`, whatever its case."""
         del by_id  # always
-        with _claims_table(claims) as path, self._reading() as db:
+        with claims_table(claims) as path, self._reading() as db:
             columns = _columns(db, "trades") if db is not None else ()
             if db is None or not columns:
                 return []
@@ -222,7 +201,7 @@ class DuckDBWarehouse:
 
     def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
         """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
-        with _claims_table(claims) as path, self._open() as db:
+        with claims_table(claims) as path, self._open() as db:
             return _changed(db.execute(_sql("delete_mixed_case"), {"claims": str(path)}))
 
     def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
@@ -253,116 +232,24 @@ class DuckDBWarehouse:
     @contextmanager
     def _reading(self) -> Iterator[duckdb.DuckDBPyConnection | None]:
         """A connection that cannot change anything; None if there is no file yet."""
-        if not self._exists():
+        if not self._file.exists():
             yield None
             return
-        with creating(self._umask):
-            db = self._connect(read_only=True)
-            try:
-                yield db
-            except duckdb.Error as error:
-                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
-            finally:
-                file.disconnect(self.path, db)
-
-    def _exists(self) -> bool:
-        try:
-            return self.path.exists()
-        except OSError as error:
-            raise WarehouseError(f"cannot open {self.uri}: {error.strerror}") from error
+        with self._file.connected(read_only=True) as db:
+            yield db
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        with creating(self._umask):
-            db = self._connect()
-            try:
-                self._check_table(db)
-                db.execute(_sql("create"))
-                yield db
-            except duckdb.Error as error:
-                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
-            finally:
-                file.disconnect(self.path, db)
+        """A connection to tables that exist and can hold our rows."""
+        with self._file.connected(read_only=False) as db:
+            self._check_table(db)
+            db.execute(_sql("create"))
+            yield db
 
     def _check_table(self, db: duckdb.DuckDBPyConnection) -> None:
         wrong = wrong_with(db, self.uri)
         if wrong:
             raise WarehouseError(wrong)
-
-    def _connect(self, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-        """A connection, once the file is free; raises WarehouseBusy after the bounded wait."""
-        deadline = self._clock() + self._lock_wait
-        held = self._try(read_only=read_only)
-        if not isinstance(held, str):
-            return held
-        told = [held]
-        what = lambda: f"Waiting for {self.uri}, held by {told[0]}"  # noqa: E731 - it changes
-        with waits.waiting(what, self._lock_wait) as wait:
-            while self._clock() < deadline:
-                wait.log()
-                self._sleep(_LOCK_POLL_SECONDS)
-                found = self._try(read_only=read_only)
-                if not isinstance(found, str):
-                    return found
-                told[0] = found
-        raise WarehouseBusy(
-            f"waited {self._lock_wait:g} s for {self.uri}: it is held by {told[0]}. Let it finish,"
-            " or close it (an open duckdb shell, a notebook). Then start this again: it continues"
-            " where it stopped"
-        )
-
-    def _try(self, *, read_only: bool) -> duckdb.DuckDBPyConnection | str:
-        """A connection, or the file's holder; raises WarehouseError if it cannot be opened."""
-        try:
-            make_directories(self.path.parent, self._umask)
-            return file.connect(self.path, read_only=read_only)
-        except file.UsedHere:
-            return f"another part of this process ({os.getpid()})"
-        except (duckdb.Error, OSError) as error:
-            if _HELD in str(error):
-                return _holder(str(error))
-            raise WarehouseError(f"cannot open {self.uri}: {said_by(error)}") from error
-
-
-def _holder(message: str) -> str:
-    """The file's holder, read from DuckDB's message."""
-    found = _PID.search(message)
-    return described(int(found[1])) if found else "another process"
-
-
-@contextmanager
-def _claims_file(claims: Sequence[Claim]) -> Iterator[Path]:
-    """The claimed intervals as a Parquet file that DuckDB can read."""
-    intervals = claimed_intervals(claims)
-    frame = pl.DataFrame(
-        {
-            "wallet_address": [wallet for wallet, _ in intervals],
-            "start": [span.start for _, span in intervals],
-            "until": [span.until for _, span in intervals],
-        },
-        schema={"wallet_address": pl.String, "start": pl.Int64, "until": pl.Int64},
-    )
-    with _parquet(frame) as path:
-        yield path
-
-
-@contextmanager
-def _claims_table(claims: Mapping[str, int]) -> Iterator[Path]:
-    """The time until which each wallet's claims reach, as a Parquet file that DuckDB can read."""
-    frame = pl.DataFrame(
-        {"wallet_address": list(claims), "until": list(claims.values())},
-        schema={"wallet_address": pl.String, "until": pl.Int64},
-    )
-    with _parquet(frame) as path:
-        yield path
-
-
-@contextmanager
-def _parquet(frame: pl.DataFrame) -> Iterator[Path]:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "rows.parquet"
-        frame.write_parquet(path)
-        yield path
 
 
 def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
