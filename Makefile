@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-crash test-dev browser-test pictures test-cloud lint types imports check ci bench bench-scattered bench-reconcile lock clean
+.PHONY: help demo dev test test-crash test-dev browser-test pictures test-cloud lint types imports check ci bench bench-quick bench-record bench-scattered bench-reconcile lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,14 +69,26 @@ check: lint types imports ## lint, types and import rule
 
 ci: check test test-crash test-dev browser-test ## everything that must pass before a change lands
 
-bench: .venv/.installed-dev ## where the time of a backfill of small wallets goes
-	$(BIN)/python benchmarks/small_wallets.py
+# What the benches compare with has an environment of its own.
+.venv-bench/.installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/python -m pip install --quiet --requirement $<
+	@touch $@
+
+bench: .venv/.installed-dev .venv-bench/.installed ## all figures of docs/performance.md, in at most an hour
+	$(BIN)/python -m benchmarks.run --size full
+
+bench-quick: .venv/.installed-dev .venv-bench/.installed ## the same with little data, in about five minutes
+	$(BIN)/python -m benchmarks.run --size quick
+
+bench-record: .venv/.installed-dev ## records written one by one, and in batches
+	PYTHONPATH=. $(BIN)/python benchmarks/record_events.py
 
 bench-scattered: .venv/.installed-dev ## scattered wallets, in the ways that the UI offers
-	PYTHONPATH=. $(BIN)/python benchmarks/scattered.py
+	$(BIN)/python -m benchmarks.scattered
 
 bench-reconcile: .venv/.installed-dev ## taking over old files, and rebuilding the record
-	PYTHONPATH=. $(BIN)/python benchmarks/reconcile.py
+	$(BIN)/python -m benchmarks.reconcile --size full
 
 lock: .venv/.installed-dev ## update requirements.lock
 	$(BIN)/python -m pip install --quiet pip-tools
@@ -88,4 +100,4 @@ lock: .venv/.installed-dev ## update requirements.lock
 	  --annotation-style line --output-file polycopy_assets_tests/fakes/bqemulator.lock -
 
 clean: ## remove the virtual environment and caches; data in .polycopy stays
-	rm -rf .venv .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser
+	rm -rf .venv .venv-bench .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser

@@ -1,29 +1,39 @@
-"""How long a reconciliation takes that takes old files over, checks them, or records them again.
+"""How long a reconciliation takes: taking over old files, checking, recording from the store.
 
-`make bench-reconcile`. As a baseline the same materializations are written one by one, as Dagster's
-public interface does it, in the same run.
+`make bench-reconcile`. The wallets are those of an old job. Baseline: one materialization, written
+as Dagster's public interface does it, in the same run. Not part of `make bench`: a deployment does
+it once.
 """
 
-import argparse
 import json
 import shutil
-import subprocess
 import sys
-import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
-import dagster as dg
-
+from benchmarks.bench import bench
+from benchmarks.deployment import clean_environ
+from benchmarks.figures import Figure
+from benchmarks.processes import Ended, run
+from benchmarks.record import events, one_by_one
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.world import World
 from polycopy_assets.record.instance import opened
-from polycopy_assets.record.materializations import WALLET_TRADES
-from polycopy_assets.record.private import runless
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 BASELINE = 500
+COMMAND = ("-m", "polycopy_assets", "reconcile", "--json")
+
+
+class Size(NamedTuple):
+    """Wallets."""
+
+    wallets: int
+
+
+SIZES = {"full": Size(10_000), "quick": Size(500), "smoke": Size(10)}
 
 
 def lay_out(deployment: Deployment, world: World) -> int:
@@ -39,71 +49,39 @@ def lay_out(deployment: Deployment, world: World) -> int:
     return len(filled)
 
 
-def _peak(pid: int) -> int:
-    """The most memory that a process has had, in KiB; 0 if it is gone."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return 0
-    return next((int(line.split()[1]) for line in status.splitlines() if "VmHWM" in line), 0)
+def reconcile(deployment: Deployment, *options: str) -> tuple[Ended, str]:
+    """One reconciliation, and what it counted. It asks the source for nothing."""
+    environ = {**clean_environ(), **deployment.environ}
+    ended = run([sys.executable, *COMMAND, *options], environ=environ, cwd=deployment.root)
+    return ended, json.dumps(json.loads(ended.out)["counts"])
 
 
-def timed(what: str, deployment: Deployment, *options: str) -> None:
-    """Runs the command, and prints how long it took, its peak of memory, and what it found."""
-    started = time.perf_counter()
-    with (deployment.root / "said").open("w+") as said:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "polycopy_assets", "reconcile", "--json", *options],
-            env=deployment.process_environ(),
-            cwd=deployment.root,
-            stdout=said,
-            stderr=subprocess.DEVNULL,
+def measure(size: Size, work: Path) -> Iterator[Figure]:
+    """Each kind of reconciliation, for one wallet, beside writing one materialization."""
+    world = generate(900, size.wallets, most_trades=10)
+    deployment = Deployment(work, "http://127.0.0.1:9")
+    filled = lay_out(deployment, world)
+    with opened(str(work / "baseline")) as instance:
+        singly = 1000 * one_by_one(instance, events(BASELINE)) / BASELINE
+    for what, options in (
+        ("look", ()),
+        ("take over, load", ("--apply",)),
+        ("look, all in order", ()),
+        ("verify", ("--verify",)),
+        ("record from the store", ("--apply",)),
+    ):
+        if what == "record from the store":
+            shutil.rmtree(work / "dagster")
+        ended, counted = reconcile(deployment, *options)
+        yield Figure(
+            what=f"{what}, {filled:,} wallets: a wallet",
+            unit="ms",
+            samples=[1000 * ended.seconds / filled],
+            baseline="one event, one by one",
+            against=[singly],
+            note=f"{ended.seconds:.1f} s and {ended.peak:.0f} MB in all; {counted}",
         )
-        peak = 0
-        while process.poll() is None:
-            peak = max(peak, _peak(process.pid))
-            time.sleep(0.05)
-        said.seek(0)
-        told = json.loads(said.read())
-    seconds = time.perf_counter() - started
-    print(f"{what:<34}{seconds:>8.1f} s{peak / 1024:>8.0f} MB  {told['counts']}")
-
-
-def events(home: Path, number: int) -> None:
-    """Materializations singly and in batches."""
-    made = [
-        dg.AssetMaterialization(WALLET_TRADES, partition=f"0x{n:040x}") for n in range(2 * number)
-    ]
-    with opened(str(home)) as instance:
-        started = time.perf_counter()
-        for item in made[:number]:
-            instance.report_runless_asset_event(item)
-        singly = time.perf_counter() - started
-        started = time.perf_counter()
-        for _ in runless.write(instance, made[number:]):
-            pass
-        batched = time.perf_counter() - started
-    print(f"{number} events: {singly:.2f} s one by one (baseline), {batched:.2f} s in batches")
-
-
-def main() -> None:
-    """Measures, and prints what it measured."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("wallets", type=int, nargs="?", default=10_000)
-    wallets = parser.parse_args().wallets
-    world = generate(900, wallets, most_trades=10)
-    with tempfile.TemporaryDirectory() as folder:
-        # Nobody answers there: all of this asks the source for nothing.
-        deployment = Deployment(Path(folder), "http://127.0.0.1:9")
-        print(f"{lay_out(deployment, world)} wallets with an old file, {world.count()} trades")
-        timed("look", deployment)
-        timed("take over, load", deployment, "--apply")
-        timed("look, all in order", deployment)
-        timed("verify", deployment, "--verify")
-        shutil.rmtree(deployment.root / "dagster")
-        timed("record from the store", deployment, "--apply")
-        events(Path(folder) / "baseline", BASELINE)
 
 
 if __name__ == "__main__":
-    main()
+    bench("reconcile", SIZES, measure)

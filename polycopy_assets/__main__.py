@@ -1,5 +1,6 @@
 """Where the `polycopy` command starts: its arguments, then `.env`, the settings, the command."""
 
+import gc
 import os
 import sys
 import threading
@@ -54,6 +55,8 @@ def _flush() -> None:
 
 def _leave_what_hangs(code: object) -> None:
     """Ends the process if a fetch hangs in a call: Python would wait for its threads for ever."""
+    if threading.active_count() == 1:
+        return
     from polycopy_assets.fetch.iterate_async import FETCH_THREAD  # noqa: PLC0415 - imports asyncio
 
     if any(thread.name == FETCH_THREAD for thread in threading.enumerate()):
@@ -63,13 +66,21 @@ def _leave_what_hangs(code: object) -> None:
 def _run() -> None:
     from polycopy_assets.cli import polycopy  # noqa: PLC0415 - the import may be interrupted
 
-    polycopy(obj=_read_settings)
+    # Nothing that is imported becomes garbage, but the collector looks through all of it again and
+    # again: a fifth of a short command's time.
+    gc.disable()
+    try:
+        polycopy(prog_name="polycopy", obj=_begin)
+    finally:
+        gc.unfreeze()  # else DuckDB takes what is frozen for leaks, and says so at the end
 
 
-def _read_settings() -> None:
-    """Reads `.env` and checks the settings. Not called for `--help`."""
-    from polycopy_assets.assembly import settings  # noqa: PLC0415 - the same
+def _begin() -> None:
+    """Reads `.env` and checks the settings, once the command is imported. Not for `--help`."""
+    gc.freeze()
+    gc.enable()
     from polycopy_assets.settings.env_file import take  # noqa: PLC0415 - the same
+    from polycopy_assets.settings.environment import settings  # noqa: PLC0415 - the same
 
     said = take(os.environ, _started_in())
     if said:

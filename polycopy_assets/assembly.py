@@ -1,7 +1,4 @@
-"""The map: assets, checks, jobs, resources. The only place that reads the environment."""
-
-import os
-from pathlib import Path
+"""The map: assets, checks, jobs, resources."""
 
 import dagster as dg
 
@@ -13,22 +10,20 @@ from polycopy_assets.assets.traders import traders
 from polycopy_assets.assets.trades import trades
 from polycopy_assets.assets.wallet_trades import wallet_trades
 from polycopy_assets.automation import jobs
-from polycopy_assets.automation.schedules import daily_audit, daily_refresh, daily_witness
+from polycopy_assets.automation.maintenance import maintain
+from polycopy_assets.automation.schedules import (
+    daily_audit,
+    daily_maintenance,
+    daily_refresh,
+    daily_witness,
+)
 from polycopy_assets.automation.sensors import SENSORS
 from polycopy_assets.checks import CHECKS
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.resources.chosen import store_resource, warehouse_resource
 from polycopy_assets.resources.embedded import PolicyResource, SourceResource
-from polycopy_assets.settings import Settings, read_settings
+from polycopy_assets.settings import Settings
 from polycopy_assets.settings.checked import API_KEY
-from polycopy_assets.settings.env_file import refuse_foreign_url
-
-
-def settings() -> Settings:
-    """The settings in the environment; raises ConfigurationError."""
-    found = read_settings(os.environ)
-    refuse_foreign_url(os.environ, Path(), found)
-    return found
 
 
 def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
@@ -45,9 +40,17 @@ def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
             source_counts,
         ],
         asset_checks=CHECKS,
-        jobs=[jobs.fetch, jobs.load, jobs.check, jobs.audit, jobs.reconcile, jobs.witness],
+        jobs=[
+            jobs.fetch,
+            jobs.load,
+            jobs.check,
+            jobs.audit,
+            jobs.reconcile,
+            jobs.witness,
+            maintain,
+        ],
         sensors=SENSORS,
-        schedules=[daily_refresh, daily_audit, daily_witness],
+        schedules=[daily_refresh, daily_audit, daily_witness, daily_maintenance],
         resources={
             "source": SourceResource(
                 kind=chosen.source,

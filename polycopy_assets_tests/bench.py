@@ -10,8 +10,10 @@ from typing import Any, Protocol
 import duckdb
 import msgspec
 
-from polycopy_assets.batches.combine import combine, new_claims, pending, read_manifests
+from polycopy_assets.batches.combine import combine
 from polycopy_assets.batches.load import load
+from polycopy_assets.batches.manifests import forget, read_batches
+from polycopy_assets.batches.plan import InRecord, new_claims, pending
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import v2_row
 from polycopy_assets.store.base import Store, crc32c
@@ -83,27 +85,34 @@ class Bench:
         """What the record would say."""
         return {wallet: data_version(found) for wallet, found in self.segments.items()}
 
-    def claims(self) -> list[Claim]:
-        """What is new."""
-        manifests = read_manifests(self.store)
-        wallets = pending(self.versions, manifests)
-        return new_claims([(self.versions[w], self.segments[w]) for w in wallets], manifests)
+    def claims(self, *force: str) -> list[Claim]:
+        """What is new, and all of the wallets in `force`."""
+        forget()
+        held = read_batches(self.store).held
+        wallets = sorted({*pending(self.versions, held), *force})
+        return new_claims([self._record(wallet) for wallet in wallets], held, force)
 
-    def combine(self) -> Manifest | None:
-        """One batch of what is new."""
-        return combine(self.store, self.claims(), len(read_manifests(self.store)) + 1).manifest
+    def _record(self, wallet: str) -> InRecord:
+        segments = self.segments[wallet]
+        return InRecord(wallet, self.versions[wallet], segments, max(s.until for s in segments))
+
+    def combine(self, *force: str) -> Manifest | None:
+        """One batch of what is new, and all of the wallets in `force`."""
+        number = len(read_batches(self.store).sound) + 1
+        return combine(self.store, self.claims(*force), number).manifest
 
     def batch(self, *wallets: str) -> Manifest:
         """One batch of whole wallets."""
         for wallet in wallets:
             self.fetch(wallet)
-        manifest = self.combine()
+        manifest = self.combine(*wallets)
         assert manifest is not None
         return manifest
 
     def load(self) -> list[tuple[int, int]]:
         """Loads what the table lacks: rows in and out, batch by batch."""
-        done = load(self.warehouse, read_manifests(self.store), self.store)
+        forget()
+        done = load(self.warehouse, read_batches(self.store), self.store)
         return [(loaded.inserted, loaded.deleted) for _, loaded in done]
 
     def ids(self) -> Counter[tuple[str, str]]:

@@ -16,6 +16,7 @@ from alembic.script import ScriptDirectory
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api
+from polycopy_assets_tests.fakes.postgres import postgres
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30
@@ -95,3 +96,10 @@ def deployed(tmp_path: Path) -> Deployed:
 def deployment(tmp_path: Path) -> Deployment:
     """A deployment below `tmp_path` whose source does not answer."""
     return Deployment(tmp_path, "http://127.0.0.1:9")
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[str]:
+    """The URL of a Postgres database."""
+    with postgres() as url:
+        yield url

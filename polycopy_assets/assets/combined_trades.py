@@ -75,6 +75,7 @@ def combined_trades(
             context.log,
             permit.check,
             force=frozenset([*config.force, *config.again]),
+            memory=warehouse.memory,
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(combined_version(found)),

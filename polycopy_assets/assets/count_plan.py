@@ -14,7 +14,10 @@ from polycopy_assets.ledger.facts import Tally
 from polycopy_assets.ledger.source_counts import Complete, Ours, ours
 from polycopy_assets.record import counts, materializations
 from polycopy_assets.record.partitions import registered, wallets_and_others
+from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import Coverage, read_coverage
 from polycopy_assets.text import first_few
+from polycopy_assets.trades.coverage import extended
 from polycopy_assets.warehouse.base import Warehouse
 
 SAMPLE = 200
@@ -85,14 +88,14 @@ def _least_recent(instance: dg.DagsterInstance) -> list[str]:
 
 
 def in_the_table(
-    instance: dg.DagsterInstance, wallets: list[str], warehouse: Warehouse
+    instance: dg.DagsterInstance, wallets: list[str], store: Store, warehouse: Warehouse
 ) -> tuple[list[Ours], list[Failed]]:
     """What the table holds of `wallets`, in their order; and why others cannot be compared.
 
     Two queries, however many wallets: until each wallet's coverage ends, which shows whether the
     table holds what is recorded, and until the last whole day in the coverage ends.
     """
-    complete, problems = _complete(instance, wallets)
+    complete, problems = _complete(instance, wallets, read_coverage(store))
     whole = _tally(warehouse, {item.wallet: item.covered_until for item in complete})
     days = _tally(warehouse, {item.wallet: item.until for item in complete})
     found: list[Ours] = []
@@ -110,9 +113,12 @@ def in_the_table(
 
 
 def _complete(
-    instance: dg.DagsterInstance, wallets: list[str]
+    instance: dg.DagsterInstance, wallets: list[str], stated: Coverage
 ) -> tuple[list[Complete], dict[str, str]]:
-    """Those of `wallets` that have a readable record, in their order; and why others have none."""
+    """Those of `wallets` that have a readable record, in their order; and why others have none.
+
+    `stated` is the time without trades that coverage objects state.
+    """
     complete: dict[str, Complete] = {}
     problems = dict.fromkeys(wallets, _NOT_COMPLETE)
     for wallet, item in materializations.ledger(instance, wallets):
@@ -121,7 +127,7 @@ def _complete(
                 wallet=wallet,
                 version=item.version,
                 rows=sum(segment.rows for segment in item.segments),
-                covered_until=item.covered_until,
+                covered_until=extended(item.covered_until, stated.of(wallet)),
             )
             del problems[wallet]
         else:

@@ -16,6 +16,7 @@ from polycopy_assets.record.partitions import (
     registered,
     wallets_and_others,
 )
+from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
@@ -65,12 +66,15 @@ class Plan(NamedTuple):
     done_before: set[str]
 
 
-def plan_fetch(context: dg.AssetExecutionContext, config: FetchConfig) -> Plan:
+def plan_fetch(
+    context: dg.AssetExecutionContext, config: FetchConfig, coverage: CoverageWriter
+) -> Plan:
     """What the run is to fetch; raises PolycopyError if the configuration makes no sense."""
-    recorded = _done_by_family(context)
+    recorded = _done_by_family(context, coverage)
     done_before = recorded - refetching.unfinished(context.instance).keys()
     chosen = _chosen(context, config)
-    targets = [wallet for wallet in _targets(context, config, chosen) if wallet not in done_before]
+    selected = _targets(context, config, chosen, coverage)
+    targets = [wallet for wallet in selected if wallet not in done_before]
     return Plan(
         plan_wallets(context.instance, targets, full=config.mode == "full", recorded=recorded),
         # A backfill marks a partition as failed if none of the backfill's runs has recorded it.
@@ -126,7 +130,10 @@ def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]
 
 
 def _targets(
-    context: dg.AssetExecutionContext, config: FetchConfig, chosen: list[str]
+    context: dg.AssetExecutionContext,
+    config: FetchConfig,
+    chosen: list[str],
+    coverage: CoverageWriter,
 ) -> list[str]:
     """Those of `chosen` that `config` selects, in the order in which they are fetched."""
     select = _chosen_means(context, config) if config.select == "chosen" else config.select
@@ -148,13 +155,19 @@ def _targets(
             tried = attempts.latest(context.instance, chosen)
             well = [wallet for wallet in chosen if wallet in complete and wallet not in tried]
             due = attempts.due_of(remaining, tried)
-            targets = due + materializations.longest_ago_first(context.instance, well)
+            targets = due + _longest_ago_first(context, well, coverage)
         case "all":
             known = [wallet for wallet in chosen if wallet in complete]
-            targets = remaining + materializations.longest_ago_first(context.instance, known)
+            targets = remaining + _longest_ago_first(context, known, coverage)
         case _:
             assert_never(select)
     return targets[: config.limit or None]
+
+
+def _longest_ago_first(
+    context: dg.AssetExecutionContext, wallets: list[str], coverage: CoverageWriter
+) -> list[str]:
+    return materializations.longest_ago_first(context.instance, wallets, coverage.of)
 
 
 def _chosen_means(
@@ -177,10 +190,14 @@ def _chosen_means(
     )
 
 
-def _done_by_family(context: dg.AssetExecutionContext) -> set[str]:
-    """The wallets recorded by the runs that this one retries; they are not fetched again."""
+def _done_by_family(context: dg.AssetExecutionContext, coverage: CoverageWriter) -> set[str]:
+    """The wallets that the runs that this one retries have fetched; not to be fetched again.
+
+    They were recorded, or had no news.
+    """
     group = context.instance.get_run_group(context.run.run_id) if context.run.root_run_id else None
     ancestors = (
         [run.run_id for run in group[1] if run.run_id != context.run.run_id] if group else []
     )
-    return materializations.recorded_by(context.instance, ancestors)
+    recorded = materializations.recorded_by(context.instance, ancestors)
+    return recorded | (coverage.stated_by(ancestors) if ancestors else set())

@@ -32,7 +32,7 @@ Metadata = dict[str, dg.MetadataValue | int | str]
 
 def combined_version(found: Combined) -> str:
     """The data version of `combined_trades`: its last batch."""
-    return f"batches-{max((item.batch for item in found.manifests), default=0)}"
+    return f"batches-{max((item.batch for item in found.batches), default=0)}"
 
 
 def combined_metadata(found: Combined, store: Store) -> Metadata:
@@ -40,9 +40,9 @@ def combined_metadata(found: Combined, store: Store) -> Metadata:
     made = found.made
     return {
         RECORD: found.recorded,
-        "dagster/row_count": sum(item.rows for item in current(found.manifests)),
+        "dagster/row_count": sum(item.rows for item in current(found.batches)),
         "dagster/uri": store.uri(PARTS),
-        "batches": len(found.manifests),
+        "batches": len(found.batches),
         "new_batches": len(made),
         "new_rows": sum(item.rows for item in made),
         "new_segments": sum(len(item.claims) for item in made),

@@ -121,6 +121,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
                 lambda asset: warehouse.open(asset, context.run.run_id),
                 progress,
                 permit,
+                warehouse.memory,
             ),
             adopt=Adopt(policy.adopt if config.adopt == _SETTING else config.adopt),
             verify=config.verify,

@@ -24,7 +24,7 @@ from polycopy_assets.pipeline.count import count
 from polycopy_assets.pipeline.ports import CountPorts
 from polycopy_assets.record import counts
 from polycopy_assets.record.partitions import wallets_partitions
-from polycopy_assets.resources.embedded import SourceResource, WarehouseResource
+from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
 from polycopy_assets.sources.open import check_can_count
 
 NAMED = 20
@@ -58,10 +58,11 @@ NAMED = 20
     },
     check_specs=[SOURCE_AGREES],
 )
-def source_counts(
+def source_counts(  # noqa: PLR0917 - Dagster passes the resources
     context: dg.AssetExecutionContext,
     config: CountConfig,
     source: SourceResource,
+    store: StoreResource,
     warehouse: WarehouseResource,
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.AssetCheckResult]:
@@ -75,7 +76,8 @@ def source_counts(
         plan = plan_counts(context, config)
         progress.begin("counting the table")
         table = warehouse.open("source_counts", context.run.run_id)
-        comparable, others = in_the_table(context.instance, plan.wallets, table)
+        objects = store.open(context.instance)
+        comparable, others = in_the_table(context.instance, plan.wallets, objects, table)
         record = StepCounts(context, refetched=config.refetched, mark=not has_partitions(context))
         if plan.noted:
             record.write_skipped(others)

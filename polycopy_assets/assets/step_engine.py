@@ -43,6 +43,7 @@ from polycopy_assets.record.step_events import log_event
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import SourceResource
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.warehouse.base import Warehouse
 
 
@@ -61,6 +62,7 @@ class StepEngine:
         open_table: Callable[[str], Warehouse],
         progress: Progress,
         permit: Permit,
+        memory: int,
     ) -> None:
         self.progress = progress
         self._context = context
@@ -69,6 +71,7 @@ class StepEngine:
         self._store = store
         self._open_table = open_table
         self._permit = permit
+        self._memory = memory
 
     def check(self) -> None:
         """Raises Stopped if the run must not go on."""
@@ -80,12 +83,13 @@ class StepEngine:
         plan = plan_wallets(self._instance, wallets, full=full)
         # The run continues when wallets fail: Dagster would show marked wallets as in progress for
         # ever.
-        record = StepRecord(self._context, self._store, plan.targets, mark=False)
+        record = StepRecord(self._context, plan.targets, mark=False)
         report = fetch(
             plan,
             FetchPorts(
                 open_source=self._source.opener(self.progress, self._asked()),
                 store=self._store,
+                coverage=CoverageWriter(self._store, self._context.run.run_id),
                 record=record,
                 limits=self._source.limits,
                 progress=self.progress,
@@ -99,7 +103,9 @@ class StepEngine:
     def count(self, wallets: Sequence[str] | None = None, *, refetched: bool = False) -> None:
         """Asks the source for its counts of `wallets`; None: of all that are due."""
         chosen = due_counts(self._instance) if wallets is None else list(wallets)
-        comparable, others = in_the_table(self._instance, chosen, self._open("source_counts"))
+        comparable, others = in_the_table(
+            self._instance, chosen, self._store, self._open("source_counts")
+        )
         record = StepCounts(self._context, refetched=refetched, mark=False)
         if wallets is not None:
             record.write_skipped(others)
@@ -157,7 +163,15 @@ class StepEngine:
     def _combine(self, records: DagsterRecords, force: frozenset[str], check: Check) -> Combined:
         self.progress.begin("combining")
         loaded = self._open("combined_trades").loaded_batches()
-        made = combine_new(records, self._store, loaded, self._context.log, check, force=force)
+        made = combine_new(
+            records,
+            self._store,
+            loaded,
+            self._context.log,
+            check,
+            force=force,
+            memory=self._memory,
+        )
         self._materialized(
             COMBINED_TRADES, combined_version(made), combined_metadata(made, self._store)
         )
@@ -166,7 +180,9 @@ class StepEngine:
     def _load(self, records: DagsterRecords, check: Check) -> None:
         self.progress.begin("loading")
         table = self._open("trades")
-        report = load_batches(LoadPorts(records, self._store, table, self._context.log, check))
+        report = load_batches(
+            LoadPorts(records, self._store, table, self._context.log, check, self._memory)
+        )
         metadata = loaded_metadata(report, self._instance, table)
         self._materialized(TRADES, loaded_version(report), metadata)
 

@@ -1,6 +1,7 @@
-"""Writes the record from within a step: each outcome becomes an event of Dagster's at once."""
+"""Writes the record from within a step: outcomes become Dagster's events, wallets in batches."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from time import monotonic
 
 import dagster as dg
@@ -11,11 +12,12 @@ from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import attempts, fetch_reports, materializations, refetching
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.private.planned import mark_attempted
-from polycopy_assets.record.step_events import log_event
-from polycopy_assets.store.base import Store
+from polycopy_assets.record.records_ahead import RecordsAhead
+from polycopy_assets.record.step_events import log_event, log_materializations
 from polycopy_assets.system import clock
-from polycopy_assets.trades.segment import Segment, wallet_prefix
+from polycopy_assets.trades.segment import Segment
 
 CHART_EVERY_SECONDS = 900.0
 DOWN_TAG = "polycopy/source_down"
@@ -32,6 +34,8 @@ COMMAND_TAG = "polycopy/command"
 """The tag of a run that is part of a command: the job that the command runs."""
 
 NAMED_FAILURES = 20
+REWRITTEN_TOGETHER = 200
+"""Records of skipped wallets that are written again in one batch."""
 
 
 def tag_run(context: dg.AssetExecutionContext, report: FetchReport) -> None:
@@ -48,40 +52,71 @@ def tag_run(context: dg.AssetExecutionContext, report: FetchReport) -> None:
 class StepRecord:
     """Writes what a fetch has done into the event log, through the step of `context`.
 
-    With `mark`, each failed wallet is marked as failed in Dagster, which does not know it by itself
-    if the run was not started for exactly these wallets.
+    With `mark`, the run was not started for exactly these wallets. Then Dagster does not know by
+    itself which of them fail, so each of those is marked as failed; and a wallet without news needs
+    no materialization, because the coverage object says all there is to say.
     """
 
     def __init__(
         self,
         context: dg.AssetExecutionContext,
-        store: Store,
         targets: Sequence[str],
         *,
         mark: bool,
     ) -> None:
         self._context = context
         self._instance = context.instance
-        self._store = store
         self._mark = mark
         self._complete = materializations.versions(self._instance, targets)
         self._failed_before = attempts.latest(self._instance, targets)
+        self._ahead = RecordsAhead(
+            self._instance, [wallet for wallet in targets if wallet in self._complete]
+        )
+        self._before: dict[str, Record] = {}
+        self._unwritten: list[Fetched] = []
+        self._without_news = 0
         self._said: set[str] = set()
         self._charted = monotonic()
         self._shown: Progress | None = None
 
     def segments(self, wallet: str) -> Sequence[Segment]:
         """The segments that the wallet's record names; none without a record."""
-        known = wallet in self._complete
-        found = materializations.record(self._instance, wallet) if known else None
-        return found.segments if found else ()
+        if wallet not in self._complete:
+            return ()
+        found = self._before.get(wallet) or self._ahead.take(wallet)
+        if found is None:
+            return ()
+        self._before[wallet] = found
+        return found.segments
 
     def write(self, fetched: Fetched) -> None:
-        """Writes the materialization that commits the wallet."""
-        place = self._store.uri(wallet_prefix(fetched.wallet))
-        version, metadata = materializations.describe(fetched, place)
-        log_event(
-            self._context, materializations.materialization(fetched.wallet, version, metadata)
+        """Takes a wallet; the next `flush` writes the materialization that commits it."""
+        self._unwritten.append(fetched)
+
+    def flush(self) -> None:
+        """Writes the materializations of the wallets taken since the last flush, in one batch.
+
+        Everything that they rely on has to be durable before they are written.
+        """
+        fetched, self._unwritten = self._unwritten, []
+        news = [each for each in fetched if self._is_news(each)]
+        log_materializations(self._context, [_commit(each) for each in news])
+        self._without_news += len(fetched) - len(news)
+
+    def _is_news(self, fetched: Fetched) -> bool:
+        """Whether the wallet needs a materialization.
+
+        Not if its segments are those of its record, and there is nothing to correct in Dagster: no
+        failure that the materialization supersedes, no partition that the run has planned.
+        """
+        before = self._before.pop(fetched.wallet, None)
+        return (
+            not self._mark
+            or before is None
+            or not fetched.known
+            or fetched.covered_until < before.covered_until
+            or fetched.superseded is not None
+            or fetched.wallet in self._failed_before
         )
 
     def write_failure(self, failure: Failed) -> None:
@@ -89,6 +124,7 @@ class StepRecord:
 
         At once, and not when the run ends: terminating the run must not hide a failure.
         """
+        self._before.pop(failure.wallet, None)
         if failure.reason not in self._said:
             self._said.add(failure.reason)
             self._context.log.error(f"{failure.wallet}: {failure.reason}")
@@ -123,16 +159,20 @@ class StepRecord:
 
         Wallets whose record cannot be read are returned as failed.
         """
-        illegible = []
+        illegible: list[Failed] = []
+        left = self._legible(wallets, illegible)
+        while batch := list(islice(left, REWRITTEN_TOGETHER)):
+            log_materializations(self._context, batch)
+        return illegible
+
+    def _legible(
+        self, wallets: set[str], illegible: list[Failed]
+    ) -> Iterator[dg.AssetMaterialization]:
         for wallet, found in materializations.read_all(self._instance, wallets):
             if isinstance(found, materializations.Record):
-                log_event(
-                    self._context,
-                    materializations.materialization(wallet, found.version, found.metadata),
-                )
+                yield materializations.materialization(wallet, found.version, found.metadata)
             else:
                 illegible.append(failed(wallet, found))
-        return illegible
 
     def end(self, report: FetchReport) -> None:
         """Writes the fetch's report, with a picture if the fetch was large.
@@ -141,8 +181,24 @@ class StepRecord:
         """
         if self._shown and report.wallets >= CHARTED_WALLETS:
             log_event(self._context, _picture(self._shown))
+        if self._without_news:
+            log_event(self._context, _no_news(self._without_news))
         most = None if COMMAND_TAG in self._context.run.tags else NAMED_FAILURES
         log_event(self._context, fetch_reports.observation(report, most))
+
+
+def _commit(fetched: Fetched) -> dg.AssetMaterialization:
+    version, metadata = materializations.describe(fetched)
+    return materializations.materialization(fetched.wallet, version, metadata)
+
+
+def _no_news(wallets: int) -> dg.AssetObservation:
+    """The wallets that have no trades since their last materialization, all together."""
+    return dg.AssetObservation(
+        asset_key=materializations.WALLET_TRADES,
+        description=f"{wallets:,} wallets have no new trades",
+        metadata={fetch_reports.WITHOUT_NEWS: wallets},
+    )
 
 
 def _picture(progress: Progress) -> dg.AssetObservation:
@@ -151,7 +207,9 @@ def _picture(progress: Progress) -> dg.AssetObservation:
         asset_key=materializations.WALLET_TRADES,
         description=progress.line(),
         metadata={
-            "progress": dg.MetadataValue.md(progress_chart(progress.samples, progress.wallets)),
+            fetch_reports.PICTURE: dg.MetadataValue.md(
+                progress_chart(progress.samples, progress.wallets)
+            ),
             **{name: getattr(progress, name) for name in _COUNTED},
         },
     )

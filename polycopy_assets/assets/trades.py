@@ -43,7 +43,9 @@ def trades(
         opened = warehouse.open("trades", context.run.run_id)
         table = checked_table(context.instance, objects, opened)
         records = DagsterRecords(context.instance)
-        report = load_batches(LoadPorts(records, objects, table, context.log, permit.check))
+        report = load_batches(
+            LoadPorts(records, objects, table, context.log, permit.check, warehouse.memory)
+        )
         metadata = loaded_metadata(report, context.instance, table)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(loaded_version(report)), metadata=metadata

@@ -26,6 +26,7 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.lost_record import refuse_lost_record
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.resources.embedded import SourceResource, StoreResource
+from polycopy_assets.store.coverage import CoverageWriter
 
 
 @single_run_asset(
@@ -61,20 +62,22 @@ def wallet_trades(
         objects = store.open(context.instance)
         objects.check_writable()
         refuse_lost_record(context.instance, objects)
-        plan = plan_fetch(context, config)
+        coverage = CoverageWriter(objects, context.run.run_id)
+        plan = plan_fetch(context, config, coverage)
         mark = not has_partitions(context)
-        record = StepRecord(context, objects, plan.fetch.targets, mark=mark)
+        record = StepRecord(context, plan.fetch.targets, mark=mark)
         illegible = record.write_again(plan.skipped)
         ports = FetchPorts(
             open_source=source.opener(progress, permit),
             store=objects,
+            coverage=coverage,
             record=record,
             limits=source.limits,
             progress=progress,
             check=permit.check,
         )
         report = fetch(replace(plan.fetch, failed=illegible), ports)
-        if report.failures:
+        if report.failures and not mark:
             report = _with(report, record, record.write_again(plan.done_before))
         record.end(report)
         context.log.info(progress.line())

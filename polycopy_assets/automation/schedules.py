@@ -1,4 +1,4 @@
-"""The schedules: the refresh and the witness, both off by default, and the audit of the store."""
+"""The schedules: refresh, witness and maintenance, all off by default, and the audit."""
 
 from math import ceil
 
@@ -6,6 +6,7 @@ import dagster as dg
 
 from polycopy_assets.assets.count_plan import SAMPLE
 from polycopy_assets.automation import jobs, policy
+from polycopy_assets.automation.maintenance import maintain
 from polycopy_assets.automation.sensors import unless_wrong_store
 from polycopy_assets.automation.situation import UNDER_WAY
 from polycopy_assets.guard.ours import our_runs
@@ -82,4 +83,20 @@ def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     wanted = dg.RunsFilter(job_name=jobs.audit.name, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=maintain,
+    cron_schedule="0 4 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Deletes once a day what Dagster keeps of runs that ended more than 30 days ago, "
+    "and no longer counts. The latest record of every wallet stays.",
+)
+def daily_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    """One maintenance, unless the last one still goes on."""
+    wanted = dg.RunsFilter(job_name=maintain.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still deleting")
     return dg.RunRequest()

@@ -11,6 +11,7 @@ from polycopy_assets.automation import policy
 from polycopy_assets.guard.ours import Job, our_runs
 from polycopy_assets.record import attempts, materializations, refetching
 from polycopy_assets.record.partitions import registered
+from polycopy_assets.system import clock
 from polycopy_assets.trades.segment import record_digest
 
 _HISTORY = 25
@@ -74,7 +75,9 @@ def load_situation(instance: dg.DagsterInstance) -> policy.LoadSituation:
         failures.append(ended_at(run))
     fetching = _fetching(instance)
     started = instance.get_run_record_by_id(fetching) if fetching else None
-    fetched = instance.get_latest_materialization_event(materializations.WALLET_TRADES)
+    recorded = instance.get_latest_materialization_event(materializations.WALLET_TRADES)
+    # A refresh without news writes no materialization.
+    refreshed = [run for run in latest_ended(instance, Job.FETCH, 1) if run.dagster_run.is_success]
     return policy.LoadSituation(
         loaded=(state.value == record_digest(versions)) if state else not versions,
         under_way=run_under_way(instance, Job.LOAD),
@@ -82,10 +85,44 @@ def load_situation(instance: dg.DagsterInstance) -> policy.LoadSituation:
         since=max(
             ended_at(finished[0]) if finished else 0.0, (started and started.start_time) or 0.0
         ),
-        fetched=fetched.timestamp if fetched else 0.0,
+        fetched=max(recorded.timestamp if recorded else 0.0, *map(ended_at, refreshed), 0.0),
         last_materialized=event.timestamp if event else 0.0,
         failures=failures,
     )
+
+
+def deciding_runs(instance: dg.DagsterInstance) -> set[str]:
+    """The ended runs by which the sensors decide: without them they would decide otherwise.
+
+    The latest of each job, the fetches and loads back to the last one that worked, and work that
+    the checks have not seen.
+    """
+    kept = {record.dagster_run.run_id for job in Job for record in latest_ended(instance, job, 1)}
+    for record in _fetches_ended(instance):
+        run = record.dagster_run
+        if run.job_name == Job.RECONCILE and not {DOWN_TAG, RECORDED_TAG} & run.tags.keys():
+            continue  # it may have fetched nothing: `fetch_situation` passes it over
+        kept.add(run.run_id)
+        if _has_worked(run):
+            break
+    for record in latest_ended(instance, Job.LOAD, _HISTORY):
+        kept.add(record.dagster_run.run_id)
+        if record.dagster_run.is_success:
+            break
+    if checked := latest_ended(instance, Job.CHECK, 1):
+        since = checked[0].start_time or ended_at(checked[0])
+        if clock.now() - since < policy.CHECK_EVERY:
+            kept |= {run.dagster_run.run_id for run in _work_since(instance, since)}
+    return kept
+
+
+def _has_worked(run: dg.DagsterRun) -> bool:
+    """Whether `fetch_situation` looks no further back than to this run."""
+    if DOWN_TAG in run.tags:
+        return False
+    if run.job_name == Job.RECONCILE:
+        return RECORDED_TAG in run.tags
+    return run.is_success or FAILED_TAG in run.tags or RECORDED_TAG in run.tags
 
 
 def latest_ended(instance: dg.DagsterInstance, job: Job, limit: int) -> Sequence[dg.RunRecord]:
@@ -104,15 +141,16 @@ def _fetches_ended(instance: dg.DagsterInstance) -> Sequence[dg.RunRecord]:
 
 def work_ended(instance: dg.DagsterInstance, since: float) -> float | None:
     """When a run that fetched or loaded, however started, last ended after `since`, if any did."""
-    recent = our_runs(
-        instance,
-        dg.RunsFilter(
-            statuses=[*_ENDED, dg.DagsterRunStatus.CANCELED],
-            updated_after=datetime.fromtimestamp(since, UTC),
-        ),
-    )
-    ends = [run.end_time for run in recent if run.end_time and _works(run.dagster_run)]
+    ends = [run.end_time for run in _work_since(instance, since) if run.end_time]
     return max(ends, default=None)
+
+
+def _work_since(instance: dg.DagsterInstance, since: float) -> list[dg.RunRecord]:
+    wanted = dg.RunsFilter(
+        statuses=[*_ENDED, dg.DagsterRunStatus.CANCELED],
+        updated_after=datetime.fromtimestamp(since, UTC),
+    )
+    return [run for run in our_runs(instance, wanted) if _works(run.dagster_run)]
 
 
 def _works(run: dg.DagsterRun) -> bool:

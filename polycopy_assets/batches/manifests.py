@@ -1,166 +1,201 @@
-"""The batches of a store: read, and divided into sound and broken ones."""
+"""The batches of a store, divided into sound and broken ones, and what the sound ones hold.
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from operator import itemgetter
+Of a manifest nothing is kept but its number and what it adds to its wallets, so that memory does
+not grow with the number of manifests. What was read is remembered: as long as the store lists the
+same manifests, a process reads each of them once.
+"""
 
-import google_crc32c
+import threading
+from collections.abc import Container, Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from logging import Logger
+
 import msgspec
 
-from polycopy_assets.errors import ObjectLost, StoreError
-from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import (
-    MANIFESTS,
-    PARTS,
-    SCHEMA,
-    Claim,
-    Manifest,
-    manifest_name,
-    parse_manifest_name,
-)
-from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH, problem
+from polycopy_assets.batches import summaries
+from polycopy_assets.batches.manifest_files import Broken, forget_bytes, stream
+from polycopy_assets.errors import StoreError
+from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.trades.batch import MANIFESTS, Header, Manifest, parse_manifest_name
+from polycopy_assets.trades.holdings import Holdings
 
-_READERS = 8
-_CHUNK = 1 << 20
-
-
-class Broken(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch that cannot be used: the name of its manifest, and why.
-
-    `number` is 0 if its own number cannot be trusted; `claims` is empty if the manifest cannot be
-    read.
-    """
-
-    name: str
-    why: str
-    number: int = 0
-    claims: Sequence[Claim] = ()
+SUMMARY_EVERY = 32
+"""Batches after which a new summary is written: at most so many manifests are read besides it."""
 
 
 class Batches(msgspec.Struct, frozen=True, kw_only=True):
-    """The batches of a store in order. `strange` names other objects among the manifests."""
+    """The batches of a store in order. `strange` names other objects among the manifests.
 
-    sound: list[Manifest]
+    `held` is what the sound batches hold together, `listed` are their manifests and those of broken
+    batches, by the number in the name. `summarized` is the number of the last batch that was read
+    from a summary; 0 without one.
+    """
+
+    sound: list[Header]
     broken: list[Broken]
     strange: list[str]
+    held: Holdings
+    listed: Mapping[int, Stored]
+    summarized: int = 0
 
 
-def read_batches(store: Store) -> Batches:
-    """All batches whose manifests are in the store.
+class _Remembered:
+    """The batches of the store that was read last."""
 
-    Raises StoreError if one cannot be read, or was written by a newer version.
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self._store = ""
+        self._batches: Batches | None = None
+
+    def get(self, store: Store, listed: Mapping[int, Stored]) -> Batches | None:
+        """What was read of `store`, if all of it is still listed and only later batches came."""
+        found = self._batches
+        if found is None or self._store != store.uri(MANIFESTS):
+            return None
+        last = max(found.listed, default=0)
+        then = {number: item for number, item in listed.items() if number <= last}
+        return found if then == found.listed else None
+
+    def put(self, store: Store, batches: Batches) -> None:
+        """Remembers what was read of `store`."""
+        self._store, self._batches = store.uri(MANIFESTS), batches
+
+    def clear(self) -> None:
+        """Forgets it."""
+        self._batches = None
+
+
+_remembered = _Remembered()
+
+
+def forget() -> None:
+    """Forgets what this process has read of manifests.
+
+    A listing may not show that a manifest was written over, so work that takes long begins with
+    this.
     """
-    names = [item.name for item in store.list(MANIFESTS)]
-    numbers = {name: number for name in names if (number := parse_manifest_name(name)) is not None}
+    with _remembered.lock:
+        _remembered.clear()
+    forget_bytes()
 
-    def read(item: tuple[str, int]) -> Manifest | Broken | None:
-        name, number = item
-        try:
-            return _read(store, name, store.read(name), number)
-        except ObjectLost:
-            return None  # set aside since it was listed
 
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="manifest") as readers:
-        found = list(readers.map(read, sorted(numbers.items(), key=itemgetter(1))))
-    near, broken = _near(item for item in found if item is not None)
+def read_batches(
+    store: Store, *, without: AbstractSet[int] = frozenset(), everything: bool = False
+) -> Batches:
+    """All batches whose manifests are in the store; those numbered in `without` count as gone.
+
+    With `everything` each manifest is read, whatever is remembered or in a summary. Raises
+    StoreError if one cannot be read, or was written by a newer version.
+    """
+    names = list(store.list(MANIFESTS))
+    numbers = [(item, parse_manifest_name(item.name)) for item in names]
+    listed = dict(sorted((number, item) for item, number in numbers if number is not None))
+    strange = [
+        item.name for item, number in numbers if number is None and not item.name.endswith("/")
+    ]
+    if everything:
+        forget()
+    with _remembered.lock:
+        known = None if without or everything else _remembered.get(store, listed)
+        if known is None:
+            known = _from_summary(store, listed, without, everything=everything)
+        found = _continued(store, known, listed, without, strange)
+        if not without:
+            _remembered.put(store, found)
+    return found
+
+
+def _from_summary(
+    store: Store, listed: Mapping[int, Stored], without: AbstractSet[int], *, everything: bool
+) -> Batches:
+    """What the newest usable summary says; nothing if there is none."""
+    known = None if everything else summaries.newest(store, listed)
+    if known is None or any(number <= known.last for number in without & listed.keys()):
+        return Batches(sound=[], broken=[], strange=[], held=Holdings(), listed={})
     return Batches(
-        sound=near,
-        broken=broken,
-        strange=[name for name in names if name not in numbers and not name.endswith("/")],
+        sound=known.batches,
+        broken=[],
+        strange=[],
+        held=known.held,
+        listed={number: item for number, item in listed.items() if number <= known.last},
+        summarized=known.last,
     )
 
 
-def _near(
-    found: Iterable[Manifest | Broken],
-) -> tuple[list[Manifest], list[Broken]]:
-    """(sound, broken) batches; a batch numbered far beyond the one before it counts as broken.
-
-    The number of a broken batch is not trusted either if it is that far beyond.
-    """
-    near: list[Manifest] = []
-    broken: list[Broken] = []
-    last = 0
-    for item in found:
-        number = item.batch if isinstance(item, Manifest) else item.number
-        far = number > min(last + FURTHEST, LAST_BATCH)
-        if isinstance(item, Broken):
-            broken.append(msgspec.structs.replace(item, number=0) if far else item)
-        elif far:
-            why = f"its number {number} is far beyond {last}"
-            broken.append(Broken(name=manifest_name(number), why=why, claims=item.claims))
+def _continued(
+    store: Store,
+    known: Batches,
+    listed: Mapping[int, Stored],
+    without: AbstractSet[int],
+    strange: list[str],
+) -> Batches:
+    """`known`, and the batches that are listed beside them."""
+    sound, broken = list(known.sound), list(known.broken)
+    held = known.held.copy()
+    new = [n for n in listed if n not in known.listed and n not in without]
+    last = sound[-1].batch if sound else 0
+    for found in stream(store, [listed[number] for number in new], last):
+        if isinstance(found, Broken):
+            broken.append(found)
         else:
-            near.append(item)
-            last = number
-    return near, broken
-
-
-def _read(store: Store, name: str, data: bytes, number: int) -> Manifest | Broken:
-    try:
-        manifest = Manifest.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Broken(name=name, why=f"it cannot be read: {error}")
-    if manifest.schema > SCHEMA and manifest.batch == number:
-        raise StoreError(
-            f"{store.uri(name)} was written by a newer version of polycopy (schema"
-            f" {manifest.schema}; this one reads up to {SCHEMA}): use the newer version"
-        )
-    wrong = problem(manifest, number)
-    if wrong:
-        own = number if manifest.batch == number else 0
-        return Broken(name=name, why=wrong, number=own, claims=manifest.claims)
-    return manifest
-
-
-def with_broken_files(store: Store, manifests: Iterable[Manifest]) -> list[Broken]:
-    """Those of `manifests` whose files are not what they say, each as a `Broken`."""
-    found = ((item, wrong_files(store, item)) for item in manifests)
-    return [broken(item, why) for item, why in found if why]
-
-
-def broken(manifest: Manifest, why: str) -> Broken:
-    """A batch that is broken although its manifest is sound."""
-    return Broken(
-        name=manifest_name(manifest.batch),
-        why=why,
-        number=manifest.batch,
-        claims=manifest.claims,
+            sound.append(Header(found.batch, found.rows, found.schema))
+            held.add(found)
+    return Batches(
+        sound=sound,
+        broken=broken,
+        strange=strange,
+        held=held,
+        listed=listed,
+        summarized=known.summarized,
     )
 
 
-def wrong_files(store: Store, manifest: Manifest) -> str:
-    """How the files of a batch differ from what its manifest says; empty if they do not.
+def sound_batches(store: Store, only: Container[int] | None = None) -> Batches:
+    """The batches that may be loaded: all that are sound, or those of them numbered in `only`."""
+    found = read_batches(store)
+    if only is None:
+        return found
+    left = [item for item in found.sound if item.batch in only]
+    return msgspec.structs.replace(found, sound=left)
 
-    Costs one listing of the batch's folder. If the listing has no checksums, every file is read.
+
+def read_manifests(store: Store, only: Container[int] | None = None) -> Iterator[Manifest]:
+    """The manifests of all sound batches, or of those numbered in `only`, one at a time.
+
+    They come in order, and each is read.
     """
-    folder = f"{PARTS}{manifest.batch:08d}/"
-    there = {item.name: item for item in store.list(folder)}
-    names = {part.name for part in manifest.files}
-    for part in manifest.files:
-        item = there.get(part.name)
-        if item is None:
-            return f"{part.name} is gone"
-        if item.size != part.size:
-            return f"{part.name} has {item.size} bytes and should have {part.size}"
-        try:
-            checksum = item.crc32c or _checksum(store, part.name)
-        except ObjectLost:
-            return f"{part.name} is gone"
-        if checksum != part.crc32c:
-            return f"{part.name} has a different checksum"
-    # A transfer loads every file in the folder.
-    own = {name.rpartition("/")[0] for name in names}
-    beside = [n for n in there if n.rpartition("/")[0] in own and n not in names]
-    return f"{beside[0]} is an unexpected file among its files" if beside else ""
+    for found in stream(store, _ordered(store)):
+        if isinstance(found, Manifest) and (only is None or found.batch in only):
+            yield found
 
 
-def _checksum(store: Store, name: str) -> str:
-    """The checksum of an object, read piece by piece."""
-    checksum = google_crc32c.Checksum()
-    with store.local(name) as path:
-        try:
-            with path.open("rb") as file:
-                for _ in checksum.consume(file, _CHUNK):
-                    pass
-        except OSError as error:
-            raise StoreError(f"cannot read {store.uri(name)}: {error.strerror}") from error
-    return checksum.digest().hex()
+def broken_manifests(store: Store) -> Iterator[Broken]:
+    """The batches whose manifests cannot be used; all manifests are read, one at a time."""
+    for found in stream(store, _ordered(store)):
+        if isinstance(found, Broken):
+            yield found
+
+
+def _ordered(store: Store) -> list[Stored]:
+    listed = ((parse_manifest_name(item.name), item) for item in store.list(MANIFESTS))
+    return [item for _, item in sorted((n, item) for n, item in listed if n is not None)]
+
+
+def summarize(store: Store, log: Logger) -> None:
+    """Writes a summary if enough batches were committed since the last one.
+
+    None while a batch is broken: what it holds is combined again, and then it is set aside. The
+    work does not depend on a summary, so one that cannot be written is only logged.
+    """
+    found = read_batches(store)
+    since = sum(item.batch > found.summarized for item in found.sound)
+    if found.broken or since < SUMMARY_EVERY:
+        return
+    try:
+        name = summaries.write(store, found.listed, found.sound, found.held)
+    except StoreError as error:
+        log.warning(f"no summary of {len(found.sound)} manifests could be written: {error}")
+        return
+    log.info(f"{len(found.sound)} manifests are summarized in {name}")
+    with _remembered.lock:
+        _remembered.put(store, msgspec.structs.replace(found, summarized=max(found.listed)))

@@ -40,11 +40,14 @@ def store_has_the_record(
 def _result(found: Audit) -> dg.AssetCheckResult:
     first = dict(list(found.lost.items())[:NAMED])
     return dg.AssetCheckResult(
-        passed=not found.lost,
+        passed=not found.lost and not found.broken,
         description=(
             f"{len(found.lost)} wallets have lost recorded segments, first"
             f" {next(iter(first))}: {next(iter(first.values()))}"
             if found.lost
+            else f"{len(found.broken)} batches are broken, first"
+            f" {next(iter(found.broken))}: {next(iter(found.broken.values()))}"
+            if found.broken
             else f"all {found.segments} recorded segments are in the store; {found.read} were read"
         ),
         metadata={
@@ -55,6 +58,7 @@ def _result(found: Audit) -> dg.AssetCheckResult:
             "full_refetches_not_ended": found.refetches,
             "first": dg.MetadataValue.json(first),
             "left_out": dg.MetadataValue.json(list(found.left_out[:NAMED])),
-            **({"what_to_do": dg.MetadataValue.text(_TO_DO)} if found.lost else {}),
+            "broken_batches": dg.MetadataValue.json(dict(list(found.broken.items())[:NAMED])),
+            **({"what_to_do": dg.MetadataValue.text(_TO_DO)} if found.lost or found.broken else {}),
         },
     )

@@ -1,15 +1,17 @@
 """Checks of the table: no id occurs twice, and every recorded row is there once."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import dagster as dg
 
-from polycopy_assets.batches.combine import combined_versions, read_manifests
+from polycopy_assets.batches.manifests import read_batches
+from polycopy_assets.batches.plan import pending
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.record import materializations
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 from polycopy_assets.store.base import Store
+from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import ADDRESS
 from polycopy_assets.warehouse.base import Warehouse, cost_metadata
@@ -89,25 +91,19 @@ def conservation(
     loaded for wallets in no record and no batch are named as well.
     """
     recorded = materializations.versions(instance)
-    manifests = read_manifests(store)
-    combined = combined_versions(manifests)
-    waiting = sorted(w for w, version in recorded.items() if combined.get(w) != version)
-    # A wallet whose record was revoked is fetched again; until then its rows are not compared. A
-    # partly combined wallet has no version in the batches: compare with the record's.
-    expected = recorded_rows({w: v or recorded[w] for w, v in combined.items() if w in recorded})
+    held = read_batches(store).held
+    waiting = pending(recorded, held)
+    expected = _expected(recorded, held, frozenset(waiting))
     checked_table(instance, store, table, keep=False)
     together = table.cost is not None and table.count_rows() == sum(expected.values())
     counted = {} if together else table.rows_by_wallet()
     wrong = [] if together else _wrong(instance, table, expected, counted)
-    # Another instance that shares the store may have recorded the wallets of these claims.
-    claimed = {claim.wallet for manifest in manifests for claim in manifest.claims}
-    known = recorded.keys() | materializations.revoked(instance).keys() | claimed
-    wrong += [
-        (wallet, 0, rows)
-        for wallet, rows in table.loaded_rows(
-            [w for w in counted if w and ADDRESS.fullmatch(w) and w not in known]
-        ).items()
+    known = recorded.keys() | materializations.revoked(instance).keys()
+    # Another instance that shares the store may have recorded the wallets that its batches name.
+    unknown = [
+        w for w in counted if w and ADDRESS.fullmatch(w) and w not in known and not held.names(w)
     ]
+    wrong += [(wallet, 0, rows) for wallet, rows in table.loaded_rows(unknown).items()]
     return dg.AssetCheckResult(
         passed=not wrong,
         check_name=ROWS_MATCH_RECORD,
@@ -138,6 +134,25 @@ def conservation(
             if together
             else f"{len(expected)} wallets agree"
         ),
+    )
+
+
+def _expected(
+    recorded: Mapping[str, str], held: Holdings, waiting: Collection[str]
+) -> dict[str, int]:
+    """The rows of each recorded wallet that a table with all batches has.
+
+    Those that were combined last: what was recorded since is not in the batches. A wallet whose
+    record was revoked is fetched again; until then its rows are not compared. A partly combined
+    wallet has no version in the batches: compare with the record's.
+    """
+    left_out = {wallet for wallet in waiting if held.version(wallet) is None}
+    return recorded_rows(
+        {
+            wallet: (held.version(wallet) or version) if wallet in waiting else version
+            for wallet, version in recorded.items()
+            if wallet not in left_out
+        }
     )
 
 

@@ -1,28 +1,67 @@
-"""The `polycopy` command: one file a command."""
+"""The `polycopy` command: one file a command, imported when that command is called.
+
+Dagster alone takes most of a second to import. So `polycopy --help` and a mistyped command must do
+without the commands: their help lines stand here, and a test compares them with the commands' own.
+"""
+
+from pkgutil import resolve_name
 
 import click
 
-from polycopy_assets.cli.backfill import backfill_command
-from polycopy_assets.cli.common import Group
-from polycopy_assets.cli.demo import demo_command
-from polycopy_assets.cli.init import init_command
-from polycopy_assets.cli.reconcile_command import reconcile_command
-from polycopy_assets.cli.status import status_command
-from polycopy_assets.cli.wallets import wallets
+from polycopy_assets.system.version import VERSION
 
 
-@click.group(cls=Group)
-@click.version_option(package_name="polycopy-assets")
+class Later(click.Command):
+    """Stands for a command that is not imported yet; `source` is `module:name` below `cli`."""
+
+    def __init__(self, name: str, source: str, line: str) -> None:
+        super().__init__(name, help=line)
+        self._source = source
+
+    def load(self) -> click.Command:
+        """The command itself."""
+        return resolve_name(f"{__name__}.{self._source}")
+
+
+class Commands(click.Group):
+    """A group of commands that are imported when they are called."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that `args` begin with, imported."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command.load() if isinstance(command, Later) else command, rest
+
+
+@click.group(
+    cls=Commands,
+    commands=[
+        Later(
+            "backfill",
+            "backfill:backfill_command",
+            "Fetch every wallet that is not complete, combine, and load.",
+        ),
+        Later(
+            "demo",
+            "demo:demo_command",
+            "Run the whole pipeline offline, on the built-in sample API.",
+        ),
+        Later("init", "init:init_command", "Prepare DAGSTER_HOME before several processes use it."),
+        Later(
+            "maintain",
+            "maintain:maintain_command",
+            "Delete old runs, events and ticks of Dagster that no longer count.",
+        ),
+        Later(
+            "reconcile",
+            "reconcile_command:reconcile_command",
+            "Compare record, store, checkpoint and table, wallet by wallet.",
+        ),
+        Later("status", "status:status_command", "Count wallets, trades and table rows."),
+        Later("wallets", "wallets:wallets", "Manage the wallets to collect."),
+    ],
+)
+@click.version_option(VERSION)
 def polycopy() -> None:
     """Every trade of every wanted Polymarket wallet, once, in one table."""
-
-
-for command in (
-    backfill_command,
-    demo_command,
-    init_command,
-    reconcile_command,
-    status_command,
-    wallets,
-):
-    polycopy.add_command(command)

@@ -9,9 +9,9 @@ import click
 import dagster as dg
 import msgspec
 
-from polycopy_assets.assembly import settings
 from polycopy_assets.assets.fetch_plan import Select
 from polycopy_assets.assets.load_events import failed_line, left_by
+from polycopy_assets.batches.manifests import forget
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.runs import raise_failure, raise_if_stopped, run_job
@@ -32,6 +32,7 @@ from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
+from polycopy_assets.settings.environment import settings
 from polycopy_assets.warehouse.base import Warehouse
 
 NAMED_FAILURES = 10
@@ -154,6 +155,7 @@ class _Work:
             raise_failure(self._instance, result)
 
     def _load(self) -> None:
+        forget()  # every manifest is read again, and from here on once
         store = open_store(self._settings, self._instance)
 
         def table() -> Warehouse:

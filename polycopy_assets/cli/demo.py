@@ -5,13 +5,13 @@ from pathlib import Path
 
 import click
 
-from polycopy_assets.assembly import settings
 from polycopy_assets.cli.backfill import exit_code, print_report, run_backfill
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.demo_world import refuse_others, run_demo
 from polycopy_assets.cli.wallets import add_wallets
 from polycopy_assets.record.instance import opened
 from polycopy_assets.resources.chosen import open_warehouse
+from polycopy_assets.settings.environment import settings
 
 
 @click.command("demo", cls=Command)

@@ -2,10 +2,10 @@
 
 import click
 
-from polycopy_assets.assembly import settings
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.usable import accepted, accepted_table
 from polycopy_assets.record.instance import opened
+from polycopy_assets.settings.environment import settings
 
 
 @click.command("init", cls=Command)
@@ -22,9 +22,11 @@ from polycopy_assets.record.instance import opened
 )
 def init_command(*, accept_store: bool, accept_table: bool) -> None:
     """Prepare DAGSTER_HOME before several processes use it."""
-    with one_line_errors(), opened(settings().home) as instance:
-        if accept_store:
-            say(accepted(instance, settings()))
-        if accept_table:
-            say(accepted_table(instance, settings()))
-        click.echo(settings().home)
+    with one_line_errors():
+        chosen = settings()
+        with opened(chosen.home) as instance:
+            if accept_store:
+                say(accepted(instance, chosen))
+            if accept_table:
+                say(accepted_table(instance, chosen))
+            click.echo(chosen.home)

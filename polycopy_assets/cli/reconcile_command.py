@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import click
 import msgspec
 
-from polycopy_assets.assembly import settings
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.common import as_json as json_option
 from polycopy_assets.cli.display import shown
@@ -22,6 +21,7 @@ from polycopy_assets.reconcile.report import ReconcileReport
 from polycopy_assets.record.instance import opened
 from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
+from polycopy_assets.settings.environment import settings
 from polycopy_assets.sources.open import check_can_count
 from polycopy_assets.text import first_lines, quoted
 

@@ -4,7 +4,6 @@ import click
 import dagster as dg
 import msgspec
 
-from polycopy_assets.assembly import settings
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.usable import usable
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
@@ -14,6 +13,7 @@ from polycopy_assets.record.lost_record import warning
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, registered
 from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
+from polycopy_assets.settings.environment import settings
 from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import refusals
 
@@ -57,18 +57,8 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
 @as_json
 def status_command(*, as_json: bool) -> None:
     """Count wallets, trades and table rows."""
-    with one_line_errors(), opened(settings().home) as instance, usable(settings()):
-        found = status(instance, settings())
-        empty = without_trades(registered(instance), materializations.versions(instance))
-        for line in (
-            *refusals(invalid_keys(instance), IN_PARTITIONS),
-            *named_without_trades(empty),
-        ):
-            say(line)
-        if lost := warning(
-            instance, open_store(settings(), instance, keep=False), found.table_rows
-        ):
-            say(f"polycopy: {lost}")
+    with one_line_errors():
+        found = run_status(settings())
     if as_json:
         click.echo(msgspec.json.encode(found))
         return
@@ -79,3 +69,18 @@ def status_command(*, as_json: bool) -> None:
     click.echo(f"  failed    {found.failed:>14,}")
     click.echo(f"trades      {found.trades:>14,}")
     click.echo(f"table rows  {found.table_rows:>14,}")
+
+
+def run_status(chosen: Settings) -> Status:
+    """How things stand; what deserves attention is said on standard error."""
+    with opened(chosen.home) as instance, usable(chosen):
+        found = status(instance, chosen)
+        empty = without_trades(registered(instance), materializations.versions(instance))
+        for line in (
+            *refusals(invalid_keys(instance), IN_PARTITIONS),
+            *named_without_trades(empty),
+        ):
+            say(line)
+        if lost := warning(instance, open_store(chosen, instance, keep=False), found.table_rows):
+            say(f"polycopy: {lost}")
+    return found

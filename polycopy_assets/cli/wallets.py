@@ -7,7 +7,6 @@ from typing import BinaryIO
 
 import click
 
-from polycopy_assets.assembly import settings
 from polycopy_assets.cli.common import Group, one_line_errors, say
 from polycopy_assets.cli.usable import check_usable
 from polycopy_assets.cli.wallet_list import (
@@ -22,6 +21,7 @@ from polycopy_assets.record.instance import opened
 from polycopy_assets.record.partitions import register
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings
+from polycopy_assets.settings.environment import settings
 from polycopy_assets.trades.wallet import refusals, sort_out
 
 

@@ -15,7 +15,7 @@ T = TypeVar("T")
 AHEAD = 4
 """Outcomes that may wait to be recorded, for each request in flight."""
 
-CHECK_SECONDS = 1.0
+CHECK_SECONDS = 0.25
 JOIN_SECONDS = 60.0
 FETCH_THREAD = "fetch"
 
@@ -37,7 +37,7 @@ def iterate_async(
 
     Closing the iterator, or throwing an exception into it, cancels the asynchronous iterator and
     waits until it has ended, so that nothing keeps running in the background. `check` is called
-    before each item, and every second while there is nothing to yield; it may raise.
+    before each item, and every CHECK_SECONDS while there is nothing to yield; it may raise.
     """
     items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     room = asyncio.Semaphore(ahead)

@@ -1,7 +1,7 @@
 """Many wallets, concurrently: each outcome is yielded once it is durable, and delays no other."""
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 
@@ -17,16 +17,19 @@ from polycopy_assets.fetch.one_wallet import (
 )
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import Horizon
-from polycopy_assets.trades.page import PageSource
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.page import Paced, PageSource
 
 
 class Fetcher:
     """Fetches wallets from `source` into `store`, `concurrency` of them at a time.
 
-    `refetching` is called before segments of a wallet are marked for replacement.
+    `coverage` is what is known of time without trades. `refetching` is called before segments of a
+    wallet are marked for replacement.
     """
 
     def __init__(
@@ -36,6 +39,7 @@ class Fetcher:
         *,
         concurrency: int,
         known: KnownSegments,
+        coverage: CoverageWriter,
         progress: Progress,
         segment_bytes: int = SEGMENT_BYTES,
         patience: float = PATIENCE_SECONDS,
@@ -45,11 +49,13 @@ class Fetcher:
         self._store = store
         self._concurrency = concurrency
         self._known = known
+        self._coverage = coverage
         self._progress = progress
         self._segment_bytes = segment_bytes
         self._patience = patience
         self._refetching = refetching
-        self._walkers = Walkers(concurrency)
+        paced = source if isinstance(source, Paced) else None
+        self._walkers = Walkers(concurrency, lambda: paced.at_once if paced else concurrency)
         self._horizon: Horizon | None = None
         self._full: Collection[str] = ()
         self._resumed: Collection[str] = ()
@@ -59,7 +65,7 @@ class Fetcher:
 
     async def fetch(
         self,
-        wallets: Iterable[str],
+        wallets: Collection[str],
         *,
         full: Collection[str] = (),
         resumed: Collection[str] = (),
@@ -74,6 +80,8 @@ class Fetcher:
             ThreadPoolExecutor(self._concurrency, thread_name_prefix="store")
         )
         self._horizon = await self._ask_horizon()
+        if self._horizon is not None:
+            await asyncio.to_thread(self._coverage.forget_beyond, self._horizon.until)
         async with aclosing(at_once(wallets, self._outcome, self._concurrency)) as outcomes:
             async for outcome in outcomes:
                 yield outcome
@@ -112,6 +120,7 @@ class Fetcher:
             known=self._known,
             walkers=self._walkers,
             progress=self._progress,
+            covered=self._covered(wallet),
             segment_bytes=self._segment_bytes,
             full=wallet in self._full,
             resumed=wallet in self._resumed,
@@ -126,6 +135,11 @@ class Fetcher:
             return await self._failed(failed(wallet, error))
         self._streaks.succeeded()
         return fetched
+
+    def _covered(self, wallet: str) -> Interval | None:
+        """The interval that need not be requested; a full refetch believes none."""
+        again = wallet in self._full or wallet in self._resumed
+        return None if again else self._coverage.of(wallet)
 
     async def _failed(self, failure: Failed) -> Failed:
         """Counts the failure, and asks the source for its status if that is in doubt.

@@ -10,6 +10,7 @@ import msgspec
 
 from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost, PolycopyError
 from polycopy_assets.fetch import refetch
+from polycopy_assets.fetch.compaction import compacted, left_over
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.sources.rows import OTHER_FIELDS
@@ -17,13 +18,15 @@ from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.text import NAME, one_line
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS, Total
-from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
+from polycopy_assets.trades.coverage import NOTHING, Covered
+from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft, growing
 from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import (
     BEFORE_ALL_TRADES,
     BEGINNING,
     Interval,
     disjoint,
+    leading,
     subtract,
 )
 from polycopy_assets.trades.page import Page, PageSource
@@ -47,10 +50,15 @@ KnownSegments = Callable[[str], Iterable[Segment]]
 class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet whose coverage is durable from the beginning to `covered_until`.
 
-    `segments` are all that count, oldest first. `new_rows`, `requests`, `unknown_fields` (rows by
-    field) and `oddities` (rows by what is strange in them) are of this fetch only; `seconds` is its
-    duration. `horizon` is set if the source was asked. `superseded` names the replaced segments,
-    None if there are none; see `fetch.refetch`.
+    Except for the time behind the last of `segments`, which are all that count, oldest first. That
+    time has no trades: `statement` says so, and has to be durable before the wallet is recorded;
+    None if a durable one already says it. `known` says that all segments were known before.
+
+    `new_rows`, `requests`, `unknown_fields` (rows by field) and `oddities` (rows by what is strange
+    in them) are of this fetch only; `seconds` is its duration. `horizon` is set if the source was
+    asked. `superseded` names the replaced segments, None if there are none; see `fetch.refetch`.
+    `leftovers` names segments that no longer count, because `segments` cover them: to be deleted
+    once the wallet is recorded (`fetch.compaction`).
     """
 
     wallet: str
@@ -62,21 +70,30 @@ class Fetched(msgspec.Struct, frozen=True, kw_only=True):
     unknown_fields: Mapping[str, int]
     seconds: float
     superseded: frozenset[str] | None = None
+    statement: Covered | None = None
+    known: bool = False
     oddities: Mapping[str, int] = {}
     horizon: Horizon | None = None
+    leftovers: frozenset[str] = frozenset()
 
 
 class Walkers:
-    """Counts the walks under way, over all wallets, and says whether there is room for another."""
+    """Counts the walks under way, over all wallets, and says whether there is room for another.
 
-    def __init__(self, limit: int) -> None:
+    `at_once` says how many requests at the same time are of use now. `compacting` is held while
+    large segments are united.
+    """
+
+    def __init__(self, limit: int, at_once: Callable[[], int] | None = None) -> None:
+        self.compacting = asyncio.Lock()
         self._limit = limit
+        self._at_once = at_once or (lambda: limit)
         self._active = 0
 
     @property
     def idle(self) -> bool:
         """Whether the request budget would lie idle without another walk."""
-        return self._active < self._limit
+        return self._active < min(self._limit, self._at_once())
 
     def __enter__(self) -> None:
         self._active += 1
@@ -88,7 +105,8 @@ class Walkers:
 class WalletFetch:
     """The fetch of one wallet up to `horizon`; from the beginning if `full`.
 
-    `resumed` says that an earlier full fetch has not ended, so its marker is valid.
+    `resumed` says that an earlier full fetch has not ended, so its marker is valid. `covered` is
+    the interval behind the wallet's last segment that is known to have no trades.
 
     A segment that ends too far after the horizon was recorded with a wrong clock or status: it is
     replaced, so that the trades it missed are requested.
@@ -106,6 +124,7 @@ class WalletFetch:
         known: KnownSegments,
         walkers: Walkers,
         progress: Progress,
+        covered: Interval | None = None,
         segment_bytes: int = SEGMENT_BYTES,
         full: bool = False,
         resumed: bool = False,
@@ -119,13 +138,18 @@ class WalletFetch:
         self._known = known
         self._walkers = walkers
         self._progress = progress
+        self._covered = covered
+        self._behind: Interval | None = None
         self._segment_bytes = segment_bytes
         self._full = full
         self._resumed = resumed
         self._total = Total(patience)
         self._refetching = refetching
         self._replaced: frozenset[str] | None = None
+        self._there_before: frozenset[str] = frozenset()
         self._written: list[Segment] = []
+        self._recorded: tuple[Segment, ...] = ()
+        self._stored = 0
         self._running: set[asyncio.Task[None]] = set()
         self._waiting: list[Interval] = []
         self._beginning: Draft | None = None
@@ -142,13 +166,17 @@ class WalletFetch:
         spans = await asyncio.to_thread(self._spans_to_keep)
         segments: tuple[Segment, ...] | None = None
         while segments is None:
-            await self._walk_all(subtract(Interval(BEGINNING, self._horizon.until), spans))
+            missing = subtract(self._wanted, [*spans, *self._without_trades])
+            await self._walk_all(missing)
             segments, spans = await asyncio.to_thread(self._segments)
+        segments, leftovers = await self._compacted(segments)
         return Fetched(
             wallet=self._wallet,
             source=self._source.name,
             segments=segments,
-            covered_until=max(segment.until for segment in segments),
+            covered_until=leading([*spans, *self._without_trades]),
+            statement=self._statement,
+            known=segments == self._recorded,
             horizon=self._horizon,
             new_rows=sum(segment.rows for segment in self._written),
             requests=self._requests,
@@ -158,7 +186,40 @@ class WalletFetch:
             superseded=(
                 None if self._replaced is None else self._replaced - {s.name for s in segments}
             ),
+            leftovers=leftovers,
         )
+
+    @property
+    def _wanted(self) -> Interval:
+        return Interval(BEGINNING, self._horizon.until)
+
+    @property
+    def _without_trades(self) -> list[Interval]:
+        """The time behind the last segment, as far as it is known to have no trades."""
+        return [span for span in (self._covered, self._behind) if span is not None]
+
+    @property
+    def _statement(self) -> Covered | None:
+        """What has to be made durable about that time; takes back what counts no more."""
+        if self._behind is not None:
+            return Covered(self._wallet, *self._behind, at=self._horizon.at)
+        again = self._full or self._resumed or self._replaced is not None
+        return Covered(self._wallet, *NOTHING) if again else None
+
+    async def _compacted(
+        self, segments: tuple[Segment, ...]
+    ) -> tuple[tuple[Segment, ...], frozenset[str]]:
+        """The segments to record, and the names that then no longer count.
+
+        During a full refetch nothing is united: it removes what it replaces by itself. Of what does
+        not count, only what was there before this fetch is named: another run may be about to
+        record what it has written since.
+        """
+        if self._replaced is not None:
+            return segments, frozenset()
+        united = await compacted(self._store, segments, self._walkers.compacting)
+        names = self._there_before.union(segment.name for segment in segments)
+        return united, left_over(names, united)
 
     async def _walk_all(self, missing: list[Interval]) -> None:
         """Walks the missing intervals, newest first, and parts that walkers hand over, all at once.
@@ -204,13 +265,16 @@ class WalletFetch:
                 self._source,
                 self._wallet,
                 span,
-                segment_bytes=self._segment_bytes,
+                segment_bytes=self._next_bytes,
                 total=self._total,
                 on_page=self._count,
                 split=self._hand_over,
             ):
                 if now := self._but_the_beginning(draft):
                     await asyncio.to_thread(self._write, now)
+
+    def _next_bytes(self) -> int:
+        return growing(self._stored, len(self._running), self._segment_bytes)
 
     def _but_the_beginning(self, draft: Draft) -> Draft | None:
         """The part of `draft` that can be written while other walks of the wallet are under way.
@@ -241,6 +305,13 @@ class WalletFetch:
         self._progress.page(len(page.rows))
 
     def _write(self, draft: Draft) -> None:
+        if self._covered is not None and draft.span.start == self._covered.until:
+            # What lies before is known to have no trades: so the segment can cover it.
+            span = Interval(self._covered.start, draft.span.until)
+            draft = msgspec.structs.replace(draft, span=span)
+        if not draft.rows and draft.span.until == self._horizon.until:
+            self._behind = draft.span
+            return
         try:
             self._store.create(
                 segment_name(self._wallet, draft.span),
@@ -252,6 +323,7 @@ class WalletFetch:
                 raise
             # Another run was first. Its segment counts, and is read like any existing segment.
             return
+        self._stored += len(draft.payload)
         self._written.append(
             Segment.of_draft(self._wallet, draft, self._source.name, crc32c(draft.payload))
         )
@@ -262,6 +334,7 @@ class WalletFetch:
             if parse_name(name):  # otherwise no segment could ever be written there
                 raise ObjectDamaged(self._store.uri(name), f"is {what}, not a segment: remove it")
         names = self._stored_names()
+        self._there_before = frozenset(names)
         named = {name: found[1] for name in names if (found := parse_name(name))}
         doubtful = [n for n, span in named.items() if beyond(span.until, self._horizon.until)]
         replaced = list(named) if self._full else doubtful
@@ -277,6 +350,7 @@ class WalletFetch:
             self._refetching(self._wallet, self._full)
             self._replaced = refetch.begin(self._store, self._wallet, replaced)
         if self._replaced is not None:
+            self._covered = None  # it may be what was wrong
             self._segment_bytes = int(self._segment_bytes * uniform(refetch.LEAST_SHARE, 1))
         return self._counting(names)
 
@@ -298,9 +372,9 @@ class WalletFetch:
         None if a segment is damaged: it is set aside, and its interval must be requested again.
         """
         spans = self._spans_of_store()
-        known = tuple(self._known(self._wallet))
-        described = {(s.span, s.claim): s for s in (*known, *self._written)}
-        counted = disjoint(spans, (segment.span for segment in known))
+        self._recorded = tuple(self._known(self._wallet))
+        described = {(s.span, s.claim): s for s in (*self._recorded, *self._written)}
+        counted = disjoint(spans, (segment.span for segment in self._recorded))
         segments = []
         for span, claim in counted:
             try:

@@ -2,8 +2,9 @@
 
 from polycopy_assets.errors import ContractBroken, ObjectLost
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.trades.digest import as_text
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.payload import read_payload, within
+from polycopy_assets.trades.payload import digest_within, read_payload, within
 from polycopy_assets.trades.segment import Segment, segment_name
 
 
@@ -28,5 +29,6 @@ def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> 
         crc32c=crc32c(data),
         first=min(times, default=None),
         last=max(times, default=None),
+        digest=as_text(digest_within(found, claim)) if times else None,
         source=found.source,
     )

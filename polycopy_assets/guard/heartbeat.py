@@ -26,6 +26,8 @@ _LOG = logging.getLogger(__name__)
 LOCK_TAG = "polycopy/lock"
 """The tag of a run that has taken its lock: the lock's name."""
 
+Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
+
 BEAT_SECONDS = 10.0
 STALLED_SECONDS = 900.0
 
@@ -104,7 +106,7 @@ class Pulse:
 
 @contextmanager
 def heartbeat(
-    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    context: Context,
     progress: Progress | None = None,
 ) -> Iterator[Pulse]:
     """Holds the run's lock, and logs the run's progress while the context lasts."""
@@ -130,7 +132,7 @@ class _Beat:
 
     def __init__(
         self,
-        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+        context: Context,
         progress: Progress | None,
         pulse: Pulse,
     ) -> None:

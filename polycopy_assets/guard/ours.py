@@ -7,6 +7,7 @@ count them as fetches or loads.
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import PurePath
+from typing import Protocol
 
 import dagster as dg
 from dagster import RunRecord, RunsFilter
@@ -21,6 +22,7 @@ class Job(StrEnum):
     RECONCILE = "reconcile"
     AUDIT = "audit"
     WITNESS = "witness"
+    MAINTAIN = "maintain"
 
 
 PACKAGE = "polycopy_assets"
@@ -36,6 +38,21 @@ OUR_STEPS = frozenset(
     {"wallet_trades", "combined_trades", "trades", "reconciliation", "source_counts"}
 )
 OUR_ASSETS = frozenset(dg.AssetKey(name) for name in (*OUR_STEPS, "traders"))
+
+
+class _Repository(Protocol):
+    @property
+    def code_location_origin(self) -> object: ...
+
+
+class RemoteOrigin(Protocol):
+    """Where Dagster loaded a job, a sensor or a schedule from."""
+
+    @property
+    def repository_origin(self) -> _Repository:
+        """The repository, with the code location that it is in."""
+        ...
+
 
 _BEFORE_TAGS = 100
 """How many of the latest runs are searched for our runs of versions that set no tag."""
@@ -83,11 +100,14 @@ def _code_is_ours(run: dg.DagsterRun) -> bool:
     """Whether the run's definitions were loaded from this package."""
     if run.job_code_origin is not None:
         return _from_package(run.job_code_origin.repository_origin.code_pointer)
-    if run.remote_job_origin is not None:
-        location = run.remote_job_origin.repository_origin.code_location_origin
-        # A code server that someone else started has no such attribute: its code is unknown here.
-        return _from_package(getattr(location, "loadable_target_origin", None))
-    return False
+    return run.remote_job_origin is not None and from_our_code(run.remote_job_origin)
+
+
+def from_our_code(origin: RemoteOrigin) -> bool:
+    """Whether a job, a sensor or a schedule of that origin was loaded from this package."""
+    location = origin.repository_origin.code_location_origin
+    # A code server that someone else started has no such attribute: its code is unknown here.
+    return _from_package(getattr(location, "loadable_target_origin", None))
 
 
 def _from_package(pointer: object) -> bool:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from polycopy_assets.trades.horizon import Horizon, beyond
-from polycopy_assets.trades.interval import BEGINNING, Interval, union
+from polycopy_assets.trades.interval import BEGINNING, Interval, leading, union
 from polycopy_assets.trades.segment import Segment, StoredSegment
 
 
@@ -71,9 +71,10 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known about one wallet.
 
     `revoked` is set if its record was revoked because data was lost, and it has not been fetched
-    again: the time until which that record covered it. `stored` are the segments that count;
-    `replaced` those that a full refetch has replaced but not removed yet; `refetching` says that a
-    full refetch has not ended, and `marker_damaged` why its marker cannot be used. `pending` says
+    again: the time until which that record covered it. `stored` are the segments that count, and
+    `covered` is the time without trades that a coverage object states; `replaced` are the segments
+    that a full refetch has replaced but not removed yet. `refetching` says that a full refetch has
+    not ended, and `marker_damaged` why its marker cannot be used. `pending` says
     why what is recorded has not been loaded into the table; empty if it has. `unreadable` maps each
     recorded segment that is there but cannot be combined to the reason. `horizon` is the time
     (epoch seconds) until which recorded coverage can be believed, and `now` the same for any
@@ -88,6 +89,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     record: Recorded | None = None
     revoked: int | None = None
     stored: tuple[StoredSegment, ...] = ()
+    covered: Interval | None = None
     replaced: tuple[StoredSegment, ...] = ()
     refetching: str = ""
     marker_damaged: str = ""
@@ -118,8 +120,28 @@ def doubtful(facts: Facts) -> list[Interval]:
     return [span for span, limit in limits if limit is not None and beyond(span.until, limit)]
 
 
+def doubtful_coverage(facts: Facts) -> bool:
+    """Whether the time without trades ends after the time that the source can have served."""
+    limit = facts.horizon if facts.record else facts.now
+    return bool(facts.covered and limit is not None and beyond(facts.covered.until, limit))
+
+
 def claimed_until(facts: Facts) -> int:
     """The time (epoch seconds) until which the table must hold exactly the store's rows."""
-    stored = whole_until(item.span for item in facts.stored)
     recorded = facts.record.covered_until if facts.record else BEGINNING
-    return max(recorded, stored or BEGINNING)
+    return max(recorded, stored_until(facts) or BEGINNING)
+
+
+def stored_until(facts: Facts) -> int | None:
+    """Until when the store covers everything from the beginning; None if there is any gap."""
+    spans = [item.span for item in facts.stored]
+    return whole_until([*spans, facts.covered] if facts.covered else spans)
+
+
+def kept_until(facts: Facts) -> int:
+    """Until when the store covers everything, before the first gap.
+
+    With the segments that a full refetch has replaced but not removed yet.
+    """
+    spans = [item.span for item in (*facts.stored, *facts.replaced)]
+    return leading([*spans, facts.covered] if facts.covered else spans)

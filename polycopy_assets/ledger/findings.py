@@ -16,7 +16,15 @@ from polycopy_assets.ledger.evidence import (
     evidence,
     marked_complete,
 )
-from polycopy_assets.ledger.facts import Facts, Recorded, doubtful, whole_until
+from polycopy_assets.ledger.facts import (
+    Facts,
+    Recorded,
+    doubtful,
+    doubtful_coverage,
+    kept_until,
+    stored_until,
+    whole_until,
+)
 from polycopy_assets.ledger.kinds import Action, Adopt, FindingKind
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.segment import StoredSegment
@@ -49,7 +57,7 @@ def classify(facts: Facts, *, adopt: Adopt, now: int) -> Finding:
 
 def to_read(facts: Facts, *, adopt: Adopt, now: int) -> str | None:
     """The old file that has to be read before the wallet can be classified, if any."""
-    decided = facts.record is not None or facts.revoked is not None or _whole(facts)
+    decided = facts.record is not None or facts.revoked is not None or stored_until(facts)
     if adopt is Adopt.NEVER or decided or not marked_complete(facts):
         return None
     found = evidence(facts, now)
@@ -87,6 +95,14 @@ def lost_segments(record: Recorded, stored: Iterable[StoredSegment]) -> dict[str
     return lost
 
 
+def lost_coverage(record: Recorded, kept: int) -> str:
+    """What is wrong if the store, which covers all until `kept`, covers less than recorded."""
+    if kept >= record.covered_until:
+        return ""
+    until = as_text(record.covered_until)
+    return f"its record covers time without trades until {until}, which no coverage object says"
+
+
 def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found]:
     """The findings for a recorded wallet, worst first."""
     if record.problem:
@@ -94,8 +110,10 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found
     lost = {**facts.unreadable, **lost_segments(record, (*facts.stored, *facts.replaced))}
     if lost:
         yield FindingKind.GHOST, first_few((f"{name} {why}" for name, why in lost.items()), 1)
+    if gone := lost_coverage(record, kept_until(facts)):
+        yield FindingKind.GHOST, gone
     yield from _of_the_horizon(facts)
-    if (_whole(facts) or 0) > record.covered_until:
+    if (whole_until(item.span for item in facts.stored) or 0) > record.covered_until:
         yield FindingKind.ORPHAN, "the store covers more than its record says"
     adopted = sum(segment.source == CHECKPOINT for segment in record.segments)
     if adopted and adopt is Adopt.REFETCH:
@@ -115,6 +133,8 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found
 def _of_the_horizon(facts: Facts) -> Iterator[Found]:
     """The finding for a wallet whose coverage goes beyond what the source can have served."""
     spans = doubtful(facts)
+    if facts.covered and doubtful_coverage(facts):
+        spans.append(facts.covered)
     if spans and facts.horizon is not None:
         reach, limit = (as_text(t) for t in (max(s.until for s in spans), facts.horizon))
         yield (
@@ -141,7 +161,7 @@ def _of_the_table(facts: Facts, rows: int) -> Iterator[Found]:
 
 def _of_unrecorded(facts: Facts, adopt: Adopt, now: int) -> Iterator[Found]:
     """The findings for a wallet without a record, worst first."""
-    whole = _whole(facts)
+    whole = stored_until(facts)
     if facts.revoked is not None and (not whole or whole < facts.revoked):
         yield FindingKind.GHOST, "its record was revoked, and it has not been fetched again yet"
     yield from _of_the_horizon(facts)
@@ -183,7 +203,3 @@ def _of_marked(found: Evidence, adopt: Adopt) -> Iterator[Found]:
             raise ValueError(f"{file.name} has to be read first")
         case _:
             assert_never(found)
-
-
-def _whole(facts: Facts) -> int | None:
-    return whole_until(item.span for item in facts.stored)

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Annotated, Literal
 
 import msgspec
@@ -15,7 +16,7 @@ from polycopy_assets.errors import ContractBroken
 from polycopy_assets.text import NAME, one_line, quoted, said_by
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import BEGINNING, Interval
-from polycopy_assets.trades.page import Row
+from polycopy_assets.trades.page import Row, Rows
 from polycopy_assets.trades.segment import LATEST, PREFIX
 from polycopy_assets.trades.shapes import CHECKPOINT, SOURCE_FIELD
 from polycopy_assets.trades.wallet import ADDRESS
@@ -27,6 +28,7 @@ _SUFFIX = ".jsonl"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d")
 _TOKEN = re.compile(r"[0-9]+")
 _UTC = " UTC"
+_AT_ONCE = 1000  # rows, as many as a page has
 """BigQuery appends this to a time when it exports one."""
 
 Text = Annotated[str, msgspec.Meta(min_length=1)]
@@ -106,10 +108,9 @@ def as_row(line: bytes, wallet: str) -> Row:
 def cut(rows: Iterable[Row], span: Interval, segment_bytes: int = SEGMENT_BYTES) -> Iterator[Draft]:
     """The segments that cover `span` with `rows`, which lie in it, newest first."""
     cutter = Cutter(span.until, CHECKPOINT, segment_bytes)
-    for row in rows:
-        draft = cutter.add(row)
-        if draft:
-            yield draft
+    waiting = iter(rows)
+    while some := list(islice(waiting, _AT_ONCE)):
+        yield from cutter.add_all(Rows.of(some))
     yield cutter.finish(span.start)
 
 

@@ -4,40 +4,44 @@ A broken batch stays where it is until its wallets are combined again: if the pr
 between, the next load finds it there.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from logging import Logger
 
 import msgspec
 
-from polycopy_assets.batches.combine import combine_all, identity, new_claims, next_batch, pending
+from polycopy_assets.batches.combine import combine_all
 from polycopy_assets.batches.load import unloaded
-from polycopy_assets.batches.manifests import Batches, Broken, read_batches, with_broken_files
+from polycopy_assets.batches.manifest_files import with_broken_files
+from polycopy_assets.batches.manifests import Batches, Broken, read_batches, summarize
+from polycopy_assets.batches.plan import (
+    InRecord,
+    new_claims,
+    next_batch,
+    pending,
+    to_combine_again,
+)
 from polycopy_assets.errors import ObjectExists, PolycopyError, StoreError, Unexpected
-from polycopy_assets.pipeline.ports import Check, Records
+from polycopy_assets.pipeline.ports import Check, Committed, Records
+from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
-from polycopy_assets.trades.batch import Claim, Manifest, claim, current
-from polycopy_assets.trades.segment import Segment, record_digest
+from polycopy_assets.trades.batch import Claim, Header, Manifest
+from polycopy_assets.trades.segment import record_digest
 
 ATTEMPTS = 3
-Key = tuple[str, int, str]
-"""Identifies a claim: see `combine.identity`."""
-
-Recorded = Mapping[str, Sequence[Segment]]
-"""The segments that each wallet's record names."""
 
 
 class Combined(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a combine.
 
-    `recorded` is the state of the record that was combined, `manifests` are all usable batches, and
+    `recorded` is the state of the record that was combined, `batches` are all usable batches, and
     `made` the new ones. `lost` are the wallets that were left out. `broken` are the batches that
     were found broken, and `stuck` are those that could not be set aside, and why.
     """
 
     recorded: str
-    manifests: list[Manifest]
+    batches: list[Header]
     made: list[Manifest]
     lost: dict[str, PolycopyError]
     broken: list[Broken]
@@ -53,6 +57,7 @@ def combine_new(
     *,
     force: AbstractSet[str] = frozenset(),
     broken: Sequence[Broken] = (),
+    memory: int = DEFAULT_MEMORY,
 ) -> Combined:
     """Commits what is new as batches of bounded size, or none if nothing is new.
 
@@ -60,21 +65,22 @@ def combine_new(
     `force` are combined in full. `broken` are batches that were found broken during a load; others
     are found here: by their manifests and, unless the table has them (`loaded` are the numbers of
     its batches), by their files. If another run takes a batch's number first, what is new is worked
-    out again.
+    out again. `memory`: MB that this process may use.
     """
     made: list[Manifest] = []
     for attempt in range(ATTEMPTS):
         found = sound_and_broken(store, loaded, broken)
         versions = records.versions()
         claims, lost = _claims(records, found, versions, force)
-        number = next_batch(found.sound, loaded, found.broken)
+        batches = list(found.sound)
+        number = next_batch(batches, loaded, found.broken)
         try:
             check()
-            for each in combine_all(store, claims, number):
+            for each in combine_all(store, claims, number, memory=memory):
                 lost |= each.lost
                 if each.manifest is not None:
                     made.append(each.manifest)
-                    found.sound.append(each.manifest)
+                    batches.append(_header(each.manifest))
                     log.info(_line(each.manifest))
                 check()
         except ObjectExists:
@@ -84,30 +90,41 @@ def combine_new(
         if not made:
             log.info("nothing is new")
         check()
-        return Combined(
-            recorded=record_digest(versions),
-            manifests=found.sound,
+        still = _lost_still(records, versions, claims, lost, log)
+        # The others were recorded again, maybe with the same version: this state was not combined.
+        state = {w: v for w, v in versions.items() if w in still or w not in lost}
+        combined = Combined(
+            recorded=record_digest(state),
+            batches=batches,
             made=made,
-            lost=_lost_still(records, versions, lost, log),
+            lost=still,
             broken=found.broken,
             stuck=_set_aside(store, found.broken, log),
         )
+        summarize(store, log)
+        return combined
     raise AssertionError("unreachable")
 
 
 def sound_and_broken(
-    store: Store, loaded: Collection[int], broken: Sequence[Broken] = ()
+    store: Store,
+    loaded: Collection[int],
+    broken: Sequence[Broken] = (),
+    *,
+    everything: bool = False,
 ) -> Batches:
-    """The store's batches; those in `broken` and those with wrong files count as broken too."""
-    found = read_batches(store)
+    """The store's batches; those in `broken` and those with wrong files count as broken too.
+
+    With `everything` each manifest is read, whatever is remembered or in a summary.
+    """
+    found = read_batches(store, everything=everything)
     waiting = unloaded(found.sound, {*loaded})
-    every = {item.name: item for item in (*with_broken_files(store, waiting), *broken)}
-    numbers = {item.number for item in every.values()}
-    return Batches(
-        sound=[item for item in found.sound if item.batch not in numbers],
-        broken=[*found.broken, *every.values()],
-        strange=found.strange,
-    )
+    wrong = with_broken_files(store, waiting, found.listed)
+    every = {item.name: item for item in (*wrong, *broken)}
+    numbers = frozenset(item.number for item in every.values())
+    if numbers & {item.batch for item in found.sound}:
+        found = read_batches(store, without=numbers, everything=everything)
+    return msgspec.structs.replace(found, broken=[*found.broken, *every.values()])
 
 
 def _claims(
@@ -118,54 +135,25 @@ def _claims(
 ) -> tuple[list[Claim], dict[str, PolycopyError]]:
     """The claims to combine, and the wallets whose record cannot be read, with the reason."""
     whole = force & versions.keys()
-    wallets = {*pending(versions, found.sound), *whole}
+    wallets = {*pending(versions, found.held), *whole}
     if found.broken:
         # A broken batch's content is unknown: combine what is recorded and in no other batch.
-        every = {
-            wallet: item.segments
-            for wallet, item in records.read()
-            if not isinstance(item, PolycopyError)
-        }
-        whole |= named_and_not_combined_since(every, found)
-        wallets |= whole | forgotten(every, found.sound)
+        gone, named = to_combine_again(_legible(records.read()), found)
+        whole |= named
+        wallets |= whole | gone
     read = dict(records.read(wallets))
     lost = {wallet: item for wallet, item in read.items() if isinstance(item, PolycopyError)}
-    legible = [item for item in read.values() if not isinstance(item, PolycopyError)]
-    new = new_claims(((item.version, item.segments) for item in legible), found.sound, whole)
-    return new, lost
+    return new_claims(_legible(read.items()), found.held, whole), lost
 
 
-def forgotten(recorded: Recorded, manifests: Iterable[Manifest]) -> set[str]:
-    """The wallets with recorded trades that no batch holds."""
-    held = _last_batches(manifests)
-    return {wallet for wallet, segments in recorded.items() if not _keys(segments) <= held.keys()}
+def _legible(records: Iterable[tuple[str, Committed | PolycopyError]]) -> Iterator[InRecord]:
+    for wallet, item in records:
+        if not isinstance(item, PolycopyError):
+            yield InRecord(wallet, item.version, item.segments, item.covered_until)
 
 
-def named_and_not_combined_since(recorded: Recorded, batches: Batches) -> set[str]:
-    """The wallets that broken batches name, unless later batches hold all that is recorded.
-
-    A broken batch that cannot be set aside is found every time, but combined only once.
-    """
-    last: dict[str, int] = {}
-    for item in batches.broken:
-        for each in item.claims:
-            last[each.wallet] = max(last.get(each.wallet, 0), item.number)
-    held = _last_batches(batches.sound)
-    return {
-        wallet
-        for wallet, number in last.items()
-        if any(held.get(key, 0) <= number for key in _keys(recorded.get(wallet, ())))
-    }
-
-
-def _last_batches(manifests: Iterable[Manifest]) -> dict[Key, int]:
-    """The last batch that holds each segment."""
-    return {identity(item): each.batch for each in current(manifests) for item in each.claims}
-
-
-def _keys(segments: Iterable[Segment]) -> set[Key]:
-    """The keys of the segments that hold trades."""
-    return {identity(claim(segment, "")) for segment in segments if segment.rows}
+def _header(manifest: Manifest) -> Header:
+    return Header(manifest.batch, manifest.rows, manifest.schema)
 
 
 def _set_aside(store: Store, broken: Iterable[Broken], log: Logger) -> dict[str, str]:
@@ -185,19 +173,32 @@ def _set_aside(store: Store, broken: Iterable[Broken], log: Logger) -> dict[str,
 def _lost_still(
     records: Records,
     versions: Mapping[str, str],
+    claims: Iterable[Claim],
     lost: Mapping[str, PolycopyError],
     log: Logger,
 ) -> dict[str, PolycopyError]:
-    """Those in `lost` whose record is still the one in `versions`.
+    """Those in `lost` whose record is still the one of which `claims` were made.
 
-    A full refetch may have replaced the other records since: they are new for the next combine.
+    A fetch may have replaced the other records since: they are new for the next combine. Their data
+    version is the same if the trades are.
     """
     if not lost:
         return {}
     now = records.versions()
+    there = {
+        (segment.name, segment.crc32c)
+        for record in _legible(records.read(lost.keys()))
+        for segment in record.segments
+    }
+    replaced = {
+        item.wallet
+        for item in claims
+        if item.wallet in lost and item.size and (item.segment, item.crc32c) not in there
+    }
     still: dict[str, PolycopyError] = {}
     for wallet, why in sorted(lost.items()):
-        if wallet in versions and now.get(wallet) == versions[wallet]:
+        same = wallet in versions and now.get(wallet) == versions[wallet]
+        if same and wallet not in replaced:
             still[wallet] = why
         else:
             log.info(f"{wallet} was recorded again meanwhile; the next load takes it")

@@ -1,17 +1,34 @@
-"""Fetching: a plan in; each wallet recorded as soon as it is durable; a report out."""
+"""Fetching: a plan in; wallets recorded soon after they are durable; a report out.
 
-from collections.abc import AsyncIterator, Generator, Sequence
+One event costs the record's database nearly as much as fifty. So wallets are recorded in batches,
+which are small and never wait long. A process that is killed loses the records of one batch at
+most: the segments are in the store, so the next fetch requests nothing that they cover.
+"""
+
+import logging
+from collections.abc import AsyncIterator, Callable, Generator, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import closing
+from time import monotonic
 
 import msgspec
 
+from polycopy_assets.errors import Stopped, StoreError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.blame import Failed, Suspects, failed
 from polycopy_assets.fetch.iterate_async import AHEAD, iterate_async
 from polycopy_assets.fetch.many_wallets import Fetcher
 from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.pipeline.leftovers import Leftovers
 from polycopy_assets.pipeline.ports import FetchPorts, FetchReport
+
+_LOG = logging.getLogger(__name__)
+
+BATCH = 50
+"""Wallets that are recorded together, at most."""
+
+BATCH_SECONDS = 0.5
+"""How long a wallet may wait for its record while the fetch goes on, about."""
 
 
 class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,7 +78,11 @@ class _Work:
         self._plan, self._ports = plan, ports
         self._record, self._progress = ports.record, ports.progress
         self._suspects = Suspects()
+        self._leftovers = Leftovers(ports.store)
         self._failures: list[Failed] = []
+        self._pending: list[Fetched] = []
+        self._pending_since = 0.0
+        self._own: list[Failed] = []
         self._recorded = self._new_rows = 0
         self._requests_before = ports.progress.requests
 
@@ -72,11 +93,21 @@ class _Work:
         for failure in plan.failed:
             self._fail(failure)
         # Closed before the caller frees its lock, so that nothing keeps running in the background.
-        with closing(_outcomes(plan, self._ports)) as outcomes:
-            for outcome in outcomes:
-                self._attempts(self._ended(outcome))
-                self._record.show(self._progress)
-        self._attempts(self._suspects.ended())
+        with closing(_outcomes(plan, self._ports, self._check)) as outcomes:
+            try:
+                for outcome in outcomes:
+                    self._ended(outcome)
+                    if self._leftovers.many:
+                        self._remove_leftovers()
+                    self._record.show(self._progress)
+            except BaseException as error:
+                self._commit_after(error)
+                raise
+        self._commit()
+        self._fold()
+        self._own += self._suspects.ended()
+        self._attempts()
+        self._remove_leftovers()
         self._progress.sample()
 
     def report(self) -> FetchReport:
@@ -90,30 +121,108 @@ class _Work:
             down=self._suspects.down,
         )
 
-    def _ended(self, outcome: Fetched | Failed) -> list[Failed]:
-        """Records an outcome; returns the failures now known to be the wallets' own."""
-        if isinstance(outcome, Fetched):
-            self._record.write(outcome)
-            self._recorded += 1
-            self._new_rows += outcome.new_rows
-            outcome = _replaced(self._plan, self._ports, outcome)
+    def _check(self) -> None:
+        """Called before each outcome, and often while there is none: also records what is due."""
+        self._ports.check()
+        waited = monotonic() - self._pending_since
+        if len(self._pending) >= BATCH or (self._pending and waited >= BATCH_SECONDS):
+            self._commit()
+
+    def _ended(self, outcome: Fetched | Failed) -> None:
+        """Takes an outcome."""
         if isinstance(outcome, Failed):
-            self._fail(outcome)
-            return self._suspects.failed(outcome)
-        self._progress.done += 1
-        return self._suspects.fetched()
+            self._failed(outcome)
+            self._attempts()
+            return
+        if not self._pending:
+            self._pending_since = monotonic()
+        self._pending.append(outcome)
+        if _replaces(self._plan, outcome):
+            self._commit()  # what is replaced may be deleted only now
+
+    def _commit(self) -> None:
+        """Records the pending wallets, and counts them as recorded."""
+        if not self._pending:
+            return
+        pending, self._pending = self._pending, []  # written once, whatever happens meanwhile
+        durable, failures = self._stated(pending)
+        for fetched in durable:
+            self._record.write(fetched)
+        self._record.flush()
+        for fetched in durable:
+            self._recorded += 1
+            self._new_rows += fetched.new_rows
+            self._leftovers.add(fetched.leftovers)
+            if failure := _replaced(self._plan, self._ports, fetched):
+                failures.append(failure)
+            else:
+                self._progress.done += 1
+                self._own += self._suspects.fetched()
+        for failure in failures:
+            self._failed(failure)
+        self._attempts()
+
+    def _stated(self, pending: Sequence[Fetched]) -> tuple[list[Fetched], list[Failed]]:
+        """Makes durable what the records rely on beside their segments.
+
+        Returns the wallets for which that succeeded, and the others, which failed.
+        """
+        statements = [each.statement for each in pending if each.statement is not None]
+        if not statements:
+            return list(pending), []
+        try:
+            self._ports.coverage.add(statements)
+        except StoreError as error:
+            without = [each for each in pending if each.statement is None]
+            lost = [failed(item.wallet, error) for item in statements]
+            return without, lost
+        return list(pending), []
+
+    def _fold(self) -> None:
+        """Tidies the coverage objects. If that fails it is done by the next fetch."""
+        try:
+            self._ports.coverage.fold()
+        except StoreError as error:
+            _LOG.warning("the coverage objects were not folded: %s", error)
+
+    def _commit_after(self, error: BaseException) -> None:
+        """Records the pending wallets of a fetch that ends with `error`, which is raised after it.
+
+        Not if the run must stop: another run may have recorded newer coverage of these wallets.
+        """
+        if isinstance(error, Stopped):
+            return
+        try:
+            self._commit()
+        except Exception as second:  # noqa: BLE001 - told with the error that came first
+            error.add_note(f"the last wallets could not be recorded: {second}")
+
+    def _remove_leftovers(self) -> None:
+        """Removes what the records written so far have made superfluous."""
+        self._ports.check()  # another run may rely on it if this one has lost its lock
+        self._leftovers.remove()
 
     def _fail(self, failure: Failed) -> None:
+        self._commit()  # the record keeps the order of the outcomes
         self._failures.append(failure)
         self._progress.failed += 1
         self._record.write_failure(failure)
 
-    def _attempts(self, own: Sequence[Failed]) -> None:
+    def _failed(self, failure: Failed) -> None:
+        """Takes the failure of a wallet that was fetched, or was not tried."""
+        self._fail(failure)
+        self._own += self._suspects.failed(failure)
+
+    def _attempts(self) -> None:
+        """Counts the failures that are now known to be the wallets' own."""
+        own, self._own = self._own, []
         for failure in own:
             self._record.write_attempt(failure)
 
 
-def _outcomes(plan: FetchPlan, ports: FetchPorts) -> Generator[Fetched | Failed, None, None]:
+def _outcomes(
+    plan: FetchPlan, ports: FetchPorts, check: Callable[[], None]
+) -> Generator[Fetched | Failed, None, None]:
     """The outcome of each wallet, as soon as it is known."""
     if not plan.targets:
         return
@@ -125,6 +234,7 @@ def _outcomes(plan: FetchPlan, ports: FetchPorts) -> Generator[Fetched | Failed,
                 ports.store,
                 concurrency=ports.limits.concurrency,
                 known=ports.record.segments,
+                coverage=ports.coverage,
                 progress=ports.progress,
                 segment_bytes=ports.limits.segment_bytes,
                 patience=ports.limits.patience,
@@ -133,16 +243,22 @@ def _outcomes(plan: FetchPlan, ports: FetchPorts) -> Generator[Fetched | Failed,
             async for outcome in fetcher.fetch(plan.targets, full=plan.full, resumed=plan.resumed):
                 yield outcome
 
-    yield from iterate_async(outcomes, ahead=AHEAD * ports.limits.concurrency, check=ports.check)
+    ahead = AHEAD * ports.limits.concurrency
+    yield from iterate_async(outcomes, ahead=ahead, check=check)
 
 
-def _replaced(plan: FetchPlan, ports: FetchPorts, fetched: Fetched) -> Fetched | Failed:
+def _replaces(plan: FetchPlan, fetched: Fetched) -> bool:
+    """Whether segments of the wallet are replaced by what was fetched."""
+    return fetched.superseded is not None or fetched.wallet in plan.replacing
+
+
+def _replaced(plan: FetchPlan, ports: FetchPorts, fetched: Fetched) -> Failed | None:
     """Removes what a full refetch has replaced, now that the new segments are recorded.
 
     If that fails, the wallet has all its trades but counts as failed: the next fetch tries again.
     """
-    if fetched.superseded is None and fetched.wallet not in plan.replacing:
-        return fetched
+    if not _replaces(plan, fetched):
+        return None
     try:
         if fetched.superseded is not None:
             ports.record.note_refetch(fetched.wallet, full=False)
@@ -150,4 +266,4 @@ def _replaced(plan: FetchPlan, ports: FetchPorts, fetched: Fetched) -> Fetched |
         ports.record.end_refetch(fetched.wallet)
     except Exception as error:  # noqa: BLE001 - any error is this wallet's failure
         return failed(fetched.wallet, error)
-    return fetched
+    return None

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from polycopy_assets.batches.combine import pending, read_manifests, rows_loaded
 from polycopy_assets.batches.load import load, unloaded
-from polycopy_assets.batches.manifests import Broken, broken, read_batches
+from polycopy_assets.batches.manifest_files import broken_batch
+from polycopy_assets.batches.manifests import Broken, read_batches, sound_batches
+from polycopy_assets.batches.plan import pending
 from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.pipeline.ports import LoadPorts, Records
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.trades.batch import Header, Manifest
+from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.warehouse.base import Loaded, Warehouse
 
 
@@ -50,38 +52,44 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
     If a batch is broken, its wallets are combined again, it is set aside, and the load continues
     with the batches that exist then. A broken batch among the new ones is an error.
     """
-    manifests = read_manifests(ports.store)
-    before = {item.batch: item for item in manifests}
+    batches = sound_batches(ports.store)
+    before = batches.listed
     found: dict[int, Broken] = {}
     while True:
         try:
-            yield from load(ports.table, manifests, ports.store)
+            yield from load(ports.table, batches, ports.store)
             break
         except BatchBroken as error:
-            if error.batch in found or error.batch not in before:
+            number = error.batch
+            if number in found or number not in before:
                 raise
             ports.log.warning(f"{error}; it is combined again")
-            found[error.batch] = broken(before[error.batch], error.why)
-            manifests = combine_new(
+            found[number] = broken_batch(ports.store, before[number], number, error.why)
+            combined = combine_new(
                 ports.records,
                 ports.store,
                 ports.table.loaded_batches(),
                 ports.log,
                 ports.check,
                 broken=list(found.values()),
-            ).manifests
-    left = unloaded(manifests, ports.table.loaded_batches())
+                memory=ports.memory,
+            )
+            batches = sound_batches(ports.store, {item.batch for item in combined.batches})
+    left = unloaded(batches.sound, ports.table.loaded_batches())
     if left:
         raise WarehouseError(f"batch {left[0].batch} was loaded, but the table does not list it")
 
 
 class Lacking(msgspec.Struct, frozen=True, kw_only=True):
-    """What the table lacks of the record; `unknown` says why its batches could not be read."""
+    """What the table lacks of the record; `unknown` says why its batches could not be read.
 
-    sound: Sequence[Manifest]
+    `held` is what the sound batches hold.
+    """
+
+    held: Holdings
     uncombined: Sequence[str]
     broken: Sequence[Broken]
-    unloaded: Sequence[Manifest]
+    unloaded: Sequence[Header]
     unknown: str
 
     def why(self, *, left_out: int = 0, stuck: int = 0) -> str:
@@ -104,15 +112,15 @@ def lacking(
 ) -> Lacking:
     """What the table lacks of the record with these data `versions`."""
     batches = read_batches(store)
-    missing: Sequence[Manifest] = []
+    missing: Sequence[Header] = []
     unknown = ""
     try:
         missing = unloaded(batches.sound, open_table().loaded_batches())
     except WarehouseBusy as error:
         unknown = str(error)  # a later load waits for it again
     return Lacking(
-        sound=batches.sound,
-        uncombined=pending(versions, batches.sound),
+        held=batches.held,
+        uncombined=pending(versions, batches.held),
         broken=batches.broken,
         unloaded=missing,
         unknown=unknown,
@@ -139,7 +147,7 @@ def lost_rows(table: Warehouse, found: Lacking, versions: Mapping[str, str]) -> 
 
     More rows are fine: others may write some. Costs no query.
     """
-    expected = rows_loaded(found.sound, versions)
+    expected = found.held.rows(versions)
     if table.has_rows(expected):
         return ""
     return (

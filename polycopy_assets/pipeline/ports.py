@@ -12,7 +12,9 @@ from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.source_counts import Count
+from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.page import PageSource
@@ -58,7 +60,14 @@ class FetchRecord(Protocol):
         ...
 
     def write(self, fetched: Fetched) -> None:
-        """Commits a wallet whose segments are all durable."""
+        """Takes a wallet whose segments are all durable; the next `flush` commits it."""
+        ...
+
+    def flush(self) -> None:
+        """Commits the wallets taken since the last flush, in their order; all or none of them.
+
+        If it raises, they are not tried again: the next fetch finds their segments in the store.
+        """
         ...
 
     def write_failure(self, failure: Failed) -> None:
@@ -99,6 +108,11 @@ class Committed(Protocol):
         """The segments that the record names."""
         ...
 
+    @property
+    def covered_until(self) -> int:
+        """Until when (epoch seconds) the wallet is covered: no segment there means no trades."""
+        ...
+
 
 class Records(Protocol):
     """The record, read."""
@@ -119,6 +133,7 @@ class FetchPorts(NamedTuple):
 
     open_source: OpenSource
     store: Store
+    coverage: CoverageWriter
     record: FetchRecord
     limits: Limits
     progress: Progress
@@ -128,7 +143,8 @@ class FetchPorts(NamedTuple):
 class LoadPorts(NamedTuple):
     """What combining and loading need; `log` is the run's.
 
-    `check` raises Stopped if the run must not go on; it is called before each batch.
+    `check` raises Stopped if the run must not go on; it is called before each batch. `memory`: MB
+    that this process may use.
     """
 
     records: Records
@@ -136,6 +152,7 @@ class LoadPorts(NamedTuple):
     table: Warehouse
     log: Logger
     check: Check
+    memory: int = DEFAULT_MEMORY
 
 
 class CountRecord(Protocol):

@@ -2,7 +2,8 @@
 
 It costs one listing and takes no lock: a fetch can go on meanwhile. Every recorded segment is read
 again once in `AUDIT_ROUND_DAYS`, unless the listing has checksums, which show every change. Missed
-days are caught up on: the instance keeps the day of the latest audit that ended.
+days are caught up on: the instance keeps the day of the latest audit that ended. All manifests are
+read, because loads use a summary of the old ones.
 """
 
 import logging
@@ -14,14 +15,18 @@ from itertools import groupby
 import dagster as dg
 import msgspec
 
+from polycopy_assets.batches.manifests import broken_manifests
 from polycopy_assets.errors import ObjectLost, ObjectUnreadable
 from polycopy_assets.fetch.refetch import marker_name, parse_marker_name
 from polycopy_assets.ledger.facts import Recorded
-from polycopy_assets.ledger.findings import lost_segments
+from polycopy_assets.ledger.findings import lost_coverage, lost_segments
 from polycopy_assets.record import materializations, refetching
 from polycopy_assets.record.materializations import Record
 from polycopy_assets.store.base import Store, Stored, crc32c
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.store.reading import Readings
+from polycopy_assets.trades.coverage import COVERAGE
+from polycopy_assets.trades.interval import Interval, leading
 from polycopy_assets.trades.segment import (
     PREFIX,
     Segment,
@@ -45,7 +50,8 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     """How many wallets and segments were compared, how many segments read, and what is lost.
 
     `lost` says, for each wallet with a loss, what it has lost, `refetches` how many full refetches
-    have not ended, `left_out` names things in the store that are not objects.
+    have not ended, `left_out` names things in the store that are not objects. `broken` says which
+    batches have a manifest that cannot be used, and why.
     """
 
     wallets: int
@@ -54,6 +60,7 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
     lost: Mapping[str, str]
     refetches: int
     left_out: Sequence[str]
+    broken: Mapping[str, str]
 
 
 def audit(
@@ -68,6 +75,7 @@ def audit(
     """
     wallets = sorted(materializations.versions(instance))
     shares, suspects = due(_audited(instance), day), suspected(instance)
+    without_trades = read_coverage(store)
     readings = Readings(store)
     segments = read = 0
     lost: dict[str, str] = {}
@@ -81,13 +89,18 @@ def audit(
             wanted = _EVERY if wallet in suspects else shares
             to_read = _to_read(found.segments, listed, wanted)
             read += len(to_read)
-            if any(readers.map(_changed(readings), to_read)) or _lost(found, listed):
+            covered = without_trades.of(wallet)
+            if any(readers.map(_changed(readings), to_read)) or _lost(found, listed, covered):
                 lost |= _still(instance, store, found, wanted)
             if any(item.name == marker_name(wallet) for item in listed):
                 _note(instance, store, wallet)
     left_out = [f"{name}, {what}" for name, what in store.left_out(PREFIX)]
     for each in left_out:
         _LOG.warning("left out of the store: %s", each)
+    broken: dict[str, str] = {}
+    for item in broken_manifests(store):
+        check()
+        broken[item.name] = item.why
     instance.daemon_cursor_storage.set_cursor_values(
         {_KEY: str(day), _LOST_KEY: msgspec.json.encode(sorted(lost)).decode()}
     )
@@ -98,6 +111,7 @@ def audit(
         lost=lost,
         refetches=len(refetching.unfinished(instance)),
         left_out=left_out,
+        broken=broken,
     )
 
 
@@ -162,10 +176,16 @@ def _wallet(name: str) -> str | None:
     return named[0] if named else parse_marker_name(name)
 
 
-def _lost(found: Record, listed: Sequence[Stored]) -> dict[str, str]:
+def _lost(found: Record, listed: Sequence[Stored], covered: Interval | None) -> dict[str, str]:
+    """What the record says that the store has not; `covered` is what a coverage object states."""
     recorded = Recorded(rows=0, segments=found.segments, covered_until=found.covered_until)
-    stored = (StoredSegment.listed(*item) for item in listed)
-    return lost_segments(recorded, [found[1] for found in stored if found])
+    every = (StoredSegment.listed(*item) for item in listed)
+    stored = [each[1] for each in every if each]
+    spans = [item.span for item in stored]
+    kept = leading([*spans, covered] if covered else spans)
+    lost = lost_segments(recorded, stored)
+    gone = "" if lost else lost_coverage(recorded, kept)
+    return lost or ({COVERAGE: gone} if gone else {})
 
 
 def _to_read(
@@ -199,9 +219,14 @@ def _still(
     to_read = _to_read(found.segments, listed, shares)
     changed = _changed(Readings(store))
     lost = {item.name: why for item in to_read if (why := changed(item))}
-    lost |= _lost(found, listed)  # more specific than a different checksum
+    covered = read_coverage(store).of(found.wallet)
+    lost |= _lost(found, listed, covered)  # more specific than a different checksum
     now = materializations.record_or_none(instance, found.wallet)
-    if not lost or now is None or now.segments != found.segments:
+    changed = now is None or (now.segments, now.covered_until) != (
+        found.segments,
+        found.covered_until,
+    )
+    if not lost or changed:
         return {}
     return {found.wallet: "; ".join(f"{name} {why}" for name, why in lost.items())}
 

@@ -13,7 +13,7 @@ from polycopy_assets.ledger.facts import OldFile, Recorded, whole_until
 from polycopy_assets.migration.old_job import parse_old_name
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.store.reading import Readings
-from polycopy_assets.trades.interval import BEGINNING
+from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.segment import PREFIX, StoredSegment, segment_name
 
 _READERS = 8
@@ -64,12 +64,19 @@ def marked_segments(
 
 
 def replaced_segments(
-    marked: Collection[str], wallet: str, stored: Sequence[StoredSegment]
+    marked: Collection[str],
+    wallet: str,
+    stored: Sequence[StoredSegment],
+    without_trades: Interval | None,
 ) -> list[StoredSegment]:
-    """The old segments of a wallet under a full refetch, once the new ones cover as much."""
+    """The old segments of a wallet under a full refetch, once the new ones cover as much.
+
+    `without_trades` is what a coverage object states.
+    """
     new = [item for item in stored if segment_name(wallet, item.span) not in marked]
     old = [item for item in stored if item not in new]
-    covered = whole_until(item.span for item in new) or BEGINNING
+    spans = [item.span for item in new]
+    covered = whole_until([*spans, without_trades] if without_trades else spans) or BEGINNING
     return old if covered >= max((item.span.until for item in old), default=1) else []
 
 

@@ -5,16 +5,17 @@ record names, not a record without segments.
 """
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
 import msgspec
 
-from polycopy_assets.batches.combine import identity, unreadable
-from polycopy_assets.batches.combine import pending as not_combined
 from polycopy_assets.batches.load import unloaded
 from polycopy_assets.batches.manifests import Batches, Broken
+from polycopy_assets.batches.parts import unreadable
+from polycopy_assets.batches.plan import InRecord, new_segments, to_combine_again
+from polycopy_assets.batches.plan import pending as not_combined
 from polycopy_assets.errors import InvalidWallet, PolycopyError
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.facts import (
@@ -25,14 +26,10 @@ from polycopy_assets.ledger.facts import (
     Tally,
     claimed_until,
 )
-from polycopy_assets.ledger.findings import to_read
+from polycopy_assets.ledger.findings import lost_segments, to_read
 from polycopy_assets.ledger.kinds import Adopt
 from polycopy_assets.migration.old_files import inspect
-from polycopy_assets.pipeline.combine import (
-    forgotten,
-    named_and_not_combined_since,
-    sound_and_broken,
-)
+from polycopy_assets.pipeline.combine import sound_and_broken
 from polycopy_assets.reconcile.audit import suspected
 from polycopy_assets.reconcile.listing import (
     Refused,
@@ -45,9 +42,11 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record import refetching as refetching_notes
 from polycopy_assets.record.partitions import invalid_keys, registered
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import Coverage, read_coverage
 from polycopy_assets.store.reading import Readings
-from polycopy_assets.trades.batch import Manifest, claim, current
-from polycopy_assets.trades.segment import PREFIX, Segment
+from polycopy_assets.trades.batch import Header
+from polycopy_assets.trades.holdings import Holdings
+from polycopy_assets.trades.segment import PREFIX, Segment, wallet_prefix
 from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -58,18 +57,24 @@ UNFINISHED = "a full refetch has not ended"
 class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
     """What was read: the facts of every wallet that any ledger knows, and what was refused.
 
-    `manifests` are the usable batches, `loaded` the numbers of those in the table. `broken` are the
-    batches with a wrong manifest, and those not in the table whose files have changed. `force` are
-    the wallets to combine again although no trade is new: some of their trades are no longer in any
-    batch, or broken batches name them.
+    `batches` are those of the store; a batch that is not in the table counts as broken too if its
+    files have changed. `loaded` are the numbers of those in the table, `waiting` are the usable
+    ones to be loaded: the first that is not there, and all later ones. `force` are the wallets to
+    combine again although no trade is new: some of their trades are no longer in any batch, or
+    broken batches name them.
     """
 
     facts: Mapping[str, Facts]
     refused: Sequence[Refused]
-    manifests: Sequence[Manifest]
+    batches: Batches
     loaded: frozenset[int]
-    broken: Sequence[Broken]
+    waiting: Sequence[Header]
     force: frozenset[str]
+
+    @property
+    def broken(self) -> Sequence[Broken]:
+        """The batches that cannot be used, and why."""
+        return self.batches.broken
 
 
 def read_ledgers(
@@ -94,10 +99,12 @@ def read_ledgers(
     refused += [Refused("partitions", key) for key in invalid_keys(instance)]
     stored, old_files, refetching = list_store(store, refused, progress)
     loaded = warehouse.loaded_batches()
-    batches = sound_and_broken(store, loaded)
-    manifests = batches.sound
+    batches = sound_and_broken(store, loaded, everything=True)
+    waiting = unloaded(batches.sound, loaded)
     refused += [Refused("store", name) for name in batches.strange]
-    if recorded and not stored and not manifests:
+    coverage = read_coverage(store)
+    refused += [Refused("store", name) for name in (*coverage.strange, *coverage.damaged)]
+    if recorded and not stored and not batches.sound and not coverage.objects:
         raise PolycopyError(
             f"{len(recorded)} wallets are recorded, but there is nothing in {store.uri(PREFIX)}:"
             " is POLYCOPY_STORE right? If the data is really lost, `dagster asset wipe"
@@ -108,22 +115,26 @@ def read_ledgers(
     if suspects:
         to_verify = {wallet: recorded[wallet] for wallet in suspects}
         stored, unread = verified(store, to_verify, stored, progress)
+    _read_replaced_again(instance, store, recorded, stored, unread)
     marked = {wallet: marked_segments(store, wallet, refused) for wallet in refetching}
     replaced = {
-        wallet: replaced_segments(names, wallet, stored.get(wallet, ()))
+        wallet: replaced_segments(names, wallet, stored.get(wallet, ()), coverage.of(wallet))
         for wallet, (names, _) in marked.items()
         if names is not None
     }
     # Noted by a run that was killed before it wrote the marker, or after it removed the marker.
     noted = refetching_notes.unfinished(instance)
     progress.begin("reading the tables")
-    new = set(not_combined({w: item.version for w, item in recorded.items()}, manifests))
-    named = _named(recorded, batches)
-    force = _to_force(recorded, batches) - new
-    pending = _pending(new | force, unloaded(manifests, loaded), named)
-    for wallet, why in _unreadable(
-        store, {wallet: recorded[wallet] for wallet in new}, manifests, progress
-    ).items():
+    new = set(not_combined({w: item.version for w, item in recorded.items()}, batches.held))
+    gone, named = to_combine_again(_in_record(recorded), batches)
+    force = (gone | named) - new
+    pending = {
+        **dict.fromkeys(new | force, "no batch holds all that is recorded"),
+        **_not_loaded(batches.held, waiting),
+        **_named(named, batches),
+    }
+    uncombined = {wallet: recorded[wallet] for wallet in new}
+    for wallet, why in _unreadable(store, uncombined, batches.held, progress).items():
         unread[wallet] |= why
     wanted = {wallet for wallet, _ in _sorted_out("traders", warehouse.traders(), refused)}
     checkpoint = warehouse.checkpoint()
@@ -131,7 +142,7 @@ def read_ledgers(
     texts = [row.wallet_address for row in checkpoint or ()]
     for wallet, number in _sorted_out("checkpoint", texts, refused):
         ticks[wallet].append((checkpoint or [])[number])
-    latest = _horizon(recorded.values(), now)
+    latest = _horizon(recorded.values(), coverage, now)
     facts = {
         wallet: Facts(
             wallet=wallet,
@@ -140,6 +151,7 @@ def read_ledgers(
             record=recorded.get(wallet),
             revoked=revoked.get(wallet),
             stored=_without(stored.get(wallet, ()), replaced.get(wallet, ())),
+            covered=coverage.of(wallet),
             replaced=tuple(replaced.get(wallet, ())),
             refetching=UNFINISHED if wallet in noted or wallet in replaced else "",
             marker_damaged=marked[wallet][1] if wallet in marked else "",
@@ -152,19 +164,28 @@ def read_ledgers(
             has_checkpoint=checkpoint is not None,
         )
         for wallet in sorted(
-            {*recorded, *revoked, *partitions, *stored, *old_files, *ticks, *wanted, *marked}
+            {
+                *recorded,
+                *revoked,
+                *partitions,
+                *stored,
+                *coverage.statements,
+                *old_files,
+                *ticks,
+                *wanted,
+                *marked,
+            }
         )
     }
     _inspect(store, facts, adopt, now, progress)
-    claimed = {item.wallet for manifest in manifests for item in manifest.claims}
-    _tally(warehouse, facts, claimed, refused, progress, by_id=verify)
+    _tally(warehouse, facts, batches.held, refused, progress, by_id=verify)
     progress.begin("")
     return Ledgers(
         facts=facts,
         refused=refused,
-        manifests=manifests,
+        batches=batches,
         loaded=frozenset(loaded),
-        broken=batches.broken,
+        waiting=waiting,
         force=frozenset(force),
     )
 
@@ -184,32 +205,59 @@ def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recor
                 problem=str(item),
             )
         else:
-            found[wallet] = Recorded(
-                version=item.version,
-                rows=sum(segment.rows for segment in item.segments),
-                segments=item.segments,
-                covered_until=item.covered_until,
-                newer=item.newer,
-                horizon=item.horizon,
-            )
+            found[wallet] = _recorded(item)
     return found
 
 
-def _horizon(recorded: Iterable[Recorded], now: int) -> int:
+def _recorded(item: materializations.Record) -> Recorded:
+    return Recorded(
+        version=item.version,
+        rows=sum(segment.rows for segment in item.segments),
+        segments=item.segments,
+        covered_until=item.covered_until,
+        newer=item.newer,
+        horizon=item.horizon,
+    )
+
+
+def _read_replaced_again(
+    instance: dg.DagsterInstance,
+    store: Store,
+    recorded: dict[str, Recorded],
+    stored: dict[str, list[StoredSegment]],
+    unread: dict[str, dict[str, str]],
+) -> None:
+    """Reads the wallets again whose segments a fetch has replaced or united in the meantime.
+
+    Otherwise they would seem to have lost the old ones.
+    """
+    for wallet, item in recorded.items():
+        if not unread.get(wallet) and not lost_segments(item, stored.get(wallet, ())):
+            continue
+        now = materializations.record_or_none(instance, wallet)
+        if now is not None and now.segments != item.segments:
+            recorded[wallet] = _recorded(now)
+            listed = (StoredSegment.listed(*found) for found in store.list(wallet_prefix(wallet)))
+            stored[wallet] = [found[1] for found in listed if found]
+            unread.pop(wallet, None)
+
+
+def _horizon(recorded: Iterable[Recorded], coverage: Coverage, now: int) -> int:
     """Until when coverage with its own horizon can be trusted: the source's latest horizon."""
-    told = [item.horizon for item in recorded if item.horizon is not None]
-    return max(told, key=lambda each: each.at).until if told else now
+    told = [(item.horizon.at, item.horizon.until) for item in recorded if item.horizon is not None]
+    stated = coverage.latest
+    if stated:
+        told.append((stated.at, stated.until))
+    return max(told)[1] if told else now
 
 
-def _to_force(recorded: Mapping[str, Recorded], batches: Batches) -> set[str]:
-    segments = {wallet: item.segments for wallet, item in recorded.items()}
-    return forgotten(segments, batches.sound) | named_and_not_combined_since(segments, batches)
+def _in_record(recorded: Mapping[str, Recorded]) -> Iterator[InRecord]:
+    for wallet, item in recorded.items():
+        yield InRecord(wallet, item.version, item.segments, item.covered_until)
 
 
-def _named(recorded: Mapping[str, Recorded], batches: Batches) -> dict[str, str]:
+def _named(again: Container[str], batches: Batches) -> dict[str, str]:
     """The broken batch that names a wallet to be combined again for it, and what is wrong."""
-    segments = {wallet: item.segments for wallet, item in recorded.items()}
-    again = named_and_not_combined_since(segments, batches)
     return {
         item.wallet: f"{each.name} is broken: {each.why}"
         for each in batches.broken
@@ -218,19 +266,27 @@ def _named(recorded: Mapping[str, Recorded], batches: Batches) -> dict[str, str]
     }
 
 
+def _not_loaded(held: Holdings, waiting: Sequence[Header]) -> dict[str, str]:
+    """The wallets that batches name which are not in the table: from the first one on, all."""
+    if not waiting:
+        return {}
+    first = waiting[0].batch
+    return {
+        wallet: f"batch {item.batch} is not loaded yet"
+        for wallet, item in held
+        if item.batch >= first
+    }
+
+
 def _unreadable(
-    store: Store,
-    uncombined: Mapping[str, Recorded],
-    manifests: Iterable[Manifest],
-    progress: Progress,
+    store: Store, uncombined: Mapping[str, Recorded], held: Holdings, progress: Progress
 ) -> dict[str, dict[str, str]]:
     """The segments that are in no batch and cannot be combined, found by reading them."""
-    listed = {identity(item) for manifest in current(manifests) for item in manifest.claims}
     new = [
         segment
-        for item in uncombined.values()
-        for segment in item.segments
-        if identity(claim(segment, "")) not in listed
+        for record in _in_record(uncombined)
+        for segment in new_segments(record, held)
+        if segment.rows
     ]
     progress.begin("reading segments that no batch holds yet", len(new))
     readings = Readings(store)
@@ -245,18 +301,6 @@ def _unreadable(
             if why:
                 found[segment.wallet] |= why
     return found
-
-
-def _pending(
-    uncombined: Iterable[str], waiting: Iterable[Manifest], broken: Mapping[str, str]
-) -> dict[str, str]:
-    """The wallets whose recorded trades are not all loaded into the table, and why."""
-    why = dict.fromkeys(uncombined, "no batch holds all that is recorded")
-    for manifest in waiting:
-        why |= {
-            item.wallet: f"batch {manifest.batch} is not loaded yet" for item in manifest.claims
-        }
-    return {**why, **broken}
 
 
 def _sorted_out(
@@ -296,7 +340,7 @@ def _inspect(
 def _tally(
     warehouse: Warehouse,
     facts: dict[str, Facts],
-    claimed: Collection[str],
+    held: Holdings,
     refused: list[Refused],
     progress: Progress,
     *,
@@ -312,7 +356,7 @@ def _tally(
     unknown: list[str] = []
     for wallet, number in _sorted_out("trades", [text for text, _ in found], refused):
         known = facts.get(wallet) or Facts(wallet=wallet)
-        if wallet not in facts and wallet not in claimed:
+        if wallet not in facts and not held.names(wallet):
             unknown.append(wallet)
         facts[wallet] = msgspec.structs.replace(known, tally=_sum(known.tally, found[number][1]))
     for wallet, rows in warehouse.loaded_rows(unknown).items():

@@ -10,7 +10,7 @@ from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.evidence import Believed, evidence, marked_complete
-from polycopy_assets.ledger.facts import Facts
+from polycopy_assets.ledger.facts import Facts, stored_until
 from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.migration.old_files import adopt, count_newer
 from polycopy_assets.reconcile.read_ledgers import Ledgers
@@ -19,7 +19,7 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.private import runless
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.interval import BEGINNING
-from polycopy_assets.trades.segment import Segment, wallet_prefix
+from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.shapes import CHECKPOINT
 
 CHUNK = 200
@@ -56,7 +56,7 @@ class Recording:
         self._check = check
         self._now = now
         self._say = say
-        self._shelf = Shelf(store, ledgers.manifests)
+        self._shelf = Shelf(store, ledgers.batches.held)
         self.segments: dict[str, tuple[Segment, ...]] = {}
         self.to_fetch: set[str] = set()
         self.failures: list[Failure] = []
@@ -90,13 +90,15 @@ class Recording:
                 return None
             segments = _adopted_without_saying_so(facts, segments)
             newer = 0
-            if segments[-1].source == CHECKPOINT and len(facts.old_files) == 1:
+            until = stored_until(facts)
+            if until is None:
+                return None  # the plan is outdated
+            if segments and segments[-1].source == CHECKPOINT and len(facts.old_files) == 1:
                 # It was being adopted from the old file when the process was killed.
-                newer = count_newer(
-                    self._store, facts.old_files[0], facts.wallet, segments[-1].until
-                )
-            return self._materialization(facts.wallet, segments, source="store", newer=newer)
+                newer = count_newer(self._store, facts.old_files[0], facts.wallet, until)
+            return self._materialization(facts.wallet, segments, until, source="store", newer=newer)
 
+        self._shelf.look_up(orphans)
         self._each(orphans, "recording", event, unless_changed=True)
 
     def adopt(self, adoptable: Sequence[Facts]) -> None:
@@ -111,6 +113,7 @@ class Recording:
             return self._materialization(
                 facts.wallet,
                 adopted.segments,
+                adopted.segments[-1].until,
                 source=CHECKPOINT,
                 new_rows=adopted.rows,
                 newer=adopted.newer,
@@ -122,6 +125,7 @@ class Recording:
         self,
         wallet: str,
         segments: tuple[Segment, ...],
+        until: int,
         *,
         source: str,
         new_rows: int = 0,
@@ -134,15 +138,13 @@ class Recording:
             wallet=wallet,
             source=source,
             segments=segments,
-            covered_until=segments[-1].until,
+            covered_until=until,
             new_rows=new_rows,
             requests=0,
             unknown_fields={},
             seconds=0.0,
         )
-        version, metadata = materializations.describe(
-            fetched, self._store.uri(wallet_prefix(wallet))
-        )
+        version, metadata = materializations.describe(fetched)
         noted = {materializations.NEWER_THAN_FILE: dg.MetadataValue.int(newer)} if newer else {}
         return materializations.materialization(wallet, version, {**metadata, **noted})
 
@@ -191,6 +193,8 @@ def _adopted_without_saying_so(facts: Facts, segments: tuple[Segment, ...]) -> t
     A segment without rows does not say where it came from. A process that was killed while adopting
     an old file may have left it, and then only the old job says that there are no trades.
     """
+    if not segments:
+        return segments
     first, *others = segments
     doubtful = (
         not first.rows and first.source is None and facts.old_files and marked_complete(facts)

@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from polycopy_assets.batches.combine import identity
+from polycopy_assets.batches.manifests import read_manifests
 from polycopy_assets.errors import PolycopyError, WarehouseError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.ledger.evidence import marked_complete
-from polycopy_assets.ledger.facts import Checkpoint, Facts, doubtful
+from polycopy_assets.ledger.facts import Checkpoint, Facts, claimed_until, doubtful
 from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.ledger.findings import Finding, table_differs
 from polycopy_assets.ledger.kinds import Adopt
@@ -27,7 +27,7 @@ from polycopy_assets.record import materializations, refetching
 from polycopy_assets.record.partitions import register
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
-from polycopy_assets.trades.batch import claim
+from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.segment import segment_name, wallet_prefix
 from polycopy_assets.trades.shapes import CHECKPOINT
 from polycopy_assets.warehouse.base import Warehouse
@@ -114,6 +114,8 @@ class Repair:
             refetching.note_marked(self._instance, (facts.wallet for facts in ahead))
         for facts in ahead:
             names = [segment_name(facts.wallet, span) for span in doubtful(facts)]
+            if not names:
+                continue  # only time without trades: the fetch does not believe it either
             with self._failing(facts):
                 refetch.begin(self._store, facts.wallet, names)
                 self._say(f"{facts.wallet}: {len(names)} segments reach too far, and are replaced")
@@ -193,23 +195,27 @@ class Repair:
         """The wallets whose rows in the table are not what was loaded.
 
         For wallets that are to be fetched and have no record, it is unknown what was loaded: all
-        their rows are suspicious.
+        their rows are suspicious, in the table and in the batches.
         """
-        loaded = {
-            identity(item)
-            for manifest in self._ledgers.manifests
-            if manifest.batch in self._ledgers.loaded
-            for item in manifest.claims
-        }
+        loaded = self._loaded()
         wrong = set()
         for wallet, facts in self._ledgers.facts.items():
             recorded = facts.record.segments if facts.record else ()
             segments = self._recording.segments.get(wallet) or recorded
-            rows = sum(item.rows for item in segments if identity(claim(item, "")) in loaded)
-            unknown = not segments and wallet in to_fetch
-            if (segments and table_differs(facts, rows)) or (unknown and facts.tally.rows):
+            held = loaded.get(wallet)
+            rows = held.rows_before(claimed_until(facts))
+            unknown = not segments and wallet in to_fetch and (facts.tally.rows or held.rows)
+            if unknown or (segments and table_differs(facts, rows)):
                 wrong.add(wallet)
         return wrong
+
+    def _loaded(self) -> Holdings:
+        """What the batches hold that are in the table."""
+        batches = self._ledgers.batches
+        if not self._ledgers.waiting:
+            return batches.held
+        loaded = {item.batch for item in batches.sound if item.batch in self._ledgers.loaded}
+        return Holdings.of(read_manifests(self._store, loaded))
 
     def _delete_mixed_case(self, wallets: Collection[str]) -> None:
         """Deletes an older job's rows inside our claims whose address is in another case."""

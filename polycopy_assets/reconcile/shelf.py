@@ -1,43 +1,60 @@
 """What the store really holds of a wallet: describes it, and sets aside what is damaged."""
 
-import threading
 from collections.abc import Iterable
 from functools import cached_property
 
-from polycopy_assets.batches.combine import unreadable
+import msgspec
+
+from polycopy_assets.batches.manifests import read_manifests
+from polycopy_assets.batches.parts import unreadable
 from polycopy_assets.errors import ObjectLost
 from polycopy_assets.fetch.segment_reader import read_segment
-from polycopy_assets.ledger.facts import Facts
-from polycopy_assets.ledger.findings import lost_segments
+from polycopy_assets.ledger.facts import Facts, Recorded, kept_until
+from polycopy_assets.ledger.findings import lost_coverage, lost_segments
 from polycopy_assets.record.materializations import Record
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import Coverage, read_coverage
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.store.reading import Readings
-from polycopy_assets.trades.batch import Claim, Manifest
+from polycopy_assets.trades.batch import Claim
+from polycopy_assets.trades.digest import as_text
+from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.interval import Interval, disjoint
 from polycopy_assets.trades.segment import Segment, StoredSegment, segment_name, wallet_prefix
+from polycopy_assets.trades.tiles import digest_of
 
 
 class Shelf:
-    """The store's segments; those that batches describe need not be read again."""
+    """The store's segments; those that batches describe need not be read again.
 
-    def __init__(self, store: Store, manifests: Iterable[Manifest]) -> None:
+    `held` is what all batches hold.
+    """
+
+    def __init__(self, store: Store, held: Holdings) -> None:
         self._store = store
-        self._manifests = manifests
-        self._lock = threading.Lock()
+        self._held = held
+        self._claims: dict[tuple[str, int], Claim] = {}
+        self._claimed_names: frozenset[str] = frozenset()
 
     @cached_property
-    def _claims(self) -> dict[tuple[str, int], Claim]:
-        """The latest claim on each segment, by its name and the second from which it counts."""
-        return {
-            (item.segment, item.start): item
-            for manifest in self._manifests
-            for item in manifest.claims
-        }
+    def _coverage(self) -> Coverage:
+        """What coverage objects state, read again after the facts."""
+        return read_coverage(self._store)
 
-    @cached_property
-    def _claimed_names(self) -> frozenset[str]:
-        return frozenset(name for name, _ in self._claims)
+    def look_up(self, wallets: Iterable[Facts]) -> None:
+        """Looks up what the batches say about the stored segments of `wallets`.
+
+        Reads all manifests, and keeps the latest claim on each of these segments, by its name and
+        the second from which it counts.
+        """
+        names = {segment_name(facts.wallet, s.span) for facts in wallets for s in facts.stored}
+        if not names:
+            return
+        for manifest in read_manifests(self._store):
+            for item in manifest.claims:
+                if item.segment in names:
+                    self._claims[item.segment, item.start] = item
+        self._claimed_names = frozenset(name for name, _ in self._claims)
 
     def segments(self, facts: Facts) -> tuple[tuple[Segment, ...], str]:
         """The segments that a record of the wallet names, oldest first.
@@ -51,7 +68,7 @@ class Shelf:
             known = recorded.get((span, counts)) or self._claimed(facts.wallet, span, counts)
             if known is None or not stored[span].is_as_described(known):
                 try:
-                    known = read_segment(self._store, facts.wallet, span, counts)
+                    known = self._as_combined(read_segment(self._store, facts.wallet, span, counts))
                 except ObjectLost as error:
                     set_aside(self._store, segment_name(facts.wallet, span))
                     return (), str(error)
@@ -63,7 +80,7 @@ class Shelf:
 
         Returns what is lost; empty if the wallet was repaired since the facts were read.
         """
-        if facts.record is None or (latest and latest.segments != facts.record.segments):
+        if facts.record is None or _differs(latest, facts.record):
             return ""
         known = {item.span: item for item in facts.stored}
         there = []
@@ -77,7 +94,10 @@ class Shelf:
             name = segment_name(facts.wallet, item.span)
             if name in lost:
                 set_aside(self._store, name)
-        return "; ".join(f"{name} {why}" for name, why in lost.items()) or facts.record.problem
+        if lost:
+            return "; ".join(f"{name} {why}" for name, why in lost.items())
+        now = msgspec.structs.replace(facts, covered=self._coverage.of(facts.wallet))
+        return lost_coverage(facts.record, kept_until(now)) or facts.record.problem
 
     def _unreadable(self, facts: Facts) -> dict[str, str]:
         """The recorded segments that could not be read, and still cannot."""
@@ -89,15 +109,31 @@ class Shelf:
         """The spans that the record or, without a record, any batch names: others are not ours."""
         if facts.record and not facts.record.problem:
             return {segment.span for segment in facts.record.segments}
-        with self._lock:
-            names = self._claimed_names
+        names = self._claimed_names
         return {s.span for s in facts.stored if segment_name(facts.wallet, s.span) in names}
+
+    def _as_combined(self, segment: Segment) -> Segment:
+        """The segment with the digest under which its rows were combined.
+
+        It may be the union of segments that were combined. If they had no digests, theirs differs
+        from that of the rows, and the rebuilt record would have another data version.
+        """
+        span = segment.claim
+        tiles = [
+            tile
+            for tile in self._held.get(segment.wallet).tiles
+            if tile.start < span.until and span.start < tile.until
+        ]
+        inside = all(span.start <= tile.start and tile.until <= span.until for tile in tiles)
+        digest = digest_of(tiles)
+        if not inside or digest is None or sum(tile.rows for tile in tiles) != segment.rows:
+            return segment
+        return msgspec.structs.replace(segment, digest=as_text(digest) if segment.rows else None)
 
     def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
         """What the latest batch that holds a segment says about it."""
         name = segment_name(wallet, span)
-        with self._lock:
-            item = self._claims.get((name, counts.start))
+        item = self._claims.get((name, counts.start))
         if item is None or item.until != counts.until:
             return None
         return Segment.of_claim(
@@ -110,4 +146,13 @@ class Shelf:
             first=item.first,
             last=item.last,
             source=item.source,
+            digest=item.digest,
         )
+
+
+def _differs(latest: Record | None, read: Recorded) -> bool:
+    """Whether the wallet was recorded again since its record was read."""
+    return latest is not None and (latest.segments, latest.covered_until) != (
+        read.segments,
+        read.covered_until,
+    )

@@ -9,6 +9,11 @@ from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record.materializations import WALLET_TRADES
 
 _REPORT = "fetch_report"
+PICTURE = "progress"
+"""The metadata key of a fetch's progress chart."""
+
+WITHOUT_NEWS = "wallets_without_news"
+"""The metadata key of how many wallets had no trades since their last materialization."""
 
 
 def observation(report: FetchReport, most: int | None = None) -> dg.AssetObservation:
@@ -28,6 +33,13 @@ def observation(report: FetchReport, most: int | None = None) -> dg.AssetObserva
         asset_key=WALLET_TRADES,
         description=f"{report.recorded:,} wallets recorded, {len(report.failures):,} failed",
         metadata={_REPORT: dg.MetadataValue.json({**kept, "failures": failures})},
+    )
+
+
+def only_tells(event: dg.AssetObservation) -> bool:
+    """Whether an observation only tells people what a run has done: nothing is decided by it."""
+    return event.partition is None and not event.metadata.keys().isdisjoint(
+        {_REPORT, PICTURE, WITHOUT_NEWS}
     )
 
 

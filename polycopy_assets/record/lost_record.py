@@ -13,6 +13,7 @@ from dagster import DagsterEventType
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades.batch import MANIFESTS, parse_manifest_name
 from polycopy_assets.trades.segment import PREFIX, parse_name
 
@@ -72,4 +73,6 @@ def _has_batches(store: Store) -> bool:
 
 
 def _has_segments(store: Store) -> bool:
-    return any(parse_name(item.name) is not None for item in store.list(PREFIX))
+    return bool(read_coverage(store).objects) or any(
+        parse_name(item.name) is not None for item in store.list(PREFIX)
+    )

@@ -7,7 +7,7 @@ such data version and does not make a wallet complete.
 
 import re
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -16,20 +16,31 @@ from dagster import AssetRecordsFilter, DagsterEventType
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.one_wallet import Fetched
+from polycopy_assets.record import commit
+from polycopy_assets.trades.coverage import extended
 from polycopy_assets.trades.horizon import Horizon
-from polycopy_assets.trades.segment import Segment, coverage, data_version, rows_in_version
+from polycopy_assets.trades.interval import BEGINNING, Interval
+from polycopy_assets.trades.segment import Segment, data_version, is_whole, rows_in_version
 
 WALLET_TRADES = dg.AssetKey("wallet_trades")
 DATA_VERSION_TAG = "dagster/data_version"
 _PAGE = 500
+_NAMED = 500
+"""The most wallets that are named in a query; for more, it asks for all."""
 
 Metadata = Mapping[str, dg.MetadataValue]
 _REVOCATION = re.compile(r"revoked-([0-9]+)-[0-9a-f]{16}")
 NEWER_THAN_FILE = "trades_behind"
 """The key keeps its old name, because records are read for years, also by older versions."""
 
-HORIZON = "horizon"
-"""The metadata key of the horizon."""
+SEGMENTS = "segments"
+"""The metadata key of the segments: see `record.commit`."""
+
+FETCH, HORIZON = "fetch", "horizon"
+"""The metadata key of how the wallet was fetched, and in it that of the horizon.
+
+An older version wrote the horizon as metadata of its own.
+"""
 
 COUNTED = ("unknown_fields", "oddities")
 """Metadata that count strange rows: those with unlisted fields, and with strange values."""
@@ -47,20 +58,22 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     def counted(self, name: str) -> tuple[str, ...]:
         """What was counted under `name`, one of `COUNTED`, in the source's latest answers."""
-        value = self.metadata.get(name)
-        found = value.data if isinstance(value, dg.JsonMetadataValue) else None
+        found = self._json(name)
         return tuple(found) if isinstance(found, dict) else ()
 
     @property
     def horizon(self) -> Horizon | None:
         """The horizon when the wallet was fetched, if the record has it."""
-        value = self.metadata.get(HORIZON)
-        if not isinstance(value, dg.JsonMetadataValue):
-            return None
+        how = self._json(FETCH)
+        said = how.get(HORIZON) if isinstance(how, dict) else self._json(HORIZON)
         try:
-            return msgspec.convert(value.data, Horizon)
+            return msgspec.convert(said, Horizon)
         except msgspec.ValidationError:
-            return None  # metadata of that name that is not ours
+            return None  # there is none, or metadata of that name that are not ours
+
+    def _json(self, name: str) -> object:
+        value = self.metadata.get(name)
+        return value.data if isinstance(value, dg.JsonMetadataValue) else None
 
     @property
     def newer(self) -> int:
@@ -79,26 +92,30 @@ def materialization(wallet: str, version: str, metadata: Metadata) -> dg.AssetMa
     )
 
 
-def describe(fetched: Fetched, uri: str) -> tuple[str, Metadata]:
-    """The data version and metadata that record a fetch; `uri` is where its segments are."""
+def describe(fetched: Fetched) -> tuple[str, Metadata]:
+    """The data version and metadata that record a fetch.
+
+    Small, because Dagster keeps them for years: see docs/decisions.
+    """
     segments = fetched.segments
     times = [t for s in segments for t in (s.first, s.last) if t is not None]
     metadata: dict[str, dg.MetadataValue] = {
         "dagster/row_count": dg.MetadataValue.int(sum(s.rows for s in segments)),
-        "dagster/uri": dg.MetadataValue.text(uri),
         "new_rows": dg.MetadataValue.int(fetched.new_rows),
         "covered_until": dg.MetadataValue.timestamp(_utc(fetched.covered_until)),
-        "segments": _segment_table(segments),
-        "size_bytes": dg.MetadataValue.int(sum(s.size for s in segments)),
-        "requests": dg.MetadataValue.int(fetched.requests),
-        "source": dg.MetadataValue.text(fetched.source),
-        "seconds": dg.MetadataValue.float(round(fetched.seconds, 3)),
+        SEGMENTS: dg.MetadataValue.text(commit.encode(segments, fetched.covered_until)),
     }
-    if fetched.horizon is not None:
-        metadata[HORIZON] = dg.MetadataValue.json(msgspec.to_builtins(fetched.horizon))
     if times:
         metadata["first_trade"] = dg.MetadataValue.timestamp(_utc(min(times)))
         metadata["last_trade"] = dg.MetadataValue.timestamp(_utc(max(times)))
+    how: dict[str, object] = {
+        "source": fetched.source,
+        "requests": fetched.requests,
+        "seconds": round(fetched.seconds, 3),
+    }
+    if fetched.horizon is not None:
+        how[HORIZON] = msgspec.to_builtins(fetched.horizon)
+    metadata[FETCH] = dg.MetadataValue.json(how)
     for name in COUNTED:
         if found := getattr(fetched, name):
             metadata[name] = dg.MetadataValue.json(dict(found))
@@ -138,12 +155,19 @@ def _latest_versions(
     return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
 
 
-def longest_ago_first(instance: dg.DagsterInstance, wallets: Collection[str]) -> list[str]:
-    """`wallets`, earliest end of coverage first; those without a readable record before all."""
+def longest_ago_first(
+    instance: dg.DagsterInstance,
+    wallets: Collection[str],
+    without_trades: Callable[[str], Interval | None],
+) -> list[str]:
+    """`wallets`, earliest end of coverage first; those without a readable record before all.
+
+    `without_trades` says what a wallet's coverage object states.
+    """
     until = dict.fromkeys(wallets, 0)
     for wallet, found in read_all(instance, wallets):
         if isinstance(found, Record):
-            until[wallet] = found.covered_until
+            until[wallet] = extended(found.covered_until, without_trades(wallet))
     return sorted(wallets, key=lambda wallet: until[wallet])
 
 
@@ -215,7 +239,9 @@ def _latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[
     if not wallets:
         return
     latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
+        WALLET_TRADES,
+        DagsterEventType.ASSET_MATERIALIZATION,
+        partitions=set(wallets) if len(wallets) <= _NAMED else None,
     )
     ids = sorted(latest[wallet] for wallet in wallets if wallet in latest)
     for start in range(0, len(ids), _PAGE):
@@ -242,47 +268,34 @@ def read_all(
 
 
 def _read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
-    table = event.metadata.get("segments")
-    if not isinstance(table, dg.TableMetadataValue):
-        raise PolycopyError(f"the record of {wallet} (run {run_id}) lists no segments")
+    named = f"the record of {wallet} (run {run_id})"
     try:
-        segments = tuple(Segment.of_row(wallet, row.data) for row in table.records)
-    except msgspec.ValidationError as error:
-        raise PolycopyError(f"the record of {wallet} (run {run_id}) is damaged: {error}") from error
-    until = coverage(segments)
-    if until is None:
-        raise PolycopyError(f"the record of {wallet} (run {run_id}) has a gap in its coverage")
+        found = _commit(wallet, event.metadata.get(SEGMENTS))
+    except PolycopyError as error:
+        raise PolycopyError(f"{named} {error}") from error
+    if not is_whole(found.segments, found.covered_until):
+        raise PolycopyError(f"{named} has a gap in its coverage")
     return Record(
         wallet=wallet,
         version=(event.tags or {}).get(DATA_VERSION_TAG, ""),
         run_id=run_id,
-        segments=segments,
-        covered_until=until,
+        segments=found.segments,
+        covered_until=found.covered_until,
         metadata=event.metadata,
     )
 
 
-_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("start", "int", "first second covered, epoch seconds"),
-        dg.TableColumn("until", "int", "first second no longer covered, epoch seconds"),
-        dg.TableColumn("rows", "int", "trades"),
-        dg.TableColumn("size", "int", "bytes of the gzip file"),
-        dg.TableColumn("crc32c", "string", "checksum of the file"),
-        dg.TableColumn("first", "int", "oldest trade, epoch seconds"),
-        dg.TableColumn("last", "int", "newest trade, epoch seconds"),
-        dg.TableColumn("claim_start", "int", "where it counts from, if an older segment overlaps"),
-        dg.TableColumn("source", "string", "API that served it; `checkpoint`: an old job's file"),
-    ]
-)
-
-
-def _segment_table(segments: Iterable[Segment]) -> dg.MetadataValue:
-    names = [column.name for column in _COLUMNS.columns]
-    return dg.MetadataValue.table(
-        [dg.TableRecord({name: getattr(s, name) for name in names}) for s in segments],
-        schema=_COLUMNS,
-    )
+def _commit(wallet: str, value: dg.MetadataValue | None) -> commit.Commit:
+    """What the metadata say of the segments; an older version wrote them as a table."""
+    if isinstance(value, dg.TextMetadataValue):
+        return commit.decode(wallet, value.text or "")
+    if not isinstance(value, dg.TableMetadataValue):
+        raise PolycopyError("lists no segments")
+    try:
+        segments = tuple(Segment.of_row(wallet, row.data) for row in value.records)
+    except msgspec.ValidationError as error:
+        raise PolycopyError(f"is damaged: {error}") from error
+    return commit.Commit(segments, max((s.until for s in segments), default=BEGINNING))
 
 
 def _utc(seconds: int) -> datetime:

@@ -7,7 +7,11 @@ ends: a fetch of 100,000 wallets would keep as many records. Nobody reads those 
 `dagster/test_fetch_config.py`.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
+
+from polycopy_assets.record.private import run_events
 
 Event = dg.AssetMaterialization | dg.AssetObservation
 
@@ -17,3 +21,14 @@ def log_event(context: dg.AssetExecutionContext, event: Event) -> None:
     context.log_event(event)
     for _ in context.op_execution_context.consume_events():
         pass
+
+
+def log_materializations(
+    context: dg.AssetExecutionContext, materializations: Sequence[dg.AssetMaterialization]
+) -> None:
+    """Writes all of `materializations`, in their order, or none; they are there when this returns.
+
+    Only for materializations whose data is durable: see `record.private.run_events`.
+    """
+    if materializations:
+        run_events.write(context, materializations)

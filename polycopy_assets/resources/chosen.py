@@ -22,7 +22,9 @@ def store_resource(settings: Settings) -> StoreResource:
 def warehouse_resource(settings: Settings) -> WarehouseResource:
     """The configured warehouse."""
     if parse_dataset(settings.warehouse) is None:
-        return WarehouseResource(url=settings.warehouse, shared=settings.shared)
+        return WarehouseResource(
+            url=settings.warehouse, shared=settings.shared, memory=settings.memory
+        )
     from polycopy_assets.resources import google  # noqa: PLC0415 - the same
 
     return google.warehouse_resource(settings)

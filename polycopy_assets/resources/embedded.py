@@ -11,10 +11,10 @@ from polycopy_assets.guard.working import Permit
 from polycopy_assets.pipeline.ports import Limits, OpenSource
 from polycopy_assets.record.store_id import checked
 from polycopy_assets.settings import DEFAULT_LATE_HOURS, AdoptWord, SourceKind
+from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.settings.parse import parse_rate_limit
 from polycopy_assets.settings.shared import UMASKS, Shared
 from polycopy_assets.sources.budget import Window
-from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
@@ -53,6 +53,10 @@ class WarehouseResource(dg.ConfigurableResource):
 
     url: str = Field(description="A DuckDB file.")
     shared: Shared = Field(default="no", description="Who may read new files: POLYCOPY_SHARED.")
+    memory: int = Field(
+        default=DEFAULT_MEMORY,
+        description="MB that combining and loading may use: POLYCOPY_MEMORY.",
+    )
 
     def open(
         self,
@@ -67,7 +71,10 @@ class WarehouseResource(dg.ConfigurableResource):
         connected yet.
         """
         return DuckDBWarehouse(
-            Path(self.url).expanduser(), lock_wait=patience, umask=UMASKS[self.shared]
+            Path(self.url).expanduser(),
+            lock_wait=patience,
+            umask=UMASKS[self.shared],
+            memory=self.memory,
         )
 
 
@@ -131,6 +138,9 @@ class SourceResource(dg.ConfigurableResource):
 
     def opener(self, progress: Progress, permit: Permit) -> OpenSource:
         """A function that opens the source; call it on the event loop that uses it."""
+        # httpx: only a fetch needs it.
+        from polycopy_assets.sources.open import open_source  # noqa: PLC0415
+
         return lambda: open_source(
             self.kind,
             self.url,

@@ -115,6 +115,7 @@ def warehouse_resource(settings: Settings) -> DatasetResource:
         client = BigQueryResource(project=project)
     return DatasetResource(
         url=settings.warehouse,
+        memory=settings.memory,
         bigquery=client,
         max_bytes_billed=settings.max_bytes_billed,
         load_via=settings.load_via,

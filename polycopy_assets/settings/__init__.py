@@ -13,6 +13,7 @@ from polycopy_assets.settings.checked import (
     clean_key,
     refuse_credentials,
 )
+from polycopy_assets.settings.memory import DEFAULT_MEMORY, LEAST_MEMORY, MEMORY, MOST_MEMORY
 from polycopy_assets.settings.names import check_names
 from polycopy_assets.settings.parse import (
     directory,
@@ -61,8 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     `proxy` is the name of the variable that holds the proxy to the source, with its password.
     `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
-    `max_lag` seconds; `max_bytes_billed` bytes a query; `bigquery_emulator` is empty for the real
-    BigQuery.
+    `max_lag` seconds; `memory` MB; `max_bytes_billed` bytes a query; `bigquery_emulator` is empty
+    for the real BigQuery.
     """
 
     source: SourceKind = "polymarket"
@@ -80,6 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     adopt: AdoptWord = ADOPT[0]
     late_hours: int = DEFAULT_LATE_HOURS
     max_lag: int = DEFAULT_MAX_LAG
+    memory: int = DEFAULT_MEMORY
     shared: Shared = WORDS[0]
     bigquery_emulator: str = ""
     home: str = DEFAULT_HOME
@@ -172,6 +174,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             number(environ, "POLYCOPY_LATE_HOURS", DEFAULT_LATE_HOURS, 1, 8760, whole=True)
         ),
         max_lag=int(number(environ, "POLYCOPY_MAX_LAG", DEFAULT_MAX_LAG, 0, 10**9, whole=True)),
+        memory=int(number(environ, MEMORY, DEFAULT_MEMORY, LEAST_MEMORY, MOST_MEMORY, whole=True)),
         shared=one_of(environ, SHARED, WORDS),
         bigquery_emulator=emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         home=directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),

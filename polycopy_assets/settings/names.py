@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings.checked import API_KEY
+from polycopy_assets.settings.memory import MEMORY
 from polycopy_assets.settings.shared import SHARED
 
 NAMES = (
@@ -16,6 +17,7 @@ NAMES = (
     "POLYCOPY_LOAD_VIA",
     "POLYCOPY_MAX_BYTES_BILLED",
     "POLYCOPY_MAX_LAG",
+    MEMORY,
     "POLYCOPY_RATE_LIMIT",
     "POLYCOPY_SEGMENT_BYTES",
     SHARED,

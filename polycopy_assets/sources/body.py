@@ -57,17 +57,20 @@ async def read_start(response: httpx.Response) -> bytes:
 
 
 def _checked(body: bytes) -> Json:
-    same = zlib.crc32(body), len(body)
     try:
         found = readable(body)
     except TooOdd as error:
-        raise BadBody(f"a body of {error}", same) from error
+        raise _bad(body, f"a body of {error}") from error
     except UNREADABLE as error:
-        raise BadBody(f"a broken JSON body ({said_by(error)})", same) from error
+        raise _bad(body, f"a broken JSON body ({said_by(error)})") from error
     # Ordinary pages are not counted: only a bomb is worth the cost.
     if len(body) > PAGE_BYTES // 4 and (values := body.count(b",")) > MOST_VALUES:
-        raise BadBody(f"a body of {values:,} values", same)
+        raise _bad(body, f"a body of {values:,} values")
     return found
+
+
+def _bad(body: bytes, reason: str) -> BadBody:
+    return BadBody(reason, (zlib.crc32(body), len(body)))
 
 
 async def _pieces(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -52,6 +52,11 @@ class Dome:
         self._http = http
         self._now = now
 
+    @property
+    def at_once(self) -> int:
+        """How many requests at the same time are of use now."""
+        return self._http.at_once
+
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most 1,000 orders of `wallet` in `span`, newest first; raises SourceError."""
         start = max(span.start, 1)
@@ -65,7 +70,11 @@ class Dome:
         if cursor is not None:
             params["pagination_key"] = cursor
         page = await self._http.read(
-            "/polymarket/orders", params, f"orders of {wallet} in {describe(span)}", _page
+            "/polymarket/orders",
+            params,
+            f"orders of {wallet} in {describe(span)}",
+            _page,
+            new=cursor is None,
         )
         if span.until - 1 <= start:
             return page._replace(rows=[row for row in page.rows if row.timestamp < span.until])

@@ -17,6 +17,7 @@ from polycopy_assets.sources.body import ACCEPTED, BadBody, read_json, read_star
 from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.sources.clock import age_of, date_of
 from polycopy_assets.sources.failing import RequestRefused, Retryable, Tries, backoff, failure
+from polycopy_assets.sources.flow import Flow, Place
 from polycopy_assets.sources.masking import Mask
 from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.sources.route import Route
@@ -94,7 +95,7 @@ class Http:
         self._route = Route(self._base, proxy)
         self._budget = Budget(windows, permit=permit)
         self._budget.hold(max(window.seconds for window in windows) - idle)
-        self._in_flight = asyncio.Semaphore(concurrency)
+        self._flow = Flow(concurrency)
         self._mask = mask
         self._attempts = attempts
         self._explain = explain
@@ -123,6 +124,11 @@ class Http:
     async def __aexit__(self, *exc: object) -> None:
         await self._client.aclose()
 
+    @property
+    def at_once(self) -> int:
+        """How many requests at the same time are of use now."""
+        return self._flow.at_once
+
     async def get(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
         """The JSON body at `path`; `what` names the request in errors.
 
@@ -135,27 +141,37 @@ class Http:
         return await self.read(path, params, what, lambda answer: answer)
 
     async def read(
-        self, path: str, params: Mapping[str, str | int], what: str, read: Callable[[Answer], T]
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        what: str,
+        read: Callable[[Answer], T],
+        *,
+        new: bool = False,
     ) -> T:
         """What `read` makes of the answer that `get` describes; also raises what `read` raises.
+
+        Requests for something `new` wait for those that go on with something.
 
         All text about a request and its answer passes through here, which removes secrets.
         """
         try:
-            answer = await self._get(path, params, what)
-            if self._mask.occurs_in(answer.body):
-                raise ContractBroken(
-                    f"{what}: the answer holds a secret that was sent with the request, or part of"
-                    " it"
-                )
-            return read(msgspec.structs.replace(answer, trace=self._mask(answer.trace)))
+            return await self._get(path, params, what, read, new=new)
         except SourceError as error:
             clean = type(error)(self._mask(str(error)))
         # Raised outside of the handler: Dagster logs every chained error as it is.
         raise clean
 
-    async def _get(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
-        """Like `get`, but the errors may contain any text that a server sent."""
+    async def _get(
+        self,
+        path: str,
+        params: Mapping[str, str | int],
+        what: str,
+        read: Callable[[Answer], T],
+        *,
+        new: bool,
+    ) -> T:
+        """Like `read`, but the errors may contain any text that a server sent."""
         tries = Tries()
         try:
             async for attempt in stamina.retry_context(
@@ -163,22 +179,36 @@ class Http:
             ):
                 with attempt:
                     tries.go_on()
-                    answer = await self._once(path, params, tries)
-                    return msgspec.structs.replace(
-                        answer, requests=tries.used, seconds=tries.seconds
-                    )
+                    async with self._flow.place(new=new) as place:
+                        answer = await self._once(path, params, tries, place)
+                        return read(self._without_secrets(answer, what, tries))
         except (RequestRefused, Retryable) as error:
             # Without its cause: only the text below may be shown.
             raise failure(error, what, tries) from None
         raise AssertionError("the retry loop ended without an answer")
 
-    async def _once(self, path: str, params: Mapping[str, str | int], tries: Tries) -> Answer:
-        async with self._in_flight, self._budget.slot():
+    def _without_secrets(self, answer: Answer, what: str, tries: Tries) -> Answer:
+        """The answer and what it took; raises ContractBroken if it holds a secret."""
+        if self._mask.occurs_in(answer.body):
+            raise ContractBroken(
+                f"{what}: the answer holds a secret that was sent with the request, or part of it"
+            )
+        return msgspec.structs.replace(
+            answer,
+            requests=tries.used,
+            seconds=tries.seconds,
+            trace=self._mask(answer.trace),
+        )
+
+    async def _once(
+        self, path: str, params: Mapping[str, str | int], tries: Tries, place: Place
+    ) -> Answer:
+        async with self._budget.slot():
             self._on_request()
             with tries.one():
                 try:
                     async with asyncio.timeout(self._whole):
-                        return await self._exchange(path, params)
+                        return await self._exchange(path, params, place)
                 except TimeoutError as error:
                     raise Retryable(
                         f"{path} did not end within {self._whole:g} s", slow=True
@@ -191,9 +221,10 @@ class Http:
                 except httpx.TransportError as error:
                     raise self._failed(error) from error
 
-    async def _exchange(self, path: str, params: Mapping[str, str | int]) -> Answer:
+    async def _exchange(self, path: str, params: Mapping[str, str | int], place: Place) -> Answer:
         request = self._client.stream("GET", self._base + path, params=dict(params))
         async with request as response:
+            place.answered()
             if response.status_code == HTTPStatus.OK:
                 try:
                     body, tamed = await read_json(response)

@@ -57,6 +57,11 @@ class Polymarket:
         self._max_lag = max_lag
         self._now = now
 
+    @property
+    def at_once(self) -> int:
+        """How many requests at the same time are of use now."""
+        return self._http.at_once
+
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most 1,000 trades of `wallet` in `span`, newest first; raises SourceError."""
         params: dict[str, str | int] = {
@@ -73,7 +78,11 @@ class Polymarket:
             # again.
             params["cursor"] = cursor
         return await self._http.read(
-            "/v2/trades", params, f"trades of {wallet} in {describe(span)}", _page
+            "/v2/trades",
+            params,
+            f"trades of {wallet} in {describe(span)}",
+            _page,
+            new=cursor is None,
         )
 
     async def count_trades(self, wallet: str, span: Interval) -> int:

@@ -1,7 +1,8 @@
 """Rows as served: kept byte for byte, and validated once."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -9,8 +10,8 @@ import msgspec
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.text import said_by
 from polycopy_assets.trades.odd_json import UNREADABLE, Json, tame
-from polycopy_assets.trades.page import Row
-from polycopy_assets.trades.shapes import Shape, field_names
+from polycopy_assets.trades.page import Rows, as_lines
+from polycopy_assets.trades.shapes import Shape, Trade, field_names
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -24,18 +25,44 @@ OTHER_FIELDS = "(others)"
 class Read(NamedTuple):
     """The rows of a page, and how many of them have each unknown field and each oddity."""
 
-    rows: list[Row]
+    rows: Rows
     unknown_fields: Mapping[str, int]
     oddities: Mapping[str, int]
 
 
-def read_rows(shape: Shape, raws: Iterable[msgspec.Raw | Json]) -> Read:
-    """The rows of a page; raises ContractBroken naming the row and the field that is wrong."""
+def read_rows(shape: Shape, raws: Sequence[msgspec.Raw | Json]) -> Read:
+    """The rows of a page; raises ContractBroken naming the row and the field that is wrong.
+
+    An ordinary page is read in one go. That says nothing of what is wrong, and counts no unknown
+    fields, so any other page is read row by row.
+    """
+    served = [raw.served if isinstance(raw, Json) else bytes(raw) for raw in raws]
+    lines = as_lines(served)
+    if b"\r" in lines or lines.count(b"\n") > len(served):
+        served = [without_line_breaks(raw) for raw in served]
+        lines = as_lines(served)
     unknown: Counter[str] = Counter()
-    oddities: Counter[str] = Counter()
-    rows: list[Row] = []
+    rows = shape.listed_rows(lines)
+    if rows is None or len(rows) != len(served):
+        rows = list(_one_by_one(shape, raws, unknown))
+    wallets = list(map(attrgetter("wallet"), rows))
+    lower = {wallet: wallet.lower() for wallet in set(wallets)}
+    columns = Rows(
+        list(map(lower.__getitem__, wallets)),
+        list(map(attrgetter("timestamp"), rows)),
+        list(map(attrgetter("tx_hash"), rows)),
+        served,
+        lines,
+    )
+    return Read(columns, unknown, shape.oddities(rows))
+
+
+def _one_by_one(
+    shape: Shape, raws: Iterable[msgspec.Raw | Json], unknown: Counter[str]
+) -> Iterator[Trade]:
+    """Each row; counts its unknown fields."""
     for number, raw in enumerate(raws):
-        served, tamed = raw if isinstance(raw, Json) else (raw, raw)
+        tamed = raw.tamed if isinstance(raw, Json) else raw
         try:
             row = shape.row(tamed)
             extra = field_names(tamed) - shape.listed
@@ -43,10 +70,7 @@ def read_rows(shape: Shape, raws: Iterable[msgspec.Raw | Json]) -> Read:
             raise ContractBroken(f"row {number} of a page: {error}") from error
         if extra:
             _count(unknown, extra)
-        oddities.update(shape.oddities(row))
-        line = without_line_breaks(bytes(served))
-        rows.append(Row(row.wallet.lower(), row.timestamp, row.tx_hash, line))
-    return Read(rows, unknown, oddities)
+        yield row
 
 
 def _count(unknown: Counter[str], names: Iterable[str]) -> None:

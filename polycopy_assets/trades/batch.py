@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import msgspec
 
 from polycopy_assets.trades.interval import Interval, union
-from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.segment import Segment, rows_digest, segment_name
 
 MANIFESTS = "combined/manifests/"
 PARTS = "combined/parts/"
@@ -19,6 +20,9 @@ does not count as combined, so that its segments are combined again, with the ne
 A newer version adds fields to a manifest and removes none: that is how an older version
 distinguishes a newer manifest from a broken one.
 """
+
+_NO_BYTES = "00000000"
+"""The checksum of nothing."""
 
 _NAME = re.compile(r"combined/manifests/([0-9]{8})\.json")
 
@@ -36,7 +40,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """A segment in the batch: its rows are all trades with start <= timestamp < until.
 
     `version` is the data version of the wallet's record that named the segment; empty if more
-    segments of that record follow in the next batch. `first`, `last` and `source` are the
+    segments of that record follow in the next batch. `first`, `last`, `source` and `digest` are the
     segment's.
     """
 
@@ -51,6 +55,14 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     first: int | None = None
     last: int | None = None
     source: str | None = None
+    digest: str | None = None
+
+    @property
+    def share(self) -> int:
+        """What the claim adds to its wallet's digest, as `Segment.share`."""
+        return rows_digest(
+            self.segment, self.start, self.rows, crc32c=self.crc32c, digest=self.digest
+        )
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,7 +94,32 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.decode(data, type=Manifest)
 
 
-def current(manifests: Iterable[Manifest]) -> list[Manifest]:
+class Numbered(Protocol):
+    """A batch as its number and the version of its parts' columns; a manifest is one."""
+
+    @property
+    def batch(self) -> int:
+        """Its number."""
+        ...
+
+    @property
+    def schema(self) -> int:
+        """The version of the parts' columns."""
+        ...
+
+
+class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A batch without its claims and parts: number, trades, version of the parts' columns."""
+
+    batch: int
+    rows: int
+    schema: int
+
+
+_Numbered = TypeVar("_Numbered", bound=Numbered)
+
+
+def current(manifests: Iterable[_Numbered]) -> list[_Numbered]:
     """The batches whose parts have the current columns.
 
     Of the others only the numbers count: their segments are combined again.
@@ -115,6 +152,21 @@ def claim(segment: Segment, version: str) -> Claim:
         first=segment.first,
         last=segment.last,
         source=segment.source,
+        digest=segment.digest,
+    )
+
+
+def empty_claim(wallet: str, span: Interval, version: str) -> Claim:
+    """The claim that there are no trades in `span`; no object has to have that segment's name."""
+    return Claim(
+        segment=segment_name(wallet, span),
+        wallet=wallet,
+        start=span.start,
+        until=span.until,
+        rows=0,
+        size=0,
+        crc32c=_NO_BYTES,
+        version=version,
     )
 
 

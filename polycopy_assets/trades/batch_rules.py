@@ -20,6 +20,9 @@ FURTHEST = 100_000
 Without a bound one stray number would use up all numbers.
 """
 
+_MOST_ROWS = 10**12
+"""More trades than one segment can have: sums of rows stay below 2**64."""
+
 
 def believed(loaded: Collection[int], last: int) -> Collection[int]:
     """The batch numbers that a table reports, if credible; `last` is the last in the store.
@@ -31,6 +34,7 @@ def believed(loaded: Collection[int], last: int) -> Collection[int]:
 
 
 _CHECKSUM = re.compile(r"[0-9a-f]{8}")
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 _FILE = re.compile(r"[0-9a-z]+/[0-9a-z-]+\.parquet")
 
 
@@ -80,8 +84,10 @@ def _of_claim(claim: Claim) -> Iterator[str]:
         yield f"not an interval: {claim.start} to {claim.until}"
     if not named[1].start <= claim.start < claim.until <= named[1].until:
         yield "it reaches beyond the segment"
-    if claim.rows < 0 or claim.size < 0 or not _CHECKSUM.fullmatch(claim.crc32c):
+    if not 0 <= claim.rows <= _MOST_ROWS or claim.size < 0 or not _CHECKSUM.fullmatch(claim.crc32c):
         yield "its rows, size or checksum are impossible"
+    if claim.digest is not None and not _DIGEST.fullmatch(claim.digest):
+        yield f"not a digest: {claim.digest!r}"
     if not all(moment is None or 0 <= moment < LATEST for moment in (claim.first, claim.last)):
         yield f"not valid times: {claim.first} and {claim.last}"
 

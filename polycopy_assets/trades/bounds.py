@@ -9,8 +9,10 @@ another, and so would never reach its own bound.
 from collections import deque
 from dataclasses import dataclass
 
+from isal.isal_zlib import crc32
+
 from polycopy_assets.errors import ContractBroken, TransientError
-from polycopy_assets.trades.page import Page
+from polycopy_assets.trades.page import Page, Rows
 
 SECOND_ROWS = 20_000
 """The most rows in one second, which are held in memory until the second is complete. The most ever
@@ -107,7 +109,8 @@ class Bounds:
         self._cursors.append(cursor)
 
     def _check_content(self, page: Page) -> None:
-        content = hash(tuple(page.rows))
+        rows = Rows.of(page.rows)
+        content = hash((*rows.times, *rows.hashes, crc32(rows.lines)))
         if page.rows and content in self._contents:
             raise ContractBroken(f"a page of {len(page.rows)} rows came again under a new cursor")
         self._contents.append(content)
@@ -116,14 +119,15 @@ class Bounds:
         """Counts the rows of the oldest second so far, which is held in memory."""
         if not page.rows:
             return
-        second = page.rows[-1].timestamp
+        rows = Rows.of(page.rows)
+        second = rows.times[-1]
         if second != self._second:
             self._second, self._second_rows, self._second_bytes = second, 0, 0
-        for row in reversed(page.rows):
-            if row.timestamp != second:
+        for timestamp, raw in zip(reversed(rows.times), reversed(rows.raws), strict=True):
+            if timestamp != second:
                 break
             self._second_rows += 1
-            self._second_bytes += len(row.raw)
+            self._second_bytes += len(raw)
         if self._second_rows > SECOND_ROWS or self._second_bytes > SECOND_BYTES:
             raise ContractBroken(
                 f"{self._second_rows:,} rows ({self._second_bytes:,} bytes) in the second {second};"

@@ -5,7 +5,9 @@ one timestamp, so they lie in one segment: they are numbered there in a fixed or
 every fetch. No row is ever dropped because another is equal.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cache
+from operator import attrgetter
 
 import polars as pl
 
@@ -85,25 +87,53 @@ SERVED_SCHEMA: dict[str, pl.DataType] = {
 """The fields of served rows, by the names of `trades.shapes`; what a source lacks is null."""
 
 
-def served_frame(source: str, rows: Sequence[Trade]) -> pl.DataFrame:
-    """Rows that `source` served, in their order, as columns."""
+def columns_of(source: str, rows: Sequence[Trade]) -> pl.DataFrame:
+    """Rows that `source` served, in their order, as columns: only those that it serves."""
+    return pl.DataFrame(
+        [pl.Series(name, list(map(get, rows)), kind) for name, get, kind in _served_by(source)]
+    )
+
+
+def served_frame(source: str, columns: pl.DataFrame) -> pl.DataFrame:
+    """What `columns_of` returns, with the columns that `source` does not serve."""
+    lacking = SERVED_SCHEMA.keys() - columns.columns
+    known = {"source": source}
+    return columns.select(
+        pl.lit(known.get(name), kind).alias(name) if name in lacking else pl.col(name)
+        for name, kind in SERVED_SCHEMA.items()
+    )
+
+
+@cache
+def _served_by(source: str) -> list[tuple[str, Callable[[Trade], object], type[pl.DataType]]]:
+    """Name, getter and type of each column that `source` serves."""
     has = shape_of(source).attributes
-    columns = [
-        pl.Series(name, [getattr(row, name) for row in rows], dtype)
-        if name in has
-        else pl.repeat(
-            source if name == "source" else None, len(rows), dtype=dtype, eager=True
-        ).alias(name)
-        for name, dtype in SERVED_SCHEMA.items()
+    return [
+        (name, attrgetter(name), type(kind)) for name, kind in SERVED_SCHEMA.items() if name in has
     ]
-    return pl.DataFrame(columns)
 
 
 def table_rows(served: pl.DataFrame) -> pl.DataFrame:
-    """Served rows of whole seconds as rows of the table, sorted by wallet and time."""
-    typed = served.select(
-        wallet_address=pl.col("wallet").str.to_lowercase(),
-        seconds=pl.col("timestamp"),
+    """Served rows of whole seconds as rows of the table, sorted by wallet and time.
+
+    Fastest if the wallets are in descending order, and the rows of each newest first.
+    """
+    ordered = _ordered(
+        served.with_columns(
+            pl.col("wallet").str.to_lowercase(),
+            key=pl.col("tx_hash").str.to_lowercase(),
+            served=pl.int_range(pl.len(), dtype=pl.UInt32),
+        )
+    )
+    place = pl.int_range(pl.len(), dtype=pl.Int64)
+    new = pl.col("key").ne_missing(pl.col("key").shift()) | pl.col("second").ne_missing(
+        pl.col("second").shift()
+    )
+    number = place - pl.when(new).then(place).forward_fill()
+    return ordered.select(
+        wallet_address="wallet",
+        id=pl.concat_str("key", pl.lit("-"), number),
+        timestamp=pl.from_epoch("timestamp", time_unit="s").dt.replace_time_zone("UTC").cast(_UTC),
         side="side",
         price="price",
         shares_normalized="shares",
@@ -116,31 +146,31 @@ def table_rows(served: pl.DataFrame) -> pl.DataFrame:
         market_slug="market_slug",
         title="title",
         source="source",
-        key=pl.col("tx_hash").str.to_lowercase(),
-        log_index="log_index",
+        sequence="sequence",
         outcome_index=pl.col("outcome_index").replace(NO_LABEL, None),
         event_slug="event_slug",
         notional_usdc=pl.col("price") * pl.col("shares"),
-        served=pl.int_range(pl.len(), dtype=pl.UInt32),
-    ).sort(
-        "wallet_address",
-        "seconds",
-        "key",
-        "log_index",
-        "token_id",
-        "side",
-        "price",
-        "shares_normalized",
-        "served",
     )
-    number = pl.int_range(pl.len()).over("wallet_address", "seconds", "key")
-    # Rows are served newest first, and a second's rows are together: the last is the oldest.
-    oldest = pl.col("served").max().over("wallet_address", "seconds")
-    return typed.with_columns(
-        id=pl.concat_str("key", pl.lit("-"), number),
-        sequence=(oldest - pl.col("served")).cast(pl.Int64),
-        timestamp=pl.from_epoch("seconds", time_unit="s").dt.replace_time_zone("UTC").cast(_UTC),
-    ).select(TABLE_SCHEMA.keys())
+
+
+def _ordered(served: pl.DataFrame) -> pl.DataFrame:
+    """The rows in the table's order, with the columns `second` and `sequence`.
+
+    `second` differs from one wallet and second to the next; `sequence` is a row's place in it.
+    """
+    oldest_first = served.reverse()
+    wallet, time = pl.col("wallet"), pl.col("timestamp")
+    other = wallet != wallet.shift()
+    back = (wallet < wallet.shift()) | (~other & (time < time.shift()))
+    if oldest_first.select(back.any()).item():
+        # A stable sort: rows of one second stay as they are.
+        oldest_first = oldest_first.sort("wallet", "timestamp", maintain_order=True)
+    place = pl.int_range(pl.len(), dtype=pl.Int64)
+    first = (other | (time != time.shift())).fill_null(value=True)
+    return oldest_first.with_columns(
+        second=first.cum_sum(),
+        sequence=place - pl.when(first).then(place).forward_fill(),
+    ).sort("second", "key", "log_index", "token_id", "side", "price", "shares", "served")
 
 
 def claim_rows(claims: Iterable[tuple[str, Interval]]) -> pl.DataFrame:

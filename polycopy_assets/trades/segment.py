@@ -5,15 +5,16 @@ lists it. A `Draft` (`cutter`) is a segment before it has a name. A `Claim` (`ba
 statement about a segment, and part of the manifest's format.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from hashlib import sha256
 from typing import Self
 
 import msgspec
 
 from polycopy_assets.trades.cutter import Draft
-from polycopy_assets.trades.interval import BEGINNING, Interval, subtract
+from polycopy_assets.trades.digest import as_text, of_text, total
+from polycopy_assets.trades.interval import BEGINNING, Interval, leading, union
 from polycopy_assets.trades.wallet import parse_wallet
 
 PREFIX = "trades/"
@@ -32,6 +33,9 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     segment overlaps this one, `claim_start` is the second from which this one counts. `rows`,
     `first` and `last` (oldest and newest trade, epoch seconds, None if empty) are of that claim.
     `source` is the source that served the rows, if known.
+
+    `digest` is the digest of the rows of that claim (`trades.digest`, sixteen hex digits); None
+    without rows, or if an older version wrote the record, which had no digests.
     """
 
     wallet: str
@@ -44,6 +48,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     last: int | None = None
     claim_start: int | None = None
     source: str | None = None
+    digest: str | None = None
 
     @classmethod
     def of_draft(cls, wallet: str, draft: Draft, source: str, crc32c: str) -> Self:
@@ -58,6 +63,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
             first=draft.first,
             last=draft.last,
             source=source,
+            digest=as_text(draft.digest) if draft.rows else None,
         )
 
     @classmethod
@@ -73,6 +79,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         first: int | None,
         last: int | None,
         source: str | None,
+        digest: str | None,
     ) -> Self:
         """The segment that covers `span`, restricted to `claim`."""
         return cls(
@@ -86,6 +93,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
             last=last,
             claim_start=None if claim == span else claim.start,
             source=source,
+            digest=digest,
         )
 
     @classmethod
@@ -97,6 +105,17 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     def name(self) -> str:
         """The object's name in the store."""
         return segment_name(self.wallet, self.span)
+
+    @property
+    def share(self) -> int:
+        """What the segment adds to its wallet's digest.
+
+        A segment without a digest has rows that were never hashed: its name and checksum stand for
+        them, so that an upgrade need not read every segment.
+        """
+        return rows_digest(
+            self.name, self.claim.start, self.rows, crc32c=self.crc32c, digest=self.digest
+        )
 
     @property
     def span(self) -> Interval:
@@ -147,27 +166,32 @@ def parse_name(name: str) -> tuple[str, Interval] | None:
     return (found[1], span) if span.start < span.until else None
 
 
-def coverage(segments: Iterable[Segment]) -> int | None:
-    """Until when (epoch seconds) coverage has no gap from the beginning."""
-    spans = [segment.span for segment in segments]
-    if not spans:
-        return None
-    end = max(span.until for span in spans)
-    return None if subtract(Interval(BEGINNING, end), spans) else end
+def is_whole(segments: Iterable[Segment], covered_until: int) -> bool:
+    """Whether a wallet can be covered until then (epoch seconds) with exactly these segments.
+
+    They have no gap from the beginning; there may be time without trades behind the last.
+    """
+    spans = union(segment.span for segment in segments)
+    end = leading(spans)
+    return len(spans) <= 1 and bool(spans) == (end > BEGINNING) and end <= covered_until > BEGINNING
+
+
+def rows_digest(name: str, start: int, rows: int, *, crc32c: str, digest: str | None) -> int:
+    """The digest of the rows of segment `name` from second `start` on; see `Segment.share`."""
+    if not rows:
+        return 0
+    return int(digest, 16) if digest else of_text(f"{name} {start} {rows} {crc32c}")
 
 
 def data_version(segments: Iterable[Segment]) -> str:
-    """`rows-{count}-{hash}` over the segments that hold trades.
+    """`rows-{count}-{digest}` over all trades, however they are cut into segments."""
+    every = list(segments)
+    return version_of(sum(s.rows for s in every), total(s.share for s in every))
 
-    Empty segments do not count: a refresh that found nothing changes nothing downstream.
-    """
-    filled = sorted((s for s in segments if s.rows), key=lambda s: s.name)
-    digest = hashlib.sha256()
-    for segment in filled:
-        digest.update(
-            f"{segment.name} {segment.claim.start} {segment.rows} {segment.crc32c}\n".encode()
-        )
-    return f"rows-{sum(s.rows for s in filled)}-{digest.hexdigest()[:16]}"
+
+def version_of(rows: int, digest: int) -> str:
+    """The data version of `rows` trades with that digest."""
+    return f"rows-{rows}-{as_text(digest)}"
 
 
 def rows_in_version(version: str) -> int | None:
@@ -179,7 +203,7 @@ def rows_in_version(version: str) -> int | None:
 def record_digest(versions: Mapping[str, str]) -> str:
     """Names one state of the record: it differs as soon as any wallet's version does."""
     text = "\n".join(f"{wallet} {version}" for wallet, version in sorted(versions.items()))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return sha256(text.encode()).hexdigest()[:16]
 
 
 def recorded_rows(versions: Mapping[str, str]) -> dict[str, int]:

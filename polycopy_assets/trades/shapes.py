@@ -7,6 +7,7 @@ that the source's contract does not list is never read, whatever its name.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
@@ -114,6 +115,22 @@ class _Adopted(
     taker: str | None = None
 
 
+def _with_fields(row: type[msgspec.Struct], names: Sequence[str]) -> type[msgspec.Struct]:
+    """The same row with more fields, which may hold anything; it refuses all others."""
+    # An attribute of its own for each: a name may be that of an attribute for another field.
+    attributes = {f"also_{number}": name for number, name in enumerate(names)}
+    return msgspec.defstruct(
+        f"{row.__name__}Listed",
+        [(attribute, msgspec.Raw, msgspec.Raw()) for attribute in attributes],
+        bases=(row,),
+        rename=attributes,
+        kw_only=True,
+        forbid_unknown_fields=True,
+        frozen=True,
+        gc=False,
+    )
+
+
 class Shape:
     """How the rows of one source are read.
 
@@ -135,6 +152,9 @@ class Shape:
         self._names = dict(zip(row.__struct_fields__, row.__struct_encode_fields__, strict=True))
         self._labels = labels
         self._row: msgspec.json.Decoder[Any] = msgspec.json.Decoder(row)
+        self._listed_only: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+            _with_fields(row, sorted(self.listed.difference(row.__struct_encode_fields__)))
+        )
 
     def row(self, raw: bytes | msgspec.Raw) -> Trade:
         """`raw` read as a row; raises ContractBroken naming the field that is wrong."""
@@ -143,34 +163,48 @@ class Shape:
         except UNREADABLE as error:
             raise ContractBroken(said_by(error)) from error
 
-    def rows(self, lines: bytes) -> list[Trade]:
+    def listed_rows(self, lines: bytes) -> list[Trade] | None:
+        """The rows, one JSON object a line, if no field of them is unknown; None otherwise.
+
+        None also if a row is not as the contract says, or the decoder refuses it.
+        """
+        try:
+            return self._listed_only.decode_lines(lines)
+        except (*UNREADABLE, RecursionError):
+            return None
+
+    def rows(self, lines: bytes, first: int = 1) -> list[Trade]:
         """The rows of a segment, one JSON object a line, in the order in which they were served.
 
-        Raises ContractBroken naming the line that is not one.
+        `first` is the number of the first line. Raises ContractBroken naming the line that is not
+        a row.
         """
         try:
             return self._row.decode_lines(lines)
         except (*UNREADABLE, RecursionError):
-            return list(self._one_by_one(lines))
+            return list(self._one_by_one(lines, first))
 
-    def _one_by_one(self, lines: bytes) -> Iterator[Trade]:
-        for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), 1):
+    def _one_by_one(self, lines: bytes, first: int) -> Iterator[Trade]:
+        for number, line in enumerate(lines.removesuffix(b"\n").split(b"\n"), first):
             try:
                 yield self.row(line)
             except ContractBroken as error:
                 raise ContractBroken(f"line {number}: {error}") from error
 
-    def oddities(self, row: Trade) -> Iterator[str]:
-        """What is valid in a row but strange, for a warning."""
-        for attribute in self._labels:
-            if getattr(row, attribute) is None:
-                yield f"no {self._names[attribute]}"
-        if row.price > 1:
-            yield "price above 1"
-        elif row.price < 0:
-            yield "price below 0"
-        if row.shares <= 0:
-            yield f"{self._names['shares']} not above 0"
+    def oddities(self, rows: Sequence[Trade]) -> dict[str, int]:
+        """How many of the rows have what is valid but strange, for a warning."""
+        prices = list(map(attrgetter("price"), rows))
+        shares = list(map(attrgetter("shares"), rows))
+        counts = {
+            f"no {self._names[label]}": list(map(attrgetter(label), rows)).count(None)
+            for label in self._labels
+        }
+        if rows and not 0 <= min(prices) <= max(prices) <= 1:
+            counts["price above 1"] = sum(price > 1 for price in prices)
+            counts["price below 0"] = sum(price < 0 for price in prices)
+        if rows and min(shares) <= 0:
+            counts[f"{self._names['shares']} not above 0"] = sum(each <= 0 for each in shares)
+        return {what: count for what, count in counts.items() if count}
 
 
 SHAPES: Mapping[str, Shape] = {

@@ -6,16 +6,19 @@ with trades missing. `trades.bounds` ensures that every walk ends.
 """
 
 from collections.abc import AsyncIterator, Callable
+from operator import ge
 
 from polycopy_assets.errors import ContractBroken, SourceError
 from polycopy_assets.text import quoted
 from polycopy_assets.trades.bounds import Bounds, Total
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.page import Page, PageSource, Row
+from polycopy_assets.trades.page import Page, PageSource, Rows
 from polycopy_assets.trades.wallet import ADDRESS
 
 SPLIT_AFTER_PAGES = 5
+"""After so many pages a walker offers the older part; if nobody takes it, after as many again."""
+
 SPLIT_REACH = 8
 """A walker that hands over the older part keeps about this many times the span that it has
 walked."""
@@ -30,7 +33,7 @@ async def walk(
     wallet: str,
     span: Interval,
     *,
-    segment_bytes: int = SEGMENT_BYTES,
+    segment_bytes: int | Callable[[], int] = SEGMENT_BYTES,
     total: Total | None = None,
     on_page: Observer = lambda page: None,
     split: Splitter = lambda part: False,
@@ -46,18 +49,16 @@ async def walk(
     floor, newest, count = span.start, None, 0
     try:
         async for page in pages:
-            for row in page.rows:
-                if row.timestamp < floor:
-                    break
-                draft = cutter.add(row)
-                if draft:
-                    yield draft
-            if page.rows and page.rows[-1].timestamp < floor:
+            rows = Rows.of(page.rows)
+            for draft in cutter.add_all(rows.down_to(floor)):
+                yield draft
+            if rows and rows.times[-1] < floor:
                 break
             count += 1
-            newest = newest or (page.rows[0].timestamp if page.rows else None)
-            if count == SPLIT_AFTER_PAGES and page.has_more and newest:
-                floor = _hand_over(span, newest, page.rows[-1].timestamp, split)
+            newest = newest or (rows.times[0] if rows else None)
+            whole = floor == span.start  # what is handed over, is handed over once
+            if whole and count % SPLIT_AFTER_PAGES == 0 and page.has_more and newest:
+                floor = _hand_over(span, newest, rows.times[-1], split)
     except ContractBroken:
         raise
     except SourceError:
@@ -81,31 +82,43 @@ async def _pages(
 ) -> AsyncIterator[Page]:
     """The pages of the walk, each checked against the contract and against those before it."""
     cursor: str | None = None
-    above: Row | None = None
+    above: int | None = None
     while True:
         page = await source.page(wallet, span, cursor)
+        page = page._replace(rows=Rows.of(page.rows))
         on_page(page)
         bounds.check(page)
         _check(page, wallet, span, above)
         yield page
         if page.cursor is None or not page.has_more:
             return
-        cursor, above = page.cursor, page.rows[-1]
+        cursor, above = page.cursor, page.rows[-1].timestamp
 
 
-def _check(page: Page, wallet: str, span: Interval, above: Row | None) -> None:
+def _check(page: Page, wallet: str, span: Interval, above: int | None) -> None:
+    """Raises ContractBroken for what the contract rules out; `above` is the row before it."""
     if len(page.rows) > page.limit:
         raise ContractBroken(f"a page of {len(page.rows)} rows where {page.limit} is the limit")
-    upper = above.timestamp if above else None
-    for row in page.rows:
+    rows = Rows.of(page.rows)
+    times = rows.times if above is None else [above, *rows.times]
+    inside = not rows or (span.start <= rows.times[-1] and rows.times[0] < span.until)
+    in_order = all(map(ge, times, times[1:]))
+    if not in_order or not inside or not {wallet}.issuperset(rows.wallets):
+        raise _broken(rows, wallet, span, above)
+
+
+def _broken(rows: Rows, wallet: str, span: Interval, upper: int | None) -> ContractBroken:
+    """What is wrong with the first wrong row."""
+    for row in rows:
         if row.wallet != wallet:
             # If it is not an address, it may be an echo of the request, such as the key.
             shown = quoted(row.wallet) if ADDRESS.fullmatch(row.wallet) else "no address"
-            raise ContractBroken(f"a row of another wallet: {shown}")
+            return ContractBroken(f"a row of another wallet: {shown}")
         if not span.start <= row.timestamp < span.until:
-            raise ContractBroken(
+            return ContractBroken(
                 f"a row at {row.timestamp}, outside the requested {span.start} to {span.until - 1}"
             )
         if upper is not None and row.timestamp > upper:
-            raise ContractBroken(f"order not newest first: {row.timestamp} after {upper}")
+            return ContractBroken(f"order not newest first: {row.timestamp} after {upper}")
         upper = row.timestamp
+    raise AssertionError("every row is as the contract says")

@@ -13,8 +13,9 @@ import msgspec
 import pytest
 from google.cloud import bigquery
 
-from polycopy_assets.batches.combine import combine, next_batch
+from polycopy_assets.batches.combine import combine
 from polycopy_assets.batches.manifests import read_batches
+from polycopy_assets.batches.plan import next_batch
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.trades.batch import manifest_name

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets.batches.manifests import read_batches, wrong_files
+from polycopy_assets.batches.manifest_files import wrong_files
+from polycopy_assets.batches.manifests import read_batches, read_manifests
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.errors import StoreError
 from polycopy_assets.store.base import Store, Stored
@@ -95,7 +96,7 @@ def test_whatever_is_damaged_the_table_is_the_truth_and_nobody_is_asked_again(
         for what, damage in product((the_manifest, a_part, the_claims), damages):
             if len(read_batches(store).sound) == 1:
                 split_in_two(deployment)
-            first, *_, last = read_batches(store).sound
+            first, *_, last = read_manifests(store)
             damage(store, what(first), what(last))
             deployment.execute("DROP TABLE {}trades")
             report = deployment.backfill()
@@ -107,7 +108,7 @@ def test_whatever_is_damaged_the_table_is_the_truth_and_nobody_is_asked_again(
             assert not read_batches(store).broken, where
         assert deployment.reconcile()["counts"] == {"consistent": WALLETS}
 
-        manifest = read_batches(store).sound[0]
+        manifest = next(read_manifests(store))
         flip(store, the_manifest(manifest), "")
         delete = GCSStore.delete
 
@@ -125,7 +126,7 @@ def test_whatever_is_damaged_the_table_is_the_truth_and_nobody_is_asked_again(
 
 def split_in_two(deployment: GoogleDeployment) -> None:
     """Combines a wallet again, so that there are two batches."""
-    wallet = read_batches(deployment.store).sound[0].claims[0].wallet
+    wallet = next(read_manifests(deployment.store)).claims[0].wallet
     with deployment.instance() as instance:
         deployment.load(instance, again=[wallet])
 
@@ -138,7 +139,7 @@ def test_comparing_files_costs_one_listing_and_no_download(
         deployment = GoogleDeployment(tmp_path, api.url, gcs, double.url)
         deployment.want(world.wallets())
         deployment.backfill()
-    (manifest,) = read_batches(deployment.store).sound
+    (manifest,) = read_manifests(deployment.store)
     listed: list[str] = []
     listing = GCSStore.list
 

@@ -11,11 +11,13 @@ import msgspec
 import polars as pl
 import pytest
 
-from polycopy_assets.batches.combine import read_manifests
-from polycopy_assets.batches.manifests import wrong_files
+from polycopy_assets.batches.combine import combine
+from polycopy_assets.batches.manifest_files import wrong_files
+from polycopy_assets.batches.manifests import read_manifests
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.store.base import crc32c
+from polycopy_assets.trades.batch import claim
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 
@@ -91,8 +93,8 @@ def test_loading_again_changes_nothing_and_rows_of_others_stay(bench: Bench):
 
 
 def test_rows_exactly_at_the_ends_of_a_claim_go_or_stay(bench: Bench):
-    bench.fetch(WALLETS[0], 1_000, 2_000)
-    bench.combine()
+    segment = bench.fetch(WALLETS[0], 1_000, 2_000)
+    assert combine(bench.store, [claim(segment, "")], 1).manifest
     bench.warehouse.check_writable()
     for second in (999, 1_000, 1_999, 2_000):
         moment = f"{dt.datetime.fromtimestamp(second, dt.UTC):%Y-%m-%d %H:%M:%S}"
@@ -135,7 +137,7 @@ def test_a_batch_that_holds_less_than_the_one_before_takes_out_the_rest(bench: B
     assert bench.ids() == Counter((WALLETS[0], t.tx_hash) for t in older)
 
 
-def test_a_wallet_without_trades_is_a_batch_of_claims_alone(bench: Bench):
+def test_a_wallet_without_trades_that_is_combined_again_is_a_batch_of_claims_alone(bench: Bench):
     manifest = bench.batch("0x" + "5" * 40)
     assert manifest.rows == 0
     assert bench.load() == [(0, 0)]
@@ -178,7 +180,7 @@ def test_rows_that_no_claim_answers_for_are_not_loaded(bench: Bench, tmp_path: P
     honest = bench.batch(WALLETS[0])
     bench.load()
     bench.batch(WALLETS[1])
-    second = read_manifests(bench.store)[1]
+    _, second = read_manifests(bench.store)
     stranger = "0x" + "9" * 40
     with bench.store.local(second.parts[0].name) as path:
         rows = pl.read_parquet(path)

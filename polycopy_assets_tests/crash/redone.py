@@ -1,13 +1,14 @@
 """What was done already, and what was asked for again."""
 
 from polycopy_assets.demo.faults import Asked
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployment
 
 
 def stored_spans(deployment: Deployment) -> dict[str, list[Interval]]:
-    """What the segments in the store cover, by wallet."""
+    """What the segments and coverage objects in the store cover, by wallet."""
     found: dict[str, list[Interval]] = {}
     for item in deployment.store.list("trades/"):
         if item.name.endswith(".jsonl"):
@@ -15,6 +16,8 @@ def stored_spans(deployment: Deployment) -> dict[str, list[Interval]]:
         named = parse_name(item.name)
         assert named, item.name
         found.setdefault(named[0], []).append(named[1])
+    for wallet, stated in read_coverage(deployment.store).statements.items():
+        found.setdefault(wallet, []).append(stated.span)
     return found
 
 

@@ -105,14 +105,14 @@ from polycopy_assets.pipeline import combine, load
 spans = sys.argv.pop(1)
 for name, module, reader in (
     ("combined_trades", combine, "read_batches"),
-    ("trades", load, "read_manifests"),
+    ("trades", load, "sound_batches"),
 ):
-    def slowly(store, read=getattr(module, reader), name=name):
+    def slowly(*args, read=getattr(module, reader), name=name, **options):
         begun = time.monotonic()
         time.sleep(0.3)
         with open(spans, "a") as file:
             file.write(f"{name} {begun} {time.monotonic()}\\n")
-        return read(store)
+        return read(*args, **options)
     setattr(module, reader, slowly)
 runpy.run_module("dagster", run_name="__main__")
 """

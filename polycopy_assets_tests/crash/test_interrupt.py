@@ -31,6 +31,15 @@ def store_event(self, event):
 SqliteEventLogStorage.store_event = store_event
 """
 
+AT_A_BATCH = """
+import os, signal
+from polycopy_assets.record.private import run_events
+store = run_events.store_batch
+def store_batch(storage, events):
+    os.kill(os.getpid(), signal.SIGTERM)
+    store(storage, events)
+run_events.store_batch = store_batch
+"""
 
 WHILE_IT_IMPORTS = """
 import os, signal, sys
@@ -54,7 +63,7 @@ class Finalized:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGTERM)
 
-take, close, seen = module._next, DefaultDialect.do_close, []
+take, close, seen, done = module._next, DefaultDialect.do_close, [], []
 
 def taken(items, check):
     seen.append(items)
@@ -64,8 +73,8 @@ def taken(items, check):
 
 def closed(self, connection):
     close(self, connection)
-    if len(seen) == 5:
-        seen.append(connection)
+    if len(seen) >= 5 and not done:  # at the next batch of records
+        done.append(connection)
         os.kill(os.getpid(), signal.SIGTERM)
 
 module._next, DefaultDialect.do_close = taken, closed
@@ -163,18 +172,18 @@ def test_it_stops_though_wallets_have_failed(
 
 
 @pytest.mark.parametrize(
-    ("event", "nth"),
+    "meddled",
     [
-        pytest.param("ASSET_MATERIALIZATION", 5, id="suspended-step"),
-        pytest.param("PIPELINE_SUCCESS", 1, id="after-the-last-step"),
+        pytest.param(AT_A_BATCH, id="record"),
+        pytest.param(AT_AN_EVENT.format(event="ASSET_OBSERVATION", nth=1), id="suspended-step"),
+        pytest.param(AT_AN_EVENT.format(event="PIPELINE_SUCCESS", nth=1), id="after-the-last-step"),
     ],
 )
-def test_it_stops_whatever_dagster_is_at(deployed: Deployed, event: str, nth: int):
+def test_it_stops_whatever_dagster_is_at(deployed: Deployed, meddled: str):
     """A step that is suspended then is closed by nobody; the run's end hears no interrupt."""
     world = generate(84, 20, most_trades=5)
     with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
-        meddled = AT_AN_EVENT.format(event=event, nth=nth)
         done = deployment.polycopy("backfill", first=meddled, timeout=30)
         assert done.returncode == 1
         assert done.stderr.splitlines()[-1] == SAID
@@ -186,8 +195,8 @@ def test_it_stops_whatever_dagster_is_at(deployed: Deployed, event: str, nth: in
 @pytest.mark.parametrize(
     "told",
     [
-        pytest.param("Finalized(); seen.append(None)", id="finalizer"),
-        pytest.param("seen[-1] = None", id="end-of-a-connection"),
+        pytest.param("done.append(Finalized)\n        Finalized()", id="finalizer"),
+        pytest.param("pass", id="end-of-a-connection"),
     ],
 )
 def test_it_stops_in_one_line_where_a_library_swallows_or_logs_the_interrupt(
@@ -227,7 +236,7 @@ def test_it_stops_in_one_line_in_the_middle_of_a_query(tmp_path: Path):
     assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
 
 
-@pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.assembly"])
+@pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.cli.status"])
 @pytest.mark.parametrize("signum", ["SIGINT", "SIGTERM"])
 def test_it_stops_in_one_line_while_it_is_still_importing(
     deployment: Deployment, module: str, signum: str

@@ -88,7 +88,7 @@ def test_a_segment_that_is_gone_or_rewritten_is_named_with_its_wallet(
 def test_everything_is_read_once_in_a_round_and_a_silent_change_is_found(
     tmp_path: Path, deployed: Deployed
 ):
-    world = generate(92, 12, whales=1, whale_trades=6_000, most_trades=20)
+    world = generate(92, 40, whales=1, whale_trades=6_000, most_trades=20)
     with deployed(world, POLYCOPY_SEGMENT_BYTES="3000") as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from polycopy_assets.automation import sensors
-from polycopy_assets.batches.combine import new_claims
+from polycopy_assets.batches.plan import new_claims
 from polycopy_assets.checks import wallets as wallet_checks
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate

@@ -17,8 +17,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from polycopy_assets.batches.combine import identity
-from polycopy_assets.batches.manifests import read_batches
+from polycopy_assets.batches.manifests import read_batches, read_manifests
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
@@ -281,8 +280,8 @@ def test_a_manifest_that_does_not_hold_is_set_aside_though_all_is_loaded(
     scene.repaired()
     aside = [item.name for item in scene.deployment.store.list("quarantine/")]
     assert [name.rsplit(".", 1)[0] for name in aside] == [f"quarantine/{manifest_name(1)}"]
-    claims = [x for item in read_batches(scene.deployment.store).sound for x in item.claims]
-    held = {identity(claim): claim.rows for claim in claims}
+    claims = [x for item in read_manifests(scene.deployment.store) for x in item.claims]
+    held = {(x.segment, x.start, x.crc32c): x.rows for x in claims}
     assert sum(held.values()) == truth(scene.whole.world).total(), "not all of it is in a batch"
 
 

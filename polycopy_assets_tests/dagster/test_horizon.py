@@ -14,6 +14,7 @@ from polycopy_assets.demo.freshness import Freshness
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.fetch import refetch
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades import horizon as horizons
 from polycopy_assets_tests.deployment import (
     Deployed,
@@ -128,6 +129,33 @@ def recorded_too_far(root: Path) -> Iterator[tuple[Deployment, Served]]:
         yield deployment, served
 
 
+@contextmanager
+def fetched_too_far(root: Path) -> Iterator[tuple[Deployment, Served]]:
+    """The same, but in the first fetch: the segments themselves reach too far."""
+    world = generate(61, 6, most_trades=20)
+    with sample_api(world) as served:
+        served.state.freshness = Freshness(lag=0, hidden_lag=HOURS)
+        deployment = Deployment(root, served.url, POLYCOPY_MAX_LAG="3600")
+        deployment.want(world.wallets())
+        for wallet in world.wallets():
+            world.add(new_trades(wallet, int(time.time()) - HOURS // 2, 2))
+        assert deployment.backfill().failures == []
+        assert deployment.table() != truth(world), "nothing was lost"
+        yield deployment, served
+
+
+def test_coverage_that_was_stated_too_far_is_taken_back_by_the_next_fetch(tmp_path: Path):
+    with recorded_too_far(tmp_path) as (deployment, served):
+        world = served.state.world
+        served.state.freshness = Freshness(lag=3400)
+        with deployment.instance() as instance:
+            deployment.fetch(instance, wallets=[world.wallets()[0].lower()])
+        assert deployment.reconcile()["counts"] == {"consistent": len(world.wallets())}
+        served.state.freshness = Freshness(lag=0)
+        assert deployment.backfill(refresh=True).failures == []
+    assert deployment.table() == truth(world)
+
+
 def test_coverage_beyond_a_horizon_that_went_back_is_fetched_again(tmp_path: Path):
     with recorded_too_far(tmp_path) as (deployment, served):
         world = served.state.world
@@ -140,7 +168,7 @@ def test_coverage_beyond_a_horizon_that_went_back_is_fetched_again(tmp_path: Pat
 
 
 def test_one_wallets_younger_horizon_makes_the_others_coverage_a_finding(tmp_path: Path):
-    with recorded_too_far(tmp_path) as (deployment, served):
+    with fetched_too_far(tmp_path) as (deployment, served):
         world = served.state.world
         wallets = [wallet.lower() for wallet in world.wallets()]
         served.state.freshness = Freshness(lag=3400)
@@ -175,15 +203,17 @@ def test_coverage_in_the_future_is_a_finding_and_is_settled(
         assert deployment.backfill(refresh=True).failures == []
         monkeypatch.undo()
         wallet = world.wallets()[0].lower()
-        with deployment.instance() as instance:
-            (item,) = records_of(instance, [wallet])
-        assert item.covered_until == int(ahead)
+        assert read_coverage(deployment.store).statements[wallet].until == int(ahead)
+        assert deployment.reconcile(code=1)["counts"] == {"ahead": len(world.wallets())}
         served.state.freshness = Freshness(lag=0)
         with deployment.instance() as instance:
             deployment.fetch(instance, wallets=[wallet])
             (item,) = records_of(instance, [wallet])
-        assert item.covered_until <= time.time(), "the fetch has kept coverage of the future"
-        assert deployment.reconcile(code=1)["counts"]["ahead"] == len(world.wallets()) - 1
+        assert item.covered_until <= time.time()
+        # It has taken back what was stated of the others, too.
+        kept = read_coverage(deployment.store).statements.values()
+        assert all(each.until <= time.time() for each in kept)
+        assert deployment.backfill(refresh=True).failures == []
         told = deployment.reconcile("--apply")
         assert told["left"] == {"consistent": len(world.wallets())}
         assert deployment.reconcile()["counts"] == {"consistent": len(world.wallets())}

@@ -69,7 +69,8 @@ def test_every_odd_row_stops_nobody_and_no_field_of_it_takes_the_place_of_anothe
     assert found[faults["huge_number"]].counted("unknown_fields") == ("longer", "unlisted")
     assert "no title" in found[faults["no_labels"]].counted("oddities")
     assert "price above 1" in found[faults["strange_values"]].counted("oddities")
-    assert all(item.metadata["source"].value == source for item in found.values())
+    how = [item.metadata["fetch"].value for item in found.values()]
+    assert all(isinstance(each, dict) and each["source"] == source for each in how)
 
 
 def _refused(faults: dict[str, str]) -> set[str]:
@@ -100,7 +101,7 @@ def record_segment(
         unknown_fields={},
         seconds=0.0,
     )
-    event = materializations.materialization(wallet, *materializations.describe(fetched, "file"))
+    event = materializations.materialization(wallet, *materializations.describe(fetched))
     assert list(write(instance, [event]))
     return segment.name
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from polycopy_assets.assets.step_record import StepRecord
-from polycopy_assets.batches import combine as combining
-from polycopy_assets.batches.combine import read_manifests
-from polycopy_assets.batches.manifests import Broken
+from polycopy_assets.batches import parts
+from polycopy_assets.batches.manifests import Broken, read_manifests
 from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World
@@ -18,6 +17,7 @@ from polycopy_assets.errors import StoreError, WarehouseError
 from polycopy_assets.fetch.blame import DOWN_AFTER
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.pipeline import combine as recombine
+from polycopy_assets.pipeline import fetch as pipeline
 from polycopy_assets.reconcile.repair import Repair
 from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import register
@@ -89,15 +89,14 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world, wallet, others = world_and_wallet(52)
-    frame = combining._frame
+    frame = parts._as_table
 
-    def odd(found: Any) -> Any:
-        read = list(found)
-        if any(row.wallet.lower() == wallet for rows in read for row in rows.rows):
+    def odd(pieces: Any) -> Any:
+        if any(wallet in item.frame["wallet"].str.to_lowercase() for item in pieces):
             raise unforeseen("what nobody foresaw")
-        return frame(read)
+        return frame(pieces)
 
-    monkeypatch.setattr(combining, "_frame", odd)
+    monkeypatch.setattr(parts, "_as_table", odd)
     with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         code, said = deployment.here("backfill", "--json")
@@ -108,7 +107,7 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that
         assert "ZeroDivisionError" in check
         assert deployment.table() == truth(world, others)
         assert logged(deployment, "Traceback"), "the traceback is nowhere to be found"
-        monkeypatch.setattr(combining, "_frame", frame)
+        monkeypatch.setattr(parts, "_as_table", frame)
         served.state.counts.reset()
         assert deployment.here("backfill")[0] == 0
         assert served.state.counts.trade_requests == 0
@@ -159,7 +158,7 @@ def test_a_wallet_that_is_recorded_anew_while_it_is_combined_waits_for_the_next_
         deployment.want([wallet, late])
         deployment.backfill()
         broken = Broken(
-            name="", why="", number=9, claims=read_manifests(deployment.store)[0].claims
+            name="", why="", number=9, claims=next(read_manifests(deployment.store)).claims
         )
         for item in deployment.store.list(f"trades/{late}/"):
             deployment.store.delete(item.name)
@@ -223,6 +222,7 @@ def test_what_is_recorded_is_loaded_also_when_the_fetch_ended_badly(
         write(record, fetched)
 
     monkeypatch.setattr(StepRecord, "write", breaking)
+    monkeypatch.setattr(pipeline, "BATCH", 1)
     with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({})
         deployment.want(world.wallets())

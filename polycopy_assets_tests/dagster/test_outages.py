@@ -79,7 +79,7 @@ def test_a_store_that_takes_nothing_uses_up_nobodys_attempts(
     create = LocalStore.create
 
     def full(store: LocalStore, name: str, data: bytes, *_: object) -> None:
-        if not name.startswith("trades/"):
+        if not name.startswith(("trades/", "coverage/")):
             create(store, name, data)
             return
         raise StoreError(f"cannot write {store.uri(name)}: No space left on device")
@@ -165,12 +165,12 @@ def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
         deployment.want(wallets)
         with deployment.instance() as instance:
 
-            def dies(fetched: Fetched, uri: str) -> object:
+            def dies(fetched: Fetched) -> object:
                 """Looks from outside at the first wallet that succeeds, and ends the run."""
                 seen.update(attempts.failed(instance))
                 if seen.total() == 2:
                     raise RuntimeError("the run dies here")
-                return describe(fetched, uri)
+                return describe(fetched)
 
             monkeypatch.setattr(materializations, "describe", dies)
             job = build(deployment.settings).resolve_job_def("fetch")

@@ -11,13 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polycopy_assets.batches import combine as combining
-from polycopy_assets.batches.combine import combine, new_claims
+from polycopy_assets.batches import parts
+from polycopy_assets.batches.combine import combine
+from polycopy_assets.batches.plan import InRecord, new_claims
 from polycopy_assets.errors import ConfigurationError, ObjectLost, StoreError
 from polycopy_assets.fetch.iterate_async import iterate_async
 from polycopy_assets.settings import read_settings
 from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets_tests.bench import END, WALLETS, Bench, middle
 from polycopy_assets_tests.unit.test_budget import Clock, arrivals, worst
 from polycopy_assets_tests.unit.test_combine_and_load import bench
@@ -162,7 +164,8 @@ def test_a_wallet_with_a_new_version_and_no_new_segment_is_combined_whole(bench:
     first = bench.combine()
     assert first is not None
     segments = bench.segments[WALLETS[0]]
-    claims = new_claims([("rows-1-0000000000000000", segments)], [first])
+    record = InRecord(WALLETS[0], "rows-1-0000000000000000", segments, END)
+    claims = new_claims([record], Holdings.of([first]))
     assert [c.segment for c in claims] == [s.name for s in segments]
 
 
@@ -173,8 +176,16 @@ def test_a_segment_whose_claim_moved_is_new(bench: Bench):
     assert first is not None
     moved = msgspec.structs.replace(segment, claim_start=cut)
     other = bench.fetch(WALLETS[1])
-    claims = new_claims([("v", [moved, other])], [first])
-    assert [(c.wallet, c.start) for c in claims] == sorted([(WALLETS[0], cut), (WALLETS[1], 0)])
+    records = [InRecord(WALLETS[0], "v", [moved], END), InRecord(WALLETS[1], "v", [other], END)]
+    claims = new_claims(records, Holdings.of([first]))
+    assert [(c.wallet, c.start, c.until, c.rows) for c in claims] == sorted(
+        [
+            # What the segment no longer stands for is no trade any more.
+            (WALLETS[0], 0, cut, 0),
+            (WALLETS[0], cut, END, segment.rows),
+            (WALLETS[1], 0, END, other.rows),
+        ]
+    )
 
 
 def test_a_record_that_counts_other_rows_than_its_segment_has_is_lost(bench: Bench):
@@ -192,9 +203,9 @@ def test_a_changed_segment_with_the_same_row_count_is_still_lost(bench: Bench):
 
 def test_a_part_that_lacks_rows_is_not_committed(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     bench.fetch(WALLETS[0])
-    whole = combining.table_rows
-    monkeypatch.setattr(combining, "table_rows", lambda served: whole(served).head(1))
-    with pytest.raises(StoreError, match="where the record has"):
+    whole = parts.part_rows
+    monkeypatch.setattr(parts, "part_rows", lambda rows: whole(rows).head(1))
+    with pytest.raises(StoreError, match="1 in its parts"):
         combine(bench.store, bench.claims(), 1)
     with pytest.raises(ObjectLost):
         bench.store.read("combined/manifests/00000001.json")

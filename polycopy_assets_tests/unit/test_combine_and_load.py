@@ -9,15 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from polycopy_assets.batches import combine as combining
-from polycopy_assets.batches.combine import (
-    combine,
-    combine_all,
-    next_batch,
-    pending,
-    read_manifests,
-)
+from polycopy_assets.batches import parts
+from polycopy_assets.batches.combine import combine, combine_all
 from polycopy_assets.batches.load import unloaded
+from polycopy_assets.batches.manifests import forget, read_batches, read_manifests
+from polycopy_assets.batches.plan import next_batch, pending
 from polycopy_assets.errors import ObjectExists, StoreError, WarehouseBusy
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import (
@@ -69,14 +65,30 @@ def test_only_what_is_new_is_combined_and_nothing_new_is_no_batch(bench: Bench):
     assert bench.ids() == expected(WALLETS[:2])
 
 
-def test_a_wallet_without_trades_is_combined_once_as_a_claim(bench: Bench):
-    nobody = "0x" + "5" * 40
-    bench.fetch(nobody)
+def test_a_wallet_without_trades_makes_no_batch(bench: Bench):
+    bench.fetch("0x" + "5" * 40)
+    assert bench.combine() is None
+    assert bench.load() == []
+
+
+def test_trades_that_are_gone_from_the_record_are_claimed_to_be_gone_and_deleted(bench: Bench):
+    old = bench.fetch(WALLETS[0], 0, END)
+    bench.batch(WALLETS[1])
+    bench.load()
+    cut = middle(WALLETS[0])
+    bench.segments[WALLETS[0]].remove(old)
+    bench.fetch(WALLETS[0], 0, cut)
+    bench.fetch(WALLETS[0], cut, END - 1, rows=0)
     manifest = bench.combine()
     assert manifest is not None
-    assert (manifest.rows, manifest.parts, len(manifest.claims)) == (0, [], 1)
+    assert [(c.start, c.until, c.rows > 0) for c in manifest.claims] == [
+        (0, cut, True),
+        (cut, END - 1, False),
+    ]
     assert bench.combine() is None
-    assert bench.load() == [(0, 0)]
+    bench.load()
+    held = [t for t in WORLD.truth(WALLETS[0]) if t.timestamp < cut]
+    assert sum(bench.ids().values()) == len(held) + len(WORLD.truth(WALLETS[1]))
 
 
 def test_an_empty_segment_behind_the_others_makes_no_batch(bench: Bench):
@@ -103,7 +115,7 @@ def test_a_lost_or_changed_segment_leaves_out_its_wallet_and_names_it(bench: Ben
 
 
 def test_parts_are_bounded_and_a_batch_may_have_many(bench: Bench, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(combining, "PART_BYTES", 1)
+    monkeypatch.setattr(parts.Sizes, "of", lambda _: parts.Sizes(part=1, ahead=1))
     for wallet in WALLETS:
         bench.fetch(wallet)
     manifest = bench.combine()
@@ -194,11 +206,12 @@ def test_a_batch_without_todays_columns_is_combined_again_and_never_loaded(bench
     del older["schema"]
     bench.store.delete(name)
     bench.store.create(name, msgspec.json.encode(older))
-    manifests = read_manifests(bench.store)
-    assert current(manifests) == []
-    assert unloaded(manifests, set()) == []
-    assert pending(dict.fromkeys(WALLETS[:2], "v"), manifests) == sorted(WALLETS[:2])
-    assert next_batch(manifests, set()) == 2
+    forget()
+    found = read_batches(bench.store)
+    assert current(found.sound) == []
+    assert unloaded(found.sound, set()) == []
+    assert pending(bench.versions, found.held) == sorted(WALLETS[:2])
+    assert next_batch(found.sound, set()) == 2
     assert written.schema == SCHEMA
 
 
@@ -226,8 +239,9 @@ def test_a_batch_of_a_newer_version_is_not_misread(bench: Bench):
     newer = msgspec.json.decode(bench.store.read(manifest_name(1))) | {"schema": SCHEMA + 1}
     bench.store.delete(manifest_name(1))
     bench.store.create(manifest_name(1), msgspec.json.encode(newer))
+    forget()
     with pytest.raises(StoreError, match="newer version"):
-        read_manifests(bench.store)
+        read_batches(bench.store)
 
 
 def test_who_waits_too_long_for_the_file_says_for_what_and_for_whom(bench: Bench):

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from polycopy_assets.cli import polycopy
+from polycopy_assets.cli import Later, polycopy
 from polycopy_assets.ledger.kinds import FindingKind
 from polycopy_assets_tests.documents import DOCUMENTS, ROOT
 
@@ -134,6 +134,7 @@ def is_command(line: str) -> bool:
     words = line.split()[1:]
     while isinstance(current, click.Group) and words and words[0] in current.commands:
         current = current.commands[words.pop(0)]
+        current = current.load() if isinstance(current, Later) else current
     options = {name for each in current.params for name in each.opts} | {"--help", "--version"}
     named = {each.strip("[],.)") for each in words if each.lstrip("[").startswith("-")}
     return current is not polycopy and named <= options

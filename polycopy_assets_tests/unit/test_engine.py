@@ -1,15 +1,12 @@
 """The engine over ports in memory: outcomes written in order, and what stops it."""
 
-import gzip
 import logging
-from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
 from polycopy_assets.batches import combine as batches
-from polycopy_assets.batches.combine import read_manifests
-from polycopy_assets.demo.generate import generate
+from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.errors import (
     BatchBroken,
     LockLost,
@@ -17,128 +14,18 @@ from polycopy_assets.errors import (
     PolycopyError,
     TransientError,
 )
-from polycopy_assets.fetch.blame import Failed
-from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
 from polycopy_assets.pipeline.load import lacking, load_batches
-from polycopy_assets.pipeline.ports import Committed, FetchPorts, FetchReport, Limits, LoadPorts
-from polycopy_assets.store.base import Store
-from polycopy_assets.store.local import LocalStore
+from polycopy_assets.pipeline.ports import FetchReport, LoadPorts
 from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.trades.segment import Segment, data_version
 from polycopy_assets.warehouse.base import Loaded, Parts
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets_tests.engines import TRADES, WALLETS, Engine
 from polycopy_assets_tests.fakes.memory import MemorySource
 
-WORLD = generate(72, 10, whales=1, whale_trades=200)
-WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
-TRADES = {wallet: WORLD.truth(wallet) for wallet in WALLETS}
 LOG = logging.getLogger("engine")
-
-
-class Record:
-    """What a run has recorded: the segments of each wallet, and all calls in their order.
-
-    Each write is checked: the segments that it names have to be in the store by then.
-    """
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self.recorded: dict[str, Sequence[Segment]] = {}
-        self.calls: list[tuple[str, str]] = []
-        self.error: Exception | None = None
-
-    def segments(self, wallet: str) -> Sequence[Segment]:
-        return self.recorded.get(wallet, ())
-
-    def write(self, fetched: Fetched) -> None:
-        if self.error:
-            raise self.error
-        for segment in fetched.segments:
-            rows = gzip.decompress(self._store.read(segment.name)).splitlines()
-            assert len(rows) == segment.rows, "recorded before it was durable"
-        self.recorded[fetched.wallet] = fetched.segments
-        self.calls.append(("recorded", fetched.wallet))
-
-    def write_failure(self, failure: Failed) -> None:
-        self.calls.append(("failed", failure.wallet))
-
-    def write_attempt(self, failure: Failed) -> None:
-        self.calls.append(("attempt", failure.wallet))
-
-    def note_refetch(self, wallet: str, *, full: bool) -> None:
-        self.calls.append(("begun" if full else "marked", wallet))
-
-    def end_refetch(self, wallet: str) -> None:
-        self.calls.append(("ended", wallet))
-
-    def show(self, progress: Progress) -> None:
-        assert progress.done + progress.failed <= progress.wallets
-
-    def end(self, report: FetchReport) -> None:
-        assert report.ended_early
-        self.calls.append(("stopped", f"{report.recorded} recorded"))
-
-    # -- the same record, as combining and loading read it ---------------------------------------
-
-    def versions(self, wallets: Collection[str] | None = None) -> Mapping[str, str]:
-        return {
-            wallet: data_version(segments)
-            for wallet, segments in self.recorded.items()
-            if wallets is None or wallet in wallets
-        }
-
-    def read(
-        self, wallets: Collection[str] | None = None
-    ) -> Iterator[tuple[str, Committed | PolycopyError]]:
-        for wallet, version in self.versions(wallets).items():
-            yield wallet, Row(version, self.recorded[wallet])
-
-
-class Row:
-    """One wallet's record."""
-
-    def __init__(self, version: str, segments: Sequence[Segment]) -> None:
-        self.version = version
-        self.segments = segments
-
-
-class Engine:
-    """The engine with a source in memory, a store on disk, and a record in memory."""
-
-    def __init__(self, path: Path) -> None:
-        self.store = LocalStore(path / "store")
-        self.record = Record(self.store)
-        self.progress = Progress()
-        self.checks = 0
-        self.stopped: Exception | None = None
-
-    def check(self) -> None:
-        self.checks += 1
-        if self.stopped:
-            raise self.stopped
-
-    def fetch(
-        self,
-        source: MemorySource,
-        targets: Sequence[str] = WALLETS,
-        *,
-        full: frozenset[str] = frozenset(),
-    ) -> FetchReport:
-        self.progress = Progress()
-        return fetch(FetchPlan(targets=targets, full=full), self.ports(source))
-
-    def ports(self, source: MemorySource) -> FetchPorts:
-        return FetchPorts(
-            open_source=source.opened,
-            store=self.store,
-            record=self.record,
-            limits=Limits(concurrency=1),
-            progress=self.progress,
-            check=self.check,
-        )
 
 
 @pytest.fixture
@@ -205,20 +92,6 @@ def test_an_outage_costs_no_wallet_an_attempt(engine: Engine):
     assert {call for call, _ in engine.record.calls} == {"failed"}
 
 
-def test_a_lost_lock_ends_the_fetch_and_what_was_recorded_stays(engine: Engine):
-    asked: list[str] = []
-
-    def fails(wallet: str) -> Exception | None:
-        asked.append(wallet)
-        return LockLost("another run has the lock") if wallet == WALLETS[3] else None
-
-    with pytest.raises(LockLost):
-        engine.fetch(MemorySource(TRADES, fails=fails))
-    recorded = [("recorded", wallet) for wallet in WALLETS[:3]]
-    assert engine.record.calls == [*recorded, ("stopped", "3 recorded")]
-    assert WALLETS[4] not in asked
-
-
 def test_a_check_that_raises_ends_the_fetch(engine: Engine):
     engine.stopped = LockLost("the run was ended")
     with pytest.raises(LockLost):
@@ -237,14 +110,6 @@ def test_a_report_that_cannot_be_kept_is_told_with_the_error_that_came_first(eng
 
 def _cannot_be_kept(report: FetchReport) -> None:
     raise OSError("no disk") if report.ended_early else AssertionError(report)
-
-
-def test_an_error_of_the_record_ends_the_fetch(engine: Engine):
-    engine.record.error = OSError("the database is gone")
-    with pytest.raises(OSError, match="the database is gone"):
-        engine.fetch(MemorySource(TRADES))
-    assert engine.record.recorded == {}
-    assert engine.record.calls == [("stopped", "0 recorded")]
 
 
 def test_a_full_refetch_is_noted_before_anything_is_marked_and_ended_after_the_record(
@@ -344,12 +209,12 @@ def test_a_lost_lock_ends_a_combine_after_the_batch_under_way(
     monkeypatch.setattr(batches, "BATCH_CLAIMS", 1)
 
     def check() -> None:
-        if read_manifests(ports.store):
+        if read_batches(ports.store).sound:
             raise LockLost("another run has the lock")
 
     with pytest.raises(LockLost):
         combine(ports._replace(check=check))
-    assert len(read_manifests(ports.store)) == 1
+    assert len(read_batches(ports.store).sound) == 1
     combine(ports)
     assert not lacking(ports.records.versions(), ports.store, lambda: ports.table).uncombined
 

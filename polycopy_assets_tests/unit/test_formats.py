@@ -3,11 +3,13 @@
 The first half of this file is such a reader. It imports nothing of ours.
 """
 
+import base64
 import fcntl
 import gzip
 import hashlib
 import json
 import re
+import struct
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,7 @@ import msgspec
 import polars as pl
 import pytest
 
-from polycopy_assets.demo.world import v2_row
+from polycopy_assets.demo.world import Trade, v2_row
 from polycopy_assets.errors import Kind
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.blame import Failed
@@ -63,12 +65,51 @@ def counts_from(row: Mapping[str, Any]) -> int:
     return row["start"] if row["claim_start"] is None else row["claim_start"]
 
 
-def version_of(wallet: str, table: Sequence[Mapping[str, Any]]) -> str:
-    """The data version of a record with this table of segments."""
-    filled = sorted((name_of(wallet, row), row) for row in table if row["rows"])
-    lines = (f"{name} {counts_from(row)} {row['rows']} {row['crc32c']}\n" for name, row in filled)
-    digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-    return f"rows-{sum(row['rows'] for _, row in filled)}-{digest[:16]}"
+def recorded(text: str) -> tuple[int, list[dict[str, Any]]]:
+    """Until when a record covers its wallet, and its segments."""
+    form, covered_until, *parts = text.split(" ")
+    assert form == "2"
+    table: list[dict[str, Any]] = []
+    for part in parts:
+        packed, *unusual = part.split(",")
+        numbers = struct.unpack(">IIIIIIQ", base64.b64decode(packed + "="))
+        length, rows, size, crc32c, first, last, digest = numbers
+        flags = {flag[0]: flag[2:] for flag in unusual}
+        start = int(flags.get("s", table[-1]["until"] if table else 0))
+        claim = int(flags["c"]) if "c" in flags else None
+        row = {
+            "start": start,
+            "until": start + length,
+            "rows": rows,
+            "size": size,
+            "crc32c": f"{crc32c:08x}",
+            "claim_start": claim,
+            "source": flags.get("a", table[-1]["source"] if table else ""),
+            "digest": f"{digest:016x}",
+        }
+        row["first"] = (start if claim is None else claim) + first if rows else None
+        row["last"] = row["until"] - last if rows else None
+        table.append(row)
+    return int(covered_until), table
+
+
+def digest_of(rows: Rows) -> int:
+    """The digest of rows as served, newest first: the sum over their seconds."""
+    seconds: defaultdict[int, bytes] = defaultdict(bytes)
+    for row in rows:
+        seconds[row["timestamp"]] += msgspec.json.encode(row) + b"\n"
+    hashes = (hashlib.blake2b(lines, digest_size=8).digest() for lines in seconds.values())
+    return sum(int.from_bytes(each, "big") for each in hashes) % 2**64
+
+
+def as_served(trades: Sequence[Trade]) -> Rows:
+    return [json.loads(msgspec.json.encode(v2_row(trade))) for trade in trades]
+
+
+def version_of(wallet: str) -> str:
+    """The data version of a record of all trades of `wallet`."""
+    rows = as_served(WORLD.truth(wallet))
+    return f"rows-{len(rows)}-{digest_of(rows):016x}"
 
 
 def batches(root: Path) -> Iterator[dict[str, Any]]:
@@ -146,6 +187,7 @@ def stored(bench: Bench, wallet: str, every: Sequence[Draft]) -> tuple[Segment, 
             last=trades[0].timestamp if trades else None,
             claim_start=None if claim == span else claim.start,
             source="polymarket",
+            digest=f"{digest_of(as_served(trades)):016x}" if trades else None,
         )
         found.append(segment)
     bench.segments[wallet] = found
@@ -176,26 +218,31 @@ def event_of(segments: Sequence[Segment]) -> tuple[str, dict[str, dg.MetadataVal
         oddities={"price above 1": 1},
         seconds=0.1234,
     )
-    version, metadata = materializations.describe(fetched, "/store/")
+    version, metadata = materializations.describe(fetched)
     return version, dict(metadata)
 
 
 def test_a_record_leads_to_the_rows_as_served(root: Path, bench: Bench):
     wallet = WALLETS[0]
     version, metadata = event_of(stored(bench, wallet, list(drafts(wallet, segment_bytes=1))))
-    table = metadata["segments"]
-    assert isinstance(table, dg.TableMetadataValue)
+    text = metadata["segments"].value
+    assert isinstance(text, str)
+    covered_until, table = recorded(text)
+    assert covered_until == END
     rows: Rows = []
-    for record in reversed(table.records):
-        source, served = read_segment(root, name_of(wallet, record.data))
-        assert source == record.data["source"] == "polymarket"
-        found = SEGMENT.fullmatch(name_of(wallet, record.data))
+    for record in reversed(table):
+        source, served = read_segment(root, name_of(wallet, record))
+        assert source == record["source"] == "polymarket"
+        assert record["digest"] == f"{digest_of(served):016x}"
+        times = [row["timestamp"] for row in served]
+        assert (record["first"], record["last"]) == (min(times), max(times))
+        found = SEGMENT.fullmatch(name_of(wallet, record))
         assert found
         assert all(int(found[2]) <= row["timestamp"] < int(found[3]) for row in served)
         rows += served
-    assert len(table.records) > 3, "it was cut"
-    assert rows == [json.loads(msgspec.json.encode(v2_row(t))) for t in WORLD.truth(wallet)]
-    assert version == version_of(wallet, [record.data for record in table.records])
+    assert len(table) > 3, "it was cut"
+    assert rows == as_served(WORLD.truth(wallet))
+    assert version == version_of(wallet)
 
 
 def test_the_metadata_of_a_record_has_these_keys_and_types(bench: Bench):
@@ -204,24 +251,21 @@ def test_the_metadata_of_a_record_has_these_keys_and_types(bench: Bench):
         name: type(value).__name__.removesuffix("MetadataValue") for name, value in metadata.items()
     } == {
         "dagster/row_count": "Int",
-        "dagster/uri": "Text",
         "new_rows": "Int",
         "covered_until": "Timestamp",
-        "segments": "Table",
-        "size_bytes": "Int",
-        "requests": "Int",
-        "source": "Text",
-        "seconds": "Float",
-        "horizon": "Json",
+        "segments": "Text",
+        "fetch": "Json",
         "first_trade": "Timestamp",
         "last_trade": "Timestamp",
         "unknown_fields": "Json",
         "oddities": "Json",
     }
-    horizon = metadata["horizon"]
-    assert isinstance(horizon, dg.JsonMetadataValue)
-    assert isinstance(horizon.data, dict)
-    assert set(horizon.data) == {"until", "at", "lag", "age", "clock_difference"}
+    how = metadata["fetch"].value
+    assert isinstance(how, dict)
+    assert set(how) == {"source", "requests", "seconds", "horizon"}
+    horizon = how["horizon"]
+    assert isinstance(horizon, dict)
+    assert set(horizon) == {"until", "at", "lag", "age", "clock_difference"}
 
 
 def test_overlapping_segments_count_each_second_once(root: Path, bench: Bench):
@@ -230,13 +274,11 @@ def test_overlapping_segments_count_each_second_once(root: Path, bench: Bench):
     segments = stored(bench, wallet, [*older, *newer])
     assert any(segment.claim_start is not None for segment in segments)
     version, metadata = event_of(segments)
-    table = metadata["segments"]
-    assert isinstance(table, dg.TableMetadataValue)
-    assert version == version_of(wallet, [record.data for record in table.records])
+    assert version == version_of(wallet)
     rows: Rows = []
-    for record in reversed(table.records):
-        _, served = read_segment(root, name_of(wallet, record.data))
-        rows += [row for row in served if row["timestamp"] >= counts_from(record.data)]
+    for record in reversed(recorded(str(metadata["segments"].value))[1]):
+        _, served = read_segment(root, name_of(wallet, record))
+        rows += [row for row in served if row["timestamp"] >= counts_from(record)]
     assert len(rows) == len(WORLD.truth(wallet))
 
 
@@ -281,7 +323,7 @@ def test_a_wallet_without_trades_has_this_version(bench: Bench):
     wallet = "0x" + "5" * 40
     (segment,) = stored(bench, wallet, [Cutter(END, "polymarket").finish(0)])
     assert segment.size > 0
-    assert event_of([segment])[0] == "rows-0-e3b0c44298fc1c14"
+    assert event_of([segment])[0] == "rows-0-0000000000000000"
 
 
 def test_a_revocation_and_a_failed_attempt_look_like_this():

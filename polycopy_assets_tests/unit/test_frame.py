@@ -111,7 +111,7 @@ def test_what_a_source_does_not_tell_is_null():
 
 def test_an_empty_segment_has_no_rows():
     wallet, span = trades()[0].wallet, Interval(0, 10)
-    assert read_payload(gzip.compress(b""), wallet, span) == (None, [])
+    assert read_payload(gzip.compress(b""), wallet, span) == (None, [], b"")
 
 
 def test_a_claim_leaves_out_what_another_segment_answers_for():

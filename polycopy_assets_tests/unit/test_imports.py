@@ -24,7 +24,7 @@ LAYERS = (
     ("automation",),
     ("assets",),
     ("checks",),
-    ("reconcile", "resources"),
+    ("reconcile", "resources", "retention"),
     ("guard",),
     ("record", "migration"),
     ("pipeline",),

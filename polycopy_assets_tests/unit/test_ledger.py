@@ -368,4 +368,4 @@ def test_the_findings_of_a_hundred_thousand_wallets_are_counted_by_kind():
 def test_old_segments_are_replaced_when_the_new_ones_cover_as_much(until: int, replaced: int):
     old, new = stored(ONE, TWO), stored(segment(0, until))
     marked = [segment_name(WALLET, item.span) for item in old]
-    assert len(replaced_segments(marked, WALLET, [*old, *new])) == replaced
+    assert len(replaced_segments(marked, WALLET, [*old, *new], None)) == replaced

@@ -2,8 +2,8 @@
 
 import pytest
 
-from polycopy_assets.batches.combine import next_batch
 from polycopy_assets.batches.manifests import Broken
+from polycopy_assets.batches.plan import next_batch
 from polycopy_assets.errors import StoreError
 from polycopy_assets.trades.batch import Manifest, manifest_name
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH

@@ -12,12 +12,11 @@ import pytest
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import ContractBroken, StoreError
 from polycopy_assets.ledger.evidence import Believed
-from polycopy_assets.ledger.facts import OldFile
+from polycopy_assets.ledger.facts import OldFile, whole_until
 from polycopy_assets.migration.old_files import adopt, inspect
 from polycopy_assets.migration.old_job import as_row, parse_old_name
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import coverage
 from polycopy_assets_tests.old_job import old_file, old_line, upper
 from polycopy_assets_tests.rows import table_of
 
@@ -134,7 +133,7 @@ def test_a_whales_file_is_cut_into_segments_and_every_trade_arrives_once(tmp_pat
     assert (file.rows, file.last, file.problem) == (400, END - 1, "")
     adopted = adopt(store, WALLET, Believed(file, END), [], segment_bytes=2000)
     assert len(adopted.segments) > 1
-    assert coverage(adopted.segments) == END
+    assert whole_until(s.span for s in adopted.segments) == END
     assert adopted.newer == 0
     assert sum(segment.rows for segment in adopted.segments) == adopted.rows == 400
     assert {segment.source for segment in adopted.segments} == {"checkpoint"}
@@ -153,7 +152,7 @@ def test_what_lies_behind_the_bound_is_left_to_be_fetched(tmp_path: Path):
     bound = TRADES[100].timestamp
     adopted = adopt(store, WALLET, Believed(file, bound), [])
     assert adopted.newer == sum(trade.timestamp >= bound for trade in TRADES)
-    assert coverage(adopted.segments) == bound
+    assert whole_until(s.span for s in adopted.segments) == bound
     assert adopted.rows == sum(trade.timestamp < bound for trade in TRADES)
 
 
@@ -169,7 +168,7 @@ def test_only_what_the_store_lacks_is_taken_from_the_file(tmp_path: Path):
     behind = [Interval(END + 5, END + 9)]
     store.create(f"trades/{WALLET}/{END + 5:010d}-{END + 9:010d}.jsonl.gz", gzip.compress(b""))
     third = adopt(store, WALLET, Believed(file, END), [*spans, Interval(middle, END), *behind])
-    assert (third.rows, third.newer, coverage(third.segments)) == (0, 1, END)
+    assert (third.rows, third.newer, whole_until(s.span for s in third.segments)) == (0, 1, END)
 
 
 def test_a_file_that_changed_since_it_was_believed_is_not_adopted(tmp_path: Path):

@@ -20,7 +20,7 @@ from polycopy_assets.sources.rows import (
     read_rows,
 )
 from polycopy_assets.trades.cutter import Cutter
-from polycopy_assets.trades.frame import served_frame, table_rows
+from polycopy_assets.trades.frame import columns_of, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.odd_json import DEEPEST, UNREADABLE, readable, tame
 from polycopy_assets.trades.payload import read_payload
@@ -61,7 +61,7 @@ def table(source: str, row: bytes) -> dict[str, Any]:
     cutter.add(row_read)
     found = read_payload(cutter.finish(0).payload, row_read.wallet, EVER)
     assert found.source == source
-    (made,) = table_rows(served_frame(source, found.rows)).to_dicts()
+    (made,) = table_rows(served_frame(source, columns_of(source, found.rows))).to_dicts()
     return made
 
 

@@ -30,9 +30,15 @@ class Canned:
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     async def read(
-        self, path: str, params: dict[str, Any], what: str, read: Callable[[Answer], T]
+        self,
+        path: str,
+        params: dict[str, Any],
+        what: str,
+        read: Callable[[Answer], T],
+        *,
+        new: bool = False,
     ) -> T:
-        del what
+        del what, new
         self.asked.append((path, dict(params)))
         return read(Answer(self.body, 1, "t"))
 

@@ -8,8 +8,8 @@ from polycopy_assets.errors import InvalidWallet
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import (
     Segment,
-    coverage,
     data_version,
+    is_whole,
     parse_name,
     rows_in_version,
     segment_name,
@@ -68,10 +68,13 @@ def segment(start: int, until: int, rows: int = 1, crc: str = "00000000") -> Seg
 
 
 def test_coverage_ends_where_it_ends_only_without_a_gap():
-    assert coverage([]) is None
-    assert coverage([segment(0, 5), segment(5, 9)]) == 9
-    assert coverage([segment(0, 5), segment(6, 9)]) is None
-    assert coverage([segment(1, 5)]) is None
+    assert is_whole([], 9)  # a wallet without trades
+    assert not is_whole([], 0)
+    assert is_whole([segment(0, 5), segment(5, 9)], 9)
+    assert is_whole([segment(0, 5), segment(5, 9)], 12)  # no trades behind the last segment
+    assert not is_whole([segment(0, 5), segment(5, 9)], 8)
+    assert not is_whole([segment(0, 5), segment(6, 9)], 9)
+    assert not is_whole([segment(1, 5)], 5)
 
 
 def test_a_data_version_changes_with_the_trades_and_with_nothing_else():

@@ -27,7 +27,7 @@ def postgres_url(instance: dg.DagsterInstance) -> str | None:
 
     Raises ConfigurationError if it is kept anywhere else.
     """
-    storage = _event_log(instance)
+    storage = event_log(instance)
     url = getattr(storage, "postgres_url", None)
     if isinstance(url, str):
         return url
@@ -39,7 +39,8 @@ def postgres_url(instance: dg.DagsterInstance) -> str | None:
     return None
 
 
-def _event_log(instance: dg.DagsterInstance) -> EventLogStorage:
+def event_log(instance: dg.DagsterInstance) -> EventLogStorage:
+    """The event log itself, without what Dagster wraps around it."""
     storage = instance.event_log_storage
     whole = getattr(storage, "_storage", None)
     return storage if whole is None else whole.event_log_storage

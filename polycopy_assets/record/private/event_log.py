@@ -25,9 +25,10 @@ import dagster as dg
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._serdes import ConfigurableClassData
-from sqlalchemy import Connection, CursorResult, Engine
+from sqlalchemy import Connection, Engine
 from sqlalchemy.pool import QueuePool
 
+from polycopy_assets.record.private.event_batches import store_batch
 from polycopy_assets.record.private.patience import patient_engine
 from polycopy_assets.settings.shared import umask_in
 from polycopy_assets.system.sharing import make_directories, reserve
@@ -37,13 +38,6 @@ KEPT_ENGINES = 8
 
 def _is_materialization(event: EventLogEntry) -> bool:
     return event.dagster_event_type == DagsterEventType.ASSET_MATERIALIZATION
-
-
-def _inserted(result: CursorResult[Any]) -> int:
-    key = result.inserted_primary_key
-    if key is None:
-        raise dg.DagsterInvariantViolationError("an event was stored without an id")
-    return int(key[0])
 
 
 class PooledSqliteEventLogStorage(SqliteEventLogStorage):
@@ -77,15 +71,7 @@ class PooledSqliteEventLogStorage(SqliteEventLogStorage):
         if not events or any(not _is_materialization(e) for e in events):
             super().store_event_batch(events)
             return
-        (run_id,) = {event.run_id for event in events}
-        inserts = [self.prepare_insert_event(event) for event in events]
-        with self.run_connection(run_id) as connection:
-            for insert in inserts:
-                connection.execute(insert)
-        with self.index_transaction() as connection:
-            ids = [_inserted(connection.execute(insert)) for insert in inserts]
-            self._store_asset_event_tags(connection, events, ids)
-            self._store_asset_event(connection, events[-1], ids[-1])
+        store_batch(self, events)
 
     def _initdb(self, engine: Engine, for_index_shard: bool = False) -> None:  # noqa: FBT001, FBT002
         reserve(Path(str(engine.url.database)), self._umask)

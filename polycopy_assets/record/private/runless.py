@@ -1,14 +1,14 @@
 """Materializations that belong to no run, many at a time.
 
 `report_runless_asset_event` writes one event at a time: 4 ms on SQLite, 12 ms and more on Postgres.
-`store_event_batch` is what Dagster itself uses to write batches. It is safe here for three reasons.
+A batch is safe here for three reasons.
 The events belong to no run, so they need none of the bookkeeping for a run's own events. A batch is
 one transaction of the index that the record is read from: after a kill none of it is there, and it
 is written again. And events are written after the data is durable, so a lost event can be rebuilt
 from the store.
 
-Private: `StepMaterializationData` and the constants for "no run" have no public name, and
-`store_event_batch` is internal. Pinned by `dagster/test_runless.py`.
+Private: `StepMaterializationData` and the constants for "no run" have no public name. Pinned by
+`dagster/test_runless.py`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,6 +21,9 @@ from dagster import DagsterEvent, DagsterEventType, EventLogEntry
 from dagster._core.events import StepMaterializationData
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
+from polycopy_assets.record.private.database import event_log
+from polycopy_assets.record.private.event_batches import store_batch
+
 BATCH = 500
 
 
@@ -30,7 +33,7 @@ def write(
     """Writes the materializations in their order; yields the size of each batch that is written."""
     left = iter(materializations)
     while batch := [_entry(item) for item in islice(left, BATCH)]:
-        instance.event_log_storage.store_event_batch(batch)
+        store_batch(event_log(instance), batch)
         yield len(batch)
 
 

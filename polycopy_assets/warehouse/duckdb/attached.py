@@ -15,8 +15,11 @@ from polycopy_assets.warehouse.duckdb.sql_files import sql
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
-    "memory_limit": "1GB",
 }
+_SHARE = 0.3
+"""DuckDB's part of the memory that a process may use. It takes about 80 MB more than its limit, and
+Python with our modules takes 140 MB."""
+
 _LOCK = threading.Lock()
 _started: dict[tuple[Path, int], "_Attached"] = {}
 """By the file and the process: what a parent process has started cannot be used after a fork."""
@@ -29,9 +32,13 @@ class UsedHere(Exception):
 class _Attached:
     """DuckDB in memory, with the file attached while it has connections."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, memory: int) -> None:
         # As if the file had been opened by itself, what does not fit into memory goes beside it.
-        own = {**_CONFIG, "temp_directory": f"{path}.tmp"}
+        own = {
+            **_CONFIG,
+            "memory_limit": f"{int(memory * _SHARE)}MiB",
+            "temp_directory": f"{path}.tmp",
+        }
         self._memory = duckdb.connect(":memory:", config=own)
         self._path = path
         self._read_only = False
@@ -58,14 +65,15 @@ class _Attached:
         self._memory.close()
 
 
-def connect(path: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+def connect(path: Path, *, read_only: bool, memory: int) -> duckdb.DuckDBPyConnection:
     """A connection to the file at `path`, set up so that our statements mean the same everywhere.
 
+    `memory`: MB that this process may use; what the first connection says holds for all.
     It has to be given back with `disconnect`. Raises UsedHere, and duckdb.Error if the file cannot
     be opened; that names the other process, if one has it open.
     """
     with _LOCK:
-        attached = _started_for(path)
+        attached = _started_for(path) or _start(path, memory)
         attached.attach(read_only=read_only)
         try:
             return attached.connected()
@@ -78,15 +86,18 @@ def disconnect(path: Path, connection: duckdb.DuckDBPyConnection) -> None:
     """Ends a connection; the file is free after the last one."""
     with _LOCK:
         connection.close()
-        _started_for(path).detach()
+        if attached := _started_for(path):
+            attached.detach()
 
 
-def _started_for(path: Path) -> _Attached:
-    key = (path, os.getpid())
-    if key not in _started:
-        for other, attached in list(_started.items()):
-            if other[1] == key[1] and not attached.connections:
-                attached.close()
-                del _started[other]
-        _started[key] = _Attached(path)
-    return _started[key]
+def _started_for(path: Path) -> _Attached | None:
+    return _started.get((path, os.getpid()))
+
+
+def _start(path: Path, memory: int) -> _Attached:
+    for other, attached in list(_started.items()):
+        if other[1] == os.getpid() and not attached.connections:
+            attached.close()
+            del _started[other]
+    _started[path, os.getpid()] = attached = _Attached(path, memory)
+    return attached

@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
+from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.system import waits
 from polycopy_assets.system.holders import described
@@ -29,8 +30,9 @@ _PID = re.compile(r"\(PID (\d+)\)")
 
 
 class DuckDBFile:
-    """The file at `path`; `lock_wait` are the seconds to wait for it.
+    """The file at `path`.
 
+    `lock_wait`: seconds to wait for it. `memory`: MB that this process may use.
     Whatever DuckDB raises inside a connection becomes a WarehouseError that names the file.
     """
 
@@ -40,6 +42,7 @@ class DuckDBFile:
         *,
         lock_wait: float = LOCK_WAIT_SECONDS,
         umask: int = PRIVATE,
+        memory: int = DEFAULT_MEMORY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -47,6 +50,7 @@ class DuckDBFile:
         self.uri = str(self.path)
         self._lock_wait = lock_wait
         self._umask = umask
+        self._memory = memory
         self._clock = clock
         self._sleep = sleep
 
@@ -94,7 +98,7 @@ class DuckDBFile:
         """A connection, or the file's holder; raises WarehouseError if it cannot be opened."""
         try:
             make_directories(self.path.parent, self._umask)
-            return attached.connect(self.path, read_only=read_only)
+            return attached.connect(self.path, read_only=read_only, memory=self._memory)
         except attached.UsedHere:
             return f"another part of this process ({os.getpid()})"
         except (duckdb.Error, OSError) as error:

@@ -9,27 +9,17 @@ from typing import Any
 
 import duckdb
 import msgspec
-import polars as pl
 
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Duplicates, Held, Loaded, Months, Parts, as_text
-from polycopy_assets.warehouse.duckdb.claims_files import claims_file, claims_table, parquet
+from polycopy_assets.warehouse.duckdb.claims_files import checkpoint_file, claims_file, claims_table
 from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS, DuckDBFile
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
-from polycopy_assets.warehouse.duckdb.table import wrong_with
-
-_CHECKPOINT_SCHEMA: dict[str, pl.DataType] = {
-    "wallet_address": pl.String(),
-    "completed": pl.Boolean(),
-    "processed_at": pl.Datetime("us", "UTC"),
-    "trade_count": pl.Int64(),
-    "gcs_file": pl.String(),
-    "upload_successful": pl.Boolean(),
-}
 
 
 class _Noted(msgspec.Struct):
@@ -49,10 +39,13 @@ class DuckDBWarehouse:
         *,
         lock_wait: float = LOCK_WAIT_SECONDS,
         umask: int = PRIVATE,
+        memory: int = DEFAULT_MEMORY,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._file = DuckDBFile(path, lock_wait=lock_wait, umask=umask, clock=clock, sleep=sleep)
+        self._file = DuckDBFile(
+            path, lock_wait=lock_wait, umask=umask, memory=memory, clock=clock, sleep=sleep
+        )
         self.path, self.uri = self._file.path, self._file.uri
 
     @property
@@ -93,8 +86,7 @@ class DuckDBWarehouse:
 
     def mark_complete(self, rows: Sequence[Checkpoint]) -> None:
         """Writes `rows` to `backfill_checkpoint`, in one transaction."""
-        frame = pl.DataFrame(rows, schema=_CHECKPOINT_SCHEMA, orient="row")
-        with parquet(frame) as path, self._open() as db:
+        with checkpoint_file(rows) as path, self._open() as db:
             db.execute("BEGIN")
             db.execute(_sql("mark_complete_known"), {"ticks": str(path)})
             db.execute(_sql("mark_complete_new"), {"ticks": str(path)})
@@ -247,6 +239,9 @@ class DuckDBWarehouse:
             yield db
 
     def _check_table(self, db: duckdb.DuckDBPyConnection) -> None:
+        # polars: what only reads a count does without it.
+        from polycopy_assets.warehouse.duckdb.table import wrong_with  # noqa: PLC0415
+
         wrong = wrong_with(db, self.uri)
         if wrong:
             raise WarehouseError(wrong)

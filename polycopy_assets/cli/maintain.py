@@ -1,0 +1,54 @@
+"""`polycopy maintain`: deletes what Dagster keeps of old runs and no longer counts."""
+
+import click
+import msgspec
+
+from polycopy_assets.automation.situation import deciding_runs
+from polycopy_assets.cli.common import Command, as_json, one_line_errors
+from polycopy_assets.record.instance import opened
+from polycopy_assets.retention.maintain import KEEP_DAYS, Freed, maintain
+from polycopy_assets.settings.environment import settings
+
+_MB = 1e6
+
+
+@click.command("maintain", cls=Command)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(min=0, max=36_500),
+    default=KEEP_DAYS,
+    show_default=True,
+    help="Keep everything about runs that ended within so many days.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
+@as_json
+def maintain_command(*, keep_days: int, dry_run: bool, as_json: bool) -> None:
+    """Delete old runs, events and ticks of Dagster that no longer count.
+
+    The latest record of every wallet stays, and so does everything that a decision depends on. It
+    can run beside everything else, and be killed and repeated.
+    """
+    with one_line_errors(), opened(settings().home) as instance:
+        freed = maintain(
+            instance, keep_days=keep_days, kept=lambda: deciding_runs(instance), dry_run=dry_run
+        )
+    if as_json:
+        click.echo(msgspec.json.encode(freed))
+    else:
+        _print(freed)
+
+
+def _print(freed: Freed) -> None:
+    click.echo("would be deleted" if freed.dry_run else "deleted")
+    click.echo(f"  runs           {freed.runs:>12,}")
+    click.echo(f"  events         {freed.events:>12,}")
+    click.echo(f"  check results  {freed.check_results:>12,}")
+    click.echo(f"  ticks          {freed.ticks:>12,}")
+    click.echo(f"  files          {freed.files:>12,}  ({freed.file_bytes / _MB:,.1f} MB)")
+    if freed.thinned_runs:
+        click.echo(
+            f"{freed.thinned_runs:,} more runs lost their logs and old events: some record of"
+            " theirs is still the latest of its wallet"
+        )
+    after = "" if freed.dry_run else f", after {freed.bytes_after / _MB:,.1f} MB"
+    click.echo(f"Dagster's files: before {freed.bytes_before / _MB:,.1f} MB{after}")

@@ -1,0 +1,139 @@
+"""The files of runs: their own logs (SQLite only), what they printed, and locks of dead runs."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from uuid import UUID
+
+import dagster as dg
+
+from polycopy_assets.guard.heartbeat import run_lock
+from polycopy_assets.guard.instance_locks import FOLDER, instance_locks
+from polycopy_assets.guard.lock import this_process
+from polycopy_assets.record.private.stored_events import NO_RUN, PAGE, StoredEvents
+
+_OF_SQLITE = ("", "-wal", "-shm", "-journal")
+_FOLDERS = ("history", "schedules", "storage", FOLDER)
+_LOCK = "run-"
+
+
+def size_of_home(instance: dg.DagsterInstance) -> int:
+    """Bytes of the files in which the instance keeps runs, events, ticks, logs and locks."""
+    total = 0
+    for folder in _FOLDERS:
+        for path in (Path(instance.root_directory) / folder).rglob("*"):
+            with suppress(FileNotFoundError):  # deleted since it was listed
+                total += path.stat().st_size if path.is_file() else 0
+    return total
+
+
+class RunFiles:
+    """The files of runs of one instance; counts those that are deleted, or would be."""
+
+    def __init__(
+        self, instance: dg.DagsterInstance, stored: StoredEvents, *, dry_run: bool
+    ) -> None:
+        self.files = 0
+        self.bytes = 0
+        self._instance = instance
+        self._home = Path(instance.root_directory)
+        self._stored = stored
+        self._dry_run = dry_run
+
+    def delete_log(self, run_id: str) -> None:
+        """Deletes the file with the run's own log, if there is one."""
+        if database := self._stored.run_file(run_id):
+            for ending in _OF_SQLITE:
+                self._delete(database.with_name(database.name + ending))
+
+    def forget_log(self, run_id: str) -> None:
+        """Deletes the empty file that Dagster has made for the log of a deleted run."""
+        files, size = self.files, self.bytes
+        self.delete_log(run_id)
+        self.files, self.bytes = files, size
+
+    def delete_output(self, run_id: str) -> None:
+        """Deletes what the run printed."""
+        if not self._dry_run:
+            with suppress(NotImplementedError):  # some storages of such output cannot delete
+                self._instance.compute_log_manager.delete_logs(prefix=[run_id])
+        folder = self._home / "storage" / run_id
+        if not folder.is_dir():
+            return
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                self._delete(path)
+        if not self._dry_run:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def delete_leftovers(self, before: float, check: Callable[[], None]) -> None:
+        """Deletes the files of runs that no longer exist, and the locks of those that have ended.
+
+        The log of events without a run goes if nothing was written to it since `before` (epoch
+        seconds): the record is read from the index, never from there.
+        """
+        # Listed first: a run is in the database before it has a file.
+        for run_id in self._gone([*self._logs(), *self._outputs()]):
+            check()
+            self.delete_log(run_id)
+            self.delete_output(run_id)
+        without_run = self._stored.run_file(NO_RUN)
+        if without_run and without_run.is_file() and without_run.stat().st_mtime < before:
+            self.delete_log(NO_RUN)
+        self._delete_locks()
+
+    def _logs(self) -> Iterator[str]:
+        example = self._stored.run_file("example")
+        for path in example.parent.glob("*.db") if example else ():
+            if _is_run_id(path.stem):
+                yield path.stem
+
+    def _outputs(self) -> Iterator[str]:
+        for path in (self._home / "storage").glob("*"):
+            if _is_run_id(path.name):
+                yield path.name
+
+    def _gone(self, run_ids: Sequence[str]) -> list[str]:
+        """Those of `run_ids` that are no runs of this instance."""
+        named = sorted(set(run_ids))
+        known: set[str] = set()
+        for start in range(0, len(named), PAGE):
+            page = named[start : start + PAGE]
+            known.update(self._instance.get_run_ids(dg.RunsFilter(run_ids=page)))
+        return [run_id for run_id in named if run_id not in known]
+
+    def _delete_locks(self) -> None:
+        """Deletes the lock files of processes that were killed: free ones, of runs that ended."""
+        for path in sorted((self._home / FOLDER).glob(f"{_LOCK}*.lock")):
+            run_id = path.stem.removeprefix(_LOCK)
+            run = self._instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                continue
+            locks, name = instance_locks(self._instance), run_lock(run_id)
+            if locks.holder(name) is not None:
+                continue
+            size = path.stat().st_size if path.exists() else 0
+            if not self._dry_run:
+                lock = locks.try_acquire(name, this_process("maintain"))
+                if lock is None:
+                    continue
+                lock.release()  # which removes the file
+            self._count(size)
+
+    def _delete(self, path: Path) -> None:
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+            if not self._dry_run:
+                path.unlink()
+            self._count(size)
+
+    def _count(self, size: int) -> None:
+        self.files += 1
+        self.bytes += size
+
+
+def _is_run_id(text: str) -> bool:
+    with suppress(ValueError):
+        return str(UUID(text)) == text
+    return False

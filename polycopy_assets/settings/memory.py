@@ -1,0 +1,8 @@
+"""`POLYCOPY_MEMORY`: how much memory a process may use."""
+
+MEMORY = "POLYCOPY_MEMORY"
+DEFAULT_MEMORY = 512
+"""MB."""
+
+LEAST_MEMORY = 384
+MOST_MEMORY = 1_000_000

@@ -1,0 +1,73 @@
+"""A lost record is rebuilt so that it says what was combined: nothing is combined again."""
+
+from pathlib import Path
+
+from polycopy_assets.batches.manifests import read_batches
+from polycopy_assets.ledger.facts import Facts
+from polycopy_assets.reconcile.shelf import Shelf
+from polycopy_assets.trades.batch import MANIFESTS
+from polycopy_assets.trades.segment import PREFIX, Segment, StoredSegment, data_version
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets_tests.bench import END, WALLETS, Bench, duckdb_sql, middle
+from polycopy_assets_tests.fakes.counting import CountingStore
+
+
+def counted(tmp_path: Path) -> tuple[Bench, CountingStore]:
+    store = CountingStore(tmp_path / "store")
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
+    return Bench(store, warehouse, duckdb_sql(warehouse.path)), store
+
+
+def without_a_record(*segments: Segment) -> Facts:
+    stored = tuple(StoredSegment(span=item.span, size=item.size) for item in segments)
+    return Facts(wallet=segments[0].wallet, stored=stored)
+
+
+def test_segments_that_batches_name_are_not_read_and_manifests_once_for_all_wallets(tmp_path: Path):
+    bench, store = counted(tmp_path)
+    found = [bench.fetch(wallet) for wallet in WALLETS[:3]]
+    bench.combine()
+    shelf = Shelf(store, read_batches(store).held)
+    facts = [without_a_record(item) for item in found]
+    store.reads.clear()
+    shelf.look_up(facts)
+    for segment, item in zip(found, facts, strict=True):
+        assert shelf.segments(item) == ((segment,), "")
+    assert not store.below(PREFIX)
+    assert sum(store.below(MANIFESTS).values()) <= 1
+
+
+def test_a_union_of_segments_that_were_combined_keeps_their_data_version(tmp_path: Path):
+    """Those have no digests: an older version wrote them."""
+    bench, store = counted(tmp_path)
+    wallet, cut = WALLETS[0], middle(WALLETS[0])
+    parts = [bench.fetch(wallet, 0, cut), bench.fetch(wallet, cut, END)]
+    combined = data_version(parts)
+    bench.combine()
+    for part in parts:
+        store.delete(part.name)
+    union = bench.fetch(wallet, 0, END)
+    shelf = Shelf(store, read_batches(store).held)
+    facts = without_a_record(union)
+    shelf.look_up([facts])
+    (segment,), damaged = shelf.segments(facts)
+    assert not damaged
+    assert segment.crc32c == union.crc32c
+    assert data_version([segment]) == combined
+    held = read_batches(store).held.get(wallet)
+    assert held.holds(data_version([segment]))
+
+
+def test_a_union_with_other_rows_than_were_combined_is_new(tmp_path: Path):
+    bench, store = counted(tmp_path)
+    wallet, cut = WALLETS[0], middle(WALLETS[0])
+    bench.fetch(wallet, 0, cut)
+    bench.combine()
+    union = bench.fetch(wallet, 0, END)
+    shelf = Shelf(store, read_batches(store).held)
+    facts = without_a_record(union)
+    shelf.look_up([facts])
+    (segment,), _ = shelf.segments(facts)
+    assert segment.digest
+    assert segment.rows == union.rows
+    assert not read_batches(store).held.get(wallet).holds(data_version([segment]))
