@@ -39,8 +39,8 @@ class Packer:
 
     ISA-L takes a fifth of zlib's time for it, and the result is smaller: ordinary gzip.
 
-    The source is the comment in the gzip header: copies of the file keep it, and every gzip reader
-    skips it.
+    The source is the comment in the gzip header: copies of the file keep it, and gzip readers skip
+    it, except for a few that refuse a header with a comment.
     """
 
     def __init__(self, source: str) -> None:
