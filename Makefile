@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-crash test-dev browser-test pictures test-cloud lint types imports check ci bench bench-quick bench-record bench-scattered bench-reconcile lock clean
+.PHONY: help demo dev test test-crash test-dev browser-test pictures test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,14 +33,17 @@ dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/polycopy init
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
 
-test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the three next targets
-	$(BIN)/python -m pytest -n 4 -m "not crash and not browser and not dev and not cloud"
+test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the four next targets
+	$(BIN)/python -m pytest -n 4 -m "not bench and not crash and not browser and not dev and not cloud"
 
 test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupted, or run at the same time
 	$(BIN)/python -m pytest -m "crash and not dev"
 
 test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
 	$(BIN)/python -m pytest -n 0 -s -m dev
+
+bench-smoke: .venv/.installed-dev ## every bench, with a handful of trades; judges no time
+	$(BIN)/python -m pytest -m bench
 
 browser-test: .venv/.installed-dev ## Dagster's UI in headless Chromium; pictures in .browser/
 	@command -v chromium chromium-browser >/dev/null || \
@@ -67,7 +70,7 @@ imports: .venv/.installed-dev ## the import rule of docs/architecture.md
 
 check: lint types imports ## lint, types and import rule
 
-ci: check test test-crash test-dev browser-test ## everything that must pass before a change lands
+ci: check test test-crash test-dev bench-smoke browser-test ## everything that must pass before a change lands
 
 # What the benches compare with has an environment of its own.
 .venv-bench/.installed: benchmarks/requirements.txt

@@ -1,43 +1,36 @@
-"""How fast segments become sorted Parquet and rows of the table, and how much memory that takes.
+"""How fast segments become sorted Parquet, beside DuckDB's own sorted copy of the same files.
 
-    python benchmarks/combine.py [TRADES] [REPEATS]
-
-Three parts, each beside a baseline in the same run, every measurement in a process of its own:
-
-- combine: one wallet of TRADES trades, and 1,000 trades in each of many wallets; the baseline is
-  DuckDB's sorted `COPY` of the same files with the same number of threads;
-- load: a batch into a table that holds four times as many rows; the baseline is a plain `INSERT` of
-  the same files into an empty table;
-- memory: the peak while one wallet of TRADES and of a tenth of it is combined and loaded.
+One wallet with many trades, and many wallets with 1,000 each. Every measurement runs in a process
+of its own. DuckDB gets copies of the files without the comment in their header, which it cannot
+read; it writes neither `id` nor `sequence`.
 """
 
 import os
-import platform
 import random
 import resource
-import statistics
-import subprocess
+import shutil
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 import msgspec
 
+from benchmarks.bench import bench, kept
+from benchmarks.deployment import clean_environ, must
+from benchmarks.figures import Figure
+from benchmarks.processes import ROOT, run
 from polycopy_assets.batches.combine import combine
 from polycopy_assets.demo.generate import LAST
-from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.batch import Claim, Manifest, manifest_name
+from polycopy_assets.trades.batch import Claim
 from polycopy_assets.trades.cutter import Cutter
 from polycopy_assets.trades.page import Row
 from polycopy_assets.trades.segment import segment_name
 from polycopy_assets.trades.shapes import POLYMARKET
-from polycopy_assets.warehouse.duckdb.sql_files import sql
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 CORES = len(os.sched_getaffinity(0))
 COPY = """
@@ -55,21 +48,27 @@ COPY (
     ORDER BY wallet_address, timestamp
 ) TO $target (FORMAT parquet, COMPRESSION zstd)
 """
-INSERT = """
-INSERT INTO trades BY NAME
-SELECT * EXCLUDE (claim_start, claim_until)
-REPLACE (make_timestamp(epoch_us("timestamp")) AS "timestamp")
-FROM read_parquet($files)
-"""
 COMMENT = 0x10
+EACH = 1000
+"""Trades of each of many wallets."""
 
 
-class Measured(msgspec.Struct):
-    """Seconds of the wall clock and of the processors, and the peak of memory in MB."""
+class Size(NamedTuple):
+    """Trades of the one wallet; the many wallets, and rounds."""
+
+    trades: int
+    wallets: int
+    rounds: int
+
+
+SIZES = {"full": Size(1_000_000, 500, 5), "quick": Size(100_000, 50, 2), "smoke": Size(2_000, 2, 1)}
+
+
+class Taken(msgspec.Struct):
+    """Seconds of the wall clock and of the processors."""
 
     seconds: float
     cpu: float
-    peak: float
 
 
 def rows(wallet: str, number: int, seed: int) -> Iterator[Row]:
@@ -145,7 +144,8 @@ def lay_out(root: Path, wallets: int, each: int) -> None:
 def run_combine(root: Path) -> None:
     """Combines all claims as batch 1."""
     claims = msgspec.json.decode((root / "claims.json").read_bytes(), type=list[Claim])
-    assert combine(LocalStore(root), claims, 1).manifest is not None
+    made = combine(LocalStore(root), claims, 1).manifest
+    must(made is not None and made.rows == sum(each.rows for each in claims), "nothing was lost")
 
 
 def run_copy(root: Path) -> None:
@@ -155,122 +155,72 @@ def run_copy(root: Path) -> None:
         db.execute(COPY, {"files": files, "target": target})
 
 
-def run_fill(root: Path) -> None:
-    """A table with four times the rows of the batch, of wallets of their own."""
-    with duckdb.connect(str(root / "filled.duckdb"), config={"threads": CORES}) as db:
-        db.execute(sql("create"))
-        for _ in range(4):
-            db.execute(INSERT, {"files": _parts(root)})
-        db.execute("UPDATE trades SET wallet_address = 'another'")
+WAYS = {"ours": run_combine, "copy": run_copy}
 
 
-def run_load(root: Path) -> None:
-    """Loads batch 1 into the table."""
-    store = LocalStore(root)
-    manifest = Manifest.decode(store.read(manifest_name(1)))
-    loaded = DuckDBWarehouse(root / "work.duckdb").load(manifest, store, "store")
-    assert loaded.inserted == manifest.rows
+def taken(way: str, root: Path) -> tuple[Taken, float]:
+    """What one way takes without the start of its process; and the peak of that process in MB."""
+    shutil.rmtree(root / "combined", ignore_errors=True)
+    command = [sys.executable, "-m", "benchmarks.combine", way, str(root)]
+    environ = {**clean_environ(), "PYTHONPATH": str(ROOT)}
+    ended = run(command, environ=environ, cwd=root).checked()
+    return msgspec.json.decode(ended.out, type=Taken), ended.peak
 
 
-def run_insert(root: Path) -> None:
-    """A plain insert of the same files into an empty table."""
-    with duckdb.connect(str(root / "work.duckdb"), config={"threads": CORES}) as db:
-        db.execute(sql("create"))
-        db.execute(INSERT, {"files": _parts(root)})
+def compared(what: str, trades: int, rounds: int, root: Path) -> Iterator[Figure]:
+    """Both ways by turns."""
+    ours: list[tuple[Taken, float]] = []
+    copies: list[tuple[Taken, float]] = []
+    with kept():
+        for _ in range(rounds):
+            ours.append(taken("ours", root))
+            copies.append(taken("copy", root))
+    baseline = "DuckDB's sorted COPY"
+    yield Figure(
+        what=f"combine, {what}",
+        unit="rows/s",
+        samples=[trades / each.seconds for each, _ in ours],
+        baseline=baseline,
+        against=[trades / each.seconds for each, _ in copies],
+        goal=">= 1.0",
+    )
+    yield Figure(
+        what=f"processor time, {what}",
+        unit="s",
+        samples=[each.cpu for each, _ in ours],
+        baseline=baseline,
+        against=[each.cpu for each, _ in copies],
+    )
+    yield Figure(
+        what=f"peak memory, {what}",
+        unit="MB",
+        samples=[peak for _, peak in ours],
+        baseline=baseline,
+        against=[peak for _, peak in copies],
+    )
 
 
-def run_both(root: Path) -> None:
-    """Combines, and loads into an empty table."""
-    run_combine(root)
-    run_load(root)
+def measure(size: Size, work: Path) -> Iterator[Figure]:
+    """One wallet, and many."""
+    lay_out(work / "one", 1, size.trades)
+    yield from compared(
+        f"one wallet, {size.trades:,} trades", size.trades, size.rounds, work / "one"
+    )
+    lay_out(work / "many", size.wallets, EACH)
+    what, trades = f"{size.wallets} wallets of {EACH:,} trades", size.wallets * EACH
+    yield from compared(what, trades, size.rounds, work / "many")
 
 
-STEPS = {
-    step.__name__: step
-    for step in (run_combine, run_copy, run_fill, run_load, run_insert, run_both)
-}
-
-
-def _parts(root: Path) -> list[str]:
-    manifest = Manifest.decode(LocalStore(root).read(manifest_name(1)))
-    return [str(root / part.name) for part in manifest.parts]
-
-
-def child(step: str, root: Path) -> None:
-    """One step in this process; prints what it took."""
+def _measured(way: str, root: Path) -> Taken:
     before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-    STEPS[step](root)
+    WAYS[way](root)
     seconds, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    status = Path("/proc/self/status").read_text().splitlines()
-    peak = next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024
-    print(msgspec.json.encode(Measured(seconds, cpu, peak)).decode())
-
-
-def measured(step: str, root: Path) -> Measured:
-    """One step in a process of its own."""
-    for each in ("combined", "work.duckdb"):
-        if step in {"run_combine", "run_both"} or each != "combined":
-            subprocess.run(["rm", "-rf", str(root / each)], check=True)
-    if step == "run_load":
-        subprocess.run(["cp", root / "filled.duckdb", root / "work.duckdb"], check=True)
-    command = [sys.executable, __file__, "--step", step, str(root)]
-    said = subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    return msgspec.json.decode(said.stdout.splitlines()[-1], type=Measured)
-
-
-def compare(  # noqa: PLR0917 - each is something else
-    what: str, ours: str, theirs: str, root: Path, number: int, repeats: int
-) -> None:
-    """Both steps by turns; prints medians, spread and how much of their time ours takes."""
-    pairs = [(measured(ours, root), measured(theirs, root)) for _ in range(repeats)]
-    print(f"{what}, {number:,} trades")
-    for name, found in (("ours", [a for a, _ in pairs]), ("baseline", [b for _, b in pairs])):
-        print(f"  {name:<10}{_spread(found, number)}")
-    for field in ("seconds", "cpu", "peak"):
-        ratios = sorted(getattr(a, field) / getattr(b, field) for a, b in pairs)
-        print(
-            f"  ours ÷ baseline, {field:<8}{statistics.median(ratios):6.2f}"
-            f"  ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        )
-
-
-def _spread(found: Sequence[Measured], number: int) -> str:
-    times = sorted(each.seconds for each in found)
-    middle = statistics.median(times)
-    return (
-        f"{middle:7.2f} s ({times[0]:.2f} to {times[-1]:.2f}) {number / middle:>10,.0f} rows/s"
-        f"{statistics.median(each.cpu for each in found):7.2f} s CPU"
-        f"{max(each.peak for each in found):6.0f} MB"
-    )
-
-
-def main(trades: int = 1_000_000, repeats: int = 5) -> None:
-    """Measures and prints."""
-    print(
-        f"{platform.machine()}, {CORES} cores, Python {platform.python_version()},"
-        f" {DEFAULT_MEMORY} MB, {repeats} repeats"
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        many = max(trades // 2000, 1)
-        lay_out(root / "whale", 1, trades)
-        lay_out(root / "many", many, 1000)
-        lay_out(root / "tenth", 1, trades // 10)
-        compare("combine, one wallet", "run_combine", "run_copy", root / "whale", trades, repeats)
-        compare(
-            "combine, many wallets", "run_combine", "run_copy", root / "many", many * 1000, repeats
-        )
-        measured("run_combine", root / "whale")
-        measured("run_fill", root / "whale")
-        compare("load", "run_load", "run_insert", root / "whale", trades, repeats)
-        print("memory: combine and load in one process")
-        for name, number in (("tenth", trades // 10), ("whale", trades)):
-            print(f"  {number:>10,} trades{measured('run_both', root / name).peak:7.0f} MB")
+    return Taken(seconds, cpu)
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--step"]:
-        child(sys.argv[2], Path(sys.argv[3]))
+    if sys.argv[1:2] and sys.argv[1] in WAYS:
+        print(msgspec.json.encode(_measured(sys.argv[1], Path(sys.argv[2]))).decode())
     else:
-        main(*map(int, sys.argv[1:]))
+        bench("combine", SIZES, measure)

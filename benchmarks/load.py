@@ -84,15 +84,17 @@ class Size(NamedTuple):
 
 SIZES = {"full": Size(400, 2_000_000, 4, 3), "quick": Size(100, 200_000, 4, 2)}
 SIZES["smoke"] = Size(8, 4_000, 2, 1)
-PARTS = 4
+PART_ROWS = 45_000
+"""Rows of a part, about: what a combine puts into one with the default memory."""
 
 
 def written(size: Size, number: int, root: Path) -> Manifest:
     """Batch `number`: its files below `root`, and its manifest."""
     each, begin = size.batch // size.wallets, START + number * SPAN
     parts = []
-    for part in range(PARTS):
-        first, last = (size.wallets * at // PARTS for at in (part, part + 1))
+    count = max(size.batch // PART_ROWS, 1)
+    for part in range(count):
+        first, last = (size.wallets * at // count for at in (part, part + 1))
         name = f"combined/parts/{number:08d}/{part}.parquet"
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)

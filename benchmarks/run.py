@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -27,6 +27,8 @@ MINUTES = {"full": 60, "quick": 5, "smoke": 5}
 
 # tiny_wallets leaves its wallets to the two after it; the longest is last.
 BENCHES = (
+    "start_up",
+    "combine",
     "end_to_end",
     "fetch_rate",
     "load",
@@ -39,12 +41,6 @@ BENCHES = (
     "memory",
     "year",
 )
-
-IN_WORDS: Mapping[str, Mapping[str, Sequence[str]]] = {
-    "combine": {"full": [], "quick": []},
-    "start_up": {"full": ["7"], "quick": ["1"]},
-}
-"""Benches that print figures of their own kind, and their arguments in the sizes they have."""
 
 GRACE_SECONDS = 30
 RESULTS = ROOT / "benchmarks" / "results"
@@ -62,8 +58,6 @@ def run_bench(name: str, size: str, work: Path, until: float) -> Outcome:
     left, options = work / f"{name}.json", ["--size", size, "--work", str(work)]
     options += ["--json", str(left)]
     command = [sys.executable, "-m", f"benchmarks.{name}"]
-    if name in IN_WORDS:
-        options = list(IN_WORDS[name][size])
     wrong = _ended(subprocess.Popen([*command, *options], cwd=ROOT), until)
     if not left.exists():
         return Outcome([], wrong)
@@ -117,9 +111,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=RESULTS, help="directory of the JSON")
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=", ".join(BENCHES))
     options = parser.parse_args()
-    there = [name for name in IN_WORDS if (ROOT / "benchmarks" / f"{name}.py").exists()]
-    names = options.benches or [*(n for n in there if options.size in IN_WORDS[n]), *BENCHES]
-    if unknown := set(names) - {*BENCHES, *there}:
+    names = options.benches or BENCHES
+    if unknown := set(names) - set(BENCHES):
         parser.error(f"no such bench: {', '.join(sorted(unknown))}")
     hear_interrupts()
     report, well = Report(machine=machine(), size=options.size), False

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.system.interrupt import end_interrupted, ignore_ctrl_c, on_interrupt, say_once
+from polycopy_assets.system.threads import MAY_HANG
 
 TRACEBACK = "POLYCOPY_TRACEBACK"
 
@@ -54,12 +55,8 @@ def _flush() -> None:
 
 
 def _leave_what_hangs(code: object) -> None:
-    """Ends the process if a fetch hangs in a call: Python would wait for its threads for ever."""
-    if threading.active_count() == 1:
-        return
-    from polycopy_assets.fetch.iterate_async import FETCH_THREAD  # noqa: PLC0415 - imports asyncio
-
-    if any(thread.name == FETCH_THREAD for thread in threading.enumerate()):
+    """Ends the process if a thread hangs in a call: Python would wait for it, or end under it."""
+    if any(thread.name in MAY_HANG for thread in threading.enumerate()):
         os._exit(code if isinstance(code, int) else 1)
 
 

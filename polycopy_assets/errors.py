@@ -196,6 +196,10 @@ class WarehouseBusy(WarehouseError):
     """Another process held the DuckDB file for longer than the bounded wait."""
 
 
+class WarehouseFull(WarehouseError):
+    """DuckDB needed more memory than it may use."""
+
+
 class QuotaExceeded(WarehouseError):
     """One of BigQuery's quotas is used up. The message names it and says when to try again."""
 

@@ -28,7 +28,8 @@ resource "google_storage_bucket" "store" {
     }
   }
 
-  # Segments (trades/) and manifests are never deleted: no rule may name them.
+  # No rule may name segments (trades/), coverage/ and manifests: only polycopy deletes segments, after
+  # it has united them.
   dynamic "lifecycle_rule" {
     for_each = var.combined_retention_days > 0 ? [var.combined_retention_days] : []
 

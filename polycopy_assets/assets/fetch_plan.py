@@ -1,6 +1,6 @@
 """What a run of `wallet_trades` fetches, out of its partitions or out of all wallets."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, assert_never
 
 import dagster as dg
@@ -18,6 +18,8 @@ from polycopy_assets.record.partitions import (
 )
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.text import first_few
+from polycopy_assets.trades.coverage import extended
+from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
 _NAMED = 20
@@ -193,11 +195,27 @@ def _chosen_means(
 def _done_by_family(context: dg.AssetExecutionContext, coverage: CoverageWriter) -> set[str]:
     """The wallets that the runs that this one retries have fetched; not to be fetched again.
 
-    They were recorded, or had no news.
+    They were recorded; or, in runs that do not record a wallet without news, had none.
     """
     group = context.instance.get_run_group(context.run.run_id) if context.run.root_run_id else None
     ancestors = (
         [run.run_id for run in group[1] if run.run_id != context.run.run_id] if group else []
     )
     recorded = materializations.recorded_by(context.instance, ancestors)
-    return recorded | (coverage.stated_by(ancestors) if ancestors else set())
+    if not ancestors or has_partitions(context):
+        return recorded
+    return recorded | _without_news(context.instance, coverage.stated_by(ancestors))
+
+
+def _without_news(instance: dg.DagsterInstance, stated: Mapping[str, Interval]) -> set[str]:
+    """The wallets whose record is complete up to the time without trades that was `stated`.
+
+    Coverage is written before the record: if a run is killed in between, a wallet that has news, or
+    no record yet, is stated as well.
+    """
+    return {
+        wallet
+        for wallet, found in materializations.read_all(instance, stated.keys())
+        if isinstance(found, materializations.Record)
+        and extended(found.covered_until, stated[wallet]) >= stated[wallet].until
+    }

@@ -9,6 +9,7 @@ from polycopy_assets.errors import PolycopyError
 from polycopy_assets.pipeline.combine import Combined
 from polycopy_assets.pipeline.load import LoadReport
 from polycopy_assets.record import materializations
+from polycopy_assets.record.materializations import DATA_VERSION_TAG
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import PARTS, current, manifest_name
 from polycopy_assets.trades.segment import recorded_rows
@@ -53,9 +54,22 @@ def combined_metadata(found: Combined, store: Store) -> Metadata:
     }
 
 
-def loaded_version(report: LoadReport) -> str:
+def loaded_version(last_batch: int) -> str:
     """The data version of `trades`: the last batch that the table has."""
-    return f"batches-{report.last_batch}"
+    return f"batches-{last_batch}"
+
+
+def is_recorded(instance: dg.DagsterInstance, last_batch: int | None) -> bool:
+    """Whether the latest materialization of `trades` is of a table with that last batch.
+
+    It is not while a fetch loads beside it, or if the process ended before it recorded the load.
+    """
+    if not last_batch:
+        return True
+    event = instance.get_latest_materialization_event(TRADES)
+    data = event.asset_materialization if event else None
+    tags = data.tags if data and data.tags else {}
+    return tags.get(DATA_VERSION_TAG) == loaded_version(last_batch)
 
 
 def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: Warehouse) -> Metadata:

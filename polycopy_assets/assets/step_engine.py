@@ -184,7 +184,7 @@ class StepEngine:
             LoadPorts(records, self._store, table, self._context.log, check, self._memory)
         )
         metadata = loaded_metadata(report, self._instance, table)
-        self._materialized(TRADES, loaded_version(report), metadata)
+        self._materialized(TRADES, loaded_version(report.last_batch), metadata)
 
     def _open(self, asset: str) -> Warehouse:
         """The table, whose jobs are labelled as those of `asset`."""

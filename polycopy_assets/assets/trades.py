@@ -48,5 +48,5 @@ def trades(
         )
         metadata = loaded_metadata(report, context.instance, table)
     return dg.MaterializeResult(
-        data_version=dg.DataVersion(loaded_version(report)), metadata=metadata
+        data_version=dg.DataVersion(loaded_version(report.last_batch)), metadata=metadata
     )

@@ -16,14 +16,17 @@ class MaintainConfig(dg.Config):
     """What the job `maintain` deletes."""
 
     keep_days: int = Field(
-        default=retention.KEEP_DAYS, ge=0, description="Days after their end for which runs stay."
+        default=retention.KEEP_DAYS,
+        ge=0,
+        le=retention.MOST_DAYS,
+        description="Days after their end for which runs stay.",
     )
     dry_run: bool = Field(default=False, description="Only say what would be deleted.")
 
 
 @dg.op(description="Deletes old runs, events and ticks that no longer count.")
 def delete_old(context: dg.OpExecutionContext, config: MaintainConfig) -> None:
-    """Deletes what no longer counts, and says in the run's log what that was."""
+    """Deletes what no longer counts, and says in the run's log what that was, and what was left."""
     with heartbeat(context) as pulse:
         freed = retention.maintain(
             context.instance,
@@ -33,6 +36,9 @@ def delete_old(context: dg.OpExecutionContext, config: MaintainConfig) -> None:
             check=pulse.check,
         )
     context.log.info(msgspec.json.encode(freed).decode())
+    context.add_output_metadata(msgspec.to_builtins(freed))
+    if freed.left:
+        context.log.warning(freed.left)
 
 
 @dg.job(

@@ -193,7 +193,7 @@ def summarize(store: Store, log: Logger) -> None:
         return
     try:
         name = summaries.write(store, found.listed, found.sound, found.held)
-    except StoreError as error:
+    except (StoreError, OSError) as error:  # OSError: there is no room for a temporary file
         log.warning(f"no summary of {len(found.sound)} manifests could be written: {error}")
         return
     log.info(f"{len(found.sound)} manifests are summarized in {name}")

@@ -10,8 +10,9 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets.assets.fetch_plan import Select
-from polycopy_assets.assets.load_events import failed_line, left_by
+from polycopy_assets.assets.load_events import failed_line, is_recorded, left_by
 from polycopy_assets.batches.manifests import forget
+from polycopy_assets.cli.beside import Beside
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.runs import raise_failure, raise_if_stopped, run_job
@@ -146,7 +147,8 @@ class _Work:
 
     def _fetch(self, select: Select) -> None:
         config = {"select": select}
-        result = run_job(self._instance, self._settings, Job.FETCH, config, self._progress)
+        with Beside(self._instance, self._settings, self._progress):
+            result = run_job(self._instance, self._settings, Job.FETCH, config, self._progress)
         report = fetch_reports.read(self._instance, result.run_id)
         if report is not None:
             self.fetched.append(report)
@@ -163,7 +165,7 @@ class _Work:
 
         versions = materializations.versions(self._instance)
         found = lacking(versions, store, table)
-        if not found.why():
+        if not found.why() and is_recorded(self._instance, found.last_loaded):
             lost = lost_rows(table(), found, versions)
             self.failed_checks = [lost] if lost else []
             return

@@ -6,7 +6,7 @@ import msgspec
 from polycopy_assets.automation.situation import deciding_runs
 from polycopy_assets.cli.common import Command, as_json, one_line_errors
 from polycopy_assets.record.instance import opened
-from polycopy_assets.retention.maintain import KEEP_DAYS, Freed, maintain
+from polycopy_assets.retention.maintain import KEEP_DAYS, MOST_DAYS, Freed, maintain
 from polycopy_assets.settings.environment import settings
 
 _MB = 1e6
@@ -15,7 +15,7 @@ _MB = 1e6
 @click.command("maintain", cls=Command)
 @click.option(
     "--keep-days",
-    type=click.IntRange(min=0, max=36_500),
+    type=click.IntRange(min=0, max=MOST_DAYS),
     default=KEEP_DAYS,
     show_default=True,
     help="Keep everything about runs that ended within so many days.",
@@ -50,5 +50,7 @@ def _print(freed: Freed) -> None:
             f"{freed.thinned_runs:,} more runs lost their logs and old events: some record of"
             " theirs is still the latest of its wallet"
         )
+    if freed.left:
+        click.echo(freed.left)
     after = "" if freed.dry_run else f", after {freed.bytes_after / _MB:,.1f} MB"
     click.echo(f"Dagster's files: before {freed.bytes_before / _MB:,.1f} MB{after}")

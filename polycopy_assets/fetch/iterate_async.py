@@ -11,13 +11,14 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
+from polycopy_assets.system.threads import FETCH
+
 T = TypeVar("T")
 AHEAD = 4
 """Outcomes that may wait to be recorded, for each request in flight."""
 
 CHECK_SECONDS = 0.25
 JOIN_SECONDS = 60.0
-FETCH_THREAD = "fetch"
 
 
 class _End:
@@ -64,7 +65,7 @@ def iterate_async(
 
     loop = asyncio.new_event_loop()
     task = loop.create_task(pump())
-    thread = threading.Thread(target=run, name=FETCH_THREAD, daemon=True)
+    thread = threading.Thread(target=run, name=FETCH, daemon=True)
     thread.start()
     try:
         while not isinstance(item := _next(items, check), _End):

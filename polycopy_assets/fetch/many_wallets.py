@@ -8,14 +8,10 @@ from contextlib import aclosing
 from polycopy_assets.errors import PolycopyError, Stopped
 from polycopy_assets.fetch.at_once import at_once
 from polycopy_assets.fetch.blame import Failed, Streaks, failed
-from polycopy_assets.fetch.one_wallet import (
-    Fetched,
-    KnownSegments,
-    Refetching,
-    Walkers,
-    WalletFetch,
-)
+from polycopy_assets.fetch.one_wallet import Fetched, WalletFetch
 from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.fetch.stored_wallet import KnownSegments, Refetching
+from polycopy_assets.fetch.walks import Walkers
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS

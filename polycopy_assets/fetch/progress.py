@@ -21,14 +21,15 @@ class Sample(NamedTuple):
 class Progress(msgspec.Struct):
     """Counters of one fetch; watched while it runs, and summed up at its end.
 
-    `trades` are rows served, `requests` HTTP requests of all kinds, `failed` wallets. `fetching`
-    says that wallets are being fetched: only then does silence mean that the run is stuck. Other
-    work is a step, with a name.
+    `trades` are rows served, `recorded_rows` those of them that are new and recorded, `requests`
+    HTTP requests of all kinds, `failed` wallets. `fetching` says that wallets are being fetched:
+    only then does silence mean that the run is stuck. Other work is a step, with a name.
     """
 
     wallets: int = 0
     done: int = 0
     trades: int = 0
+    recorded_rows: int = 0
     requests: int = 0
     failed: int = 0
     fetching: bool = False

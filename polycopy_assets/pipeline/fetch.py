@@ -152,6 +152,7 @@ class _Work:
         for fetched in durable:
             self._recorded += 1
             self._new_rows += fetched.new_rows
+            self._progress.recorded_rows += fetched.new_rows
             self._leftovers.add(fetched.leftovers)
             if failure := _replaced(self._plan, self._ports, fetched):
                 failures.append(failure)
@@ -180,6 +181,7 @@ class _Work:
 
     def _fold(self) -> None:
         """Tidies the coverage objects. If that fails it is done by the next fetch."""
+        self._ports.check()  # another run may write them if this one has lost its lock
         try:
             self._ports.coverage.fold()
         except StoreError as error:

@@ -83,7 +83,8 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
 class Lacking(msgspec.Struct, frozen=True, kw_only=True):
     """What the table lacks of the record; `unknown` says why its batches could not be read.
 
-    `held` is what the sound batches hold.
+    `held` is what the sound batches hold, `last_loaded` the last batch that the table has; None if
+    that could not be read.
     """
 
     held: Holdings
@@ -91,6 +92,7 @@ class Lacking(msgspec.Struct, frozen=True, kw_only=True):
     broken: Sequence[Broken]
     unloaded: Sequence[Header]
     unknown: str
+    last_loaded: int | None
 
     def why(self, *, left_out: int = 0, stuck: int = 0) -> str:
         """What is lacking, in one line; empty if nothing is.
@@ -114,8 +116,10 @@ def lacking(
     batches = read_batches(store)
     missing: Sequence[Header] = []
     unknown = ""
+    last: int | None = None
     try:
-        missing = unloaded(batches.sound, open_table().loaded_batches())
+        loaded = open_table().loaded_batches()
+        missing, last = unloaded(batches.sound, loaded), max(loaded, default=0)
     except WarehouseBusy as error:
         unknown = str(error)  # a later load waits for it again
     return Lacking(
@@ -124,6 +128,7 @@ def lacking(
         broken=batches.broken,
         unloaded=missing,
         unknown=unknown,
+        last_loaded=last,
     )
 
 

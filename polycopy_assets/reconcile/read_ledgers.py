@@ -5,7 +5,7 @@ record names, not a record without segments.
 """
 
 from collections import defaultdict
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import dagster as dg
@@ -13,20 +13,10 @@ import msgspec
 
 from polycopy_assets.batches.load import unloaded
 from polycopy_assets.batches.manifests import Batches, Broken
-from polycopy_assets.batches.parts import unreadable
-from polycopy_assets.batches.plan import InRecord, new_segments, to_combine_again
-from polycopy_assets.batches.plan import pending as not_combined
-from polycopy_assets.errors import InvalidWallet, PolycopyError
+from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.progress import Progress
-from polycopy_assets.ledger.facts import (
-    Checkpoint,
-    Facts,
-    Recorded,
-    StoredSegment,
-    Tally,
-    claimed_until,
-)
-from polycopy_assets.ledger.findings import lost_segments, to_read
+from polycopy_assets.ledger.facts import Checkpoint, Facts, StoredSegment
+from polycopy_assets.ledger.findings import to_read
 from polycopy_assets.ledger.kinds import Adopt
 from polycopy_assets.migration.old_files import inspect
 from polycopy_assets.pipeline.combine import sound_and_broken
@@ -38,16 +28,16 @@ from polycopy_assets.reconcile.listing import (
     replaced_segments,
     verified,
 )
+from polycopy_assets.reconcile.read_batches import lacking, unreadable_segments
+from polycopy_assets.reconcile.read_record import latest_horizon, read_record, read_replaced_again
+from polycopy_assets.reconcile.read_tables import add_tallies, sorted_out
 from polycopy_assets.record import materializations
 from polycopy_assets.record import refetching as refetching_notes
 from polycopy_assets.record.partitions import invalid_keys, registered
 from polycopy_assets.store.base import Store
-from polycopy_assets.store.coverage import Coverage, read_coverage
-from polycopy_assets.store.reading import Readings
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades.batch import Header
-from polycopy_assets.trades.holdings import Holdings
-from polycopy_assets.trades.segment import PREFIX, Segment, wallet_prefix
-from polycopy_assets.trades.wallet import parse_wallet
+from polycopy_assets.trades.segment import PREFIX
 from polycopy_assets.warehouse.base import Warehouse
 
 _READERS = 8
@@ -93,7 +83,7 @@ def read_ledgers(
     segment; without it, only those of wallets for which an audit found a loss.
     """
     refused: list[Refused] = []
-    recorded = _record(instance, progress)
+    recorded = read_record(instance, progress)
     revoked = materializations.revoked(instance)
     partitions = set(registered(instance))
     refused += [Refused("partitions", key) for key in invalid_keys(instance)]
@@ -115,7 +105,7 @@ def read_ledgers(
     if suspects:
         to_verify = {wallet: recorded[wallet] for wallet in suspects}
         stored, unread = verified(store, to_verify, stored, progress)
-    _read_replaced_again(instance, store, recorded, stored, unread)
+    read_replaced_again(instance, store, recorded, stored, unread)
     marked = {wallet: marked_segments(store, wallet, refused) for wallet in refetching}
     replaced = {
         wallet: replaced_segments(names, wallet, stored.get(wallet, ()), coverage.of(wallet))
@@ -125,24 +115,17 @@ def read_ledgers(
     # Noted by a run that was killed before it wrote the marker, or after it removed the marker.
     noted = refetching_notes.unfinished(instance)
     progress.begin("reading the tables")
-    new = set(not_combined({w: item.version for w, item in recorded.items()}, batches.held))
-    gone, named = to_combine_again(_in_record(recorded), batches)
-    force = (gone | named) - new
-    pending = {
-        **dict.fromkeys(new | force, "no batch holds all that is recorded"),
-        **_not_loaded(batches.held, waiting),
-        **_named(named, batches),
-    }
-    uncombined = {wallet: recorded[wallet] for wallet in new}
-    for wallet, why in _unreadable(store, uncombined, batches.held, progress).items():
+    lacks = lacking(recorded, batches, waiting)
+    uncombined = {wallet: recorded[wallet] for wallet in lacks.new}
+    for wallet, why in unreadable_segments(store, uncombined, batches.held, progress).items():
         unread[wallet] |= why
-    wanted = {wallet for wallet, _ in _sorted_out("traders", warehouse.traders(), refused)}
+    wanted = {wallet for wallet, _ in sorted_out("traders", warehouse.traders(), refused)}
     checkpoint = warehouse.checkpoint()
     ticks: dict[str, list[Checkpoint]] = defaultdict(list)
     texts = [row.wallet_address for row in checkpoint or ()]
-    for wallet, number in _sorted_out("checkpoint", texts, refused):
+    for wallet, number in sorted_out("checkpoint", texts, refused):
         ticks[wallet].append((checkpoint or [])[number])
-    latest = _horizon(recorded.values(), coverage, now)
+    latest = latest_horizon(recorded.values(), coverage, now)
     facts = {
         wallet: Facts(
             wallet=wallet,
@@ -155,7 +138,7 @@ def read_ledgers(
             replaced=tuple(replaced.get(wallet, ())),
             refetching=UNFINISHED if wallet in noted or wallet in replaced else "",
             marker_damaged=marked[wallet][1] if wallet in marked else "",
-            pending=pending.get(wallet, ""),
+            pending=lacks.pending.get(wallet, ""),
             unreadable=unread.get(wallet, {}),
             horizon=latest if wallet in recorded and recorded[wallet].horizon else now,
             now=now,
@@ -178,7 +161,7 @@ def read_ledgers(
         )
     }
     _inspect(store, facts, adopt, now, progress)
-    _tally(warehouse, facts, batches.held, refused, progress, by_id=verify)
+    add_tallies(warehouse, facts, batches.held, refused, progress, by_id=verify)
     progress.begin("")
     return Ledgers(
         facts=facts,
@@ -186,132 +169,8 @@ def read_ledgers(
         batches=batches,
         loaded=frozenset(loaded),
         waiting=waiting,
-        force=frozenset(force),
+        force=frozenset(lacks.force),
     )
-
-
-def _record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recorded]:
-    versions = materializations.versions(instance)
-    progress.begin("reading the record", len(versions))
-    found: dict[str, Recorded] = {}
-    for wallet, item in materializations.ledger(instance):
-        progress.step_done += 1
-        if isinstance(item, PolycopyError):
-            found[wallet] = Recorded(
-                version=versions.get(wallet, ""),
-                rows=0,
-                segments=(),
-                covered_until=0,
-                problem=str(item),
-            )
-        else:
-            found[wallet] = _recorded(item)
-    return found
-
-
-def _recorded(item: materializations.Record) -> Recorded:
-    return Recorded(
-        version=item.version,
-        rows=sum(segment.rows for segment in item.segments),
-        segments=item.segments,
-        covered_until=item.covered_until,
-        newer=item.newer,
-        horizon=item.horizon,
-    )
-
-
-def _read_replaced_again(
-    instance: dg.DagsterInstance,
-    store: Store,
-    recorded: dict[str, Recorded],
-    stored: dict[str, list[StoredSegment]],
-    unread: dict[str, dict[str, str]],
-) -> None:
-    """Reads the wallets again whose segments a fetch has replaced or united in the meantime.
-
-    Otherwise they would seem to have lost the old ones.
-    """
-    for wallet, item in recorded.items():
-        if not unread.get(wallet) and not lost_segments(item, stored.get(wallet, ())):
-            continue
-        now = materializations.record_or_none(instance, wallet)
-        if now is not None and now.segments != item.segments:
-            recorded[wallet] = _recorded(now)
-            listed = (StoredSegment.listed(*found) for found in store.list(wallet_prefix(wallet)))
-            stored[wallet] = [found[1] for found in listed if found]
-            unread.pop(wallet, None)
-
-
-def _horizon(recorded: Iterable[Recorded], coverage: Coverage, now: int) -> int:
-    """Until when coverage with its own horizon can be trusted: the source's latest horizon."""
-    told = [(item.horizon.at, item.horizon.until) for item in recorded if item.horizon is not None]
-    stated = coverage.latest
-    if stated:
-        told.append((stated.at, stated.until))
-    return max(told)[1] if told else now
-
-
-def _in_record(recorded: Mapping[str, Recorded]) -> Iterator[InRecord]:
-    for wallet, item in recorded.items():
-        yield InRecord(wallet, item.version, item.segments, item.covered_until)
-
-
-def _named(again: Container[str], batches: Batches) -> dict[str, str]:
-    """The broken batch that names a wallet to be combined again for it, and what is wrong."""
-    return {
-        item.wallet: f"{each.name} is broken: {each.why}"
-        for each in batches.broken
-        for item in each.claims
-        if item.wallet in again
-    }
-
-
-def _not_loaded(held: Holdings, waiting: Sequence[Header]) -> dict[str, str]:
-    """The wallets that batches name which are not in the table: from the first one on, all."""
-    if not waiting:
-        return {}
-    first = waiting[0].batch
-    return {
-        wallet: f"batch {item.batch} is not loaded yet"
-        for wallet, item in held
-        if item.batch >= first
-    }
-
-
-def _unreadable(
-    store: Store, uncombined: Mapping[str, Recorded], held: Holdings, progress: Progress
-) -> dict[str, dict[str, str]]:
-    """The segments that are in no batch and cannot be combined, found by reading them."""
-    new = [
-        segment
-        for record in _in_record(uncombined)
-        for segment in new_segments(record, held)
-        if segment.rows
-    ]
-    progress.begin("reading segments that no batch holds yet", len(new))
-    readings = Readings(store)
-
-    def read(segment: Segment) -> tuple[Segment, dict[str, str]]:
-        progress.step_done += 1
-        return segment, dict(unreadable(readings, [segment]))
-
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:
-        for segment, why in readers.map(read, new):
-            if why:
-                found[segment.wallet] |= why
-    return found
-
-
-def _sorted_out(
-    ledger: str, texts: Iterable[str | None], refused: list[Refused]
-) -> Iterator[tuple[str, int]]:
-    """(wallet, number of the text) for the texts that name a wallet."""
-    for number, text in enumerate(texts):
-        try:
-            yield parse_wallet(text or ""), number
-        except InvalidWallet:
-            refused.append(Refused(ledger, "NULL" if text is None else text))
 
 
 def _without(
@@ -335,33 +194,3 @@ def _inspect(
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="inspect") as readers:
         facts.update((item.wallet, item) for item in readers.map(read, deciding))
-
-
-def _tally(
-    warehouse: Warehouse,
-    facts: dict[str, Facts],
-    held: Holdings,
-    refused: list[Refused],
-    progress: Progress,
-    *,
-    by_id: bool,
-) -> None:
-    """Counts the table's rows, including those of wallets that no other ledger knows.
-
-    If no batch has claims of such a wallet either, the rows that we loaded are counted too.
-    """
-    progress.begin("counting the table's rows")
-    claims = {wallet: until for wallet, item in facts.items() if (until := claimed_until(item))}
-    found = warehouse.tally(claims, by_id=by_id)
-    unknown: list[str] = []
-    for wallet, number in _sorted_out("trades", [text for text, _ in found], refused):
-        known = facts.get(wallet) or Facts(wallet=wallet)
-        if wallet not in facts and not held.names(wallet):
-            unknown.append(wallet)
-        facts[wallet] = msgspec.structs.replace(known, tally=_sum(known.tally, found[number][1]))
-    for wallet, rows in warehouse.loaded_rows(unknown).items():
-        facts[wallet] = msgspec.structs.replace(facts[wallet], unclaimed=rows)
-
-
-def _sum(one: Tally, other: Tally) -> Tally:
-    return Tally(*(a + b for a, b in zip(one, other, strict=True)))

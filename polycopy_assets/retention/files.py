@@ -1,6 +1,6 @@
 """The files of runs: their own logs (SQLite only), what they printed, and locks of dead runs."""
 
-import shutil
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +12,7 @@ from polycopy_assets.guard.heartbeat import run_lock
 from polycopy_assets.guard.instance_locks import FOLDER, instance_locks
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets.record.private.stored_events import NO_RUN, PAGE, StoredEvents
+from polycopy_assets.retention.failures import Failures
 
 _OF_SQLITE = ("", "-wal", "-shm", "-journal")
 _FOLDERS = ("history", "schedules", "storage", FOLDER)
@@ -29,16 +30,25 @@ def size_of_home(instance: dg.DagsterInstance) -> int:
 
 
 class RunFiles:
-    """The files of runs of one instance; counts those that are deleted, or would be."""
+    """The files of runs of one instance; counts those that are deleted, or would be.
+
+    A file that cannot be deleted stops nothing: it is added to `failures`.
+    """
 
     def __init__(
-        self, instance: dg.DagsterInstance, stored: StoredEvents, *, dry_run: bool
+        self,
+        instance: dg.DagsterInstance,
+        stored: StoredEvents,
+        failures: Failures,
+        *,
+        dry_run: bool,
     ) -> None:
         self.files = 0
         self.bytes = 0
         self._instance = instance
         self._home = Path(instance.root_directory)
         self._stored = stored
+        self._failures = failures
         self._dry_run = dry_run
 
     def delete_log(self, run_id: str) -> None:
@@ -54,18 +64,16 @@ class RunFiles:
         self.files, self.bytes = files, size
 
     def delete_output(self, run_id: str) -> None:
-        """Deletes what the run printed."""
-        if not self._dry_run:
-            with suppress(NotImplementedError):  # some storages of such output cannot delete
-                self._instance.compute_log_manager.delete_logs(prefix=[run_id])
-        folder = self._home / "storage" / run_id
-        if not folder.is_dir():
+        """Deletes what the run printed, here and where Dagster keeps such output."""
+        # The files here first: they are counted, and Dagster's own storage deletes them too. If one
+        # of them stays, it fails at the same file; the next maintenance finds the folder again.
+        if not self._delete_folder(self._home / "storage" / run_id) or self._dry_run:
             return
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                self._delete(path)
-        if not self._dry_run:
-            shutil.rmtree(folder, ignore_errors=True)
+        manager = self._instance.compute_log_manager
+        try:
+            manager.delete_logs(prefix=[run_id])
+        except Exception as error:  # noqa: BLE001 - counted; any storage of output may be configured
+            self._failures.add(f"output of run {run_id} in {type(manager).__name__}", error)
 
     def delete_leftovers(self, before: float, check: Callable[[], None]) -> None:
         """Deletes the files of runs that no longer exist, and the locks of those that have ended.
@@ -121,12 +129,46 @@ class RunFiles:
                 lock.release()  # which removes the file
             self._count(size)
 
-    def _delete(self, path: Path) -> None:
-        with suppress(FileNotFoundError):
-            size = path.stat().st_size
+    def _delete_folder(self, folder: Path) -> bool:
+        """Deletes a folder with all that is in it; returns whether nothing of it was left."""
+        gone = True
+
+        def unlisted(error: OSError) -> None:
+            nonlocal gone
+            if not isinstance(error, FileNotFoundError):
+                self._failures.add(error.filename, error)
+                gone = False
+
+        for parent, folders, files in os.walk(folder, topdown=False, onerror=unlisted):
+            within = Path(parent)
+            links = [name for name in folders if (within / name).is_symlink()]
+            for name in sorted((*files, *links)):
+                gone = self._delete(within / name) and gone
+            if gone and not self._dry_run:
+                gone = self._attempt(within, within.rmdir)
+        return gone
+
+    def _delete(self, path: Path) -> bool:
+        """Deletes a file, or only counts it; returns whether it does not stand in the way."""
+
+        def delete() -> None:
+            size = path.lstat().st_size
             if not self._dry_run:
                 path.unlink()
             self._count(size)
+
+        return self._attempt(path, delete)
+
+    def _attempt(self, path: Path, delete: Callable[[], None]) -> bool:
+        """Whether `delete` worked or `path` was gone already; otherwise it is a failure."""
+        try:
+            delete()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            self._failures.add(path, error)
+            return False
+        return True
 
     def _count(self, size: int) -> None:
         self.files += 1

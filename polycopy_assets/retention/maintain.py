@@ -20,6 +20,7 @@ from polycopy_assets.guard.lock import held, this_process
 from polycopy_assets.guard.ours import OUR_ASSETS, Job
 from polycopy_assets.record.private.database import postgres_url
 from polycopy_assets.record.private.stored_events import NO_RUN, PAGE, StoredEvents
+from polycopy_assets.retention.failures import Failures
 from polycopy_assets.retention.files import RunFiles, size_of_home
 from polycopy_assets.retention.old_runs import SETTLE_SECONDS, old_runs
 from polycopy_assets.retention.shrink import shrink
@@ -27,8 +28,8 @@ from polycopy_assets.retention.superseded import superseded
 from polycopy_assets.retention.ticks import delete_old_ticks
 from polycopy_assets.system import clock
 
-KEEP_DAYS = 30
-"""Days after their end for which runs are kept, unless asked otherwise."""
+KEEP_DAYS, MOST_DAYS = 30, 36_500
+"""Days after their end for which runs are kept, unless asked otherwise; and at most."""
 
 LOCK = Job.MAINTAIN.value
 _DAY = 86_400.0
@@ -40,6 +41,8 @@ class Freed(msgspec.Struct, frozen=True, kw_only=True):
 
     `thinned_runs` lost events, and stay because some of their events still count. `file_bytes` are
     those of the deleted `files`; `bytes_before` and `bytes_after` those of all files of Dagster.
+    `failures` counts what could not be deleted or shrunk, and `first_failure` names the first, with
+    the reason; the next maintenance tries again.
     """
 
     dry_run: bool
@@ -53,6 +56,18 @@ class Freed(msgspec.Struct, frozen=True, kw_only=True):
     file_bytes: int
     bytes_before: int
     bytes_after: int
+    failures: int = 0
+    first_failure: str = ""
+
+    @property
+    def left(self) -> str:
+        """One sentence about the failures; empty if there are none."""
+        if not self.failures:
+            return ""
+        return (
+            f"{self.failures:,} could not be deleted or shrunk and stay until the next maintenance;"
+            f" the first: {self.first_failure}"
+        )
 
 
 def maintain(
@@ -79,7 +94,7 @@ def maintain(
         ticks = delete_old_ticks(instance, cutoff, check, dry_run=dry_run)
         work.files.delete_leftovers(cutoff, check)
         if not dry_run and postgres_url(instance) is None:
-            shrink(Path(instance.root_directory), check)
+            shrink(Path(instance.root_directory), check, work.failures)
         return Freed(
             dry_run=dry_run,
             keep_days=keep_days,
@@ -92,6 +107,8 @@ def maintain(
             file_bytes=work.files.bytes,
             bytes_before=before,
             bytes_after=before if dry_run else size_of_home(instance),
+            failures=len(work.failures),
+            first_failure=work.failures.first,
         )
 
 
@@ -122,7 +139,8 @@ class _Maintenance:
         self._stored = StoredEvents(instance)
         # A result that is not among them never will be again.
         self._latest_checks = self._stored.latest_checks()
-        self.files = RunFiles(instance, self._stored, dry_run=dry_run)
+        self.failures = Failures()
+        self.files = RunFiles(instance, self._stored, self.failures, dry_run=dry_run)
 
     def clear(self, run_id: str) -> None:
         """Deletes a run, or only those of its events that no longer count."""

@@ -7,8 +7,10 @@ Without it the file keeps its size, and new events use the free pages.
 
 import sqlite3
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
+
+from polycopy_assets.retention.failures import Failures
 
 _SOME_PAGES = "PRAGMA incremental_vacuum(256)"
 VACUUM_AT_MOST_BYTES = 256 * 2**20
@@ -21,16 +23,19 @@ _WORTH_IT = 4
 """A first `VACUUM` is made if at least one in so many pages is free."""
 
 
-def shrink(home: Path, check: Callable[[], None]) -> None:
-    """Shrinks the databases of the instance in `home`; a locked one is left for the next time.
+def shrink(home: Path, check: Callable[[], None], failures: Failures) -> None:
+    """Shrinks the databases of the instance in `home`.
 
-    `check` is called before each step.
+    One that is locked, or for which the disk is too full, is left for the next time, and added to
+    `failures`. `check` is called before each step.
     """
     for name in _DATABASES:
         path = home / name
         if path.is_file():
-            with suppress(sqlite3.OperationalError):  # locked, or the disk is full
+            try:
                 _shrink(path, check)
+            except sqlite3.OperationalError as error:  # locked, or the disk is full
+                failures.add(path, error)
 
 
 def _shrink(path: Path, check: Callable[[], None]) -> None:

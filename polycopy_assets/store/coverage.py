@@ -121,16 +121,17 @@ class CoverageWriter:
         found = self._known.get(wallet)
         return found.span if found else None
 
-    def stated_by(self, run_ids: Iterable[str]) -> set[str]:
-        """The wallets of the statements of these runs, as far as they were not folded since."""
+    def stated_by(self, run_ids: Iterable[str]) -> Mapping[str, Interval]:
+        """What these runs stated of each wallet, as far as it still holds and was not folded."""
         runs = {run_id[:8] for run_id in run_ids}
         named = ((name, parse_coverage_name(name)) for name in self._objects)
         theirs = [name for name, parsed in named if parsed and parsed[1] in runs]
         return {
-            item.wallet
+            item.wallet: item.span
             for name in theirs
             if name not in self._damaged
             for item in unpack(self._store.read(name))
+            if self._known.get(item.wallet) == item
         }
 
     def add(self, statements: Collection[Covered]) -> str:

@@ -23,6 +23,30 @@ def of_seconds(seconds: Iterable[bytes | memoryview]) -> int:
     return total(unpack(f">{len(hashes)}Q", b"".join(hashes)))
 
 
+class Digest:
+    """The digest of trades that are added one after another, those of one second never apart."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._second: int | None = None
+        self._hash = blake2b(digest_size=8)
+
+    def add(self, second: int, line: bytes) -> None:
+        """Adds a trade of `second`: one JSON object with its line break."""
+        if second != self._second:
+            self._ended = self.value
+            self._second = second
+            self._hash = blake2b(digest_size=8)
+        self._hash.update(line)
+
+    @property
+    def value(self) -> int:
+        """The digest of all trades that were added."""
+        if self._second is None:
+            return 0
+        return total((self._ended, int.from_bytes(self._hash.digest())))
+
+
 def of_text(text: str) -> int:
     """The digest that stands for a segment whose trades were never hashed; see `Segment.digest`."""
     return of_second(text.encode())

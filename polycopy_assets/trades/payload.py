@@ -11,7 +11,6 @@ from isal import igzip, isal_zlib
 
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.text import quoted
-from polycopy_assets.trades.digest import of_second, total
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.shapes import Trade, guess_source, shape_of
 
@@ -175,16 +174,6 @@ def unpack(payload: bytes) -> Iterator[bytes]:
 def within(rows: list[Trade], span: Interval) -> Iterator[Trade]:
     """The rows whose time lies in `span`."""
     return (row for row in rows if span.start <= row.timestamp < span.until)
-
-
-def digest_within(found: Rows, span: Interval) -> int:
-    """The digest of the rows whose time lies in `span`."""
-    seconds: dict[int, list[bytes]] = {}
-    lines = found.lines.removesuffix(b"\n").split(b"\n") if found.rows else []
-    for row, line in zip(found.rows, lines, strict=True):
-        if span.start <= row.timestamp < span.until:
-            seconds.setdefault(row.timestamp, []).append(line)
-    return total(of_second(b"\n".join(each) + b"\n") for each in seconds.values())
 
 
 def lines_in(payload: bytes) -> Iterator[bytes]:

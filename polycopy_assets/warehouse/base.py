@@ -80,6 +80,9 @@ class Warehouse(Protocol):
 
     uri: str
 
+    worth_loading: int
+    """New rows that make it worth to load a batch while more are fetched."""
+
     @property
     def cost(self) -> Cost | None:
         """The cost since the warehouse was opened; None if it is free of charge."""

@@ -13,9 +13,10 @@ import dagster as dg
 import pytest
 from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 
+from polycopy_assets.assets.step_record import StepRecord
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.errors import RunEnded
+from polycopy_assets.errors import PolycopyError, RunEnded
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.heartbeat import (
     free_run_lock,
@@ -25,7 +26,7 @@ from polycopy_assets.guard.heartbeat import (
 )
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import FileLocks, Holder, this_process
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts, materializations, refetching
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
 from polycopy_assets.record.private.run_storage import (
@@ -33,6 +34,7 @@ from polycopy_assets.record.private.run_storage import (
     PatientSqliteScheduleStorage,
 )
 from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets_tests.deployment import Deployed, Deployment
 
 RANGE = "dagster/asset_partition_range_"
@@ -167,6 +169,53 @@ def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
             failed = attempts.failed(instance)
     assert any(event.is_failure for event in events) == fails_in_the_end
     assert failed == ([keys[2]] if fails_in_the_end else [])
+
+
+@pytest.mark.parametrize("chosen", [False, True], ids=["all wallets", "chosen partitions"])
+def test_a_retried_run_records_what_its_family_only_stated(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch, *, chosen: bool
+):
+    """A killed run can leave the coverage of wallets whose record it has not written."""
+    world = generate(68, 4, most_trades=20)
+    empty = "0x" + "e" * 40
+    keys = sorted(wallet.lower() for wallet in (*world.wallets(), empty))
+
+    def killed(_: StepRecord) -> None:
+        raise PolycopyError("killed")
+
+    with deployed(world, lag_seconds=86_400) as (deployment, served):
+        deployment.want([key for key in keys if key != empty])
+        assert deployment.backfill().remaining == 0
+        deployment.want([empty])
+        served.state.lag_seconds -= 3_600
+        with deployment.instance() as instance:
+            config = {} if chosen else {"select": "all"}
+            tags = {f"{RANGE}start": keys[0], f"{RANGE}end": keys[-1]} if chosen else {}
+            job = build(deployment.settings).resolve_job_def("fetch")
+
+            def run(first: dg.DagsterRun | None) -> dg.DagsterRun:
+                made = instance.create_run_for_job(
+                    job,
+                    run_config={"ops": {"wallet_trades": {"config": config}}},
+                    tags=tags,
+                    parent_run_id=first and first.run_id,
+                    root_run_id=first and first.run_id,
+                    asset_selection=frozenset({materializations.WALLET_TRADES}),
+                )
+                list(dg._core.execution.api.execute_run_iterator(_job(job), made, instance))
+                return made
+
+            with monkeypatch.context() as patched:
+                patched.setattr(StepRecord, "flush", killed)
+                first = run(None)
+            assert empty in read_coverage(deployment.store).statements
+            second = run(first)
+            recorded = materializations.recorded_by(instance, [second.run_id])
+            assert recorded == ({*keys} if chosen else {empty})
+            assert refetching.complete(instance).keys() >= {*keys}
+            ended = instance.get_run_by_id(second.run_id)
+            assert ended is not None
+            assert ended.is_success
 
 
 def _job(job: dg.JobDefinition):

@@ -23,7 +23,8 @@ REQUESTS = {"tiny_wallets": [21], "nothing_to_do": [0]}
 GROUPS = [
     ["end_to_end"],
     ["fetch_rate"],
-    ["load", "record"],
+    ["load", "record", "combine"],
+    ["start_up"],
     ["kill"],
     ["tiny_wallets", "nothing_to_do", "refresh"],
     ["tail"],
@@ -51,6 +52,7 @@ def test_the_groups_below_are_all_benches():
     assert sorted(name for names in GROUPS for name in names) == sorted(BENCHES)
 
 
+@pytest.mark.bench
 @pytest.mark.parametrize("names", GROUPS, ids="+".join)
 def test_a_bench_prints_its_figures_and_their_ratios_and_its_invariants_hold(names, tmp_path):
     ended, report = run_benches(names, tmp_path)

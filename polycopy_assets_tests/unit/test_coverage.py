@@ -218,5 +218,7 @@ def test_the_statements_of_a_run_can_be_found_until_they_are_folded(store: Local
     run("aaaaaaaa-1", [Covered(ONE, 0, 10)])
     run("bbbbbbbb-2", [Covered(TWO, 0, 10)])
     writer = CoverageWriter(store, "cccccccc-3")
-    assert writer.stated_by(["aaaaaaaa-1", "dddddddd-4"]) == {ONE}
-    assert writer.stated_by([]) == set()
+    assert writer.stated_by(["aaaaaaaa-1", "dddddddd-4"]) == {ONE: Interval(0, 10)}
+    assert writer.stated_by([]) == {}
+    writer.forget([ONE])
+    assert CoverageWriter(store, "eeeeeeee-5").stated_by(["aaaaaaaa-1", "cccccccc-3"]) == {}

@@ -279,7 +279,7 @@ def test_duckdb_gets_its_part_of_the_memory(tmp_path: Path):
     file = DuckDBFile(tmp_path / "w.duckdb", memory=1000)
     with file.connected(read_only=False) as db:
         limit = db.execute("SELECT current_setting('memory_limit')").fetchall()
-    assert limit == [("300.0 MiB",)]
+    assert limit == [("250.0 MiB",)]
 
 
 COMBINE = """

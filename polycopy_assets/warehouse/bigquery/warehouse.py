@@ -41,6 +41,8 @@ class BigQueryWarehouse:
     `loader` None means that batches are loaded by load jobs.
     """
 
+    worth_loading = 5_000_000  # each load bills its queries anew
+
     def __init__(self, dataset: Dataset, *, loader: Loader | None = None) -> None:
         self.uri = dataset.uri
         self._dataset = dataset

@@ -10,15 +10,20 @@ from pathlib import Path
 
 import duckdb
 
+from polycopy_assets.system.processors import processors
 from polycopy_assets.warehouse.duckdb.sql_files import sql
 
 _CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": False,
     "autoload_known_extensions": False,
 }
-_SHARE = 0.3
-"""DuckDB's part of the memory that a process may use. It takes about 80 MB more than its limit, and
-Python with our modules takes 140 MB."""
+_SHARE = 0.25
+"""DuckDB's part of the memory that a process may use. It takes about 80 MB more than its limit,
+Python with Dagster and our modules takes 210 MB, and a fetch leaves up to 80 MB behind."""
+
+_THREAD_MB = 60
+"""What a thread of DuckDB needs while it inserts a batch of ours. With more threads than fit, a
+load fails for want of memory, whatever the size of the batch."""
 
 _LOCK = threading.Lock()
 _started: dict[tuple[Path, int], "_Attached"] = {}
@@ -34,9 +39,11 @@ class _Attached:
 
     def __init__(self, path: Path, memory: int) -> None:
         # As if the file had been opened by itself, what does not fit into memory goes beside it.
+        limit = int(memory * _SHARE)
         own = {
             **_CONFIG,
-            "memory_limit": f"{int(memory * _SHARE)}MiB",
+            "memory_limit": f"{limit}MiB",
+            "threads": max(1, min(processors(), limit // _THREAD_MB)),
             "temp_directory": f"{path}.tmp",
         }
         self._memory = duckdb.connect(":memory:", config=own)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import duckdb
 
-from polycopy_assets.errors import WarehouseBusy, WarehouseError
-from polycopy_assets.settings.memory import DEFAULT_MEMORY
+from polycopy_assets.errors import WarehouseBusy, WarehouseError, WarehouseFull
+from polycopy_assets.settings.memory import DEFAULT_MEMORY, MEMORY
 from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.system import waits
 from polycopy_assets.system.holders import described
@@ -33,7 +33,8 @@ class DuckDBFile:
     """The file at `path`.
 
     `lock_wait`: seconds to wait for it. `memory`: MB that this process may use.
-    Whatever DuckDB raises inside a connection becomes a WarehouseError that names the file.
+    Whatever DuckDB raises inside a connection becomes a WarehouseError that names the file; it is
+    WarehouseFull if the memory was not enough.
     """
 
     def __init__(
@@ -68,6 +69,11 @@ class DuckDBFile:
             db = self._connect(read_only=read_only)
             try:
                 yield db
+            except duckdb.OutOfMemoryException as error:
+                raise WarehouseFull(
+                    f"{self.uri}: DuckDB needs more memory than {MEMORY}={self._memory} gives it:"
+                    f" set it higher ({said_by(error)})"
+                ) from error
             except duckdb.Error as error:
                 raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
             finally:

@@ -10,7 +10,7 @@ from typing import Any
 import duckdb
 import msgspec
 
-from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
+from polycopy_assets.errors import BatchBroken, WarehouseError, WarehouseFull, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.settings.shared import PRIVATE
@@ -32,6 +32,8 @@ class _Noted(msgspec.Struct):
 
 class DuckDBWarehouse:
     """The tables in one DuckDB file; see `warehouse.base.Warehouse`."""
+
+    worth_loading = 125_000
 
     def __init__(
         self,
@@ -133,7 +135,18 @@ class DuckDBWarehouse:
             db.execute(_sql("forget_from"), {"batch": None})
 
     def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
-        """Replaces what the batch claims with its rows, in one transaction."""
+        """Replaces what the batch claims with its rows, in one transaction.
+
+        A batch whose files have large row groups may not fit into the memory with several threads.
+        """
+        try:
+            return self._load(manifest, parts, of)
+        except WarehouseFull:
+            with self._file.connected(read_only=False) as db:
+                db.execute(_sql("one_thread"))  # for the rest of this process
+            return self._load(manifest, parts, of)
+
+    def _load(self, manifest: Manifest, parts: Parts, of: str | None) -> Loaded:
         with ExitStack() as files:
             claims = files.enter_context(claims_file(manifest.claims))
             paths = [str(files.enter_context(parts.local(p.name))) for p in manifest.parts]

@@ -1,0 +1,158 @@
+"""What the store holds of one wallet: which segments count, and how new ones are written."""
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost
+from polycopy_assets.fetch import refetch
+from polycopy_assets.fetch.segment_reader import read_segment
+from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.quarantine import set_aside
+from polycopy_assets.trades.coverage import NOTHING, Covered
+from polycopy_assets.trades.cutter import Draft
+from polycopy_assets.trades.horizon import Horizon, beyond
+from polycopy_assets.trades.interval import Interval, disjoint
+from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
+
+Refetching = Callable[[str, bool], None]
+"""Called with a wallet whose segments are about to be marked for replacement, and whether all
+are."""
+
+KnownSegments = Callable[[str], Iterable[Segment]]
+"""The segments that a wallet's record names, so that they need not be read again."""
+
+
+class StoredWallet:
+    """What the store holds of `wallet`, which is fetched from `source` up to `horizon`.
+
+    `covered`, `full` and `resumed` are as for `one_wallet.WalletFetch`. `replaced` names the
+    segments to be replaced, None if there are none; it is known once `spans_to_keep` was called, as
+    is `there_before`: what was stored before this fetch. `written` are the segments of this fetch,
+    of `bytes_written` bytes, and `recorded` those that the record names.
+    """
+
+    def __init__(
+        self,
+        wallet: str,
+        horizon: Horizon,
+        *,
+        source: str,
+        store: Store,
+        known: KnownSegments,
+        covered: Interval | None,
+        full: bool,
+        resumed: bool,
+        refetching: Refetching,
+    ) -> None:
+        self.replaced: frozenset[str] | None = None
+        self.there_before: frozenset[str] = frozenset()
+        self.written: list[Segment] = []
+        self.recorded: tuple[Segment, ...] = ()
+        self.bytes_written = 0
+        self._wallet = wallet
+        self._horizon = horizon
+        self._source = source
+        self._store = store
+        self._known = known
+        self._covered = covered
+        self._behind: Interval | None = None
+        self._full = full
+        self._resumed = resumed
+        self._refetching = refetching
+
+    @property
+    def without_trades(self) -> list[Interval]:
+        """The time behind the last segment, as far as it is known to have no trades."""
+        return [span for span in (self._covered, self._behind) if span is not None]
+
+    @property
+    def statement(self) -> Covered | None:
+        """What has to be made durable about that time; takes back what counts no more."""
+        if self._behind is not None:
+            return Covered(self._wallet, *self._behind, at=self._horizon.at)
+        again = self._full or self._resumed or self.replaced is not None
+        return Covered(self._wallet, *NOTHING) if again else None
+
+    def write(self, draft: Draft) -> None:
+        """Makes a finished segment durable; time without trades up to the horizon is only noted."""
+        if self._covered is not None and draft.span.start == self._covered.until:
+            # What lies before is known to have no trades: so the segment can cover it.
+            span = Interval(self._covered.start, draft.span.until)
+            draft = msgspec.structs.replace(draft, span=span)
+        if not draft.rows and draft.span.until == self._horizon.until:
+            self._behind = draft.span
+            return
+        try:
+            self._store.create(
+                segment_name(self._wallet, draft.span),
+                draft.payload,
+                {"rows": str(draft.rows), "source": self._source},
+            )
+        except ObjectExists:
+            if self.replaced and segment_name(self._wallet, draft.span) in self.replaced:
+                raise
+            # Another run was first. Its segment counts, and is read like any existing segment.
+            return
+        self.bytes_written += len(draft.payload)
+        self.written.append(
+            Segment.of_draft(self._wallet, draft, self._source, crc32c(draft.payload))
+        )
+
+    def spans_to_keep(self) -> list[Interval]:
+        """The spans that need not be requested; starts or resumes a full refetch."""
+        for name, what in self._store.left_out(wallet_prefix(self._wallet)):
+            if parse_name(name):  # otherwise no segment could ever be written there
+                raise ObjectDamaged(self._store.uri(name), f"is {what}, not a segment: remove it")
+        names = self._stored_names()
+        self.there_before = frozenset(names)
+        named = {name: found[1] for name in names if (found := parse_name(name))}
+        doubtful = [n for n, span in named.items() if beyond(span.until, self._horizon.until)]
+        replaced = list(named) if self._full else doubtful
+        marked = refetch.marker_name(self._wallet) in names
+        if marked and self._full and not self._resumed:
+            # The marker is from an earlier, smaller replacement: now every segment is to be
+            # replaced.
+            self._store.delete(refetch.marker_name(self._wallet))
+            marked = False
+        if marked:
+            self.replaced = refetch.being_replaced(self._store, self._wallet)
+        elif replaced:
+            self._refetching(self._wallet, self._full)
+            self.replaced = refetch.begin(self._store, self._wallet, replaced)
+        if self.replaced is not None:
+            self._covered = None  # it may be what was wrong
+        return self._counting(names)
+
+    def _counting(self, names: Iterable[str]) -> list[Interval]:
+        """The spans of the segments that count: all but those that are to be replaced."""
+        ignored = (self.replaced or frozenset()) - {segment.name for segment in self.written}
+        named = (parse_name(name) for name in names if name not in ignored)
+        return [found[1] for found in named if found]
+
+    def _spans_of_store(self) -> list[Interval]:
+        return self._counting(self._stored_names())
+
+    def _stored_names(self) -> list[str]:
+        return [item.name for item in self._store.list(wallet_prefix(self._wallet))]
+
+    def segments(self) -> tuple[tuple[Segment, ...] | None, list[Interval]]:
+        """All segments of the wallet that count, and their spans; reads those not described yet.
+
+        None if a segment is damaged: it is set aside, and its interval must be requested again.
+        """
+        spans = self._spans_of_store()
+        self.recorded = tuple(self._known(self._wallet))
+        described = {(s.span, s.claim): s for s in (*self.recorded, *self.written)}
+        counted = disjoint(spans, (segment.span for segment in self.recorded))
+        segments = []
+        for span, claim in counted:
+            try:
+                segments.append(
+                    described.get((span, claim))
+                    or read_segment(self._store, self._wallet, span, claim)
+                )
+            except ObjectLost:
+                set_aside(self._store, segment_name(self._wallet, span))
+                return None, [each for each in spans if each != span]
+        return tuple(segments), spans

@@ -1,0 +1,76 @@
+"""The record as a ledger: what it says of each wallet."""
+
+from collections.abc import Iterable
+
+import dagster as dg
+
+from polycopy_assets.errors import PolycopyError
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.ledger.facts import Recorded, StoredSegment
+from polycopy_assets.ledger.findings import lost_segments
+from polycopy_assets.record import materializations
+from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import Coverage
+from polycopy_assets.trades.segment import wallet_prefix
+
+
+def read_record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recorded]:
+    """What the latest record of each wallet says, or why it cannot be read."""
+    versions = materializations.versions(instance)
+    progress.begin("reading the record", len(versions))
+    found: dict[str, Recorded] = {}
+    for wallet, item in materializations.ledger(instance):
+        progress.step_done += 1
+        if isinstance(item, PolycopyError):
+            found[wallet] = Recorded(
+                version=versions.get(wallet, ""),
+                rows=0,
+                segments=(),
+                covered_until=0,
+                problem=str(item),
+            )
+        else:
+            found[wallet] = _recorded(item)
+    return found
+
+
+def read_replaced_again(
+    instance: dg.DagsterInstance,
+    store: Store,
+    recorded: dict[str, Recorded],
+    stored: dict[str, list[StoredSegment]],
+    unread: dict[str, dict[str, str]],
+) -> None:
+    """Reads the wallets again whose segments a fetch has replaced or united in the meantime.
+
+    Otherwise they would seem to have lost the old ones.
+    """
+    for wallet, item in recorded.items():
+        if not unread.get(wallet) and not lost_segments(item, stored.get(wallet, ())):
+            continue
+        now = materializations.record_or_none(instance, wallet)
+        if now is not None and now.segments != item.segments:
+            recorded[wallet] = _recorded(now)
+            listed = (StoredSegment.listed(*found) for found in store.list(wallet_prefix(wallet)))
+            stored[wallet] = [found[1] for found in listed if found]
+            unread.pop(wallet, None)
+
+
+def latest_horizon(recorded: Iterable[Recorded], coverage: Coverage, now: int) -> int:
+    """Until when coverage with its own horizon can be trusted: the source's latest horizon."""
+    told = [(item.horizon.at, item.horizon.until) for item in recorded if item.horizon is not None]
+    stated = coverage.latest
+    if stated:
+        told.append((stated.at, stated.until))
+    return max(told)[1] if told else now
+
+
+def _recorded(item: materializations.Record) -> Recorded:
+    return Recorded(
+        version=item.version,
+        rows=sum(segment.rows for segment in item.segments),
+        segments=item.segments,
+        covered_until=item.covered_until,
+        newer=item.newer,
+        horizon=item.horizon,
+    )
