@@ -70,10 +70,9 @@ def _replace_in_duckdb(file: Path, paths: Mapping[str, str]) -> None:
 
 
 def _replacing(table: str, column: str) -> str:
-    return (
-        f'UPDATE "{table}" SET "{column}" = replace("{column}", ?, ?)'
-        f' WHERE instr("{column}", ?) > 0'
-    )
+    """The statement; names cannot be parameters, so they are quoted."""
+    where, what = (f'"{each.replace(chr(34), chr(34) * 2)}"' for each in (table, column))
+    return f"UPDATE {where} SET {what} = replace({what}, ?, ?) WHERE instr({what}, ?) > 0"
 
 
 def _named(file: Path, paths: Mapping[str, str]) -> list[str]:

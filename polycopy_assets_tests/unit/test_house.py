@@ -10,7 +10,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
-CHECKED = {"check", "test", "test-crash", "test-dev", "browser-test"}
+CHECKED = {"check", "test", "test-crash", "test-dev", "bench-smoke", "browser-test"}
 
 
 def rules() -> dict[str, tuple[set[str], list[str]]]:
