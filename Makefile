@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-crash test-dev browser-test pictures test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile lock clean
+.PHONY: help demo dev test test-crash test-postgres test-dev browser-test pictures test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,6 +18,7 @@ $(BIN)/python:
 
 .venv/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[dev]'
+	$(BIN)/python -m polycopy_assets_tests.fakes.machine_code
 	@touch $@ .venv/.installed
 
 # BigQuery's emulator needs its own environment: it requires other versions of the same libraries.
@@ -38,6 +39,10 @@ test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from 
 
 test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupted, or run at the same time
 	$(BIN)/python -m pytest -m "crash and not dev"
+
+test-postgres: .venv/.installed-dev ## the tests of processes and of Dagster, with the instance in Postgres
+	POLYCOPY_TEST_INSTANCE=postgres $(BIN)/python -m pytest -m "not browser and not dev and not cloud" \
+	  polycopy_assets_tests/crash polycopy_assets_tests/dagster
 
 test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
 	$(BIN)/python -m pytest -n 0 -s -m dev

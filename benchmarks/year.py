@@ -2,9 +2,9 @@
 
 The clock is the feed's lag: it begins a year behind and loses a day before each refresh, so trades
 appear in the feed day by day, and no clock has to be changed. The refreshes run in one process, as
-`polycopy backfill --refresh` does it but for the start. With `polycopy maintain` the last quarter
-again, with that command after every seventh refresh; it keeps nothing that it may delete, because
-all runs of this year are of today.
+`polycopy backfill --refresh` does it but for the start. Then a quarter of a year again, with
+`polycopy maintain` after every seventh refresh. All runs of this year are of today: so that command
+keeps nothing that it may delete, and its clock is ahead, or every run would be too recent.
 """
 
 import statistics
@@ -27,9 +27,20 @@ from benchmarks.server import PageServer, serving
 from polycopy_assets.cli.backfill import backfill
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.record.instance import opened
+from polycopy_assets.retention.old_runs import SETTLE_SECONDS
 
 LIVED = "lived.json"
+WEEKLY = "weekly"
 WEEK = 7
+_AHEAD = f"""
+import time
+from polycopy_assets.__main__ import main
+from polycopy_assets.system import clock
+clock.now = lambda: time.time() + {2 * SETTLE_SECONDS}
+main()
+"""
+_UPKEEP = ("maintain", "--keep-days", "0")
+
 AROUND = 5
 """So many refreshes are taken together, because one alone depends on chance."""
 
@@ -53,11 +64,8 @@ class Day(msgspec.Struct, frozen=True):
     objects: int
 
 
-def live(url: str, root: Path, days: int, upkeep: list[str]) -> None:
-    """All refreshes, in this process; `upkeep` is a command of polycopy for every seventh day.
-
-    Writes `LIVED` after each.
-    """
+def live(url: str, root: Path, days: int, *, weekly: bool) -> None:
+    """All refreshes, in this process; with `weekly` maintenance. Writes `LIVED` after each."""
     deployment, server = Deployment(root, url), PageServer(url)
     lived = []
     for day in range(days + 1):
@@ -66,8 +74,8 @@ def live(url: str, root: Path, days: int, upkeep: list[str]) -> None:
         with opened(str(deployment.home)) as instance:
             _refresh(instance, deployment)
         seconds = time.perf_counter() - started
-        if upkeep and day % WEEK == WEEK - 1:
-            deployment.polycopy(*upkeep).checked()
+        if weekly and day % WEEK == WEEK - 1:
+            _maintain(deployment)
         lived.append(Day(seconds, deployment.home_bytes(), deployment.objects()))
         (root / LIVED).write_bytes(msgspec.json.encode(lived[1:]))
         if day % 50 == 0:
@@ -81,7 +89,14 @@ def _refresh(instance: dg.DagsterInstance, deployment: Deployment) -> None:
     must(not report.failures and not report.errors, f"a refresh has ended well: {report}")
 
 
-def process(server: PageServer, root: Path, days: int, upkeep: list[str]) -> None:
+def _maintain(deployment: Deployment) -> None:
+    before = deployment.home_bytes()
+    command = [sys.executable, "-c", _AHEAD, *_UPKEEP]
+    run(command, environ=deployment.environ, cwd=deployment.root).checked()
+    must(deployment.home_bytes() < before, "maintenance has made Dagster's home smaller")
+
+
+def process(server: PageServer, root: Path, days: int, *, weekly: bool) -> None:
     """A year in a process of its own; the table must be complete at its end."""
     deployment = Deployment(root, server.url)
     deployment.want(server.wallets)
@@ -94,7 +109,7 @@ def process(server: PageServer, root: Path, days: int, upkeep: list[str]) -> Non
             server.url,
             str(root),
             str(days),
-            *upkeep,
+            *([WEEKLY] if weekly else []),
         ],
         environ={**clean_environ(), **deployment.environ, "PYTHONPATH": str(ROOT)},
         cwd=root,
@@ -102,31 +117,20 @@ def process(server: PageServer, root: Path, days: int, upkeep: list[str]) -> Non
     must(deployment.rows() == server.trades, "every trade of the year is in the table, once")
 
 
-def maintain(root: Path) -> list[str]:
-    """The command that maintains a home; empty if this version has none."""
-    root.mkdir(parents=True, exist_ok=True)
-    said = Deployment(root, "http://127.0.0.1:9").polycopy("maintain", "--help")
-    return [] if said.code else ["maintain", "--keep-days", "0"]
-
-
 def measure(size: Size, work: Path) -> Iterator[Figure]:
     """A year, and a year with maintenance."""
     world = World(kind="days", wallets=size.wallets, days=size.days, until=until() + DAY)
     with serving(world) as server:
-        yield from _lived(server, work / "plain", size, [])
-        upkeep = maintain(work / "help")
-        if upkeep:
-            quarter = size._replace(days=max(size.days // 4, size.early + 1))
-            yield from _lived(server, work / "maintained", quarter, upkeep)
-        else:
-            yield Figure(what="with `polycopy maintain`", note="this version has no such command")
+        yield from _lived(server, work / "plain", size, weekly=False)
+        quarter = size._replace(days=max(size.days // 4, size.early + 1))
+        yield from _lived(server, work / "maintained", quarter, weekly=True)
 
 
-def _lived(server: PageServer, root: Path, size: Size, upkeep: list[str]) -> Iterator[Figure]:
+def _lived(server: PageServer, root: Path, size: Size, *, weekly: bool) -> Iterator[Figure]:
     """The figures of a year, or of the part of it that there was before an interrupt."""
-    how = ", weekly maintenance" if upkeep else ""
+    how = ", weekly maintenance" if weekly else ""
     try:
-        process(server, root, size.days, upkeep)
+        process(server, root, size.days, weekly=weekly)
     except KeyboardInterrupt:
         left = root / LIVED
         lived = msgspec.json.decode(left.read_bytes(), type=list[Day]) if left.exists() else []
@@ -174,6 +178,6 @@ def _growth(lived: list[Day]) -> float:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["live"]:
-        live(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), sys.argv[5:])
+        live(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]), weekly=WEEKLY in sys.argv[5:])
     else:
         bench("year", SIZES, measure)

@@ -65,6 +65,12 @@ class PolycopyError(Exception):
         super().__init__(one_line(message, MESSAGE))
 
 
+def with_notes(error: BaseException) -> str:
+    """The message of an error of ours, and what was noted on it while it was raised."""
+    notes: list[str] = getattr(error, "__notes__", [])
+    return "; ".join([str(error), *(said_by(note) for note in notes)])
+
+
 class Unexpected(PolycopyError):
     """An unexpected exception: a defect, or a value that the code does not handle.
 

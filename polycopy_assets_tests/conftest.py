@@ -16,7 +16,10 @@ from alembic.script import ScriptDirectory
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api
-from polycopy_assets_tests.fakes.postgres import postgres
+from polycopy_assets_tests.fakes.postgres import SERVER, postgres
+
+INSTANCE = "POLYCOPY_TEST_INSTANCE"
+"""`postgres`: every deployment keeps its Dagster instance in Postgres, not in files."""
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30
@@ -48,6 +51,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     twice has found something.
     """
     for item in items:
+        if item.get_closest_marker("files") and os.environ.get(INSTANCE) == "postgres":
+            item.add_marker(pytest.mark.skip(reason="about the files of an instance on SQLite"))
         if "crash" in item.path.parts:
             item.add_marker(pytest.mark.crash)
         if "crash" in item.path.parts or item.get_closest_marker("dev"):
@@ -103,3 +108,22 @@ def server() -> Iterator[str]:
     """The URL of a Postgres database."""
     with postgres() as url:
         yield url
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _instances(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Where deployments keep their instances, unless a test chooses."""
+    with pytest.MonkeyPatch.context() as patch:
+        if os.environ.get(INSTANCE) == "postgres":
+            patch.setenv(SERVER, request.getfixturevalue("server"))
+        yield
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Runs a test twice: with Dagster's instance in files, and in Postgres."""
+    if request.param == "postgres":
+        monkeypatch.setenv(SERVER, request.getfixturevalue("server"))
+    else:
+        monkeypatch.delenv(SERVER, raising=False)
+    return request.param

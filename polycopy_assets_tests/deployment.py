@@ -39,6 +39,7 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests import forks
 from polycopy_assets_tests.bench import in_duckdb
+from polycopy_assets_tests.fakes.postgres import SERVER, database_of
 
 _MAIN = "from polycopy_assets.__main__ import main; main()"
 
@@ -61,6 +62,9 @@ class Deployment:
             "DAGSTER_HOME": str(root / "dagster"),
             **settings,
         }
+        if server := os.environ.get(SERVER):
+            home = self.environ["DAGSTER_HOME"]
+            self.environ.setdefault("POLYCOPY_INSTANCE", database_of(server, home))
 
     @property
     def settings(self) -> Settings:

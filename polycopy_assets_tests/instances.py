@@ -19,12 +19,19 @@ _PARTS = (
 
 
 def on_postgres(
-    deployment: Deployment, server: str, form: str = "short", *, driver: str = "psycopg2"
+    deployment: Deployment,
+    server: str,
+    form: str = "short",
+    *,
+    driver: str = "psycopg2",
+    url: str = "",
 ) -> str:
-    """Has the deployment's instance kept in a new database of `server`; its URL."""
-    name = f"t{uuid.uuid4().hex}"
-    execute(server, f"CREATE DATABASE {name}")
-    url = f"{server.rpartition('/')[0]}/{name}".replace("postgresql:", f"postgresql+{driver}:")
+    """Has the deployment's instance kept at `url`, or in a new database of `server`; its URL."""
+    deployment.environ.pop("POLYCOPY_INSTANCE", None)
+    if not url:
+        name = f"t{uuid.uuid4().hex}"
+        execute(server, f"CREATE DATABASE {name}")
+        url = f"{server.rpartition('/')[0]}/{name}".replace("postgresql:", f"postgresql+{driver}:")
     home = Path(deployment.settings.home)
     home.mkdir(parents=True, exist_ok=True)
     written = {"telemetry": {"enabled": False}, **_storage(form, {"postgres_url": url})}

@@ -23,6 +23,9 @@ BEFORE_PACKAGES = _DATA / "before-packages.tar.xz"
 ODD = ("huge_number", "other_names", "twice_key")
 """Odd rows that the older version recorded and could not combine, or combined wrongly."""
 
+BEFORE_COMPACTION = _DATA / "before-compaction.tar.xz"
+"""By the version before compaction: a refresh a month, and a segment a wallet and month."""
+
 
 def old_world() -> World:
     """The wallets that the sample API served to the first version."""
@@ -47,6 +50,15 @@ def _epoch(year: int, month: int) -> int:
 OLD_JOB_ENDED = _epoch(2023, 6)
 FEED_ENDED = (_epoch(2024, 1), _epoch(2025, 1), _epoch(2026, 1))
 """Where the feed ended when the version before the packages fetched, and refreshed twice."""
+
+
+MONTHS = tuple(_epoch(2024 + number // 12, number % 12 + 1) for number in range(20))
+"""Where the feed ended when the version before compaction fetched, and refreshed."""
+
+
+def world_before_compaction() -> World:
+    """The wallets that the sample API served to the version before compaction."""
+    return generate(171, 6, whales=1, whale_trades=900, most_trades=60)
 
 
 class Cast(NamedTuple):

@@ -9,10 +9,12 @@ import pytest
 HERE = "here"
 ANOTHER_HOST = "another host name"
 OWN_PROCESSES = "its own process ids"
+OWN_HOST = "its own network, process ids and host name"
 
 _COMMANDS: dict[str, tuple[str, ...]] = {
     ANOTHER_HOST: ("unshare", "--uts", "sh", "-c", 'hostname elsewhere; exec "$@"', "sh"),
     OWN_PROCESSES: ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc"),
+    OWN_HOST: ("unshare", "--net", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc"),
 }
 
 

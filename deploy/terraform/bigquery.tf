@@ -62,7 +62,8 @@ resource "google_bigquery_table" "traders" {
   }
 }
 
-# The loader keeps the label `polycopy_batches` and adds columns: neither is undone here.
+# The loader adds columns, and earlier versions keep labels: neither is undone here. The loader
+# creates the table `polycopy_batches` itself, with its first row.
 resource "google_bigquery_table" "trades" {
   count = var.create_dataset ? 1 : 0
 

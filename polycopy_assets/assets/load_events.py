@@ -12,7 +12,7 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import PARTS, current, manifest_name
-from polycopy_assets.trades.segment import recorded_rows
+from polycopy_assets.trades.segment import record_digest, recorded_rows
 from polycopy_assets.warehouse.base import Warehouse, cost_metadata
 
 COMBINED_TRADES = dg.AssetKey("combined_trades")
@@ -59,8 +59,10 @@ def loaded_version(last_batch: int) -> str:
     return f"batches-{last_batch}"
 
 
-def is_recorded(instance: dg.DagsterInstance, last_batch: int | None) -> bool:
-    """Whether the latest materialization of `trades` is of a table with that last batch.
+def is_recorded(
+    instance: dg.DagsterInstance, last_batch: int | None, versions: Mapping[str, str]
+) -> bool:
+    """Whether the latest materialization of `trades` is of that last batch and those `versions`.
 
     It is not while a fetch loads beside it, or if the process ended before it recorded the load.
     """
@@ -69,7 +71,10 @@ def is_recorded(instance: dg.DagsterInstance, last_batch: int | None) -> bool:
     event = instance.get_latest_materialization_event(TRADES)
     data = event.asset_materialization if event else None
     tags = data.tags if data and data.tags else {}
-    return tags.get(DATA_VERSION_TAG) == loaded_version(last_batch)
+    state = data.metadata.get(RECORD) if data else None  # older versions did not always write it
+    return tags.get(DATA_VERSION_TAG) == loaded_version(last_batch) and (
+        state is None or state.value == record_digest(versions)
+    )
 
 
 def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: Warehouse) -> Metadata:

@@ -5,7 +5,13 @@ from contextlib import contextmanager, suppress
 
 import dagster as dg
 
-from polycopy_assets.errors import DatabaseBusy, PolycopyError, Stopped, WarehouseBusy
+from polycopy_assets.errors import (
+    DatabaseBusy,
+    PolycopyError,
+    Stopped,
+    WarehouseBusy,
+    with_notes,
+)
 
 PAUSE_SECONDS = 15.0
 TRIES_AGAIN = 1
@@ -39,4 +45,4 @@ def failing_plainly(context: dg.AssetExecutionContext) -> Iterator[None]:
 
 
 def _failure(error: PolycopyError) -> dg.Failure:
-    return dg.Failure(description=str(error), metadata={"kind": str(error.kind)})
+    return dg.Failure(description=with_notes(error), metadata={"kind": str(error.kind)})

@@ -1,16 +1,16 @@
 """Loading: the batches that the table lacks, in order."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from polycopy_assets.batches.manifest_files import Broken, read_manifest, wrong_files
 from polycopy_assets.batches.manifests import Batches
 from polycopy_assets.errors import BatchBroken, ObjectLost
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.base import Store, Stored
 from polycopy_assets.store.identity import read_id
 from polycopy_assets.trades.batch import Manifest, Numbered, current
 from polycopy_assets.trades.batch_rules import believed
-from polycopy_assets.warehouse.base import Loaded, Warehouse
+from polycopy_assets.warehouse.base import Held, Loaded, Warehouse
 
 _Numbered = TypeVar("_Numbered", bound=Numbered)
 
@@ -28,6 +28,20 @@ def unloaded(batches: Sequence[_Numbered], loaded: Collection[int]) -> list[_Num
     return [item for item in loadable if missing and item.batch >= min(missing)]
 
 
+def agreed(held: Held, listed: Mapping[int, Stored]) -> set[int]:
+    """The batches that a table holds, if their manifests are those that are `listed` in the store.
+
+    After a store was copied, or lost its last objects, a number can stand for two batches.
+    """
+    return {
+        number
+        for number in held.batches
+        if (item := listed.get(number)) is None
+        or None in {item.crc32c, held.digests.get(number)}
+        or item.crc32c == held.digests.get(number)
+    }
+
+
 def load(warehouse: Warehouse, batches: Batches, store: Store) -> Iterator[tuple[Manifest, Loaded]]:
     """Loads what the table lacks, and yields each batch when the table holds it.
 
@@ -35,12 +49,13 @@ def load(warehouse: Warehouse, batches: Batches, store: Store) -> Iterator[tuple
     or files are not what they were: later batches must not be loaded before it is set aside.
     """
     own = read_id(store)
-    for item in unloaded(batches.sound, warehouse.loaded_batches()):
+    for item in unloaded(batches.sound, agreed(warehouse.held(), batches.listed)):
+        listed = batches.listed[item.batch]
         try:
-            manifest = read_manifest(store, batches.listed[item.batch])
+            manifest = read_manifest(store, listed)
         except ObjectLost as error:
             raise BatchBroken(item.batch, str(error)) from error
         wrong = manifest.why if isinstance(manifest, Broken) else wrong_files(store, manifest)
         if wrong or isinstance(manifest, Broken):
             raise BatchBroken(item.batch, wrong)
-        yield manifest, warehouse.load(manifest, store, own)
+        yield manifest, warehouse.load(manifest, store, own, listed.crc32c)

@@ -18,7 +18,13 @@ from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.runs import raise_failure, raise_if_stopped, run_job
 from polycopy_assets.cli.usable import Say, check_usable, register_new
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
-from polycopy_assets.errors import DatabaseBusy, PolycopyError, Stopped, WarehouseBusy
+from polycopy_assets.errors import (
+    DatabaseBusy,
+    PolycopyError,
+    Stopped,
+    WarehouseBusy,
+    with_notes,
+)
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job
@@ -143,7 +149,7 @@ class _Work:
         except (DatabaseBusy, Stopped):
             raise  # nothing can be done without Dagster's database, or is to be done any more
         except PolycopyError as error:
-            self.errors.append(f"{what}: {error}")
+            self.errors.append(f"{what}: {with_notes(error)}")
 
     def _fetch(self, select: Select) -> None:
         config = {"select": select}
@@ -165,7 +171,7 @@ class _Work:
 
         versions = materializations.versions(self._instance)
         found = lacking(versions, store, table)
-        if not found.why() and is_recorded(self._instance, found.last_loaded):
+        if not found.why() and is_recorded(self._instance, found.last_loaded, versions):
             lost = lost_rows(table(), found, versions)
             self.failed_checks = [lost] if lost else []
             return

@@ -9,10 +9,9 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
-from polycopy_assets.errors import ConfigurationError, PolycopyError
-from polycopy_assets.record.instance import unusable
+from polycopy_assets.errors import ConfigurationError, PolycopyError, with_notes
+from polycopy_assets.record.place import database_error, database_failed
 from polycopy_assets.system.interrupt import end_interrupted, raising_interrupts
-from polycopy_assets.text import said_by
 
 
 class Command(click.Command):
@@ -56,7 +55,7 @@ def one_line_errors() -> Iterator[None]:
         with raising_interrupts():
             yield
     except PolycopyError as error:
-        say(f"polycopy: {error}")
+        say(f"polycopy: {with_notes(error)}")
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
     except KeyboardInterrupt:
         end_interrupted()
@@ -64,6 +63,10 @@ def one_line_errors() -> Iterator[None]:
         raise  # the reader of our output is gone: not an error of the database
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
         # An error of Dagster's database or its disk: our own code catches all others of this kind.
-        reason = getattr(error, "orig", None) or error
-        say(f"polycopy: {unusable(said_by(reason))}")
+        say(f"polycopy: {database_failed(error)}")
+        sys.exit(1)
+    except Exception as error:
+        if not (found := database_error(error)):
+            raise
+        say(f"polycopy: {database_failed(found)}")
         sys.exit(1)

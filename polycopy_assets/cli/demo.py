@@ -11,7 +11,9 @@ from polycopy_assets.cli.demo_world import refuse_others, run_demo
 from polycopy_assets.cli.wallets import add_wallets
 from polycopy_assets.record.instance import opened
 from polycopy_assets.resources.chosen import open_warehouse
+from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
+from polycopy_assets.settings.instance import INSTANCE
 
 
 @click.command("demo", cls=Command)
@@ -40,9 +42,13 @@ def demo_command(data: Path | None) -> None:
     )
     click.echo(f"  segments and batches  {_place(sample.settings.store)}")
     click.echo(f"  table `trades`        {_place(sample.settings.warehouse)}")
-    click.echo(f"  Dagster's record      {settings().home}")
+    click.echo(f"  Dagster's record      {_record(settings())}")
     click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
     sys.exit(exit_code(report) or (0 if right else 1))
+
+
+def _record(chosen: Settings) -> str:
+    return chosen.home if chosen.instance == "files" else f"the database of {INSTANCE}"
 
 
 def _place(setting: str) -> str:

@@ -26,7 +26,10 @@ WALLETS = 24
 WHALES = 1
 WHALE_TRADES = 20_000
 RATE_LIMIT = "1000/1"
-_DO = "run it in an empty directory, with DAGSTER_HOME, POLYCOPY_STORE and POLYCOPY_WAREHOUSE unset"
+_DO = (
+    "run it in an empty directory, with DAGSTER_HOME, POLYCOPY_INSTANCE, POLYCOPY_STORE and"
+    " POLYCOPY_WAREHOUSE unset"
+)
 
 
 class Demo(msgspec.Struct, frozen=True):

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
+from itertools import takewhile
 from random import uniform
 
 import msgspec
@@ -158,12 +159,16 @@ class WalletFetch:
     ) -> tuple[tuple[Segment, ...], frozenset[str]]:
         """The segments to record, and the names that then no longer count.
 
-        During a full refetch nothing is united: it removes what it replaces by itself. Of what does
-        not count, only what was there before this fetch is named: another run may be about to
-        record what it has written since.
+        During a full refetch nothing is united: it removes what it replaces by itself. What this
+        fetch has written is united by a later one: a union of what is combined and what is not
+        would be combined as a whole. Of what does not count, only what was there before this fetch
+        is named: another run may be about to record what it has written since.
         """
         if self._stored.replaced is not None:
             return segments, frozenset()
-        united = await compacted(self._store, segments, self._walkers.compacting)
+        new = {segment.span for segment in self._stored.written}
+        older = tuple(takewhile(lambda segment: segment.span not in new, segments))
+        united = await compacted(self._store, older, self._walkers.compacting)
+        united += segments[len(older) :]
         names = self._stored.there_before.union(segment.name for segment in segments)
         return united, left_over(names, united)

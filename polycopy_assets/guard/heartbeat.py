@@ -18,6 +18,7 @@ from polycopy_assets.errors import DatabaseBusy, RunEnded
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import Lock, Locks, this_process
+from polycopy_assets.record.place import use
 from polycopy_assets.system import waits
 from polycopy_assets.system.interrupt import one_press
 
@@ -59,6 +60,7 @@ def take_run_lock(instance: dg.DagsterInstance, run_id: str, job_name: str) -> L
     name = run_lock(run_id)
     if name in _HELD:
         return _HELD[name]
+    use(instance)  # a run that Dagster launched has not passed through `opened`
     lock = _HELD[name] = _acquired(instance_locks(instance), run_id, job_name)
     # If the process ends in order, it removes the lock file.
     atexit.register(free_run_lock, run_id)

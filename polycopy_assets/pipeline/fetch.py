@@ -30,6 +30,9 @@ BATCH = 50
 BATCH_SECONDS = 0.5
 """How long a wallet may wait for its record while the fetch goes on, about."""
 
+QUIET, QUIET_SECONDS = 500, 5.0
+"""The same, while there are only wallets without news: each time makes one coverage object."""
+
 
 class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
     """What to fetch, in this order.
@@ -82,6 +85,7 @@ class _Work:
         self._failures: list[Failed] = []
         self._pending: list[Fetched] = []
         self._pending_since = 0.0
+        self._news = False
         self._own: list[Failed] = []
         self._recorded = self._new_rows = 0
         self._requests_before = ports.progress.requests
@@ -124,8 +128,9 @@ class _Work:
     def _check(self) -> None:
         """Called before each outcome, and often while there is none: also records what is due."""
         self._ports.check()
+        most, seconds = (BATCH, BATCH_SECONDS) if self._news else (QUIET, QUIET_SECONDS)
         waited = monotonic() - self._pending_since
-        if len(self._pending) >= BATCH or (self._pending and waited >= BATCH_SECONDS):
+        if len(self._pending) >= most or (self._pending and waited >= seconds):
             self._commit()
 
     def _ended(self, outcome: Fetched | Failed) -> None:
@@ -137,6 +142,7 @@ class _Work:
         if not self._pending:
             self._pending_since = monotonic()
         self._pending.append(outcome)
+        self._news |= not outcome.known
         if _replaces(self._plan, outcome):
             self._commit()  # what is replaced may be deleted only now
 
@@ -144,7 +150,8 @@ class _Work:
         """Records the pending wallets, and counts them as recorded."""
         if not self._pending:
             return
-        pending, self._pending = self._pending, []  # written once, whatever happens meanwhile
+        # Written once, whatever happens meanwhile.
+        pending, self._pending, self._news = self._pending, [], False
         durable, failures = self._stated(pending)
         for fetched in durable:
             self._record.write(fetched)

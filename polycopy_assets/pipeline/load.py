@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
-from polycopy_assets.batches.load import load, unloaded
+from polycopy_assets.batches.load import agreed, load, unloaded
 from polycopy_assets.batches.manifest_files import broken_batch
 from polycopy_assets.batches.manifests import Broken, read_batches, sound_batches
 from polycopy_assets.batches.plan import pending
@@ -75,7 +75,7 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
                 memory=ports.memory,
             )
             batches = sound_batches(ports.store, {item.batch for item in combined.batches})
-    left = unloaded(batches.sound, ports.table.loaded_batches())
+    left = unloaded(batches.sound, agreed(ports.table.held(), batches.listed))
     if left:
         raise WarehouseError(f"batch {left[0].batch} was loaded, but the table does not list it")
 
@@ -118,8 +118,9 @@ def lacking(
     unknown = ""
     last: int | None = None
     try:
-        loaded = open_table().loaded_batches()
-        missing, last = unloaded(batches.sound, loaded), max(loaded, default=0)
+        loaded = open_table().held()
+        missing = unloaded(batches.sound, agreed(loaded, batches.listed))
+        last = max(loaded.batches, default=0)
     except WarehouseBusy as error:
         unknown = str(error)  # a later load waits for it again
     return Lacking(

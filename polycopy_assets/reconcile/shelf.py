@@ -19,7 +19,7 @@ from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.batch import Claim
 from polycopy_assets.trades.digest import as_text
 from polycopy_assets.trades.holdings import Holdings
-from polycopy_assets.trades.interval import Interval, disjoint
+from polycopy_assets.trades.interval import Interval, disjoint, subtract
 from polycopy_assets.trades.segment import Segment, StoredSegment, segment_name, wallet_prefix
 from polycopy_assets.trades.tiles import digest_of
 
@@ -35,6 +35,7 @@ class Shelf:
         self._held = held
         self._claims: dict[tuple[str, int], Claim] = {}
         self._claimed_names: frozenset[str] = frozenset()
+        self._without_digest: dict[str, list[Interval]] = {}
 
     @cached_property
     def _coverage(self) -> Coverage:
@@ -45,16 +46,28 @@ class Shelf:
         """Looks up what the batches say about the stored segments of `wallets`.
 
         Reads all manifests, and keeps the latest claim on each of these segments, by its name and
-        the second from which it counts.
+        the second from which it counts; and where the batches hold trades without a digest.
         """
-        names = {segment_name(facts.wallet, s.span) for facts in wallets for s in facts.stored}
+        every = list(wallets)
+        names = {segment_name(facts.wallet, s.span) for facts in every for s in facts.stored}
         if not names:
             return
+        self._without_digest = {facts.wallet: [] for facts in every}
         for manifest in read_manifests(self._store):
             for item in manifest.claims:
                 if item.segment in names:
                     self._claims[item.segment, item.start] = item
+                if item.wallet in self._without_digest:
+                    self._replace(item)
         self._claimed_names = frozenset(name for name, _ in self._claims)
+
+    def _replace(self, claim: Claim) -> None:
+        claimed = Interval(claim.start, claim.until)
+        held = self._without_digest[claim.wallet]
+        held = [part for span in held for part in subtract(span, [claimed])]
+        if claim.rows and claim.digest is None:
+            held.append(claimed)
+        self._without_digest[claim.wallet] = held
 
     def segments(self, facts: Facts) -> tuple[tuple[Segment, ...], str]:
         """The segments that a record of the wallet names, oldest first.
@@ -116,9 +129,13 @@ class Shelf:
         """The segment with the digest under which its rows were combined.
 
         It may be the union of segments that were combined. If they had no digests, theirs differs
-        from that of the rows, and the rebuilt record would have another data version.
+        from that of the rows, and the rebuilt record would have another data version. If all had
+        digests, then other rows were combined wherever the digests differ.
         """
         span = segment.claim
+        old = self._without_digest.get(segment.wallet, [])
+        if not any(part.start < span.until and span.start < part.until for part in old):
+            return segment
         tiles = [
             tile
             for tile in self._held.get(segment.wallet).tiles

@@ -77,9 +77,11 @@ def decode(wallet: str, text: str) -> Commit:
         form, until, *parts = text.split(" ")
         if int(form) > FORM:
             raise PolycopyError(f"was written by a newer version of polycopy (form {form})")
-        return Commit(tuple(_segments(wallet, parts)), int(until))
+        if form == str(FORM):
+            return Commit(tuple(_segments(wallet, parts)), int(until))
     except (ValueError, binascii.Error, struct.error) as error:
         raise PolycopyError(f"is damaged: {quoted(str(error))}") from error
+    raise PolycopyError(f"is damaged: {quoted(form)} is no form of a record")
 
 
 def _segments(wallet: str, parts: Sequence[str]) -> Iterator[Segment]:

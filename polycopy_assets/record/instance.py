@@ -1,6 +1,7 @@
 """The Dagster instance: prepares its home, and creates its databases in full."""
 
 import fcntl
+import importlib
 import os
 import sqlite3
 import uuid
@@ -15,13 +16,27 @@ from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
+from polycopy_assets.record import place
+from polycopy_assets.record.private.database import postgres_url
+from polycopy_assets.record.private.pooled import unpool
 from polycopy_assets.record.private.quiet_instance import quiet_instance
+from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.settings.shared import umask_in
 from polycopy_assets.system.sharing import make_directories, make_file, set_directory_mode
 from polycopy_assets.text import quoted
 
 _CREATING = ".creating"
 _DATABASES = ("history", "schedules")
+_IN_POSTGRES = f"""\
+# In the Postgres database that {INSTANCE} names: export it for every process. It may hold a
+# password, so it does not stand here.
+storage:
+  custom:
+    module: polycopy_assets.postgres_storage
+    class: PooledPostgresStorage
+    config:
+      postgres_url:
+        env: {INSTANCE}"""
 _MADE_WITH_ROWS = {"alembic_version", "secondary_indexes", "instance_info"}
 """Tables in which Dagster notes how it created the database."""
 
@@ -31,8 +46,11 @@ def prepare(home: str) -> bool:
 
     An existing `dagster.yaml` is left as it is, unless it is empty: earlier versions left an empty
     file if they were killed or the disk was full, and Dagster would accept it as the configuration.
-    Raises ConfigurationError if it cannot be written.
+    Raises ConfigurationError if it cannot be written, or if what Postgres needs is not installed.
     """
+    on_postgres = bool(os.environ.get(INSTANCE))
+    if on_postgres:
+        _check_extra()
     path, umask = Path(home) / "dagster.yaml", umask_in(os.environ)
     try:
         make_directories(path.parent, umask)
@@ -40,10 +58,28 @@ def prepare(home: str) -> bool:
             return False
         if not any(path.parent.iterdir()):
             set_directory_mode(path.parent, umask)
-        _write_whole(path, (resources.files("polycopy_assets") / "dagster.yaml").read_bytes())
+        _write_whole(path, _dagster_yaml(on_postgres=on_postgres).encode())
     except OSError as error:
         raise _unusable_home(home, error) from error
     return True
+
+
+def _check_extra() -> None:
+    try:
+        importlib.import_module("polycopy_assets.postgres_storage")
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"{INSTANCE} needs the extra for Postgres: {place.EXTRA}"
+        ) from error
+
+
+def _dagster_yaml(*, on_postgres: bool) -> str:
+    text = (resources.files("polycopy_assets") / "dagster.yaml").read_text()
+    if not on_postgres:
+        return text
+    parts = text.rstrip("\n").split("\n\n")
+    others = [part for part in parts if "_storage:" not in part]
+    return "\n\n".join([*others[:3], _IN_POSTGRES, *others[3:]]) + "\n"
 
 
 def _holds_something(path: Path) -> bool:
@@ -77,48 +113,64 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     prepare(home)
     os.environ["DAGSTER_HOME"] = home
     # Locked: if two processes create the databases at once, one of them fails.
-    with file_lock(home), _created_whole(Path(home)):
+    with file_lock(home), _created_whole(Path(home)), place.retries_in_one_line():
         instance = _open(home)
+        place.use(instance)
         instance.get_runs_count()
         try:
             instance.get_dynamic_partitions("wallets")
         except dg.DagsterInvalidInvocationError as error:
             # Its file exists but is empty: Dagster takes it for an older version's.
-            raise PolycopyError(unusable("a table is missing")) from error
-    with instance:
-        yield instance
+            on_postgres = postgres_url(instance) is not None
+            raise PolycopyError(
+                place.unusable("a table is missing", in_postgres=on_postgres)
+            ) from error
+    with instance, place.retries_in_one_line():
+        try:
+            yield instance
+        finally:
+            unpool(instance)
 
 
 def _open(home: str) -> dg.DagsterInstance:
     try:
         return quiet_instance(home)
-    except (SQLAlchemyError, sqlite3.Error, OSError):
+    except (PolycopyError, SQLAlchemyError, sqlite3.Error, OSError):
         raise  # the database is at fault, not a setting
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(_not_installed(home, error.name)) from error
     except Exception as error:
+        if found := place.database_error(error):
+            raise found from error
         # Without the error's text, which may quote a line with a password.
-        raise ConfigurationError(
-            f"{home}/dagster.yaml is not accepted ({type(error).__name__}):"
-            " `dagster instance info` says what is wrong"
-        ) from error
+        raise ConfigurationError(_not_accepted(home, error)) from error
 
 
-def _not_installed(home: str, module: str | None) -> str:
-    if module == "psycopg":
+def _not_accepted(home: str, error: BaseException) -> str:
+    missing = next((each.name for each in _chain(error) if isinstance(each, ImportError)), None)
+    if missing == "psycopg":
         return (
             f"{home}/dagster.yaml: name Postgres' driver: `postgres_url: postgresql+psycopg2://…`,"
             " or `scheme: postgresql+psycopg2` below `postgres_db`"
         )
-    return f"{home}/dagster.yaml needs the Python module {module}, which is not installed"
-
-
-def unusable(reason: str) -> str:
-    """One line for people: Dagster's database cannot be used, and what to do."""
+    if missing in {"dagster_postgres", "psycopg2"}:
+        return f"{home}/dagster.yaml needs the extra for Postgres: {place.EXTRA}"
+    if missing:
+        return f"{home}/dagster.yaml needs the Python module {missing}, which is not installed"
+    if not os.environ.get(INSTANCE) and INSTANCE in (Path(home) / "dagster.yaml").read_text():
+        return (
+            f"{home}/dagster.yaml needs POLYCOPY_INSTANCE, which is not set: export the URL of the"
+            " database for every process"
+        )
     return (
-        f"Dagster's database in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} cannot be used:"
-        f' {reason} (if it is lost: docs/reconciliation.md, "Dagster\'s database is gone")'
+        f"{home}/dagster.yaml is not accepted ({type(error).__name__}):"
+        " `dagster instance info` says what is wrong"
     )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """`error`, and the errors that led to it."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 @contextmanager

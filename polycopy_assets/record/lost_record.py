@@ -12,9 +12,10 @@ from dagster import DagsterEventType
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.store.base import Store
-from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades.batch import MANIFESTS, parse_manifest_name
+from polycopy_assets.trades.coverage import COVERAGE, parse_coverage_name
 from polycopy_assets.trades.segment import PREFIX, parse_name
 
 _REBUILD = (
@@ -65,6 +66,8 @@ def warning(instance: dg.DagsterInstance, store: Store, rows: int) -> str:
 
 
 def _lost() -> str:
+    if os.environ.get(INSTANCE):
+        return f"Dagster's record in the database of {INSTANCE} is empty"
     return f"Dagster's record in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} is empty"
 
 
@@ -73,6 +76,6 @@ def _has_batches(store: Store) -> bool:
 
 
 def _has_segments(store: Store) -> bool:
-    return bool(read_coverage(store).objects) or any(
+    return any(parse_coverage_name(item.name) for item in store.list(COVERAGE)) or any(
         parse_name(item.name) is not None for item in store.list(PREFIX)
     )

@@ -13,6 +13,7 @@ from polycopy_assets.settings.checked import (
     clean_key,
     refuse_credentials,
 )
+from polycopy_assets.settings.instance import InstanceKind, instance_kind
 from polycopy_assets.settings.memory import DEFAULT_MEMORY, LEAST_MEMORY, MEMORY, MOST_MEMORY
 from polycopy_assets.settings.names import check_names
 from polycopy_assets.settings.parse import (
@@ -63,7 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `proxy` is the name of the variable that holds the proxy to the source, with its password.
     `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
     `max_lag` seconds; `memory` MB; `max_bytes_billed` bytes a query; `bigquery_emulator` is empty
-    for the real BigQuery.
+    for the real BigQuery; `instance` says where Dagster's record is, not the URL of the database.
     """
 
     source: SourceKind = "polymarket"
@@ -84,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     memory: int = DEFAULT_MEMORY
     shared: Shared = WORDS[0]
     bigquery_emulator: str = ""
+    instance: InstanceKind = "files"
     home: str = DEFAULT_HOME
 
     @property
@@ -177,5 +179,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         memory=int(number(environ, MEMORY, DEFAULT_MEMORY, LEAST_MEMORY, MOST_MEMORY, whole=True)),
         shared=one_of(environ, SHARED, WORDS),
         bigquery_emulator=emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
+        instance=instance_kind(environ),
         home=directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings.checked import API_KEY
+from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.settings.memory import MEMORY
 from polycopy_assets.settings.shared import SHARED
 
@@ -13,6 +14,7 @@ NAMES = (
     "POLYCOPY_ADOPT",
     "POLYCOPY_CONCURRENCY",
     "POLYCOPY_DTS_CONFIG",
+    INSTANCE,
     "POLYCOPY_LATE_HOURS",
     "POLYCOPY_LOAD_VIA",
     "POLYCOPY_MAX_BYTES_BILLED",

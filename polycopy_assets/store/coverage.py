@@ -8,6 +8,7 @@ Numbers have no gaps. Where an object is missing or damaged, it may have taken b
 ones say: they count for nothing then, and their wallets are asked again.
 """
 
+import logging
 import threading
 import uuid
 from collections.abc import Collection, Iterable, Mapping
@@ -15,7 +16,7 @@ from operator import itemgetter
 
 import msgspec
 
-from polycopy_assets.errors import ContractBroken, ObjectLost
+from polycopy_assets.errors import ContractBroken, ObjectKept, ObjectLost
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.trades.coverage import (
@@ -34,6 +35,7 @@ FOLD_AFTER = 16
 """With more coverage objects than this, they are folded."""
 
 _READ_AGAIN = 5
+_LOG = logging.getLogger(__name__)
 
 
 class Coverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,36 +63,53 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_coverage(store: Store) -> Coverage:
     """Reads all coverage objects that count; raises StoreError."""
+    seen: _Seen = {}
     for _ in range(_READ_AGAIN):
         try:
-            return _read(store)
+            return _read(store, seen)
         except ObjectLost:
             continue  # another process has folded it since it was listed
-    return _read(store)
+    return _read(store, seen)
 
 
-def _read(store: Store) -> Coverage:
+_Seen = dict[str, list[Covered] | ContractBroken]
+"""The objects that were read, by name: they never change."""
+
+
+def _read(store: Store, seen: _Seen) -> Coverage:
     names = [item.name for item in store.list(COVERAGE) if not item.name.endswith("/")]
     numbers = {name: parsed[0] for name in names if (parsed := parse_coverage_name(name))}
     ordered = sorted(numbers.items(), key=itemgetter(1, 0))
     statements: dict[str, Covered] = {}
     damaged: dict[str, str] = {}
+    # The newest first: folding deletes the oldest first, and so is met once at most.
+    for name, _ in reversed(ordered):
+        if name not in seen:
+            seen[name] = _unpacked(store.read(name))
     last = ordered[0][1] if ordered else 0
     for name, number in ordered:
         if number > last + 1:
             statements.clear()
         last = number
-        try:
-            _take(statements, unpack(store.read(name)))
-        except ContractBroken as error:
-            damaged[name] = f"is damaged: {error}"
+        found = seen[name]
+        if isinstance(found, ContractBroken):
+            damaged[name] = f"is damaged: {found}"
             statements.clear()
+        else:
+            _take(statements, found)
     return Coverage(
         statements=statements,
         objects=tuple(name for name, _ in ordered),
         damaged=damaged,
         strange=tuple(name for name in names if name not in numbers),
     )
+
+
+def _unpacked(data: bytes) -> list[Covered] | ContractBroken:
+    try:
+        return unpack(data)
+    except ContractBroken as error:
+        return error
 
 
 def _take(known: dict[str, Covered], statements: Iterable[Covered]) -> None:
@@ -152,22 +171,35 @@ class CoverageWriter:
 
         They were written with a wrong clock or status, and would be believed later.
         """
-        self.forget([w for w, item in self._known.items() if beyond(item.until, horizon)])
+        wrong = [w for w, item in self._known.items() if beyond(item.until, horizon)]
+        if wrong:
+            self.forget(wrong)
+            self.fold(most=0)  # or they would count again if the newest object were lost
 
-    def fold(self) -> None:
-        """Writes one object instead of many, if there are too many, or damaged ones among them."""
+    def fold(self, most: int = FOLD_AFTER) -> None:
+        """Writes one object instead of more than `most`, or if there are damaged ones among them.
+
+        One that cannot be deleted stays: the new object says all that counts.
+        """
         with self._lock:
             old = list(self._objects)
-            if len(old) <= FOLD_AFTER and not self._damaged:
+            if len(old) <= most and not self._damaged:
                 return
             self._create([self._known[wallet] for wallet in sorted(self._known)])
             for name in old:
-                if name in self._damaged:
-                    set_aside(self._store, name)
+                try:
+                    self._remove(name)
+                except ObjectKept as error:
+                    _LOG.warning("a coverage object that is not needed any more stays: %s", error)
                 else:
-                    self._store.delete(name)
-                self._objects.remove(name)
+                    self._objects.remove(name)
             self._damaged = {}
+
+    def _remove(self, name: str) -> None:
+        if name in self._damaged:
+            set_aside(self._store, name)
+        else:
+            self._store.delete(name)
 
     def _create(self, statements: Iterable[Covered]) -> str:
         numbers = [parsed[0] for name in self._objects if (parsed := parse_coverage_name(name))]

@@ -14,7 +14,10 @@ from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.shapes import CHECKPOINT
 
 MOST = 16
-"""A wallet has at most this many segments, if those of `UNION_BYTES` do not alone make more."""
+"""A wallet has at most this many segments, and those of its latest fetch.
+
+More if those of `UNION_BYTES` are more.
+"""
 
 WINDOW = 8
 """The most neighbours that become one in one step, and the ratio of the sizes of two tiers."""

@@ -20,11 +20,13 @@ class Loaded(NamedTuple):
 class Held(NamedTuple):
     """The batches that the table holds: their numbers, each with its row count if that is kept.
 
-    `store` is the id of the store that they come from; None if unknown.
+    `store` is the id of the store that they come from; None if unknown. `digests` are the checksums
+    of their manifests, where they are kept.
     """
 
     batches: Mapping[int, int | None] = {}
     store: str | None = None
+    digests: Mapping[int, str] = {}
 
 
 class Duplicates(NamedTuple):
@@ -123,8 +125,8 @@ class Warehouse(Protocol):
     def held(self) -> Held:
         """The batches that the table holds, and the store they come from; bills nothing.
 
-        No batches if the table is gone, or empty although they had rows: then something else
-        emptied it.
+        No batches if the table is gone, or empty although they had rows, or has fewer rows than
+        they left there, where that is kept: then something else took the rows.
         """
         ...
 
@@ -140,11 +142,14 @@ class Warehouse(Protocol):
         """Marks the table as holding no batch, of no store; its rows stay."""
         ...
 
-    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
+    def load(
+        self, manifest: Manifest, parts: Parts, of: str | None = None, digest: str | None = None
+    ) -> Loaded:
         """Makes the table hold, inside the batch's claims, exactly the batch's rows.
 
-        Atomic; loading a batch again changes nothing. `of` is the id of the batch's store; raises
-        WrongTable if the table holds batches of another store.
+        Atomic; loading a batch again changes nothing. `of` is the id of the batch's store, `digest`
+        the checksum of its manifest as the store lists it; raises WrongTable if the table holds
+        batches of another store.
         """
         ...
 
@@ -167,7 +172,7 @@ class Warehouse(Protocol):
     def tally(
         self, claims: Mapping[str, int], *, by_id: bool = False
     ) -> list[tuple[str | None, Tally]]:
-        """The rows of `trades`, counted for each `wallet_address`; one query.
+        """The rows of `trades`, counted for each `wallet_address`; usually one query.
 
         Addresses that differ only in case are counted together, in lower case. `claims` maps a
         wallet to the time (epoch seconds) until which its claims reach, from the beginning. Two

@@ -1,8 +1,11 @@
 """Stand-ins for Google Cloud, one set for each test process."""
 
 import os
+import threading
 import uuid
+from collections import defaultdict
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -11,12 +14,12 @@ from google.cloud import bigquery, storage
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
-from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from polycopy_assets.warehouse.bigquery import load
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import Bench, duckdb_sql
-from polycopy_assets_tests.cloud.google import bigquery_client, bigquery_sql
-from polycopy_assets_tests.fakes.bigquery import Double, bigquery_double
+from polycopy_assets_tests.cloud.batches import GoogleBench, Place
+from polycopy_assets_tests.cloud.google import bigquery_client
+from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
 from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
 
@@ -107,7 +110,7 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
         real: storage.Bucket = request.getfixturevalue("cloud")
         owner = bigquery.Client(project=real.client.project, location=LOCATION)
         owner.create_dataset(name)
-        yield _bench(owner, name, GCSStore(real.client, str(real.name), name))
+        yield GoogleBench(owner, name, GCSStore(real.client, str(real.name), name))
         owner.delete_dataset(name, delete_contents=True)
         return
     if request.param == "double":
@@ -119,11 +122,32 @@ def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Bench]:
     client = bigquery_client(url)
     client.create_dataset(name)
     server.client().create_bucket(name)
-    yield _bench(client, name, GCSStore(server.client(), name, "pre"))
+    yield GoogleBench(client, name, GCSStore(server.client(), name, "pre"))
 
 
-def _bench(client: bigquery.Client, dataset: str, store: Store) -> Bench:
-    labels = {"polycopy_asset": "trades"}
-    tables = Dataset(client, client.project, dataset, max_bytes_billed=10**10, labels=labels)
-    warehouse = BigQueryWarehouse(tables)
-    return Bench(store, warehouse, bigquery_sql(client, dataset))
+@pytest.fixture
+def place(gcs: GCS, double: Double) -> Place:
+    """A bucket, and benches on it and the double."""
+    return Place(gcs, double)
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaders do not wait for each other: they stand for processes of their own."""
+    monkeypatch.setattr(load, "_changing", defaultdict(nullcontext))
+
+
+@pytest.fixture
+def held_open(double: Double) -> Iterator[tuple[threading.Event, threading.Event]]:
+    """The first transaction waits before its last statement: it is `there`, and goes on by `go`."""
+    there, go = threading.Event(), threading.Event()
+
+    def before(job: Job, sql: str) -> None:
+        del job
+        if sql.startswith("COMMIT") and not there.is_set():
+            there.set()
+            assert go.wait(30)
+
+    double.before = before
+    yield there, go
+    go.set()

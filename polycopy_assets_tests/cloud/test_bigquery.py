@@ -21,10 +21,9 @@ from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.trades.batch import manifest_name
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH
 from polycopy_assets.trades.frame import TABLE_SCHEMA
-from polycopy_assets.warehouse.bigquery import load
 from polycopy_assets.warehouse.bigquery import warehouse as bigquery_warehouse
+from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
-from polycopy_assets.warehouse.bigquery.load import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.table import fields, wrong_with
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
@@ -34,7 +33,9 @@ from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.proxy import Fault, Proxy, proxy
 
 JOBS = r"/projects/proj/jobs\?"
-LOAD, MERGE = '"load"', "MERGE INTO"
+LOAD, CHANGE = '"load"', "BEGIN TRANSACTION"
+COUNT = r"^(?!.*dryRun).*MIN\(T\.timestamp\)"
+ESTIMATE = "dryRun"
 
 
 @pytest.fixture
@@ -89,12 +90,13 @@ def bench(place: Place) -> Bench:
     return place.bench()
 
 
-def merges(double: Double) -> list[Job]:
-    return [job for job in double.done("query") if MERGE in job.sql]
+def changes(double: Double) -> list[Job]:
+    """The transactions that put batches into the table."""
+    return [job for job in double.done("query") if CHANGE in job.sql]
 
 
-def is_merge(job: Job) -> bool:
-    return MERGE in job.sql
+def is_change(job: Job) -> bool:
+    return CHANGE in job.sql
 
 
 def is_load(job: Job) -> bool:
@@ -117,25 +119,25 @@ def test_the_table_is_partitioned_by_month_and_clustered_by_wallet(bench: Bench,
     ]
 
 
-def test_a_batch_is_one_load_job_and_one_merge_and_the_staging_table_goes(
+def test_a_batch_is_one_load_job_and_one_transaction_and_the_staging_table_goes(
     bench: Bench, place: Place, double: Double
 ):
-    held = double.hold(is_merge)
+    held = double.hold(is_change)
     manifest = bench.batch(*WALLETS)
     loading = threading.Thread(target=bench.load)
     loading.start()
-    _until(lambda: bool(merges(double)))
+    _until(lambda: bool(changes(double)))
     (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
     table = bigquery_client(double.url).get_table(f"{place.name}.{staging}")
     assert table.expires is not None
     assert timedelta(days=1) < table.expires - datetime.now(UTC) < timedelta(days=7)
     held.set()
     loading.join()
-    assert place.tables() == {"trades"}
+    assert place.tables() == {"trades", "polycopy_batches"}
     (load,) = double.done("load")
     assert len(load.configuration["load"]["sourceUris"]) == len(manifest.parts) + 1
     assert load.configuration["load"]["writeDisposition"] == "WRITE_TRUNCATE"
-    assert len(merges(double)) == 1
+    assert len(changes(double)) == 1
     for wallet in WALLETS:
         assert not any(wallet in job.sql for job in double.jobs), "a statement for one wallet"
     assert bench.ids() == expected(WALLETS)
@@ -190,7 +192,7 @@ def test_a_load_of_new_trades_reads_no_partition_that_it_does_not_change(
     bench.fetch(WALLETS[0], cut, END)
     bench.combine()
     bench.load()
-    assert all(merge.deleted == 0 for merge in merges(double))
+    assert not any("MERGE" in change.sql for change in changes(double))
     staged = [
         sum(
             116 + len(t.title) + len(t.slug) + len(t.tx_hash) * 2  # more than a row has
@@ -199,10 +201,10 @@ def test_a_load_of_new_trades_reads_no_partition_that_it_does_not_change(
         )
         for low, high in ((0, cut), (cut, END))
     ]
-    for merge, rows in zip(merges(double), staged, strict=True):
-        assert merge.bytes_processed < 4 * rows + 10_000
-    first, second = (merge.bytes_processed for merge in merges(double))
-    assert second < 2 * first, "the second MERGE was billed what the first one put there"
+    for change, rows in zip(changes(double), staged, strict=True):
+        assert change.bytes_processed < 4 * rows + 10_000
+    first, second = (change.bytes_processed for change in changes(double))
+    assert second < 2 * first, "the second batch was billed what the first one put there"
 
 
 def test_the_check_for_duplicates_looks_as_far_back_as_its_allowance_goes(
@@ -284,7 +286,7 @@ def test_a_dataset_that_is_not_there_is_named(place: Place):
 
 
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after", 503])
-@pytest.mark.parametrize("content", [LOAD, MERGE, "MIN\\(T.timestamp\\)"])
+@pytest.mark.parametrize("content", [LOAD, CHANGE, ESTIMATE, COUNT])
 def test_a_start_whose_answer_is_lost_runs_its_job_once(
     bench: Bench, front: Proxy, double: Double, content: str, kind: int | str
 ):
@@ -294,10 +296,10 @@ def test_a_start_whose_answer_is_lost_runs_its_job_once(
     assert bench.ids() == expected(WALLETS)
     assert len(front.injected) == 2
     assert len(double.done("load")) == 1
-    assert len(merges(double)) == 1
+    assert len(changes(double)) == 1
 
 
-@pytest.mark.parametrize("method", ["GET", "PATCH", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
 @pytest.mark.parametrize("kind", ["reset_before", "reset_after", 503, 500])
 def test_looks_and_metadata_that_fail_are_tried_again(
     bench: Bench, front: Proxy, method: str, kind: int | str
@@ -310,7 +312,8 @@ def test_looks_and_metadata_that_fail_are_tried_again(
     assert front.injected
 
 
-@pytest.mark.parametrize("which", [is_load, is_merge])
+@pytest.mark.usefixtures("processes")
+@pytest.mark.parametrize("which", [is_load, is_change])
 def test_a_loader_that_comes_after_a_killed_one_waits_for_its_job(
     place: Place, bench: Bench, double: Double, which: Callable[[Job], bool]
 ):
@@ -331,25 +334,10 @@ def test_a_loader_that_comes_after_a_killed_one_waits_for_its_job(
     assert later.warehouse.loaded_batches() == {1}
 
 
-def test_a_loader_that_comes_after_one_killed_before_it_could_note_the_batch_changes_nothing(
-    bench: Bench, place: Place, double: Double, front: Proxy
-):
-    front.faults.append(Fault("PATCH", "/tables/trades", 403, times=9, body=_error(403)))
-    manifest = bench.batch(*WALLETS)
-    with pytest.raises(WarehouseError, match="label"):
-        bench.load()
-    front.faults.clear()
-    assert bench.ids() == expected(WALLETS)
-    assert bench.warehouse.loaded_batches() == set()
-    assert place.bench().warehouse.load(manifest, bench.store) == (manifest.rows, manifest.rows)
-    assert len(double.done("load")) == 1, "what was staged was still there"
-    assert bench.ids() == expected(WALLETS)
-
-
 def test_a_staging_table_that_was_left_with_other_rows_is_filled_anew(
     bench: Bench, place: Place, double: Double
 ):
-    double.job_error(is_merge, "invalidQuery", "not now")
+    double.job_error(is_change, "invalidQuery", "not now")
     bench.batch(*WALLETS)
     with pytest.raises(WarehouseError, match="not now"):
         bench.load()
@@ -360,11 +348,11 @@ def test_a_staging_table_that_was_left_with_other_rows_is_filled_anew(
     bench.load()
     assert bench.ids() == expected(WALLETS)
     assert [job.id[-2:] for job in double.done("load")] == ["_0", "_1"]
-    assert place.tables() == {"trades"}
+    assert place.tables() == {"trades", "polycopy_batches"}
 
 
 def test_a_staging_table_that_expired_is_made_anew(bench: Bench, place: Place, double: Double):
-    double.job_error(is_merge, "invalidQuery", "not now")
+    double.job_error(is_change, "invalidQuery", "not now")
     bench.batch(*WALLETS)
     with pytest.raises(WarehouseError, match="not now"):
         bench.load()
@@ -399,7 +387,7 @@ def test_a_job_that_failed_makes_room_for_the_next_id(bench: Bench, double: Doub
     assert first[:-2] == second[:-2]
 
 
-@pytest.mark.parametrize("which", [is_load, is_merge])
+@pytest.mark.parametrize("which", [is_load, is_change])
 def test_a_job_that_failed_for_a_passing_reason_is_started_again_but_not_for_ever(
     bench: Bench, double: Double, which: Callable[[Job], bool]
 ):
@@ -484,7 +472,7 @@ def test_a_refusal_at_the_start_is_told_as_a_quota(
     bench: Bench, front: Proxy, reason: str, words: str, limit: str
 ):
     front.faults.append(
-        Fault("POST", JOBS, 403, times=10**6, content=MERGE, body=_error(403, reason, words))
+        Fault("POST", JOBS, 403, times=10**6, content=CHANGE, body=_error(403, reason, words))
     )
     bench.batch(WALLETS[0])
     with pytest.raises(QuotaExceeded, match=limit):
@@ -495,54 +483,69 @@ def test_a_refusal_at_the_start_is_told_as_a_quota(
     assert bench.ids() == expected(WALLETS[:1])
 
 
-def test_of_three_merges_the_third_waits(place: Place, double: Double):
-    benches = [place.bench() for _ in range(3)]
-    manifests = [benches[0].batch(wallet) for wallet in WALLETS[:3]]
-    held = double.hold(is_merge)
+def test_a_process_changes_the_table_by_one_transaction_at_a_time(place: Place, double: Double):
+    benches = [place.bench() for _ in range(2)]
+    manifests = [benches[0].batch(wallet) for wallet in WALLETS[:2]]
+    held = double.hold(is_change)
     with ThreadPoolExecutor() as pool:
         loading = [
             pool.submit(bench.warehouse.load, manifest, bench.store)
             for bench, manifest in zip(benches, manifests, strict=True)
         ]
-        _until(lambda: len(merges(double)) == 2)
+        _until(lambda: len(changes(double)) == 1)
         time.sleep(0.5)
-        assert len(merges(double)) == 2, "a third MERGE was started while two ran"
+        assert len(changes(double)) == 1, "BigQuery would cancel one of them"
         held.set()
         for each in loading:
             each.result(60)
-    assert len(merges(double)) == 3
-    assert double.most_dml_at_once == 2
-    assert benches[0].ids() == expected(WALLETS[:3])
+    assert len(changes(double)) == 2
+    assert benches[0].ids() == expected(WALLETS[:2])
 
 
-def test_a_merge_that_bigquery_itself_lets_wait_is_awaited(
-    place: Place, double: Double, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(load, "MERGES_AT_ONCE", 9)
-    load._merging.clear()
-    benches = [place.bench() for _ in range(4)]
-    manifests = [benches[0].batch(wallet) for wallet in WALLETS]
-    double.delay = 0.2
+@pytest.mark.usefixtures("processes")
+def test_a_transaction_that_bigquery_cancels_is_repeated(place: Place, double: Double):
+    benches = [place.bench() for _ in range(2)]
+    manifests = [benches[0].batch(wallet) for wallet in WALLETS[:2]]
+    benches[0].warehouse.take_over("s" * 32)
+    together = threading.Barrier(2, timeout=20)
+    waited: set[str] = set()
+
+    def before(job: Job, sql: str) -> None:
+        if sql.startswith("DELETE") and len(waited) < 1:
+            waited.add(job.id)  # the first one stays open until the other one was cancelled
+            together.wait()
+
+    double.before = before
     with ThreadPoolExecutor() as pool:
         loading = [
             pool.submit(bench.warehouse.load, manifest, bench.store)
             for bench, manifest in zip(benches, manifests, strict=True)
         ]
+        _until(lambda: any(job.error is not None for job in changes(double)))
+        together.wait()
         for each in loading:
             each.result(60)
-    load._merging.clear()
-    assert double.most_dml_at_once == 2
-    assert benches[0].ids() == expected(WALLETS)
+    cancelled = [str(job.error) for job in changes(double) if job.error is not None]
+    assert cancelled
+    assert all("aborted due to concurrent update" in each for each in cancelled)
+    benches[0].load()
+    assert benches[0].warehouse.loaded_batches() == {1, 2}
+    assert benches[0].ids() == expected(WALLETS[:2])
 
 
-def test_the_number_on_the_table_tells_what_is_loaded_and_nothing_else(bench: Bench, place: Place):
+def test_a_batch_that_is_loaded_again_has_the_later_ones_loaded_again(bench: Bench, place: Place):
     manifests = [bench.batch(wallet) for wallet in WALLETS[:2]]
     bench.load()
-    # Its rows go over those of the second, which is loaded again behind it.
     place.warehouse().load(manifests[0], bench.store)
     assert bench.warehouse.loaded_batches() == {1}
     bench.load()
     assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.ids() == expected(WALLETS[:2])
+
+
+def test_a_label_that_is_no_number_is_named(bench: Bench, place: Place):
+    bench.batch(WALLETS[0])
+    bench.load()
     client = bigquery_client(place.double.url)
     table = client.get_table(f"{place.name}.trades")
     table.labels = {BATCHES_LABEL: "many"}
@@ -582,7 +585,7 @@ def test_what_is_loaded_and_how_much_is_told_without_a_query(bench: Bench, doubl
 def test_a_stray_manifest_keeps_no_batch_out_of_the_table(
     bench: Bench, number: int, fields: dict[str, object]
 ):
-    """The numbers that followed it were none that the label was believed to have."""
+    """No table was believed to have loaded the numbers that followed it."""
     first = bench.batch(WALLETS[0])
     bench.load()
     claims = msgspec.to_builtins(first.claims)
@@ -600,19 +603,19 @@ def test_a_stray_manifest_keeps_no_batch_out_of_the_table(
     assert bench.ids() == expected(WALLETS[:3])
 
 
-def test_somebody_elses_label_stays_and_a_stale_write_is_done_again(
+def test_labels_of_others_stay_and_a_stale_write_is_done_again(
     bench: Bench, place: Place, front: Proxy
 ):
     bench.warehouse.check_writable()
     client = bigquery_client(place.double.url)
     table = client.get_table(f"{place.name}.trades")
-    table.labels = {"team": "ours"}
+    table.labels = {"team": "ours", BATCHES_LABEL: "0"}
     client.update_table(table, ["labels"])
     front.faults.append(Fault("PATCH", "/tables/trades", 412, times=2, body=_error(412)))
     bench.batch(WALLETS[0])
     bench.load()
-    labels = client.get_table(f"{place.name}.trades").labels
-    assert labels == {"team": "ours", BATCHES_LABEL: "1"}
+    assert len(front.injected) == 2
+    assert client.get_table(f"{place.name}.trades").labels == {"team": "ours"}
 
 
 def test_many_new_traders_are_added_by_few_statements(

@@ -107,6 +107,10 @@ def test_bytes_are_billed_by_column_and_partition_and_capped(
         "SELECT a, ts FROM d.t": 5 + 4 + 16,
         "SELECT COUNT(*) FROM d.t": 0,
         "SELECT a FROM d.t WHERE ts >= TIMESTAMP '2026-02-01 00:00:00'": 4 + 8,
+        "SELECT a FROM d.t WHERE ts <= TIMESTAMP '2026-01-31 23:59:59'": 5 + 8,
+        "SELECT a FROM d.t WHERE ts <= TIMESTAMP '2026-02-01 00:00:00'": 5 + 4 + 16,
+        "SELECT a FROM d.t WHERE ts IS NULL": 0,
+        "SELECT a FROM d.t WHERE NOT ts IS NULL": 5 + 4 + 16,
         "DELETE FROM d.t WHERE ts < TIMESTAMP '2026-02-01 00:00:00' AND a = 'no'": 5 + 8,
     }
     for sql, size in sizes.items():

@@ -4,8 +4,10 @@ import hashlib
 import re
 import uuid
 
+from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.gcs import GCSStore
-from polycopy_assets.store.identity import new_id
+from polycopy_assets.store.identity import make_id, new_id
+from polycopy_assets.trades.batch import manifest_name
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets_tests.bench import WALLETS, Bench
@@ -44,7 +46,38 @@ def test_jobs_labels_and_staging_are_named_by_the_batch(gcs: GCS, double: Double
         if job.id.startswith("polycopy_"):
             labels = job.configuration["labels"]
             assert set(labels) == {"polycopy_asset", "polycopy_run", "polycopy_call"}
-    assert client.get_table(f"{name}.trades").labels == {"polycopy_batches": "1"}
+    assert client.get_table(f"{name}.trades").labels == {}
+
+
+def test_what_is_loaded_is_noted_in_a_table(gcs: GCS, double: Double):
+    name = f"d{uuid.uuid4().hex[:12]}"
+    gcs.client().create_bucket(name)
+    double.create_dataset(PROJECT, name)
+    client = bigquery_client(double.url)
+    dataset = Dataset(client, PROJECT, name, max_bytes_billed=10**10, labels=LABELS)
+    store = GCSStore(gcs.client(), name, "p")
+    own = make_id(store, new_id())
+    bench = Bench(store, BigQueryWarehouse(dataset), bigquery_sql(client, name))
+    rows = [bench.batch(WALLETS[0]).rows, bench.batch(WALLETS[1]).rows]
+    bench.load()
+    fields = client.get_table(f"{name}.polycopy_batches").schema
+    assert [(field.name, field.field_type) for field in fields] == [
+        ("store", "STRING"),
+        ("batch", "INTEGER"),
+        ("digest", "STRING"),
+        ("rows", "INTEGER"),
+        ("loaded_at", "TIMESTAMP"),
+    ]
+    noted = [tuple(row.values()) for row in client.list_rows(f"{name}.polycopy_batches")]
+    whole, *batches = sorted(noted, key=lambda row: row[1])
+    assert whole[:2] == (own, 0)
+    assert re.fullmatch(r"[0-9a-f]{32}", whole[2])
+    assert whole[3] == sum(rows)
+    manifests = [store.read(manifest_name(number)) for number in (1, 2)]
+    assert [row[:4] for row in batches] == [
+        (own, number, crc32c(manifest), count)
+        for number, manifest, count in zip((1, 2), manifests, rows, strict=True)
+    ]
 
 
 def test_a_bucket_has_a_marker_of_its_layout_and_objects_tell_their_version(gcs: GCS):

@@ -172,6 +172,9 @@ def _damage(deployment: Deployment, groups: Groups) -> None:
                 store.create(item.name, data[:-4])
     for wallet in groups.unloaded:
         deployment.execute("DELETE FROM {}trades WHERE wallet_address = @wallet", wallet=wallet)
+    if isinstance(deployment, GoogleDeployment):
+        # Nothing is noticed by the number of rows, as if others had added as many.
+        deployment.execute("UPDATE {}polycopy_batches SET `rows` = 1 WHERE batch = 0")
     for number, wallet in enumerate(groups.surplus):
         deployment.execute(
             "INSERT INTO {}trades (wallet_address, id, timestamp, tx_hash)"

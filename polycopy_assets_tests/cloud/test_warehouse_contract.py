@@ -276,7 +276,7 @@ def test_a_table_that_its_batches_leave_empty_was_not_emptied(bench: Bench):
 def test_the_table_knows_the_store_that_its_batches_are_of(bench: Bench):
     ours, theirs = "a" * 32, "b" * 32
     first, second = bench.batch(WALLETS[0]), bench.batch(WALLETS[1])
-    assert bench.warehouse.held() == ({}, None)
+    assert bench.warehouse.held()[:2] == ({}, None)
     bench.warehouse.load(first, bench.store, ours)
     assert bench.warehouse.held().store == ours
     with pytest.raises(WrongTable, match=f"{ours}.*{theirs}.*--accept-table"):
@@ -289,14 +289,11 @@ def test_the_table_knows_the_store_that_its_batches_are_of(bench: Bench):
     assert bench.warehouse.held().store == theirs
 
 
-def test_a_table_that_forgets_its_batches_keeps_its_rows_and_is_loaded_again(
-    bench: Bench, request: pytest.FixtureRequest
-):
-    skip(request, on="bqemulator", because="bqemulator cannot take a label off")
+def test_a_table_that_forgets_its_batches_keeps_its_rows_and_is_loaded_again(bench: Bench):
     for wallet in WALLETS[:2]:
         bench.warehouse.load(bench.batch(wallet), bench.store, "a" * 32)
     bench.warehouse.forget_batches()
-    assert bench.warehouse.held() == ({}, None)
+    assert bench.warehouse.held()[:2] == ({}, None)
     assert bench.ids() == expected(WALLETS[:2])
     assert len(bench.load()) == 2
     assert bench.ids() == expected(WALLETS[:2])

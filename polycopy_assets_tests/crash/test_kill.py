@@ -18,6 +18,8 @@ from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, t
 
 KILLS = 5
 
+pytestmark = pytest.mark.usefixtures("either")
+
 
 def _kill_while_fetching(deployment: Deployment, state: State, seconds: float) -> bool:
     """Starts a backfill and kills its process group so long after its first request.

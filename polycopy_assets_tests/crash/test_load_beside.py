@@ -4,8 +4,10 @@ import os
 import signal
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from polycopy_assets.assets.load_events import RECORD, TRADES
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import FOLDER
@@ -109,6 +111,26 @@ def test_a_load_that_was_not_recorded_is_recorded_by_the_next_backfill(
         finish(deployment, served)
         assert batches(deployment) == made
         assert len(served.state.counts.log) == before
+
+
+def test_a_table_recorded_with_an_older_state_of_the_record_is_recorded_again(deployed: Deployed):
+    """As if the thread of another backfill had loaded while this one's job was at work."""
+    with deployed(WORLD) as (deployment, served):
+        deployment.want(WORLD.wallets())
+        deployment.backfill()
+        with deployment.instance() as instance:
+            event = instance.get_latest_materialization_event(TRADES)
+            assert event
+            found = event.asset_materialization
+            assert found
+            older = found._replace(metadata={**found.metadata, RECORD: dg.TextMetadataValue("old")})
+            instance.report_runless_asset_event(older)
+        finish(deployment, served)
+        with deployment.instance() as instance:
+            event = instance.get_latest_materialization_event(TRADES)
+            assert event
+            assert event.asset_materialization
+            assert event.asset_materialization.metadata[RECORD] == found.metadata[RECORD]
 
 
 AT_WORK = {

@@ -68,8 +68,8 @@ def test_an_instance_in_files_has_its_locks_in_files(deployment: Deployment):
 def test_an_instance_that_could_not_lock_is_refused(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ):
-    with deployment.instance() as instance:
-        monkeypatch.setattr(database, "_IN_FILES", ())
+    with deployment.instance() as instance, monkeypatch.context() as patch:
+        patch.setattr(database, "_IN_FILES", ())
         with pytest.raises(ConfigurationError, match="PooledSqliteEventLogStorage is not supp"):
             instance_locks(instance)
 

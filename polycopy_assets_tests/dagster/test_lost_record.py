@@ -10,7 +10,12 @@ from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
+from polycopy_assets.record.lost_record import warning
+from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.local import LocalStore
+from polycopy_assets.trades.coverage import Covered
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
+from polycopy_assets_tests.fakes.counting import CountingStore
 
 WORLD = generate(51, 8, most_trades=20)
 REBUILD = "Run `polycopy reconcile --apply`"
@@ -109,3 +114,11 @@ def test_a_table_of_an_older_job_is_no_lost_record(deployed: Deployed):
         (line,) = deployment.polycopy("status").stderr.splitlines()
         assert "If an older job wrote them, all is well" in line
         assert deployment.polycopy("backfill").returncode == 0
+
+
+def test_whether_the_store_holds_coverage_is_told_by_names_alone(tmp_path: Path):
+    CoverageWriter(LocalStore(tmp_path), "run").add([Covered(WORLD.wallets()[0], 0, 5, 9)])
+    store = CountingStore(tmp_path)
+    with Deployment(tmp_path / "new", "http://127.0.0.1:9").instance() as instance:
+        assert "holds segments" in warning(instance, store, 0)
+    assert not store.reads

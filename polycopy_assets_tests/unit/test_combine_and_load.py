@@ -11,10 +11,11 @@ import pytest
 
 from polycopy_assets.batches import parts
 from polycopy_assets.batches.combine import combine, combine_all
-from polycopy_assets.batches.load import unloaded
+from polycopy_assets.batches.load import agreed, unloaded
 from polycopy_assets.batches.manifests import forget, read_batches, read_manifests
 from polycopy_assets.batches.plan import next_batch, pending
 from polycopy_assets.errors import ObjectExists, StoreError, WarehouseBusy
+from polycopy_assets.store.base import Stored
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import (
     SCHEMA,
@@ -25,6 +26,7 @@ from polycopy_assets.trades.batch import (
     manifest_name,
 )
 from polycopy_assets.trades.batch_rules import FURTHEST
+from polycopy_assets.warehouse.base import Held
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, expected, middle
 
@@ -196,6 +198,18 @@ def test_batches_are_loaded_in_order_and_again_from_the_first_that_is_missing():
     assert [m.batch for m in unloaded(batches, {1, 3, 4})] == [2, 3, 4]
     assert unloaded(batches, {1, 2, 3, 4}) == []
     assert unloaded(batches, set()) == batches
+
+
+def test_a_batch_counts_as_loaded_if_its_manifest_is_the_one_that_was_loaded():
+    held = Held(dict.fromkeys((1, 2, 3, 4)), None, {1: "00000001", 2: "00000002", 4: "00000004"})
+    listed = {
+        1: Stored(manifest_name(1), 9, "00000001"),
+        2: Stored(manifest_name(2), 9, "99999999"),
+        3: Stored(manifest_name(3), 9, "00000003"),
+        4: Stored(manifest_name(4), 9),
+    }
+    assert agreed(held, listed) == {1, 3, 4}
+    assert agreed(held, {}) == {1, 2, 3, 4}, "the store lists none of them"
 
 
 def test_a_batch_without_todays_columns_is_combined_again_and_never_loaded(bench: Bench):

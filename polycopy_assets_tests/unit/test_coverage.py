@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polycopy_assets.errors import ContractBroken, StoreError
+from polycopy_assets.errors import ContractBroken, ObjectKept, StoreError
 from polycopy_assets.store.coverage import FOLD_AFTER, CoverageWriter, read_coverage
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.coverage import (
@@ -202,6 +202,56 @@ def test_a_reader_that_meets_a_fold_lists_again(store: LocalStore, monkeypatch: 
 
     monkeypatch.setattr(store, "read", meets)
     assert spans(store) == {ONE: Interval(0, 10 + FOLD_AFTER)}
+
+
+def test_a_reader_ends_while_a_fold_deletes_one_object_after_the_other(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    writer = CoverageWriter(store, RUN)
+    wallets = [f"0x{number:040x}" for number in range(60)]
+    for wallet in wallets:
+        writer.add([Covered(wallet, 0, 10)])
+    read, old = store.read, [*objects(store)]
+    writer._create([Covered(wallet, 0, 10) for wallet in wallets])  # a fold begins
+
+    def meets(name: str) -> bytes:
+        if old:
+            store.delete(old.pop(0))  # and deletes as fast as we read
+        return read(name)
+
+    monkeypatch.setattr(store, "read", meets)
+    assert set(spans(store)) == set(wallets)
+
+
+def test_an_object_that_cannot_be_deleted_stays_alone(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+):
+    writer = filled(store)
+    before, delete = spans(store), store.delete
+    held = objects(store)[0]
+
+    def refuses(name: str) -> None:
+        if name == held:
+            raise ObjectKept(f"{name} is under a hold")
+        delete(name)
+
+    monkeypatch.setattr(store, "delete", refuses)
+    writer.fold()
+    assert objects(store)[0] == held
+    assert len(objects(store)) == 2
+    assert spans(store) == before
+    for number in range(3):
+        CoverageWriter(store, RUN).add([Covered(TWO, 0, 10 + number)])
+        CoverageWriter(store, RUN).fold()
+    assert spans(store) == {**before, TWO: Interval(0, 12)}
+    assert len(objects(store)) == 5
+
+
+def test_what_was_taken_back_is_not_believed_after_the_newest_object_is_lost(store: LocalStore):
+    CoverageWriter(store, RUN).add([Covered(ONE, 0, 2 * 10**9), Covered(TWO, 0, 10)])
+    CoverageWriter(store, RUN).forget_beyond(10**9)
+    store.delete(objects(store)[-1])
+    assert ONE not in spans(store)
 
 
 def test_the_latest_statement_is_that_of_the_sources_latest_clock(store: LocalStore):

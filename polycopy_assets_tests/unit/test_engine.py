@@ -143,12 +143,14 @@ class Table(DuckDBWarehouse):
         self.given: list[int] = []
         self.broken: set[int] = set()
 
-    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
+    def load(
+        self, manifest: Manifest, parts: Parts, of: str | None = None, digest: str | None = None
+    ) -> Loaded:
         if manifest.batch in self.broken:
             self.broken.remove(manifest.batch)
             raise BatchBroken(manifest.batch, "a part has another checksum")
         self.given.append(manifest.batch)
-        return super().load(manifest, parts, of)
+        return super().load(manifest, parts, of, digest)
 
 
 @pytest.fixture

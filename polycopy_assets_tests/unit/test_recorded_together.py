@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from polycopy_assets.errors import LockLost
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline import fetch as pipeline_fetch
+from polycopy_assets.trades.coverage import COVERAGE
+from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets_tests.engines import TRADES, WALLETS, Engine
-from polycopy_assets_tests.fakes.memory import MemorySource
+from polycopy_assets_tests.fakes.memory import UNTIL, MemorySource
 
 
 @pytest.fixture
@@ -23,6 +26,30 @@ def test_wallets_are_recorded_in_batches(engine: Engine, monkeypatch: pytest.Mon
     assert engine.record.batches == [4, 4, 2]
     assert engine.record.calls == [("recorded", wallet) for wallet in WALLETS]
     assert (report.recorded, engine.progress.done) == (len(WALLETS), len(WALLETS))
+
+
+class LaterSource(MemorySource):
+    """The same trades some time later."""
+
+    async def horizon(self) -> Horizon:
+        return Horizon(until=UNTIL + 1000, at=UNTIL + 1000)
+
+
+def test_wallets_without_news_share_a_coverage_object(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+):
+    engine.fetch(MemorySource(TRADES))
+    before = {item.name for item in engine.store.list(COVERAGE)}
+    for name, value in {"BATCH": 1, "BATCH_SECONDS": 0.0, "QUIET": 4, "QUIET_SECONDS": 60}.items():
+        monkeypatch.setattr(pipeline_fetch, name, value)
+    with_news = WALLETS[5]
+    late = msgspec.structs.replace(TRADES[with_news][-1], timestamp=UNTIL + 500)
+    trades = {**TRADES, with_news: [*TRADES[with_news], late]}
+    report = engine.fetch(LaterSource(trades))
+    assert (report.recorded, report.new_rows) == (len(WALLETS), 1)
+    assert engine.record.batches[-3:] == [4, 2, 4], "news does not wait for the others"
+    assert len({item.name for item in engine.store.list(COVERAGE)} - before) == 3
+    assert set(engine.record.covered_until.values()) == {UNTIL + 1000}
 
 
 def test_a_wallet_is_recorded_while_the_next_one_is_still_being_fetched(engine: Engine):

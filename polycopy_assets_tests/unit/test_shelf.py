@@ -1,14 +1,26 @@
 """A lost record is rebuilt so that it says what was combined: nothing is combined again."""
 
+import gzip
 from pathlib import Path
 
+import msgspec
+
 from polycopy_assets.batches.manifests import read_batches
+from polycopy_assets.demo.world import v2_row
+from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.ledger.facts import Facts
 from polycopy_assets.reconcile.shelf import Shelf
 from polycopy_assets.trades.batch import MANIFESTS
-from polycopy_assets.trades.segment import PREFIX, Segment, StoredSegment, data_version
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import (
+    PREFIX,
+    Segment,
+    StoredSegment,
+    data_version,
+    segment_name,
+)
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from polycopy_assets_tests.bench import END, WALLETS, Bench, duckdb_sql, middle
+from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, middle
 from polycopy_assets_tests.fakes.counting import CountingStore
 
 
@@ -70,4 +82,27 @@ def test_a_union_with_other_rows_than_were_combined_is_new(tmp_path: Path):
     (segment,), _ = shelf.segments(facts)
     assert segment.digest
     assert segment.rows == union.rows
+    assert not read_batches(store).held.get(wallet).holds(data_version([segment]))
+
+
+def test_as_many_other_rows_than_were_combined_are_new(tmp_path: Path):
+    """A refetch has brought a corrected price, and its record was lost before it was combined."""
+    bench, store = counted(tmp_path)
+    wallet, span = WALLETS[0], Interval(0, END + 1000)
+    first = bench.fetch(wallet, 0, END)
+    bench.segments[wallet] = [read_segment(store, wallet, first.span, first.span)]
+    bench.combine()
+    store.delete(first.name)
+    rows = [v2_row(trade) for trade in WORLD.truth(wallet) if trade.timestamp < END]
+    rows[0] = {**rows[0], "price": 0.123456}
+    lines = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+    store.create(segment_name(wallet, span), gzip.compress(lines))
+    true = read_segment(store, wallet, span, span)
+    assert true.rows == first.rows
+    shelf = Shelf(store, read_batches(store).held)
+    facts = without_a_record(true)
+    shelf.look_up([facts])
+    (segment,), damaged = shelf.segments(facts)
+    assert not damaged
+    assert segment.digest == true.digest
     assert not read_batches(store).held.get(wallet).holds(data_version([segment]))

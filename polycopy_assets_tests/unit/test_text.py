@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable
 
+import dagster as dg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from polycopy_assets import errors
+from polycopy_assets.assets.plainly import failing_plainly
+from polycopy_assets.cli.common import one_line_errors
 from polycopy_assets.errors import ContractBroken, PolycopyError
 from polycopy_assets.ledger.failure import Failure, by_reason
 from polycopy_assets.settings.parse import wrong
@@ -121,3 +124,18 @@ def test_a_long_list_of_lines_is_cut_and_says_how_many_are_left_out():
     assert list(first_lines(["a", "b", "c"], 2, "  ")) == ["  a", "  b", "  and 1 more"]
     assert list(first_lines(["a"], 2, left=1234)) == ["a", "and 1,234 more"]
     assert list(first_lines([], 2)) == []
+
+
+def test_what_was_noted_on_an_error_is_told_by_the_step_and_by_the_command(
+    capsys: pytest.CaptureFixture[str],
+):
+    error = PolycopyError("the disk is full")
+    error.add_note(f"the last wallets could not be recorded: {NASTY}")
+    with pytest.raises(dg.Failure) as failed, failing_plainly(dg.build_asset_context()):
+        raise error
+    with pytest.raises(SystemExit), one_line_errors():
+        raise error
+    told = str(failed.value.description)
+    assert told.startswith("the disk is full; the last wallets could not be recorded: ")
+    assert told.isprintable()
+    assert capsys.readouterr().err == f"polycopy: {told}\n"

@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import resources
 from string import Template
+from typing import Any
 
 import polars as pl
 from google.api_core import exceptions
@@ -20,7 +21,10 @@ from polycopy_assets.warehouse.bigquery.job_calls import (
     Parameter,
     failing,
 )
-from polycopy_assets.warehouse.bigquery.table import fields, wrong_with
+from polycopy_assets.warehouse.bigquery.table import fields, lasting, wrong_with
+
+BATCHES = "polycopy_batches"
+"""The table that says which batches `trades` holds."""
 
 
 class Dataset:
@@ -52,16 +56,25 @@ class Dataset:
     @cached_property
     def jobs(self) -> Jobs:
         """Jobs where the dataset is; raises WarehouseError if there is no such dataset."""
-        with failing(f"cannot use {self.uri}"):
-            location = self._client.get_dataset(self._dataset, timeout=TIMEOUT).location
         return Jobs(
             self._client,
-            location,
+            self._place.location,
             labels=self._labels,
             max_bytes_billed=self._cap,
             patience=self._patience,
             lost_after=self._lost_after,
         )
+
+    @cached_property
+    def _place(self) -> bigquery.Dataset:
+        with failing(f"cannot use {self.uri}"):
+            return self._client.get_dataset(self._dataset, timeout=TIMEOUT)
+
+    def check_lasting(self, *, partitioned: bool = False) -> None:
+        """Raises WarehouseError if a table that is created now would expire, as a whole or not."""
+        wrong = lasting(self._place, self.uri, partitioned=partitioned)
+        if wrong:
+            raise WarehouseError(wrong)
 
     def name(self, table: str) -> bigquery.TableReference:
         """The full name of a table."""
@@ -91,6 +104,7 @@ class Dataset:
         return self._widened(self.found(name) or self._create(name, wanted), wanted)
 
     def _create(self, name: str, schema: Sequence[bigquery.SchemaField]) -> bigquery.Table:
+        self.check_lasting(partitioned=name == "trades")
         table = bigquery.Table(self.name(name), schema=schema)
         if name == "trades":
             table.time_partitioning = bigquery.TimePartitioning(
@@ -135,6 +149,24 @@ class Dataset:
         found = self.found(table.table_id)
         return None if found is None else int(found.num_rows or 0)
 
+    def listed(self, table: bigquery.Table) -> list[dict[str, Any]]:
+        """All rows of a table, for one that is small. They are listed without a query, for free."""
+        with failing(f"cannot read table {table.table_id} of {self.uri}"):
+            rows = self._client.list_rows(table, **self.jobs.request)
+            return [dict(row.items()) for row in rows]
+
+    def count_rows(self) -> int:
+        """Rows in `trades`, which must exist; one query, which bills nothing."""
+        return sum(row[0] for row in self.rows("count_rows"))
+
+    def has_rows(self, trades: bigquery.Table, number: int) -> bool:
+        """Whether `trades` has at least `number` rows.
+
+        Its metadata may say so without a query. Otherwise a query decides, because metadata may
+        lag.
+        """
+        return int(trades.num_rows or 0) >= number or self.count_rows() >= number
+
     def drop(self, table: bigquery.Table) -> None:
         """Drops a table; no error if it is gone."""
         with failing(f"cannot drop table {table.table_id} of {self.uri}"):
@@ -153,6 +185,7 @@ class Dataset:
                 self._client.update_table(table, ["labels"], **self.jobs.request)
             except exceptions.PreconditionFailed:
                 return False
+        table.labels = {name: value for name, value in table.labels.items() if value is not None}
         return True
 
     def query(
@@ -168,13 +201,17 @@ class Dataset:
         return self.jobs.rows(self.query(name, parameters, **names))
 
     def sql(self, name: str, **names: str) -> str:
-        """A statement with names of tables and columns, which cannot be parameters, filled in."""
+        """A statement with names of tables and columns, which cannot be parameters, filled in.
+
+        `within` bounds the rows of `trades` in statements that can be bounded: all, if not given.
+        """
         package = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
         return Template((package / f"{name}.sql").read_text()).substitute(
             trades=quoted(self.name("trades")),
             traders=quoted(self.name("traders")),
             checkpoint=quoted(self.name("backfill_checkpoint")),
-            **names,
+            batches=quoted(self.name(BATCHES)),
+            **{"within": "TRUE", **names},
         )
 
 

@@ -59,7 +59,7 @@ class Jobs:
         self._client = client
         self._location = location
         self._labels = dict(labels)
-        self._cap = max_bytes_billed
+        self.cap = max_bytes_billed
         retry: Retry = DEFAULT_RETRY.with_timeout(patience)
         self.request: dict[str, Any] = {"retry": retry, "timeout": TIMEOUT}
         self._lost_after = lost_after
@@ -87,7 +87,7 @@ class Jobs:
             job_retry=None,
             job_config=bigquery.QueryJobConfig(
                 query_parameters=list(parameters),
-                maximum_bytes_billed=self._cap,
+                maximum_bytes_billed=self.cap,
                 labels={**self._labels, **labels},
             ),
         )
@@ -158,8 +158,12 @@ class Jobs:
             failures += 1
             if reason_of(error) not in _TRANSIENT or failures == ATTEMPTS:
                 raise translated(f"job {job_id} failed", error) from error
-            time.sleep(min(2.0**failures, self._lost_after))
+            self.pause(failures)
         raise AssertionError("unreachable")
+
+    def pause(self, failures: int) -> None:
+        """Waits before the next attempt, longer after each of so many failures."""
+        time.sleep(min(2.0**failures, self._lost_after))
 
     def rows(self, job: bigquery.QueryJob) -> Iterator[bigquery.Row]:
         """The rows of a query that has ended, page by page."""
@@ -255,6 +259,11 @@ def translated(what: str, error: BaseException) -> WarehouseError:
     if reason == "bytesBilledLimitExceeded":
         return WarehouseError(
             f"{what}: {message} (the cap is POLYCOPY_MAX_BYTES_BILLED; nothing was billed)"
+        )
+    if "streaming buffer" in message:
+        return WarehouseError(
+            f"{what}: {message} (rows that were streamed cannot be changed for up to 90 minutes:"
+            " wait, and do it again)"
         )
     used_up = explain(reason, message)
     if used_up is not None:

@@ -13,6 +13,7 @@ _TYPES: Mapping[type[pl.DataType], str] = {
     pl.Int64: "INT64",
     pl.Datetime: "TIMESTAMP",
 }
+_DAY = 86_400_000  # in ms
 _LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
 
 
@@ -39,10 +40,35 @@ def _wrong(
             f"table {table.table_id} in {where} requires a partition filter, and should not: all of"
             " its rows are counted and compared"
         )
+    if table.expires is not None:
+        at = f"{table.expires:%F %R} UTC"
+        yield f"table {table.table_id} in {where} expires at {at}, and should not"
+    partitioning = table.time_partitioning
+    if partitioning is not None and partitioning.expiration_ms:
+        yield (
+            f"partitions of table {table.table_id} in {where} expire after"
+            f" {int(partitioning.expiration_ms) / _DAY:g} days, and should not: trades would vanish"
+        )
     kinds = {field.name: field for field in wanted}
     for field in table.schema:
         for wrong in _of_field(field, kinds.get(field.name.lower())):
             yield f"column {field.name} of table {table.table_id} in {where} {wrong}"
+
+
+def lasting(dataset: bigquery.Dataset, where: str, *, partitioned: bool) -> str:
+    """Why a table that is created in a dataset would not last, in one line, or nothing."""
+    kinds = {"tables": dataset.default_table_expiration_ms}
+    if partitioned and dataset.default_partition_expiration_ms:
+        kinds = {"partitions": dataset.default_partition_expiration_ms}  # the only one that counts
+    return next(
+        (
+            f"new {kind} in {where} expire after {int(last) / _DAY:g} days by the default of the"
+            " dataset, and should not: trades would vanish"
+            for kind, last in kinds.items()
+            if last
+        ),
+        "",
+    )
 
 
 def _of_field(field: bigquery.SchemaField, wanted: bigquery.SchemaField | None) -> Iterator[str]:

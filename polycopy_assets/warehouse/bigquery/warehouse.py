@@ -1,7 +1,9 @@
 """A BigQuery dataset as the warehouse: for production."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import add
 
 from google.cloud import bigquery
 from google.cloud.bigquery import (
@@ -14,9 +16,12 @@ from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Cost, Duplicates, Held, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.bigquery.batches_table import BatchesTable
+from polycopy_assets.warehouse.bigquery.change import Batch
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
-from polycopy_assets.warehouse.bigquery.load import BatchLoad, Loader, held, may_be_empty
+from polycopy_assets.warehouse.bigquery.load import BatchLoad, Loader
+from polycopy_assets.warehouse.bigquery.windows import BEGINNING, all_rows
 
 CHECK_BYTES = 1_000_000_000
 """Bytes that the check for duplicates may read after a load."""
@@ -24,7 +29,6 @@ CHECK_BYTES = 1_000_000_000
 _NEW_TRADERS = 20_000
 _TICKS = 10_000
 _WALLETS = 10_000
-_BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 _CHECKPOINT_TYPES = {
     "wallet_address": "STRING",
     "completed": "BOOL",
@@ -46,7 +50,8 @@ class BigQueryWarehouse:
     def __init__(self, dataset: Dataset, *, loader: Loader | None = None) -> None:
         self.uri = dataset.uri
         self._dataset = dataset
-        self._batches = BatchLoad(dataset, loader)
+        self._noted = BatchesTable(dataset)
+        self._batches = BatchLoad(dataset, self._noted, loader)
 
     @property
     def cost(self) -> Cost:
@@ -94,62 +99,65 @@ class BigQueryWarehouse:
             self._dataset.query("mark_complete", [ticks])
 
     def held(self) -> Held:
-        """The batches that the table holds, and the store they come from, by its labels.
+        """The batches that the table holds, and their store, as `polycopy_batches` says.
 
-        No query, unless the table seems to have been emptied.
+        No query, unless `trades` seems to have lost rows.
         """
-        table = self._dataset.found("trades")
-        if table is None:
-            return Held()
-        found = held(table)
-        if found.batches and not table.num_rows and not may_be_empty(table):
-            return found if self.count_rows() else Held(store=found.store)
-        return found
+        trades = self._dataset.found("trades")
+        notes = self._noted.read(trades)
+        if trades is None or self._noted.lost(trades, notes):
+            return Held(store=notes.store)
+        return Held(
+            {number: item.rows for number, item in notes.batches.items()},
+            notes.store,
+            {number: item.digest for number, item in notes.batches.items() if item.digest},
+        )
 
     def loaded_batches(self) -> set[int]:
-        """Numbers of the batches that the table holds, by its label."""
+        """Numbers of the batches that the table holds, as in `held`."""
         return set(self.held().batches)
 
     def take_over(self, store: str) -> None:
-        """Labels the table with the id of the store."""
-        self._batches.take_over(store)
+        """Notes the id of the store in `polycopy_batches`; one query."""
+        self._noted.take_over(self._dataset.table("trades"), store)
 
     def forget_batches(self) -> None:
-        """Removes our labels from the table."""
-        self._batches.forget()
+        """Drops `polycopy_batches`."""
+        self._noted.forget()
 
-    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
-        """Stages the batch, replaces what it claims with its rows, and notes it on the table."""
-        return self._batches.load(manifest, parts, of)
+    def load(
+        self, manifest: Manifest, parts: Parts, of: str | None = None, digest: str | None = None
+    ) -> Loaded:
+        """Stages the batch, replaces what it claims with its rows, and notes it."""
+        return self._batches.load(Batch(manifest, of, digest), parts)
 
     def count_rows(self) -> int:
         """Rows in `trades`; one query, which bills nothing."""
-        if self._dataset.found("trades") is None:
-            return 0
-        return sum(row[0] for row in self._dataset.rows("count_rows"))
+        return 0 if self._dataset.found("trades") is None else self._dataset.count_rows()
 
     def has_rows(self, number: int) -> bool:
-        """Whether `trades` has at least `number` rows.
-
-        Its metadata may say so without a query. Otherwise a query decides, because metadata may
-        lag.
-        """
-        table = self._dataset.found("trades")
-        found = int(table.num_rows or 0) if table else 0
-        return found >= number or (table is not None and self.count_rows() >= number)
+        """Whether `trades` has at least `number` rows; usually without a query."""
+        trades = self._dataset.found("trades")
+        return number <= 0 if trades is None else self._dataset.has_rows(trades, number)
 
     def rows_by_wallet(self) -> Mapping[str, int]:
-        """Rows in `trades` for each `wallet_address`; one query, of that column alone."""
-        if self._dataset.found("trades") is None:
-            return {}
-        return {row[0]: row[1] for row in self._dataset.rows("rows_by_wallet")}
+        """Rows in `trades` for each `wallet_address`; one query, of that column alone.
+
+        If it would bill more than the cap, it is several.
+        """
+        table = self._dataset.found("trades")
+        counted: Counter[str] = Counter()
+        for row in all_rows(self._dataset, table, "rows_by_wallet") if table else ():
+            counted[row[0]] += row[1]
+        return counted
 
     def tally(
         self, claims: Mapping[str, int], *, by_id: bool = False
     ) -> list[tuple[str | None, Tally]]:
         """The rows of `trades`, counted for each `wallet_address`; one query, of three columns.
 
-        With `by_id` of four.
+        With `by_id` of four. If it would bill more than the cap, it is several, and rows of one id
+        in different months may then count twice: we load no such rows.
         """
         table = self._dataset.found("trades")
         if table is None:
@@ -158,8 +166,14 @@ class BigQueryWarehouse:
         known = {field.name.lower() for field in table.schema}
         source = "T.source" if "source" in known else "NULL"
         what = {"distinct": "DISTINCT", "own": "T.id"} if by_id else {"distinct": "", "own": "1"}
-        rows = self._dataset.rows("tally", [_packed(claims)], source=source, **what)
-        return [(row[0], Tally(*row.values()[1:])) for row in rows]
+        counted: dict[str | None, Tally] = {}
+        for row in all_rows(
+            self._dataset, table, "tally", [_packed(claims)], source=source, **what
+        ):
+            wallet, *counts = row.values()
+            before = counted.get(wallet, Tally(0, 0, 0, 0))
+            counted[wallet] = Tally(*map(add, before, counts))
+        return list(counted.items())
 
     def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
         """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
@@ -181,7 +195,12 @@ class BigQueryWarehouse:
         }
 
     def delete_loaded(self, wallets: Collection[str]) -> int:
-        """Deletes what `loaded_rows` counts; returns how many. One statement per 10,000 wallets."""
+        """Deletes what `loaded_rows` counts; returns how many.
+
+        Two queries and one statement per 10,000 wallets.
+        """
+        # Noted first: if the process ends in between, no rows seem to be lost.
+        self._noted.expect_fewer(sum(self.loaded_rows(wallets).values()))
         jobs = (self._dataset.query("delete_loaded", whose) for whose in _whose(wallets))
         return sum(job.num_dml_affected_rows or 0 for job in jobs)
 
@@ -212,13 +231,13 @@ class BigQueryWarehouse:
         def bounded(since: datetime) -> list[Parameter]:
             return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
 
-        windows = [_BEGINNING, *_months_back(12, 3, 1)]
+        windows = [BEGINNING, *_months_back(12, 3, 1)]
         since = next(
             (each for each in windows if jobs.estimate(sql, bounded(each)) <= CHECK_BYTES),
             windows[-1],
         )
         rows = list(self._dataset.rows(name, bounded(since)))
-        return rows, None if since == _BEGINNING else since
+        return rows, None if since == BEGINNING else since
 
 
 def _packed(claims: Mapping[str, int]) -> Parameter:

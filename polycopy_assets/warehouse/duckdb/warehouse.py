@@ -134,11 +134,14 @@ class DuckDBWarehouse:
         with self._open() as db:
             db.execute(_sql("forget_from"), {"batch": None})
 
-    def load(self, manifest: Manifest, parts: Parts, of: str | None = None) -> Loaded:
+    def load(
+        self, manifest: Manifest, parts: Parts, of: str | None = None, digest: str | None = None
+    ) -> Loaded:
         """Replaces what the batch claims with its rows, in one transaction.
 
         A batch whose files have large row groups may not fit into the memory with several threads.
         """
+        del digest  # not kept
         try:
             return self._load(manifest, parts, of)
         except WarehouseFull:

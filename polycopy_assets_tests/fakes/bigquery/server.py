@@ -1,42 +1,25 @@
-"""The double's REST interface, on loopback."""
+"""The double's REST interface: what it answers to a request."""
 
-import json
 import re
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from polycopy_assets_tests.fakes.bigquery.engine import (
-    Engine,
-    Job,
-    JobError,
-    Name,
-    Statement,
-    Table,
-    micros,
-)
+from polycopy_assets_tests.fakes.bigquery.engine import Engine
+from polycopy_assets_tests.fakes.bigquery.model import Job, JobError, Name, Table, micros
+from polycopy_assets_tests.fakes.bigquery.pages import page
+from polycopy_assets_tests.fakes.bigquery.script import Script
+from polycopy_assets_tests.fakes.bigquery.statement import Statement
+from polycopy_assets_tests.fakes.bigquery.streaming import stream
 
 RUNNING_DML = 2
 PENDING_DML = 20
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
-_STATUS = {
-    "notFound": 404,
-    "duplicate": 409,
-    "invalid": 400,
-    "invalidQuery": 400,
-    "conditionNotMet": 412,
-    "backendError": 503,
-    "quotaExceeded": 403,
-    "rateLimitExceeded": 403,
-    "accessDenied": 403,
-    "bytesBilledLimitExceeded": 400,
-}
 Body = dict[str, Any]
 
 
@@ -50,6 +33,8 @@ class Double:
         self.requests: list[tuple[str, str]] = []
         self.delay = 0.0
         self.most_dml_at_once = 0
+        self.before: Callable[[Job, str], None] = lambda job, sql: None
+        """Called before each statement of a transaction, with its SQL; may wait, or raise."""
         self._by_id: dict[tuple[str, str, str], Job] = {}
         self._dml: dict[Name, list[Job]] = {}
         self._dml_changed = threading.Condition()
@@ -98,15 +83,15 @@ class Double:
             if not key or not _LABEL.fullmatch(key) or not _LABEL.fullmatch(value):
                 raise JobError("invalid", f"Label {key}={value!r} is not allowed")
         job = Job(job_id, kind, project, "", config)
-        statement = None
+        statements: list[Statement] = []
         if kind == "query":
-            statement = self.engine.parse(job)
+            statements = self.engine.parse(job)
             if config.get("dryRun"):
                 with self.engine.lock:
-                    job.bytes_processed = statement.bytes()
+                    job.bytes_processed = sum(each.bytes() for each in statements)
                 job.state = "DONE"
                 return self.resource(job)
-        job.location = reference.get("location") or self._location(job, statement)
+        job.location = reference.get("location") or self._location(job, statements)
         key = (project, job.location, job_id)
         with self.engine.lock:
             if key in self._by_id:
@@ -115,18 +100,19 @@ class Double:
                 )
             self._by_id[key] = job
             self.jobs.append(job)
-        threading.Thread(target=self._run, args=(job, statement), daemon=True).start()
+        threading.Thread(target=self._run, args=(job, statements), daemon=True).start()
         return self.resource(job)
 
-    def _location(self, job: Job, statement: Statement | None) -> str:
+    def _location(self, job: Job, statements: Sequence[Statement]) -> str:
         if job.kind == "load":
             target = job.configuration["load"]["destinationTable"]
             return self.engine.datasets.get((target["projectId"], target["datasetId"]), "US")
-        tables = statement.tables() if statement else []
+        tables = [table for each in statements for table in each.tables()]
         return tables[0].location if tables else "US"
 
-    def _run(self, job: Job, statement: Statement | None) -> None:
+    def _run(self, job: Job, statements: Sequence[Statement]) -> None:
         started = time.monotonic()
+        statement = statements[0] if len(statements) == 1 else None
         try:
             with self._turn(job, statement):
                 for matches, event in list(self._holds):
@@ -134,10 +120,12 @@ class Double:
                         event.wait(60)
                 time.sleep(self.delay)
                 self._raise_injected(job)
-                if statement is None:
-                    self.engine.load(job)
-                else:
+                if statement is not None:
                     self.engine.query(job, statement)
+                elif statements:
+                    Script(self.engine, statements, self.before).run(job)
+                else:
+                    self.engine.load(job)
         except JobError as error:
             job.error = error
         except Exception as error:  # noqa: BLE001  a defect of the double is an answer too
@@ -204,7 +192,7 @@ class Double:
             "totalBytesBilled": str(job.bytes_billed),
             "totalSlotMs": str(0 if job.cache_hit else 7),
             "cacheHit": job.cache_hit,
-            "statementType": "MERGE" if job.dml else "SELECT",
+            "statementType": "SCRIPT" if job.children else "MERGE" if job.dml else "SELECT",
         }
         if job.dml:
             query["numDmlAffectedRows"] = str(job.inserted + job.deleted)
@@ -237,27 +225,16 @@ class Double:
             return {"jobReference": reference, "jobComplete": False}
         if job.error is not None:
             raise job.error
-        first = int(parameters.get("pageToken") or parameters.get("startIndex") or 0)
-        size = int(parameters.get("maxResults", 50_000))
-        whole = parameters.get("formatOptions.useInt64Timestamp", "").lower() == "true"
         body: Body = {
             "jobReference": reference,
             "jobComplete": True,
             "schema": {"fields": job.schema},
-            "totalRows": str(len(job.rows)),
             "cacheHit": job.cache_hit,
             "totalBytesProcessed": str(job.bytes_processed),
-            "rows": [
-                {"f": [{"v": _cell(value, whole=whole)} for value in row]}
-                for row in job.rows[first : first + size]
-            ],
+            **page(job.rows, parameters, 50_000),
         }
-        if not size:
-            del body["rows"]
         if job.dml:
             body["numDmlAffectedRows"] = str(job.inserted + job.deleted)
-        if first + size < len(job.rows) and size:
-            body["pageToken"] = str(first + size)
         return body
 
     # -- tables ---------------------------------------------------------------------------------
@@ -277,7 +254,12 @@ class Double:
             "labels": dict(table.labels),
         }
         if table.partition:
-            body["timePartitioning"] = {"type": "MONTH", "field": table.partition}
+            body["timePartitioning"] = {"type": table.unit, "field": table.partition}
+            if table.partitions_last:
+                last = table.partitions_last // timedelta(milliseconds=1)
+                body["timePartitioning"]["expirationMs"] = str(last)
+        if table.filtered:
+            body["requirePartitionFilter"] = True
         if table.clustering:
             body["clustering"] = {"fields": table.clustering}
         if table.expires:
@@ -293,11 +275,16 @@ class Double:
         if self.engine.table(name) is not None:
             raise JobError("duplicate", f"Already Exists: Table {project}:{dataset}.{name[2]}")
         expires = body.get("expirationTime")
+        parts = body.get("timePartitioning") or {}
+        last = parts.get("expirationMs")
         table = Table(
             name,
             body.get("schema", {}).get("fields", []),
             location,
-            partition=(body.get("timePartitioning") or {}).get("field"),
+            partition=parts.get("field"),
+            unit=parts.get("type", "MONTH"),
+            partitions_last=timedelta(milliseconds=int(last)) if last else None,
+            filtered=bool(body.get("requirePartitionFilter")),
             clustering=(body.get("clustering") or {}).get("fields", []),
             labels=body.get("labels") or {},
             expires=datetime.fromtimestamp(int(expires) / 1000, UTC) if expires else None,
@@ -328,6 +315,10 @@ class Double:
         table.touch()
         return self.table_resource(table)
 
+    def listed(self, table: Table, parameters: Mapping[str, str]) -> Body:
+        """A page of a table's rows, without a job (`tabledata.list`)."""
+        return page(self.engine.all_rows(table), parameters, 100_000)
+
     # -- requests -------------------------------------------------------------------------------
 
     def answer(self, method: str, path: str, headers: Mapping[str, str], body: Body) -> Body | None:
@@ -348,6 +339,24 @@ class Double:
                     project, body["datasetReference"]["datasetId"], body.get("location", "US")
                 )
                 return body
+            case (
+                _,
+                "projects",
+                project,
+                "datasets",
+                dataset,
+                "tables",
+                name,
+                "data" | "insertAll",
+            ):
+                with self.engine.lock:
+                    table = self.find_table(project, dataset, name)
+                    reads = steps[-1] == "data"
+                    return (
+                        self.listed(table, parameters)
+                        if reads
+                        else stream(self.engine, table, body)
+                    )
             case _:
                 with self.engine.lock:
                     return self._metadata(method, steps, headers, body)
@@ -356,13 +365,16 @@ class Double:
         self, method: str, steps: list[str], headers: Mapping[str, str], body: Body
     ) -> Body | None:
         match (method, *steps):
-            case ("GET", "projects", project, "datasets", dataset):
+            case ("GET" | "PATCH", "projects", project, "datasets", dataset):
                 location = self.engine.datasets.get((project, dataset))
                 if location is None:
                     raise JobError("notFound", f"Not found: Dataset {project}:{dataset}")
+                if method == "PATCH":
+                    self.engine.defaults[project, dataset] = body
                 return {
                     "datasetReference": {"projectId": project, "datasetId": dataset},
                     "location": location,
+                    **self.engine.defaults.get((project, dataset), {}),
                 }
             case ("GET", "projects", project, "datasets", dataset, "tables"):
                 tables = [t for t in self.engine.tables if t[:2] == (project, dataset)]
@@ -379,64 +391,3 @@ class Double:
                 return None
             case _:
                 raise JobError("invalid", f"the double does not serve {method} {'/'.join(steps)}")
-
-
-def _cell(value: Any, *, whole: bool) -> str | None:
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime):
-        return str(micros(value)) if whole else repr(micros(value) / 1e6)
-    return str(value)
-
-
-@contextmanager
-def bigquery_double(storage_url: str | None = None) -> Iterator[Double]:
-    """The double on a free port of loopback; it reads gs:// from the server at `storage_url`."""
-    double = Double(storage_url)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            pass
-
-        def _serve(self) -> None:
-            content = self.rfile.read(int(self.headers.get("content-length", 0)))
-            double.requests.append((self.command, self.path))
-            try:
-                status = 200
-                headers = dict(self.headers.items())
-                body = json.loads(content) if content else {}
-                answer = double.answer(self.command, self.path, headers, body)
-            except JobError as error:
-                status = _STATUS.get(error.reason, 400)
-                shown = {"reason": error.reason, "message": error.message, "domain": "global"}
-                answer = {"error": {"code": status, "message": error.message, "errors": [shown]}}
-            data = b"" if answer is None else json.dumps(answer).encode()
-            self.send_response(204 if answer is None else status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        do_GET = do_POST = do_PATCH = do_DELETE = _serve  # noqa: N815
-
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        request_queue_size = 128
-
-        def handle_error(self, request: object, client_address: object) -> None:
-            """A client that hung up is no news."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    double.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield double
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()

@@ -1,6 +1,7 @@
 -- The table's rows inside the claims of the staged batch: how many, and from when to when. Also how
--- many staged trades lie outside all of its claims: there must be none.
-SELECT H.row_count, H.low, H.high, U.unclaimed
+-- many staged trades there are, and how many of them lie outside all of its claims: there must be
+-- none.
+SELECT H.row_count, H.low, H.high, U.staged, U.unclaimed
 FROM (
     SELECT COUNT(*) AS row_count, MIN(T.timestamp) AS low, MAX(T.timestamp) AS high
     FROM `$trades` AS T
@@ -10,13 +11,13 @@ FROM (
         AND T.timestamp >= S.claim_start
         AND T.timestamp < S.claim_until
     WHERE T.timestamp >= @low
-        AND T.timestamp < @high
+        AND T.timestamp <= @high
         AND T.wallet_address >= @first
         AND T.wallet_address <= @last
         AND (@many OR T.wallet_address IN UNNEST(@wallets))
 ) AS H
 CROSS JOIN (
-    SELECT COUNTIF(C.wallet_address IS NULL) AS unclaimed
+    SELECT COUNT(*) AS staged, COUNTIF(C.wallet_address IS NULL) AS unclaimed
     FROM (SELECT wallet_address, timestamp FROM `$staging` WHERE claim_until IS NULL) AS N
     LEFT JOIN (
         SELECT wallet_address, claim_start, claim_until

@@ -1,3 +1,5 @@
-SELECT wallet_address, COUNT(*) AS row_count
-FROM `$trades`
-GROUP BY wallet_address
+-- $within is TRUE, or bounds of one of several queries whose counts are added up.
+SELECT T.wallet_address, COUNT(*) AS row_count
+FROM `$trades` AS T
+WHERE $within
+GROUP BY T.wallet_address

@@ -1,6 +1,7 @@
 -- The rows of every wallet, and those inside its claims, which start at the beginning. A packed
 -- claim is an address (42 characters) and the second at which the claim ends (ten digits). $own
 -- decides how the rows that we loaded are counted: every row, or distinct ids.
+-- $within is TRUE, or bounds of one of several queries whose counts are added up.
 WITH claims AS (
     SELECT
         SUBSTR(packed, 1, 42) AS wallet_address,
@@ -21,4 +22,5 @@ SELECT
     COUNTIF(T.wallet_address != LOWER(TRIM(T.wallet_address))) AS mixed_case
 FROM `$trades` AS T
 LEFT JOIN claims AS C ON LOWER(TRIM(T.wallet_address)) = C.wallet_address
+WHERE $within
 GROUP BY wallet

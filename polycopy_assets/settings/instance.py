@@ -1,0 +1,66 @@
+"""`POLYCOPY_INSTANCE`: the Postgres database in which Dagster keeps its record.
+
+The URL holds a password: it stays in the environment, and no message shows any part of it but the
+name of the variable. What is accepted here is read in the same way by SQLAlchemy and by libpq.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Literal, get_args
+from urllib.parse import unquote
+
+from polycopy_assets.errors import ConfigurationError
+
+INSTANCE = "POLYCOPY_INSTANCE"
+InstanceKind = Literal["files", "postgres"]
+KINDS: tuple[InstanceKind, ...] = get_args(InstanceKind)
+_DRIVER = "postgresql+psycopg2"
+_WORD = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
+_URL = re.compile(
+    r"(?P<scheme>postgresql(?:\+psycopg2)?)://"
+    rf"(?:{_WORD}+(?::(?P<password>{_WORD}*))?@)?"
+    r"(?:[A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?"
+    r"/[A-Za-z0-9._$-]+"
+    rf"(?:\?(?:{_WORD}|[/:@])*)?"
+)
+_IN_QUERY = re.compile(r"[?&](?:password|sslpassword)=([^&]*)")
+
+
+def instance_kind(environ: Mapping[str, str]) -> InstanceKind:
+    """Where Dagster's record is kept: in files of DAGSTER_HOME, or in Postgres.
+
+    Raises ConfigurationError, which does not show the value, if it is not the URL of a database.
+    """
+    url = environ.get(INSTANCE) or ""
+    if not url:
+        return "files"
+    if not _URL.fullmatch(url):
+        raise ConfigurationError(
+            "POLYCOPY_INSTANCE is not accepted (its value is not shown: it may hold a password):"
+            " expected postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE[?OPTION=VALUE]; write"
+            " special characters in a password as %XX (@ is %40, / is %2F, # is %23, % is %25)"
+        )
+    return "postgres"
+
+
+def with_driver(url: str) -> str:
+    """The URL with the driver that is installed: SQLAlchemy's default depends on its version."""
+    scheme, _, rest = url.partition("://")
+    return f"{_DRIVER}://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+def without_driver(url: str) -> str:
+    """The URL as libpq accepts it."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.partition('+')[0]}://{rest}"
+
+
+def masked(text: str, environ: Mapping[str, str]) -> str:
+    """`text` without the password of `POLYCOPY_INSTANCE`, as it is written or as it is meant."""
+    url = environ.get(INSTANCE) or ""
+    found = _URL.fullmatch(url)
+    secrets = [*_IN_QUERY.findall(url), (found and found["password"]) or ""]
+    for secret in filter(None, secrets):
+        for spelling in {secret, unquote(secret)}:
+            text = text.replace(spelling, "…")
+    return text

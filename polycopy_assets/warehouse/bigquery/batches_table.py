@@ -1,0 +1,196 @@
+"""Table `polycopy_batches`: which batches `trades` holds, and of which store.
+
+It has one row for each batch, and a row of batch 0 for the whole table: the id of the store, how
+many rows of ours `trades` has at least, and a token (`digest`) that every change replaces. Earlier
+versions kept labels of `trades` instead. Those are read until the table exists, and then removed.
+"""
+
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import msgspec
+from google.cloud import bigquery
+from google.cloud.bigquery import ScalarQueryParameter
+
+from polycopy_assets.errors import WarehouseError
+from polycopy_assets.trades.batch_rules import LAST_BATCH
+from polycopy_assets.warehouse.bigquery.dataset import BATCHES, Dataset
+from polycopy_assets.warehouse.bigquery.job_calls import Parameter
+
+BATCHES_LABEL = "polycopy_batches"
+"""The last batch that `trades` held, by an earlier version."""
+
+EMPTY_LABEL = "polycopy_empty"
+"""The batch that left the table empty, by an earlier version."""
+
+STORE_LABEL = "polycopy_store"
+"""The id of the store that the batches came from, by an earlier version."""
+
+LABELS = (BATCHES_LABEL, STORE_LABEL, EMPTY_LABEL)
+
+
+class Noted(msgspec.Struct, frozen=True):
+    """A row of `polycopy_batches`; None is unknown."""
+
+    batch: int
+    store: str | None
+    digest: str | None
+    rows: int | None
+
+
+class Notes(msgspec.Struct, frozen=True, kw_only=True):
+    """What is noted of `trades`: its store, its batches, and the rows of ours it has at least.
+
+    `token` names this state, until the next change; None if there is no table of batches yet.
+    """
+
+    store: str | None = None
+    batches: Mapping[int, Noted] = {}
+    least: int = 0
+    token: str | None = None
+
+
+class BatchesTable:
+    """Reads and changes `polycopy_batches` of a dataset."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+
+    def read(self, trades: bigquery.Table | None) -> Notes:
+        """What is noted of `trades`; costs nothing."""
+        table = self._dataset.found(BATCHES)
+        if table is None:
+            return self._of_labels(trades)
+        notes = self._of_rows(table)
+        if trades is None or BATCHES_LABEL not in trades.labels:
+            return notes
+        # An earlier version has loaded since, and not beyond this batch.
+        last = _last_batch(trades)
+        there = {number: item for number, item in notes.batches.items() if number <= last}
+        return msgspec.structs.replace(notes, batches=there)
+
+    def lost(self, trades: bigquery.Table | None, notes: Notes) -> bool:
+        """Whether `trades` has fewer rows than its batches left there: something else took some."""
+        return notes.least > 0 and (
+            trades is None or not self._dataset.has_rows(trades, notes.least)
+        )
+
+    def make(self, trades: bigquery.Table) -> None:
+        """Creates the table if it is missing, with what the labels say, and removes the labels."""
+        table = self._dataset.found(BATCHES)
+        if table is None:
+            notes = self._of_labels(trades)
+            lost = self.lost(trades, notes)
+            last = 0 if lost else max(notes.batches, default=0)
+            self._dataset.check_lasting()
+            self._create(notes.store, last, 0 if lost else notes.least)
+        elif BATCHES_LABEL in trades.labels:
+            last = _last_batch(trades)
+            if any(number > last for number in self._of_rows(table).batches):
+                after = ScalarQueryParameter("last", "INT64", last)
+                self._dataset.query("forget_after", [after])
+        self._remove_labels(trades)
+
+    def _create(self, store: str | None, last: int, least: int) -> None:
+        parameters: list[Parameter] = [
+            ScalarQueryParameter("store", "STRING", store),
+            ScalarQueryParameter("last", "INT64", last),
+            ScalarQueryParameter("least", "INT64", least),
+            *fresh(),
+        ]
+        try:
+            self._dataset.query("create_batches", parameters)
+        except WarehouseError:
+            if self._dataset.found(BATCHES) is None:
+                raise  # otherwise another process has created it meanwhile
+
+    def take_over(self, trades: bigquery.Table, store: str) -> None:
+        """Notes the store with id `store`, whatever was noted before."""
+        self.make(trades)
+        parameters = [ScalarQueryParameter("store", "STRING", store), _token()]
+        self._dataset.query("take_over", parameters)
+
+    def expect_fewer(self, rows: int) -> None:
+        """Notes that so many rows of ours are about to be deleted."""
+        if rows and self._dataset.found(BATCHES) is not None:
+            fewer = ScalarQueryParameter("fewer", "INT64", rows)
+            self._dataset.query("expect_fewer", [fewer, _token()])
+
+    def forget(self) -> None:
+        """Forgets all batches and their store."""
+        trades = self._dataset.found("trades")
+        if trades is not None:
+            self._remove_labels(trades)
+        table = self._dataset.found(BATCHES)
+        if table is not None:
+            self._dataset.drop(table)
+
+    def _of_rows(self, table: bigquery.Table) -> Notes:
+        try:
+            rows = msgspec.convert(self._dataset.listed(table), list[Noted])
+        except msgspec.ValidationError as error:
+            raise self._unclear(str(error)) from error
+        whole = [item for item in rows if item.batch == 0]
+        if len(whole) != 1 or whole[0].digest is None:
+            raise self._unclear("it has no row of batch 0")
+        store = whole[0].store
+        return Notes(
+            store=store,
+            batches={
+                item.batch: item
+                for item in sorted(rows, key=lambda item: item.batch)
+                if item.batch > 0 and item.store in {None, store}
+            },
+            least=whole[0].rows or 0,
+            token=whole[0].digest,
+        )
+
+    def _unclear(self, why: str) -> WarehouseError:
+        return WarehouseError(
+            f"table {BATCHES} in {self._dataset.uri} does not say which batches are loaded: {why}."
+            " Drop that table, and the next backfill loads all batches again"
+        )
+
+    def _of_labels(self, trades: bigquery.Table | None) -> Notes:
+        labels = trades.labels if trades else {}
+        if trades is None or not labels:
+            return Notes()
+        last = _last_batch(trades)
+        emptied = labels.get(EMPTY_LABEL) == str(last)
+        return Notes(
+            store=labels.get(STORE_LABEL),
+            batches={number: Noted(number, None, None, None) for number in range(1, last + 1)},
+            least=1 if last and not emptied else 0,  # how many, the labels do not say
+        )
+
+    def _remove_labels(self, trades: bigquery.Table) -> None:
+        for _ in range(10):
+            ours = [name for name in LABELS if name in trades.labels]
+            if not ours or self._dataset.label(trades, dict.fromkeys(ours)):
+                return
+            trades = self._dataset.table("trades")
+        raise WarehouseError(
+            f"something else keeps changing table trades of {self._dataset.uri}: its labels cannot"
+            " be removed"
+        )
+
+
+def fresh() -> list[ScalarQueryParameter]:
+    """Parameters for a change: a new token, and the time."""
+    return [_token(), ScalarQueryParameter("now", "TIMESTAMP", datetime.now(UTC))]
+
+
+def _token() -> ScalarQueryParameter:
+    return ScalarQueryParameter("token", "STRING", uuid.uuid4().hex)
+
+
+def _last_batch(trades: bigquery.Table) -> int:
+    """The number of the last batch that `trades` holds, by its label; 0 if none.
+
+    Also 0 for a number that no batch can have: then all batches are loaded again.
+    """
+    text = trades.labels.get(BATCHES_LABEL, "0")
+    if not text.isdecimal():
+        raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
+    return number if (number := int(text)) <= LAST_BATCH else 0

@@ -1,0 +1,251 @@
+"""Google's own parser and analyser take every statement that we send to BigQuery."""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import wasmtime
+from google.api_core import exceptions
+from google.cloud import bigquery
+
+from polycopy_assets.ledger.facts import Checkpoint
+from polycopy_assets.warehouse.bigquery import change
+from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets_tests.bench import END, WALLETS
+from polycopy_assets_tests.cloud.batches import OURS, Place, dataset_of, overlapping
+from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client
+from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
+from polycopy_assets_tests.fakes.bigquery.engine import Statement
+from polycopy_assets_tests.fakes.bigquery.parser import Refused, analyse, complaint
+from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.fakes.machine_code import kept
+
+pytestmark = pytest.mark.xdist_group("google_parser")  # the statements are collected once
+
+FOLDER = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
+NAMES = sorted(each.name.removesuffix(".sql") for each in FOLDER.iterdir())
+OF_CHECKPOINT = (
+    "wallet_address STRING, completed BOOL, processed_at TIMESTAMP, trade_count INT64,"
+    " gcs_file STRING, upload_successful BOOL"
+)
+
+
+class Sent(NamedTuple):
+    """A statement as it was sent: the files it is made of, its parameters, and the tables then."""
+
+    files: frozenset[str]
+    sql: str
+    parameters: Sequence[Mapping[str, Any]]
+    tables: Mapping[str, Sequence[Mapping[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def sent(gcs: GCS) -> list[Sent]:
+    """Every statement that the warehouse sends, in each of its forms."""
+    files: dict[str, str] = {}
+    found: list[Sent] = []
+    with pytest.MonkeyPatch.context() as patch, bigquery_double(gcs.url) as double:
+        make, parse = Dataset.sql, double.engine.parse
+
+        def making(self: Dataset, name: str, **names: str) -> str:
+            text = make(self, name, **names)
+            files[text] = name
+            return text
+
+        def parsing(job: Job) -> list[Statement]:
+            parameters = job.configuration["query"].get("queryParameters", [])
+            tables = {".".join(t.name): t.schema for t in double.engine.tables.values()}
+            of = frozenset(name for text, name in files.items() if text in job.sql)
+            found.append(Sent(of, job.sql, parameters, tables))
+            return parse(job)
+
+        patch.setattr(Dataset, "sql", making)
+        patch.setattr(double.engine, "parse", parsing)
+        place = Place(gcs, double)
+        _use(place, patch)
+        _use_a_table_without_sources(place)
+    return found
+
+
+def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
+    bench = place.bench(place.dataset())
+    warehouse = bench.warehouse
+    warehouse.add_traders(WALLETS)
+    warehouse.traders()
+    overlapping(bench)
+    bench.load()
+    table = place.client.get_table(f"{dataset_of(bench)}.trades")
+    table.labels = {BATCHES_LABEL: "1"}
+    place.client.update_table(table, ["labels"])
+    warehouse.take_over(OURS)
+    patch.setattr(change, "_FEW_WALLETS", 0)
+    bench.load()
+    for by_id in (False, True):
+        warehouse.tally({WALLETS[0]: END}, by_id=by_id)
+    warehouse.delete_mixed_case({WALLETS[0]: END})
+    warehouse.duplicates(3)
+    warehouse.rows_by_month()
+    warehouse.rows_by_wallet()
+    warehouse.count_rows()
+    warehouse.delete_loaded(WALLETS)
+    bench.sql(f"CREATE TABLE {{}}backfill_checkpoint ({OF_CHECKPOINT})")
+    done = {"completed": True, "upload_successful": True}
+    moment = datetime.now(UTC)
+    row = Checkpoint(WALLETS[0], processed_at=moment, trade_count=1, gcs_file="f", **done)
+    warehouse.mark_complete([row])
+    warehouse.checkpoint()
+
+
+def _use_a_table_without_sources(place: Place) -> None:
+    bench = place.bench(place.dataset())
+    bench.sql("CREATE TABLE {}trades (wallet_address STRING, id STRING, timestamp TIMESTAMP)")
+    for by_id in (False, True):
+        bench.warehouse.tally({WALLETS[0]: END}, by_id=by_id)
+
+
+# -- our statements -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_google_takes_every_statement_with_the_types_that_are_sent(name: str, sent: list[Sent]):
+    forms = [each for each in sent if name in each.files]
+    assert forms, f"nothing above sends {name}.sql"
+    for each in forms:
+        analyse(each.sql, each.parameters, each.tables)
+
+
+def test_every_form_of_a_statement_is_sent(sent: list[Sent]):
+    tallies = [each.sql for each in sent if "tally" in each.files]
+    forms = {("COUNT(DISTINCT" in sql, "T.source" in sql) for sql in tallies}
+    assert len(forms) == 4
+    assert {each.files for each in sent if "load" in each.files} == {
+        frozenset({"load", "insert"}),
+        frozenset({"load", "merge"}),
+    }
+
+
+def test_a_parameter_of_another_type_is_refused(sent: list[Sent]):
+    (first, *_) = [each for each in sent if "loaded_rows" in each.files]
+    numbers = {"type": "ARRAY", "arrayType": {"type": "INT64"}}
+    wrong = [{**each, "parameterType": numbers} for each in first.parameters]
+    with pytest.raises(Refused, match=r"No matching signature for operator IN .* at \[\d+:\d+\]"):
+        analyse(first.sql, wrong, first.tables)
+    with pytest.raises(Refused, match=r"Query parameter 'sources' not found at \[\d+:\d+\]"):
+        analyse(first.sql, first.parameters[:1], first.tables)
+
+
+@pytest.mark.parametrize(
+    ("completed", "processed_at", "trade_count", "gcs_file"),
+    [
+        ("BOOL", "TIMESTAMP", "INT64", "STRING"),
+        ("STRING", "STRING", "STRING", "STRING"),
+        ("INTEGER", "INTEGER", "INTEGER", "INTEGER"),
+        ("STRING", "DATE", "NUMERIC", "BYTES"),
+        ("BOOLEAN", "DATETIME", "FLOAT", "STRING"),
+        ("BOOL", "TIME", "BIGNUMERIC", "DATE"),
+    ],
+)
+def test_a_checkpoint_of_other_types_can_be_read(
+    completed: str, processed_at: str, trade_count: str, gcs_file: str
+):
+    types = {
+        "wallet_address": "STRING",
+        "completed": completed,
+        "processed_at": processed_at,
+        "trade_count": trade_count,
+        "gcs_file": gcs_file,
+        "upload_successful": completed,
+    }
+    fields = [{"name": name, "type": kind} for name, kind in types.items()]
+    nothing = bigquery.Client.__new__(bigquery.Client)  # a text is made without a request
+    dataset = Dataset(nothing, "p", "d", max_bytes_billed=0, labels={})
+    analyse(dataset.sql("checkpoint"), [], {"p.d.backfill_checkpoint": fields})
+
+
+# -- what the double does with it ---------------------------------------------------------------
+
+RESERVED_ALIAS = """INSERT INTO d.traders (wallet_address)
+SELECT DISTINCT LOWER(new)
+FROM UNNEST(@wallets) AS new
+WHERE LOWER(new) NOT IN (
+    SELECT LOWER(TRIM(wallet_address)) FROM d.traders WHERE wallet_address IS NOT NULL
+)"""
+"""How wallets were added once; our stand-ins took it, and BigQuery never did."""
+
+
+def test_the_double_refuses_what_google_refuses(double: Double):
+    double.create_dataset(PROJECT, "d")
+    client = bigquery_client(double.url)
+    client.query("CREATE TABLE d.traders (wallet_address STRING)").result()
+    before = len(double.jobs)
+    wallets = bigquery.ArrayQueryParameter("wallets", "STRING", ["0xa"])
+    config = bigquery.QueryJobConfig(query_parameters=[wallets])
+    with pytest.raises(exceptions.BadRequest, match=r"400.* Syntax error: .* at \[\d:\d+\]"):
+        client.query(RESERVED_ALIAS, job_config=config, job_retry=None).result()
+    assert len(double.jobs) == before
+    client.query(RESERVED_ALIAS.replace("new", "`new`"), job_config=config).result()
+    assert list(client.query("SELECT * FROM d.traders").result())
+
+
+def test_a_statement_that_was_never_seen_is_parsed():
+    name = f"n{uuid.uuid4().hex}"
+    assert complaint(f"SELECT 1 AS {name}") == ""
+    assert (
+        complaint(f"SELECT 1 {name} FROM")
+        == f"Syntax error: Unexpected end of script at [1:{len(name) + 15}]"
+    )
+
+
+def test_a_script_is_parsed_to_its_end():
+    script = "BEGIN TRANSACTION;\nDELETE FROM d.t WHERE TRUE;\n{}COMMIT TRANSACTION;"
+    assert complaint(script.format("")) == ""
+    assert complaint(script.format("DELETE FROM WHERE TRUE;\n")).endswith("at [3:13]")
+
+
+# https://cloud.google.com/bigquery/docs/reference/standard-sql/lexical#reserved_keywords
+RESERVED = """
+ALL AND ANY ARRAY AS ASC ASSERT_ROWS_MODIFIED AT BETWEEN BY CASE CAST COLLATE CONTAINS CREATE CROSS
+CUBE CURRENT DEFAULT DEFINE DESC DISTINCT ELSE END ENUM ESCAPE EXCEPT EXCLUDE EXISTS EXTRACT FALSE
+FETCH FOLLOWING FOR FROM FULL GROUP GROUPING GROUPS HASH HAVING IF IGNORE IN INNER INTERSECT
+INTERVAL INTO IS JOIN LATERAL LEFT LIKE LIMIT LOOKUP MERGE NATURAL NEW NO NOT NULL NULLS OF ON OR
+ORDER OUTER OVER PARTITION PRECEDING PROTO QUALIFY RANGE RECURSIVE RESPECT RIGHT ROLLUP ROWS SELECT
+SET SOME STRUCT TABLESAMPLE THEN TO TREAT TRUE UNBOUNDED UNION UNNEST USING WHEN WHERE WINDOW WITH
+WITHIN
+"""
+
+
+@pytest.mark.parametrize("word", RESERVED.split())
+def test_a_reserved_word_is_no_alias_unless_it_is_quoted(word: str):
+    for text in ("SELECT 1 AS {}", "SELECT 1 FROM UNNEST([1]) AS {}", "SELECT {0}.a FROM t AS {0}"):
+        assert re.search(r" at \[1:\d+\]$", complaint(text.format(word)))
+        assert complaint(text.format(f"`{word}`")) == ""
+
+
+# -- its machine code ---------------------------------------------------------------------------
+
+
+def test_machine_code_is_made_once_and_made_again_if_it_cannot_be_used(tmp_path: Path):
+    wasm, file = tmp_path / "m.wasm", tmp_path / "cache" / "m.code"
+    wasm.write_bytes(wasmtime.wat2wasm('(module (func (export "f") (result i32) i32.const 7))'))
+    engine = wasmtime.Engine()
+
+    def value() -> int:
+        store = wasmtime.Store(engine)
+        instance = wasmtime.Instance(store, kept(engine, wasm, file), [])
+        function = instance.exports(store)["f"]
+        assert isinstance(function, wasmtime.Func)
+        return function(store)
+
+    assert value() == 7
+    made = file.stat()
+    assert value() == 7
+    assert file.stat().st_ino == made.st_ino
+    file.write_bytes(b"of another version")
+    assert value() == 7
+    assert file.stat().st_size == made.st_size
