@@ -36,8 +36,10 @@ def fill(bench: Bench) -> None:
     """Rows of a stranger, of all months from 2020 to 2025."""
     bench.sql(
         "INSERT INTO {}trades (wallet_address, timestamp)"
-        f" SELECT '{STRANGER}', TIMESTAMP_SECONDS(1577836800 + n * 600)"
-        f" FROM UNNEST(GENERATE_ARRAY(1, {ROWS})) AS n"
+        " SELECT @stranger, TIMESTAMP_SECONDS(1577836800 + n * 600)"
+        " FROM UNNEST(GENERATE_ARRAY(1, @rows)) AS n",
+        stranger=STRANGER,
+        rows=ROWS,
     )
 
 
@@ -47,11 +49,13 @@ def claimed(double: Double) -> list[Job]:
 
 
 def test_the_rows_to_delete_of_new_wallets_are_found_within_the_cap(bench: Bench, double: Double):
-    early, late = "2021-03-04 05:06:07", "2024-10-11 12:13:14"
-    for moment in (early, late):
+    late = 1_728_648_794  # October 2024
+    for moment in (1_614_834_367, late):
         bench.sql(
             "INSERT INTO {}trades (wallet_address, id, timestamp)"
-            f" VALUES ('{WALLETS[0]}', 'old', TIMESTAMP '{moment}')"
+            " VALUES (@wallet, 'old', TIMESTAMP_SECONDS(@moment))",
+            wallet=WALLETS[0],
+            moment=moment,
         )
     manifest = bench.batch(*WALLETS[:2])
     assert min(claim.start for claim in manifest.claims) == 0, "no partition is out of question"
@@ -61,9 +65,9 @@ def test_the_rows_to_delete_of_new_wallets_are_found_within_the_cap(bench: Bench
     assert len(queries) > 1
     assert all(0 < job.bytes_billed <= CAP for job in queries)
     assert sum(job.bytes_billed for job in queries) > CAP
-    bench.sql(f"DELETE FROM {{}}trades WHERE timestamp = TIMESTAMP '{late}'")
+    bench.sql("DELETE FROM {}trades WHERE timestamp = TIMESTAMP_SECONDS(@moment)", moment=late)
     assert bench.load() == [(manifest.rows, 1)]
-    bench.sql(f"DELETE FROM {{}}trades WHERE wallet_address = '{STRANGER}'")
+    bench.sql("DELETE FROM {}trades WHERE wallet_address = @stranger", stranger=STRANGER)
     assert bench.ids() == expected(WALLETS[:2])
 
 
@@ -71,10 +75,12 @@ def test_all_rows_are_counted_within_the_cap(bench: Bench, place: Place, double:
     upper = WALLETS[0].upper()
     bench.sql(
         "INSERT INTO {}trades (wallet_address, timestamp, source) VALUES"
-        f" ('{WALLETS[0]}', NULL, NULL), ('{upper}', TIMESTAMP '2021-01-01 00:00:00', NULL),"
-        f" ('{WALLETS[0]}', TIMESTAMP '2020-01-01 00:00:00', 'polymarket'),"
-        f" ('{WALLETS[0]}', TIMESTAMP '1970-01-01 00:00:00', 'polymarket'),"
-        f" ('{WALLETS[0]}', TIMESTAMP '9999-12-31 23:59:59', 'polymarket')"
+        " (@wallet, NULL, NULL), (@upper, TIMESTAMP '2021-01-01 00:00:00', NULL),"
+        " (@wallet, TIMESTAMP '2020-01-01 00:00:00', 'polymarket'),"
+        " (@wallet, TIMESTAMP '1970-01-01 00:00:00', 'polymarket'),"
+        " (@wallet, TIMESTAMP '9999-12-31 23:59:59', 'polymarket')",
+        wallet=WALLETS[0],
+        upper=upper,
     )
     double.jobs.clear()
     tallied = dict(bench.warehouse.tally({WALLETS[0]: END}))
@@ -122,12 +128,11 @@ def test_a_large_reload_joins_no_trade_by_a_key_that_others_have(place: Place, d
     (tree,) = [
         each for each in sqlglot.parse(merge, read="bigquery") if isinstance(each, exp.Merge)
     ]
-    key = next(tree.args["on"].find_all(exp.If)).sql(dialect="bigquery")
-    staging = tree.args["using"].sql(dialect="bigquery")
-    ((rows, keys, least),) = bench.sql(
-        f"SELECT COUNT(*), COUNT(DISTINCT {key}), COUNT({key})"
-        f" FROM {staging} WHERE S.claim_until IS NULL"
-    )
+    key = next(tree.args["on"].find_all(exp.If))
+    distinct = exp.Count(this=exp.Distinct(expressions=[key]))
+    counts = exp.select(exp.Count(this=exp.Star()), distinct, exp.Count(this=key))
+    of_trades = counts.from_(tree.args["using"]).where("S.claim_until IS NULL")
+    ((rows, keys, least),) = bench.sql(of_trades.sql(dialect="bigquery"))
     assert rows == keys == least == manifest.rows
     assert rows == sum(len(WORLD.truth(wallet)) for wallet in WALLETS)
     assert bench.load() == []
