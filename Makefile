@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-crash test-postgres test-dev browser-test pictures test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile lock clean
+.PHONY: help demo dev test test-crash test-postgres test-ephemeral test-dev browser-test pictures container test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,15 +34,20 @@ dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/polycopy init
 	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
 
-test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the four next targets
-	$(BIN)/python -m pytest -n 4 -m "not bench and not crash and not browser and not dev and not cloud"
+test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the targets below
+	$(BIN)/python -m pytest -n 4 -m "not bench and not crash and not browser and not dev and not cloud and not container"
 
 test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupted, or run at the same time
 	$(BIN)/python -m pytest -m "crash and not dev"
 
 test-postgres: .venv/.installed-dev ## the tests of processes and of Dagster, with the instance in Postgres
-	POLYCOPY_TEST_INSTANCE=postgres $(BIN)/python -m pytest -m "not browser and not dev and not cloud" \
+	POLYCOPY_TEST_INSTANCE=postgres $(BIN)/python -m pytest -m "not browser and not dev and not cloud and not container" \
 	  polycopy_assets_tests/crash polycopy_assets_tests/dagster
+
+test-ephemeral: .venv/.installed-dev ## the tests of kills, with an instance for each command (no database)
+	POLYCOPY_TEST_INSTANCE=ephemeral $(BIN)/python -m pytest -m "not browser and not dev and not cloud and not container" \
+	  polycopy_assets_tests/crash/test_kill_batch.py \
+	  polycopy_assets_tests/crash/test_kill_without_a_database.py
 
 test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
 	$(BIN)/python -m pytest -n 0 -s -m dev
@@ -57,6 +62,11 @@ browser-test: .venv/.installed-dev ## Dagster's UI in headless Chromium; picture
 
 pictures: ## make docs/pictures from what `make browser-test` left in .browser/
 	$(BIN)/python -m polycopy_assets_tests.browser.pictures
+
+container: .venv/.installed-dev ## build the container image twice, and run the demo in it
+	@for program in buildah podman runc mmdebstrap; do command -v $$program >/dev/null || { \
+	  echo "$$program is not installed: apt-get install --no-install-recommends $$program" >&2; exit 2; }; done
+	$(BIN)/python -m pytest -n 0 -s -m container polycopy_assets_tests/container
 
 test-cloud: .venv/.installed-dev ## the contract suites on a real project: POLYCOPY_TEST_PROJECT
 	@test -n "$(POLYCOPY_TEST_PROJECT)" || \
@@ -98,14 +108,18 @@ bench-scattered: .venv/.installed-dev ## scattered wallets, in the ways that the
 bench-reconcile: .venv/.installed-dev ## taking over old files, and rebuilding the record
 	$(BIN)/python -m benchmarks.reconcile --size full
 
-lock: .venv/.installed-dev ## update requirements.lock
+bench-scaling: .venv/.installed-dev ## 100,000 wallets, with the record in Postgres; docs/scaling.md
+	$(BIN)/python -m benchmarks.scaling --size full
+
+lock: .venv/.installed-dev ## update requirements.lock, and that of the container image
 	$(BIN)/python -m pip install --quiet pip-tools
 	$(BIN)/pip-compile --quiet --upgrade --extra dev --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --annotation-style line --output-file requirements.lock pyproject.toml
+	$(BIN)/python deploy/lock.py
 	printf "bqemulator==1.4.0\nnumpy\n" | $(BIN)/pip-compile --quiet --upgrade --strip-extras --no-header \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host \
 	  --annotation-style line --output-file polycopy_assets_tests/fakes/bqemulator.lock -
 
 clean: ## remove the virtual environment and caches; data in .polycopy stays
-	rm -rf .venv .venv-bench .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser
+	rm -rf .venv .venv-bench .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser .container

@@ -1,10 +1,10 @@
 """What a backfill and a year of daily refreshes cost on Google Cloud, added up from list prices.
 
-    python -m benchmarks.cost [--location multi|region]
+    python -m benchmarks.cost [--location multi|region] [--machines]
 
 Nothing is measured here, and nothing is asked: the sums are upper bounds, from what the code does.
-They leave out free tiers, discounts, what clustering by wallet saves, and the machine that runs
-polycopy.
+They leave out free tiers, discounts, and what clustering by wallet saves. `--machines` shows what
+runs polycopy instead: a VM, or a nightly job, with and without a database.
 """
 
 import argparse
@@ -160,11 +160,64 @@ def _line(what: str, values: Sequence[float], *, bold: bool = False) -> str:
     return f"| {what} | " + " | ".join(f"{mark}{value:,.2f}{mark}" for value in values) + " |"
 
 
+HOURS, NIGHTS = 730, 30
+REQUESTS = 20
+"""Requests a second that the default budget allows; a refresh asks for a page a wallet."""
+
+REST = 180
+"""Seconds of a night beside the requests: start, combine, load."""
+
+
+class Machines(NamedTuple):
+    """List prices in US dollars, us-central1; for an hour, a second, or a month as named."""
+
+    vm_hour: float = 0.016751
+    disk_gib: float = 0.10
+    address_hour: float = 0.005
+    cpu_second: float = 0.000018
+    gib_second: float = 0.000002
+    schedule: float = 0.10
+    secret: float = 0.06
+    image_gib: float = 0.10
+    database_hour: float = 0.0105
+    database_gib: float = 0.17
+    database_backup_gib: float = 0.08
+
+
+def a_month(wallets: int, prices: Machines) -> Iterator[tuple[str, float]]:
+    """The sums of what runs polycopy every night, in US dollars a month."""
+    yield (
+        "VM: e2-small, 20 GiB of disk, an address",
+        HOURS * (prices.vm_hour + prices.address_hour) + 20 * prices.disk_gib,
+    )
+    seconds = NIGHTS * (wallets / REQUESTS + REST)
+    yield "Cloud Run: 1 processor, 1 GiB", seconds * (prices.cpu_second + prices.gib_second)
+    yield "Cloud Run: schedule, 1 GiB of images", prices.schedule + prices.image_gib
+    yield (
+        "Cloud SQL: db-f1-micro, 10 GiB, as much backup, a secret",
+        HOURS * prices.database_hour
+        + 10 * (prices.database_gib + prices.database_backup_gib)
+        + prices.secret,
+    )
+
+
+def machines() -> str:
+    """The sums of `a_month` as a Markdown table."""
+    sizes = (3_000, 100_000)
+    lines = ["| US dollars a month | " + " | ".join(f"{size:,} wallets" for size in sizes) + " |"]
+    lines.append("|---" * (len(sizes) + 1) + "|")
+    found = [list(a_month(size, Machines())) for size in sizes]
+    lines += [_line(row[0][0], [value for _, value in row]) for row in zip(*found, strict=True)]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cost", description=__doc__)
     parser.add_argument("--location", choices=PRICES, default="multi")
-    print(table(CASES, PRICES[parser.parse_args().location]))
+    parser.add_argument("--machines", action="store_true")
+    chosen = parser.parse_args()
+    print(machines() if chosen.machines else table(CASES, PRICES[chosen.location]))
 
 
 if __name__ == "__main__":

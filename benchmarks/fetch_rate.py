@@ -23,6 +23,7 @@ from benchmarks.figures import Figure
 from benchmarks.pages import World
 from benchmarks.processes import ROOT, run
 from benchmarks.server import PageServer, serving
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
 from polycopy_assets.pipeline.ports import FetchPorts, Limits
@@ -112,6 +113,7 @@ def walk_to_segments(url: str, wallets: list[str]) -> None:
         limits=Limits(CONCURRENCY),
         progress=Progress(),
         check=lambda: None,
+        deadline=Deadline(),
     )
     report = fetch(FetchPlan(targets=wallets), ports)
     must(report.recorded == len(wallets), f"every wallet is fetched: {report.failures[:1]}")

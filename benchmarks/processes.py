@@ -108,7 +108,7 @@ def _peak(pid: int) -> Iterator[Callable[[], int]]:
     def sample() -> None:
         nonlocal most
         while not done.wait(SAMPLE_SECONDS):
-            most = max(most, sum(_resident(each) for each in _tree(pid)))
+            most = max(most, _resident_of_tree(pid))
 
     thread = threading.Thread(target=sample, daemon=True)
     thread.start()
@@ -117,6 +117,15 @@ def _peak(pid: int) -> Iterator[Callable[[], int]]:
     finally:
         done.set()
         thread.join()
+
+
+def resident(pid: int) -> float:
+    """Resident memory of a process and its descendants together, in MB, where the system tells."""
+    return _resident_of_tree(pid) / 2**20
+
+
+def _resident_of_tree(pid: int) -> int:
+    return sum(_resident(each) for each in _tree(pid))
 
 
 def _tree(pid: int) -> Iterator[int]:

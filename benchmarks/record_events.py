@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import dagster as dg
 import yaml
@@ -25,6 +26,7 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.instance import opened
 from polycopy_assets.record.partitions import register, wallets_partitions
 from polycopy_assets.record.step_events import log_event, log_materializations
+from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.trades.segment import Segment
 
 EVENTS = 400
@@ -132,14 +134,22 @@ def main() -> None:
     measure("SQLite, Dagster's own storage", {"telemetry": {"enabled": False}})
     with ExitStack() as stack:
         try:
-            from polycopy_assets_tests.fakes.postgres import postgres  # noqa: PLC0415
+            from polycopy_assets_tests.fakes.postgres import (  # noqa: PLC0415
+                new_database,
+                postgres,
+            )
 
             url = stack.enter_context(postgres())
         except (ImportError, OSError) as error:
             print(f"Postgres: not measured ({error})")
             return
         config = {"postgres": {"postgres_url": url.replace("postgresql:", "postgresql+psycopg2:")}}
-        measure("Postgres", {"telemetry": {"enabled": False}, "storage": config})
+        measure(
+            "Postgres, Dagster's own storage", {"telemetry": {"enabled": False}, "storage": config}
+        )
+        database = new_database(url)
+        with patch.dict(os.environ, {INSTANCE: database}):
+            measure("Postgres, as `polycopy init` makes it", None)
 
 
 if __name__ == "__main__":

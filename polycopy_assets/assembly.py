@@ -19,6 +19,7 @@ from polycopy_assets.automation.schedules import (
 )
 from polycopy_assets.automation.sensors import SENSORS
 from polycopy_assets.checks import CHECKS
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.resources.chosen import store_resource, warehouse_resource
 from polycopy_assets.resources.embedded import PolicyResource, SourceResource
@@ -26,9 +27,14 @@ from polycopy_assets.settings import Settings
 from polycopy_assets.settings.checked import API_KEY
 
 
-def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
-    """The definitions for `chosen`; `progress` shows what runs in this process."""
-    counted = progress or Progress()
+def build(
+    chosen: Settings, progress: Progress | None = None, deadline: Deadline | None = None
+) -> dg.Definitions:
+    """The definitions for `chosen`; `progress` shows what runs in this process.
+
+    At the `deadline` a fetch in this process ends; without one it has no end.
+    """
+    counted, end = progress or Progress(), deadline or Deadline()
     return dg.Definitions(
         assets=[
             traders,
@@ -67,6 +73,7 @@ def build(chosen: Settings, progress: Progress | None = None) -> dg.Definitions:
             "warehouse": warehouse_resource(chosen),
             "policy": PolicyResource(adopt=chosen.adopt, late_hours=chosen.late_hours),
             "progress": dg.ResourceDefinition(lambda _: counted),
+            "deadline": dg.ResourceDefinition(lambda _: end),
             "report": dg.mem_io_manager,
         },
         # A killed run must not leave a step process that goes on writing.

@@ -14,6 +14,7 @@ PolycopyError
 │   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
 │   ├── TransientError        it failed, and kept failing until the retries ran out
 │   │   └── Unreachable       no connection to it: name resolution, TLS, refused, proxy
+│   ├── OutOfTime             it is not asked any more: the time of the fetch is up
 │   └── ContractBroken        it answered, but not what its contract promises
 ├── StoreError                the store could not be read or written
 │   ├── ObjectError           something is wrong with one object; says which, and what
@@ -148,6 +149,12 @@ class TransientError(SourceError):
 
 class Unreachable(TransientError):
     """No connection to the source. The message applies to every wallet, and names none."""
+
+
+class OutOfTime(SourceError):
+    """The time of the fetch is up, so the source is not asked. No failure of any wallet."""
+
+    kind = Kind.TRANSIENT
 
 
 class ContractBroken(SourceError):

@@ -5,21 +5,23 @@ import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic.config import Config
 from alembic.script import ScriptDirectory
 
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api
+from polycopy_assets_tests import revisions
+from polycopy_assets_tests.deployment import INSTANCE, Deployed, Deployment, sample_api
 from polycopy_assets_tests.fakes.postgres import SERVER, postgres
 
-INSTANCE = "POLYCOPY_TEST_INSTANCE"
-"""`postgres`: every deployment keeps its Dagster instance in Postgres, not in files."""
+
+def _kinds() -> list[str]:
+    chosen = os.environ.get(INSTANCE)
+    return [chosen] if chosen else ["sqlite", "postgres"]
+
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30
@@ -51,8 +53,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     twice has found something.
     """
     for item in items:
-        if item.get_closest_marker("files") and os.environ.get(INSTANCE) == "postgres":
+        kept = os.environ.get(INSTANCE)
+        if item.get_closest_marker("files") and kept in {"postgres", "ephemeral"}:
             item.add_marker(pytest.mark.skip(reason="about the files of an instance on SQLite"))
+        if item.get_closest_marker("kept") and kept == "ephemeral":
+            item.add_marker(pytest.mark.skip(reason="about an instance that outlasts a command"))
         if "crash" in item.path.parts:
             item.add_marker(pytest.mark.crash)
         if "crash" in item.path.parts or item.get_closest_marker("dev"):
@@ -61,25 +66,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _revisions_read_once() -> Iterator[None]:
-    """Has alembic read Dagster's revision files once a process, not once a database.
-
-    Each new instance, and each run's own SQLite file, asks which revision is the latest: 50 ms of
-    importing files, a third of what a test of a whole backfill takes.
-    """
-    original = ScriptDirectory.from_config
-
-    @cache
-    def at(location: str | None) -> ScriptDirectory:
-        config = Config()
-        config.set_main_option("script_location", location or "")
-        return original(config)
-
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            ScriptDirectory,
-            "from_config",
-            lambda config: at(config.get_main_option("script_location")),
-        )
+        patch.setattr(ScriptDirectory, "from_config", revisions.read_once)
         yield
 
 
@@ -119,9 +107,12 @@ def _instances(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=_kinds())
 def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Runs a test twice: with Dagster's instance in files, and in Postgres."""
+    """Runs a test twice: with Dagster's instance in files, and in Postgres.
+
+    In `make test-postgres` once: `make test-crash` has run the other half.
+    """
     if request.param == "postgres":
         monkeypatch.setenv(SERVER, request.getfixturevalue("server"))
     else:

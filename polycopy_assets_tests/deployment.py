@@ -20,6 +20,7 @@ import msgspec
 
 from polycopy_assets.cli import polycopy
 from polycopy_assets.cli.backfill import BackfillReport, backfill
+from polycopy_assets.cli.instance import open_instance
 from polycopy_assets.cli.runs import run_job, why_failed
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
@@ -30,7 +31,6 @@ from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import fetch_reports, materializations
-from polycopy_assets.record.instance import opened
 from polycopy_assets.record.partitions import register
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings, read_settings
@@ -40,6 +40,9 @@ from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests import forks
 from polycopy_assets_tests.bench import in_duckdb
 from polycopy_assets_tests.fakes.postgres import SERVER, database_of
+
+INSTANCE = "POLYCOPY_TEST_INSTANCE"
+"""`postgres` or `ephemeral`: how every deployment keeps its Dagster instance, if not in files."""
 
 _MAIN = "from polycopy_assets.__main__ import main; main()"
 
@@ -62,7 +65,9 @@ class Deployment:
             "DAGSTER_HOME": str(root / "dagster"),
             **settings,
         }
-        if server := os.environ.get(SERVER):
+        if os.environ.get(INSTANCE) == "ephemeral":
+            self.environ.setdefault("POLYCOPY_INSTANCE", "ephemeral")
+        elif server := os.environ.get(SERVER):
             home = self.environ["DAGSTER_HOME"]
             self.environ.setdefault("POLYCOPY_INSTANCE", database_of(server, home))
 
@@ -84,7 +89,7 @@ class Deployment:
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
         """The Dagster instance."""
-        with patch.dict(os.environ, self.environ), opened(self.settings.home) as instance:
+        with patch.dict(os.environ, self.environ), open_instance(self.settings) as instance:
             yield instance
 
     def want(self, wallets: Sequence[str]) -> None:

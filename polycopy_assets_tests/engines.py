@@ -8,6 +8,7 @@ from threading import Event
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
@@ -114,6 +115,7 @@ class Engine:
         self.progress = Progress()
         self.checks = 0
         self.stopped: Exception | None = None
+        self.deadline = Deadline()
 
     def check(self) -> None:
         self.checks += 1
@@ -139,4 +141,5 @@ class Engine:
             limits=Limits(concurrency=1),
             progress=self.progress,
             check=self.check,
+            deadline=self.deadline,
         )

@@ -22,18 +22,30 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
+from polycopy_assets_tests import revisions
+
 PACKAGE = "polycopy_assets"
 _IMPORTED = (
     "alembic.command",
+    "antlr4",
+    "anyio",
     "dagster",
     "dagster.components",
     "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "dagster._core.storage.runs.sqlite.sqlite_run_storage",
     "dagster._core.storage.schedules.sqlite.sqlite_schedule_storage",
+    "dotenv",
+    "duckdb",
+    "google_crc32c",
+    "h2.connection",
     "httpx",
+    "isal.igzip",
+    "matplotlib.backends.backend_agg",
+    "matplotlib.dates",
     "rich.progress",
     "sqlalchemy.orm",
     "stamina",
+    "upath",
 )
 """Nothing that starts threads, which would be missing in what is forked: so not polars."""
 
@@ -159,8 +171,10 @@ def _become(request: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # numpy would start threads
     for name in _IMPORTED:
         importlib.import_module(name)
+    revisions.read_now()
     assert len(os.listdir("/proc/self/task")) == 1  # noqa: PTH208
     gc.freeze()
     _become(_serve(sys.argv[1]))

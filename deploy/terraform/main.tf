@@ -13,6 +13,9 @@ resource "google_project_service" "apis" {
   for_each = toset(concat(
     ["storage.googleapis.com", "bigquery.googleapis.com"],
     local.dts ? ["bigquerydatatransfer.googleapis.com"] : [],
+    local.job ? ["run.googleapis.com", "cloudscheduler.googleapis.com"] : [],
+    var.database ? ["sqladmin.googleapis.com"] : [],
+    var.database || var.dome_api_key_secret != "" ? ["secretmanager.googleapis.com"] : [],
   ))
 
   project            = var.project

@@ -108,3 +108,110 @@ variable "dts_dataset_update" {
   type        = bool
   default     = false
 }
+
+variable "image" {
+  description = "The container image of the nightly job, by digest (…@sha256:…); empty for no job."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = var.image == "" || can(regex("@sha256:[0-9a-f]{64}$", var.image))
+    error_message = "Name the image by its digest, NAME@sha256:…: a tag may change between two nights."
+  }
+}
+
+variable "region" {
+  description = "Region of job, scheduler and database: near the bucket and the dataset."
+  type        = string
+  default     = "us-central1"
+
+  validation {
+    condition     = can(regex("^[a-z]+-[a-z]+[0-9]+$", var.region))
+    error_message = "Accepted is a region such as europe-west1."
+  }
+}
+
+variable "schedule" {
+  description = "When the job starts, in cron's format."
+  type        = string
+  default     = "0 3 * * *"
+}
+
+variable "time_zone" {
+  description = "The time zone of the schedule."
+  type        = string
+  default     = "Etc/UTC"
+}
+
+variable "job_fetch_minutes" {
+  description = "Minutes that one attempt fetches."
+  type        = number
+  default     = 50
+
+  validation {
+    condition     = var.job_fetch_minutes >= 2 && floor(var.job_fetch_minutes) == var.job_fetch_minutes
+    error_message = "Accepted are whole minutes from 2."
+  }
+}
+
+variable "job_load_minutes" {
+  description = "Minutes that one attempt has for loading after the fetch; what does not fit is left for the next one."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.job_load_minutes >= 2 && floor(var.job_load_minutes) == var.job_load_minutes
+    error_message = "Accepted are whole minutes from 2."
+  }
+}
+
+variable "job_retries" {
+  description = "Attempts after the first one, in one night; what is left then is fetched in the next night."
+  type        = number
+  default     = 10
+
+  validation {
+    condition     = var.job_retries >= 0 && var.job_retries <= 10
+    error_message = "Cloud Run accepts 0 to 10."
+  }
+}
+
+variable "job_memory" {
+  description = "MiB of the job; polycopy uses half of it at most, and needs 384."
+  type        = number
+  default     = 1024
+
+  validation {
+    condition     = var.job_memory >= 768 && var.job_memory <= 4096
+    error_message = "Accepted are 768 to 4096, as much as one processor may have."
+  }
+}
+
+variable "settings" {
+  description = "More settings of the job, such as { POLYCOPY_RATE_LIMIT = \"100/10\" }. Not for secrets."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : startswith(name, "POLYCOPY_") && name != "POLYCOPY_INSTANCE"])
+    error_message = "Accepted are POLYCOPY_ settings. POLYCOPY_INSTANCE may hold a password: use database = true."
+  }
+}
+
+variable "dome_api_key_secret" {
+  description = "Name of an existing secret of Secret Manager with the value of DOME_API_KEY; empty for none."
+  type        = string
+  default     = ""
+}
+
+variable "database" {
+  description = "True: a Cloud SQL instance holds Dagster's record. False: the record is rebuilt from the bucket at each start."
+  type        = bool
+  default     = false
+}
+
+variable "database_tier" {
+  description = "Machine of the Cloud SQL instance."
+  type        = string
+  default     = "db-f1-micro"
+}

@@ -17,6 +17,7 @@ from polycopy_assets.record.partitions import (
     wallets_and_others,
 )
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.system import clock
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.coverage import extended
 from polycopy_assets.trades.interval import Interval
@@ -52,6 +53,13 @@ class FetchConfig(dg.Config):
         default="missing",
         description="`missing`: only what the store does not have. `full`: everything again; the "
         "existing trades stay valid until the new ones are recorded, and are then removed.",
+    )
+    older_than: int = Field(
+        default=0,
+        ge=0,
+        description="With `all` and `refresh`: complete wallets whose coverage ended less than so "
+        "many seconds ago are left out; 0 means none. So a refresh that is started again does not "
+        "begin again.",
     )
     limit: int = Field(default=0, ge=0, description="The most wallets to fetch; 0 means no limit.")
 
@@ -157,19 +165,23 @@ def _targets(
             tried = attempts.latest(context.instance, chosen)
             well = [wallet for wallet in chosen if wallet in complete and wallet not in tried]
             due = attempts.due_of(remaining, tried)
-            targets = due + _longest_ago_first(context, well, coverage)
+            targets = due + _longest_ago_first(context, config, well, coverage)
         case "all":
             known = [wallet for wallet in chosen if wallet in complete]
-            targets = remaining + _longest_ago_first(context, known, coverage)
+            targets = remaining + _longest_ago_first(context, config, known, coverage)
         case _:
             assert_never(select)
     return targets[: config.limit or None]
 
 
 def _longest_ago_first(
-    context: dg.AssetExecutionContext, wallets: list[str], coverage: CoverageWriter
+    context: dg.AssetExecutionContext,
+    config: FetchConfig,
+    wallets: list[str],
+    coverage: CoverageWriter,
 ) -> list[str]:
-    return materializations.longest_ago_first(context.instance, wallets, coverage.of)
+    before = clock.now() - config.older_than if config.older_than else None
+    return materializations.longest_ago_first(context.instance, wallets, coverage.of, before=before)
 
 
 def _chosen_means(

@@ -9,16 +9,12 @@ from polycopy_assets.errors import PolycopyError
 from polycopy_assets.pipeline.combine import Combined
 from polycopy_assets.pipeline.load import LoadReport
 from polycopy_assets.record import materializations
+from polycopy_assets.record.loads import COMBINED_TRADES, RECORD, TRADES
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import PARTS, current, manifest_name
 from polycopy_assets.trades.segment import record_digest, recorded_rows
 from polycopy_assets.warehouse.base import Warehouse, cost_metadata
-
-COMBINED_TRADES = dg.AssetKey("combined_trades")
-TRADES = dg.AssetKey("trades")
-RECORD = "record"
-"""The metadata that says which state of the record was combined, or loaded."""
 
 NAMED_WALLETS = 20
 RECORD_HAS_ITS_DATA = "record_has_its_data"

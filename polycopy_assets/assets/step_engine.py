@@ -29,6 +29,7 @@ from polycopy_assets.checks.table import (
     duplicates,
 )
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE, exclusive
 from polycopy_assets.guard.working import Permit
@@ -94,6 +95,7 @@ class StepEngine:
                 limits=self._source.limits,
                 progress=self.progress,
                 check=self._permit.check,
+                deadline=Deadline(),
             ),
         )
         record.end(report)

@@ -174,12 +174,13 @@ class StepRecord:
             else:
                 illegible.append(failed(wallet, found))
 
-    def end(self, report: FetchReport) -> None:
+    def end(self, report: FetchReport, *, quickly: bool = False) -> None:
         """Writes the fetch's report, with a picture if the fetch was large.
 
-        The command that started the run reads it there; in other runs only people do.
+        The command that started the run reads it there; in other runs only people do. A picture
+        takes seconds to draw: there is none if the fetch has to end `quickly`.
         """
-        if self._shown and report.wallets >= CHARTED_WALLETS:
+        if self._shown and report.wallets >= CHARTED_WALLETS and not quickly:
             log_event(self._context, _picture(self._shown))
         if self._without_news:
             log_event(self._context, _no_news(self._without_news))

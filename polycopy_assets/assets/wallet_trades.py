@@ -15,7 +15,9 @@ from polycopy_assets.assets.beta import single_run_asset
 from polycopy_assets.assets.fetch_plan import FetchConfig, has_partitions, plan_fetch
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_record import NAMED_FAILURES, StepRecord, tag_run
+from polycopy_assets.errors import OutOfTime
 from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import SOURCE
 from polycopy_assets.guard.working import working
@@ -55,36 +57,57 @@ def wallet_trades(
     config: FetchConfig,
     source: SourceResource,
     store: StoreResource,
+    *,
     progress: dg.ResourceParam[Progress],
+    deadline: dg.ResourceParam[Deadline],
 ) -> Iterator[dg.AssetMaterialization]:
     """Records each wallet as soon as it is durable; raises Failure if any failed."""
-    with failing_plainly(context), working(context, SOURCE, progress) as permit:
-        objects = store.open(context.instance)
-        objects.check_writable()
-        refuse_lost_record(context.instance, objects)
-        coverage = CoverageWriter(objects, context.run.run_id)
-        plan = plan_fetch(context, config, coverage)
-        mark = not has_partitions(context)
-        record = StepRecord(context, plan.fetch.targets, mark=mark)
-        illegible = record.write_again(plan.skipped)
-        ports = FetchPorts(
-            open_source=source.opener(progress, permit),
-            store=objects,
-            coverage=coverage,
-            record=record,
-            limits=source.limits,
-            progress=progress,
-            check=permit.check,
-        )
-        report = fetch(replace(plan.fetch, failed=illegible), ports)
-        if report.failures and not mark:
-            report = _with(report, record, record.write_again(plan.done_before))
-        record.end(report)
+    with failing_plainly(context):
+        try:
+            with working(context, SOURCE, progress, deadline) as permit:
+                objects = store.open(context.instance)
+                objects.check_writable()
+                refuse_lost_record(context.instance, objects)
+                coverage = CoverageWriter(objects, context.run.run_id)
+                plan = plan_fetch(context, config, coverage)
+                mark = not has_partitions(context)
+                record = StepRecord(context, plan.fetch.targets, mark=mark)
+                illegible = record.write_again(plan.skipped)
+                ports = FetchPorts(
+                    open_source=source.opener(progress, permit, deadline),
+                    store=objects,
+                    coverage=coverage,
+                    record=record,
+                    limits=source.limits,
+                    progress=progress,
+                    check=permit.check,
+                    deadline=deadline,
+                )
+                report = fetch(replace(plan.fetch, failed=illegible), ports)
+                if report.failures and not mark:
+                    report = _with(report, record, record.write_again(plan.done_before))
+                record.end(report, quickly=deadline.told)
+        except OutOfTime as why:
+            context.log.info(f"nothing was fetched, because another run was fetching: {why}")
+            report = _nothing_done(context, config, store)
         context.log.info(progress.line())
+        if report.left:
+            context.log.info(f"{report.left:,} wallets are left: start it again, it continues")
         if report.failures:
             tag_run(context, report)
             raise _failure(report)
     yield from ()  # no output: see above
+
+
+def _nothing_done(
+    context: dg.AssetExecutionContext, config: FetchConfig, store: StoreResource
+) -> FetchReport:
+    """The report of a fetch whose time was up before it could begin."""
+    coverage = CoverageWriter(store.open(context.instance), context.run.run_id)
+    left = len(plan_fetch(context, config, coverage).fetch.targets)
+    report = FetchReport(wallets=left, left=left)
+    StepRecord(context, (), mark=not has_partitions(context)).end(report)
+    return report
 
 
 def _with(report: FetchReport, record: StepRecord, illegible: Sequence[Failed]) -> FetchReport:

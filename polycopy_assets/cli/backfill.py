@@ -2,45 +2,32 @@
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import click
 import dagster as dg
 import msgspec
 
-from polycopy_assets.assets.fetch_plan import Select
-from polycopy_assets.assets.load_events import failed_line, is_recorded, left_by
-from polycopy_assets.batches.manifests import forget
-from polycopy_assets.cli.beside import Beside
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.display import shown
-from polycopy_assets.cli.runs import raise_failure, raise_if_stopped, run_job
+from polycopy_assets.cli.duration import Duration
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import Say, check_usable, register_new
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
+from polycopy_assets.cli.work import Work
 from polycopy_assets.errors import (
-    DatabaseBusy,
-    PolycopyError,
-    Stopped,
     WarehouseBusy,
-    with_notes,
 )
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
-from polycopy_assets.guard.ours import Job
 from polycopy_assets.ledger.failure import Failure, by_reason
-from polycopy_assets.pipeline.load import lacking, lacking_still, lost_rows
-from polycopy_assets.pipeline.ports import FetchReport
-from polycopy_assets.record import fetch_reports, materializations, refetching
-from polycopy_assets.record.instance import opened
+from polycopy_assets.record import refetching
 from polycopy_assets.record.lost_record import refuse_lost_record
 from polycopy_assets.record.partitions import registered
-from polycopy_assets.record.reader import DagsterRecords
-from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.system.interrupt import TO_BE_CONTINUED, continues_later
 
 NAMED_FAILURES = 10
 
@@ -51,7 +38,9 @@ class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
     `trades_fetched` are new rows in the store, `requests` HTTP requests of all kinds,
     `failed_checks` what the checks of the table found, if it was loaded, and `errors` the other
     errors: why the fetch ended early, why the table could not be loaded. `table_rows` is None if
-    the table cannot be read.
+    the table cannot be read, or was not, because the process was told to stop. `left` are the
+    wallets that were to be fetched when the time was up; `to_be_continued` says that the same
+    command has to be started again for them, or for the load, and that nothing else is wrong.
     """
 
     wallets: int
@@ -66,6 +55,8 @@ class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
     failures: list[Failure]
     failed_checks: list[str]
     errors: list[str]
+    left: int = 0
+    to_be_continued: bool = False
 
 
 def backfill(
@@ -75,26 +66,33 @@ def backfill(
     refresh: bool,
     progress: Progress,
     say: Say,
+    deadline: Deadline | None = None,
+    older_than: int = 0,
 ) -> BackfillReport:
     """Fetches every wanted wallet and loads it into the table.
+
+    With `refresh` complete wallets as well, if their coverage ended at least `older_than` seconds
+    ago. At the `deadline` the fetch ends, and what it has is loaded; if the process was told to
+    stop, nothing more is loaded.
 
     Failed wallets are in the report and do not keep the others from being loaded; neither does a
     fetch that ended early. Raises PolycopyError if the work cannot begin.
     """
-    started, work = time.monotonic(), _Work(instance, settings, progress)
+    started, work = time.monotonic(), Work(instance, settings, progress, deadline, older_than)
     for run_id, cause in end_dead_runs(instance).items():
         say(f"run {run_id} was dead, and has been ended: {cause}")
     busy = _begin(instance, settings, say)
     if busy:
         say(f"{busy}. Registered wallets are fetched now; the table is tried again at the end")
     work.do("all" if refresh else "remaining")
-    if busy and not work.errors:
+    if busy and not work.errors and not work.out_of_time:
         with work.noting("`traders` could not be read"):
             if register_new(instance, settings, say):
                 work.do("remaining")
     table_rows: int | None = None
-    with work.noting("the table could not be counted"):
-        table_rows = open_warehouse(settings, "trades").count_rows()
+    if not work.told:
+        with work.noting("the table could not be counted"):
+            table_rows = open_warehouse(settings, "trades").count_rows()
     wallets = registered(instance)
     complete = refetching.complete(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
@@ -115,75 +113,9 @@ def backfill(
         failures=[each.plain for each in failures],
         failed_checks=work.failed_checks,
         errors=work.errors,
+        left=work.left,
+        to_be_continued=work.to_be_continued,
     )
-
-
-class _Work:
-    """Runs the jobs `fetch` and `load`, and collects what they report."""
-
-    def __init__(
-        self, instance: dg.DagsterInstance, settings: Settings, progress: Progress
-    ) -> None:
-        self._instance = instance
-        self._settings = settings
-        self._progress = progress
-        self.fetched: list[FetchReport] = []
-        self.failed_checks: list[str] = []
-        self.errors: list[str] = []
-
-    def do(self, select: Select) -> None:
-        """Fetches what `select` asks for, if there is anything, and loads what is new."""
-        complete = refetching.complete(self._instance)
-        wallets = registered(self._instance)
-        if select == "all" or any(wallet not in complete for wallet in wallets):
-            with self.noting("the fetch ended early"):
-                self._fetch(select)
-        with self.noting("the table could not be loaded"):
-            self._load()
-
-    @contextmanager
-    def noting(self, what: str) -> Iterator[None]:
-        """Notes an error of ours and continues, because the work done so far is still useful."""
-        try:
-            yield
-        except (DatabaseBusy, Stopped):
-            raise  # nothing can be done without Dagster's database, or is to be done any more
-        except PolycopyError as error:
-            self.errors.append(f"{what}: {with_notes(error)}")
-
-    def _fetch(self, select: Select) -> None:
-        config = {"select": select}
-        with Beside(self._instance, self._settings, self._progress):
-            result = run_job(self._instance, self._settings, Job.FETCH, config, self._progress)
-        report = fetch_reports.read(self._instance, result.run_id)
-        if report is not None:
-            self.fetched.append(report)
-        raise_if_stopped(self._instance, result)
-        if report is None or report.ended_early or not report.failures:
-            raise_failure(self._instance, result)
-
-    def _load(self) -> None:
-        forget()  # every manifest is read again, and from here on once
-        store = open_store(self._settings, self._instance)
-
-        def table() -> Warehouse:
-            return checked_table(self._instance, store, open_warehouse(self._settings, "trades"))
-
-        versions = materializations.versions(self._instance)
-        found = lacking(versions, store, table)
-        if not found.why() and is_recorded(self._instance, found.last_loaded, versions):
-            lost = lost_rows(table(), found, versions)
-            self.failed_checks = [lost] if lost else []
-            return
-        result = run_job(self._instance, self._settings, Job.LOAD, {}, self._progress)
-        raise_failure(self._instance, result)
-        checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
-        self.failed_checks = [failed_line(each) for each in checks]
-        still = lacking_still(versions, DagsterRecords(self._instance), store, table)
-        left_out, stuck = left_by(checks)
-        if left := still.why(left_out=left_out, stuck=stuck):
-            ended = f"run {result.run_id} succeeded, but {left}"
-            raise PolycopyError("; ".join([ended, *self.failed_checks]))
 
 
 def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> WarehouseBusy | None:
@@ -200,15 +132,39 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
 
 @click.command("backfill", cls=Command)
 @click.option("--refresh", is_flag=True, help="Also fetch the new trades of complete wallets.")
+@click.option(
+    "--older-than",
+    type=Duration(),
+    metavar="DURATION",
+    help="With --refresh: only complete wallets whose coverage ended at least so long ago: 20h.",
+)
+@click.option(
+    "--for",
+    "seconds",
+    type=Duration(),
+    metavar="DURATION",
+    help="Stop fetching after so long (50m), load, and end with 75 if wallets are left.",
+)
 @as_json
-def backfill_command(*, refresh: bool, as_json: bool) -> None:
+def backfill_command(
+    *, refresh: bool, older_than: int | None, seconds: int | None, as_json: bool
+) -> None:
     """Fetch every wallet that is not complete, combine, and load.
 
     Safe to interrupt and to repeat: only what is not stored yet is fetched. Exit code 1 if a wallet
-    failed; the others are loaded.
+    failed; the others are loaded. With --for, SIGTERM ends it within ten seconds, with exit code
+    75: start it again, it continues.
     """
+    if older_than is not None and not refresh:
+        raise click.UsageError("--older-than is for --refresh: without it, complete wallets wait")
+    deadline = None
+    if seconds is not None:
+        continues_later()
+        deadline = Deadline(seconds)
     with one_line_errors():
-        report = run_backfill(settings(), refresh=refresh)
+        report = run_backfill(
+            settings(), refresh=refresh, deadline=deadline, older_than=older_than or 0
+        )
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
@@ -216,11 +172,13 @@ def backfill_command(*, refresh: bool, as_json: bool) -> None:
     sys.exit(exit_code(report))
 
 
-def run_backfill(chosen: Settings, *, refresh: bool) -> BackfillReport:
+def run_backfill(
+    chosen: Settings, *, refresh: bool, deadline: Deadline | None = None, older_than: int = 0
+) -> BackfillReport:
     """The backfill, with its progress on standard error."""
     progress = Progress()
     with (
-        opened(chosen.home) as instance,
+        open_instance(chosen, Needs.WORK) as instance,
         shown(progress, "backfill"),
     ):
         return backfill(
@@ -229,12 +187,14 @@ def run_backfill(chosen: Settings, *, refresh: bool) -> BackfillReport:
             refresh=refresh,
             progress=progress,
             say=say,
+            deadline=deadline,
+            older_than=older_than,
         )
 
 
 def print_report(report: BackfillReport) -> None:
     """Prints the result of a backfill."""
-    if not report.requests and not report.failures and not report.errors:
+    if not report.requests and not report.failures and not report.errors and not report.left:
         click.echo(f"Nothing to fetch: all {report.complete:,} wallets are complete.")
     else:
         click.echo(
@@ -251,9 +211,13 @@ def print_report(report: BackfillReport) -> None:
         say(f"check failed: {check}")
     for error in report.errors:
         say(f"polycopy: {error}")
+    if report.left or report.to_be_continued:
+        say(f"out of time, {report.left:,} wallets left: start it again, it continues")
 
 
 def exit_code(report: BackfillReport) -> int:
-    """0 if everything is complete and in the table, else 1."""
+    """0 if everything is complete and in the table; 75 if only time was missing; else 1."""
+    if report.to_be_continued:
+        return TO_BE_CONTINUED
     left = report.failed or report.remaining or report.failed_checks or report.errors
     return 1 if left else 0

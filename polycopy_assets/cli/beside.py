@@ -16,6 +16,7 @@ import dagster as dg
 from polycopy_assets.batches.load import load
 from polycopy_assets.batches.manifests import forget, sound_batches
 from polycopy_assets.errors import RunEnded, StoreError, WarehouseError
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import instance_locks
@@ -37,6 +38,9 @@ STOP_SECONDS = 10.0
 """How long a command that was told to stop waits for the thread. The thread may be killed at any
 point, like the process."""
 
+TOLD_SECONDS = 1.0
+"""The same, if seconds count: the fetch has used some already."""
+
 _LOG = logging.getLogger(__name__)
 _FILE_SECONDS = 1.0
 """How long a load waits for a DuckDB file that somebody else has open: another one comes soon."""
@@ -45,16 +49,21 @@ _FILE_SECONDS = 1.0
 class Beside:
     """Combines and loads what a fetch has recorded, while the context lasts.
 
-    `progress` is the fetch's. A load that is under way when the fetch ends is waited for; if the
-    fetch ends with an error, it is told to stop.
+    `progress` and `deadline` are the fetch's. A load that is under way when the fetch ends is
+    waited for; if the fetch ends with an error, or its process was told to stop, so is the load.
     """
 
     def __init__(
-        self, instance: dg.DagsterInstance, settings: Settings, progress: Progress
+        self,
+        instance: dg.DagsterInstance,
+        settings: Settings,
+        progress: Progress,
+        deadline: Deadline | None = None,
     ) -> None:
         self._instance = instance
         self._settings = settings
         self._progress = progress
+        self._deadline = deadline or Deadline()
         self._ended, self._stopped = threading.Event(), threading.Event()
         # The load after the fetch meets the same, and reports it.
         self._quiet = logging.Logger(__name__)  # noqa: LOG001 - an import must not change anything
@@ -77,11 +86,12 @@ class Beside:
         self._ended.set()
         if error is None:
             self._progress.begin("loading what is fetched")
-            self._thread.join()
+            while self._thread.is_alive() and not self._deadline.told:
+                self._thread.join(POLL_SECONDS)
             self._progress.begin("")
-        else:
+        if error is not None or self._deadline.told:
             self._stopped.set()
-            self._thread.join(STOP_SECONDS)
+            self._thread.join(STOP_SECONDS if error is not None else TOLD_SECONDS)
 
     def _watch(self) -> None:
         try:
@@ -94,7 +104,7 @@ class Beside:
         table = warehouse_resource(self._settings).open("trades", patience=_FILE_SECONDS)
         locks, holder = instance_locks(self._instance), this_process("loading beside a fetch")
         taken = self._progress.recorded_rows
-        while not self._ended.wait(POLL_SECONDS):
+        while not self._ended.wait(POLL_SECONDS) and not self._deadline.told:
             recorded = self._progress.recorded_rows
             if recorded - taken < max(table.worth_loading, recorded // SHARE):
                 continue
@@ -113,7 +123,7 @@ class Beside:
         """Combines what is new, and loads it; nothing if a batch is broken."""
 
         def check() -> None:
-            if self._stopped.is_set():
+            if self._stopped.is_set() or self._deadline.told:
                 raise RunEnded("the fetch beside this has ended")
             lock.check()
 

@@ -2,14 +2,15 @@
 
 import sys
 from pathlib import Path
+from typing import assert_never
 
 import click
 
 from polycopy_assets.cli.backfill import exit_code, print_report, run_backfill
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.demo_world import refuse_others, run_demo
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.wallets import add_wallets
-from polycopy_assets.record.instance import opened
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
@@ -25,7 +26,7 @@ from polycopy_assets.settings.instance import INSTANCE
 def demo_command(data: Path | None) -> None:
     """Run the whole pipeline offline, on the built-in sample API."""
     with one_line_errors(), run_demo(settings(), data) as sample:
-        with opened(sample.settings.home) as instance:
+        with open_instance(sample.settings, Needs.RECORD) as instance:
             refuse_others(instance, sample)
         say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
         add_wallets(sample.settings, sample.wallets)
@@ -43,12 +44,21 @@ def demo_command(data: Path | None) -> None:
     click.echo(f"  segments and batches  {_place(sample.settings.store)}")
     click.echo(f"  table `trades`        {_place(sample.settings.warehouse)}")
     click.echo(f"  Dagster's record      {_record(settings())}")
-    click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
+    if settings().instance != "ephemeral":
+        click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
     sys.exit(exit_code(report) or (0 if right else 1))
 
 
 def _record(chosen: Settings) -> str:
-    return chosen.home if chosen.instance == "files" else f"the database of {INSTANCE}"
+    match chosen.instance:
+        case "files":
+            return chosen.home
+        case "postgres":
+            return f"the database of {INSTANCE}"
+        case "ephemeral":
+            return "none is kept: each command rebuilds it"
+        case _:
+            assert_never(chosen.instance)
 
 
 def _place(setting: str) -> str:

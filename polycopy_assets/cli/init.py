@@ -3,8 +3,9 @@
 import click
 
 from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import accepted, accepted_table
-from polycopy_assets.record.instance import opened
+from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings.environment import settings
 
 
@@ -24,9 +25,15 @@ def init_command(*, accept_store: bool, accept_table: bool) -> None:
     """Prepare DAGSTER_HOME before several processes use it."""
     with one_line_errors():
         chosen = settings()
-        with opened(chosen.home) as instance:
+        with open_instance(chosen, Needs.NOTHING) as instance:
+            if accept_store and chosen.instance == "ephemeral":
+                raise ConfigurationError(
+                    "--accept-store is for an instance that is kept. With POLYCOPY_INSTANCE="
+                    "ephemeral only the table knows a store's id: use --accept-table"
+                )
             if accept_store:
                 say(accepted(instance, chosen))
             if accept_table:
                 say(accepted_table(instance, chosen))
-            click.echo(chosen.home)
+            if chosen.instance != "ephemeral":
+                click.echo(chosen.home)

@@ -5,7 +5,7 @@ import msgspec
 
 from polycopy_assets.automation.situation import deciding_runs
 from polycopy_assets.cli.common import Command, as_json, one_line_errors
-from polycopy_assets.record.instance import opened
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.retention.maintain import KEEP_DAYS, MOST_DAYS, Freed, maintain
 from polycopy_assets.settings.environment import settings
 
@@ -28,7 +28,7 @@ def maintain_command(*, keep_days: int, dry_run: bool, as_json: bool) -> None:
     The latest record of every wallet stays, and so does everything that a decision depends on. It
     can run beside everything else, and be killed and repeated.
     """
-    with one_line_errors(), opened(settings().home) as instance:
+    with one_line_errors(), open_instance(settings(), Needs.NOTHING) as instance:
         freed = maintain(
             instance, keep_days=keep_days, kept=lambda: deciding_runs(instance), dry_run=dry_run
         )

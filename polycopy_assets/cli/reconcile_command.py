@@ -9,6 +9,7 @@ import msgspec
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.common import as_json as json_option
 from polycopy_assets.cli.display import shown
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.runs import raise_failure, run_job
 from polycopy_assets.cli.source import print_source, source_json
 from polycopy_assets.cli.usable import check_usable
@@ -18,7 +19,6 @@ from polycopy_assets.guard.ours import Job
 from polycopy_assets.ledger.failure import by_reason
 from polycopy_assets.ledger.kinds import Adopt
 from polycopy_assets.reconcile.report import ReconcileReport
-from polycopy_assets.record.instance import opened
 from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
@@ -70,7 +70,8 @@ def run_reconcile(
     progress = Progress()
     policy = adopt or chosen.adopt
     config = {"apply": apply, "verify": verify, "adopt": policy, "source": source}
-    with opened(chosen.home) as instance, shown(progress, "reconcile"):
+    needs = Needs.WORK if apply or source else Needs.RECORD
+    with open_instance(chosen, needs) as instance, shown(progress, "reconcile"):
         if apply or source:
             for run_id, cause in end_dead_runs(instance).items():
                 say(f"run {run_id} was dead, and has been ended: {cause}")

@@ -5,7 +5,7 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import dagster as dg
 
@@ -13,6 +13,7 @@ from polycopy_assets.assembly import build
 from polycopy_assets.assets.plainly import STOPPED_TAG
 from polycopy_assets.assets.step_record import COMMAND_TAG
 from polycopy_assets.errors import PolycopyError, RunEnded
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.heartbeat import free_run_lock, run_lock_tags, take_run_lock
 from polycopy_assets.guard.ours import Job
@@ -29,16 +30,20 @@ def run_job(
     job: Job,
     config: Mapping[str, object],
     progress: Progress,
+    *,
+    deadline: Deadline | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Runs `job`, whose first asset gets `config`, to its end; it does not go through the queue.
+
+    With a `deadline`, a fetch ends by it, and SIGTERM is told to it in place of stopping the run.
 
     Raises only KeyboardInterrupt, if the process was told to stop meanwhile, and RunEnded, if the
     run was deleted.
     """
-    definition = build(settings, progress).resolve_job_def(job.value)
+    definition = build(settings, progress, deadline).resolve_job_def(job.value)
     ops = {_OPS[job]: {"config": dict(config)}} if config else {}
     run_id = str(uuid.uuid4())
-    with _heard() as told_to_stop:
+    with _heard(deadline) as told_to_stop:
         # Taken before the run exists: a kill at any moment then leaves no run that looks alive.
         take_run_lock(instance, run_id, job.value)
         try:
@@ -101,29 +106,35 @@ def raise_if_stopped(instance: dg.DagsterInstance, result: dg.ExecuteInProcessRe
 
 
 @contextmanager
-def _heard() -> Iterator[Callable[[], bool]]:
-    """A function that says whether SIGINT or SIGTERM has come since it was last called.
+def _heard(deadline: Deadline | None) -> Iterator[Callable[[], bool]]:
+    """A function that says whether SIGINT or SIGTERM has come: SIGINT alone with a `deadline`.
 
-    Dagster treats an interrupted step as a failed one, and ignores an interrupt after the last
-    step.
+    Dagster treats an interrupted step as a failed one, ignores an interrupt after the last step,
+    and has handlers of its own meanwhile. So the deadline, too, is told by what arrived.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False  # only the main thread gets signals
         return
     heard, noted = socket.socketpair()
+    arrived: set[int] = set()
     with heard, noted:
         heard.settimeout(0)
         noted.settimeout(0)
         before = signal.set_wakeup_fd(noted.fileno(), warn_on_full_buffer=False)
 
-        def told() -> bool:
-            try:
-                signals = heard.recv(4096)
-            except BlockingIOError:
-                return False
-            return signal.SIGINT in signals or signal.SIGTERM in signals
+        def has_come(number: signal.Signals) -> bool:
+            with suppress(BlockingIOError):
+                arrived.update(heard.recv(4096))
+            return number in arrived
 
+        def told() -> bool:
+            return has_come(signal.SIGINT) or (deadline is None and has_come(signal.SIGTERM))
+
+        if deadline is not None:
+            deadline.listen(lambda: has_come(signal.SIGTERM))
         try:
             yield told
         finally:
             signal.set_wakeup_fd(before)
+            if deadline is not None and not deadline.told:
+                deadline.listen(lambda: False)

@@ -5,10 +5,10 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import usable
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.record import attempts, materializations, refetching
-from polycopy_assets.record.instance import opened
 from polycopy_assets.record.lost_record import warning
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, registered
 from polycopy_assets.resources.chosen import open_store, open_table
@@ -73,7 +73,7 @@ def status_command(*, as_json: bool) -> None:
 
 def run_status(chosen: Settings) -> Status:
     """How things stand; what deserves attention is said on standard error."""
-    with opened(chosen.home) as instance, usable(chosen):
+    with open_instance(chosen, Needs.RECORD) as instance, usable(chosen):
         found = status(instance, chosen)
         empty = without_trades(registered(instance), materializations.versions(instance))
         for line in (

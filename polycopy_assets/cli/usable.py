@@ -57,7 +57,7 @@ def check_usable(instance: dg.DagsterInstance, settings: Settings) -> None:
         store = open_store(settings, instance)
         store.check_writable()
         table = open_warehouse(settings, "trades")
-        table.check_writable()
+        table.check_writable(store.place())
     checked_table(instance, store, table)
 
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 
 from polycopy_assets.cli.common import Group, one_line_errors, say
+from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import check_usable
 from polycopy_assets.cli.wallet_list import (
     MOST_BYTES,
@@ -17,7 +18,6 @@ from polycopy_assets.cli.wallet_list import (
     read_list,
 )
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.record.instance import opened
 from polycopy_assets.record.partitions import register
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings
@@ -56,7 +56,7 @@ def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
 
 def add_wallets(chosen: Settings, wallets: Sequence[str]) -> int:
     """Adds wallets to `traders` and registers them; returns how many were new in `traders`."""
-    with opened(chosen.home) as instance:
+    with open_instance(chosen, Needs.NOTHING) as instance:
         check_usable(instance, chosen)
         added = open_warehouse(chosen, "traders").add_traders(wallets)
         register(instance, wallets)

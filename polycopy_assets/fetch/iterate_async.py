@@ -19,6 +19,8 @@ AHEAD = 4
 
 CHECK_SECONDS = 0.25
 JOIN_SECONDS = 60.0
+ABANDON_SECONDS = 1.0
+"""How long an iterator that is abandoned may take to end."""
 
 
 class _End:
@@ -26,6 +28,10 @@ class _End:
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
+
+
+class Abandoned(Exception):
+    """Raised by `check`: the iteration ends with what is ready."""
 
 
 def iterate_async(
@@ -39,6 +45,9 @@ def iterate_async(
     Closing the iterator, or throwing an exception into it, cancels the asynchronous iterator and
     waits until it has ended, so that nothing keeps running in the background. `check` is called
     before each item, and every CHECK_SECONDS while there is nothing to yield; it may raise.
+
+    If `check` raises Abandoned, the asynchronous iterator is cancelled as well, and the iteration
+    ends without an error, after the items that are ready.
     """
     items: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
     room = asyncio.Semaphore(ahead)
@@ -67,16 +76,30 @@ def iterate_async(
     task = loop.create_task(pump())
     thread = threading.Thread(target=run, name=FETCH, daemon=True)
     thread.start()
+    patience = JOIN_SECONDS
     try:
         while not isinstance(item := _next(items, check), _End):
             in_loop(room.release)
             yield item
         if item.error is not None:
             raise item.error
+    except Abandoned:
+        in_loop(task.cancel)
+        patience = ABANDON_SECONDS
+        thread.join(patience)
+        yield from _ready(items)
     finally:
         in_loop(task.cancel)
         # A thread that hangs in a call to the store cannot be ended; it sends no more requests.
-        thread.join(JOIN_SECONDS)
+        thread.join(patience)
+
+
+def _ready(items: "queue.SimpleQueue[T | _End]") -> Iterator[T]:
+    """What is queued, without the end."""
+    while not items.empty():
+        item = items.get()
+        if not isinstance(item, _End):
+            yield item
 
 
 def _next(items: "queue.SimpleQueue[T | _End]", check: Callable[[], None]) -> "T | _End":

@@ -4,10 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Collection
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
+from itertools import takewhile
 
-from polycopy_assets.errors import PolycopyError, Stopped
+from polycopy_assets.errors import OutOfTime, PolycopyError, Stopped
 from polycopy_assets.fetch.at_once import at_once
 from polycopy_assets.fetch.blame import Failed, Streaks, failed
+from polycopy_assets.fetch.deadline import Deadline, Timed
 from polycopy_assets.fetch.one_wallet import Fetched, WalletFetch
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.fetch.stored_wallet import KnownSegments, Refetching
@@ -25,7 +27,7 @@ class Fetcher:
     """Fetches wallets from `source` into `store`, `concurrency` of them at a time.
 
     `coverage` is what is known of time without trades. `refetching` is called before segments of a
-    wallet are marked for replacement.
+    wallet are marked for replacement. At the `deadline` it ends.
     """
 
     def __init__(
@@ -40,8 +42,10 @@ class Fetcher:
         segment_bytes: int = SEGMENT_BYTES,
         patience: float = PATIENCE_SECONDS,
         refetching: Refetching = lambda wallet, full: None,
+        deadline: Deadline | None = None,
     ) -> None:
-        self._source = source
+        self._deadline = deadline or Deadline()
+        self._source = Timed(source, self._deadline)
         self._store = store
         self._concurrency = concurrency
         self._known = known
@@ -69,7 +73,8 @@ class Fetcher:
         """Yields each wallet's outcome. If the source has no reliable horizon, all fail.
 
         Wallets in `full` are fetched from the beginning; for those in `resumed`, an earlier run
-        began that; see `fetch.refetch`.
+        began that; see `fetch.refetch`. Wallets that are not complete when the time is up have no
+        outcome; what was served of them is kept.
         """
         self._full, self._resumed = full, resumed
         asyncio.get_running_loop().set_default_executor(
@@ -78,9 +83,11 @@ class Fetcher:
         self._horizon = await self._ask_horizon()
         if self._horizon is not None:
             await asyncio.to_thread(self._coverage.forget_beyond, self._horizon.until)
-        async with aclosing(at_once(wallets, self._outcome, self._concurrency)) as outcomes:
+        in_time = takewhile(lambda _: not self._deadline.reached, wallets)
+        async with aclosing(at_once(in_time, self._outcome, self._concurrency)) as outcomes:
             async for outcome in outcomes:
-                yield outcome
+                if outcome is not None:
+                    yield outcome
 
     async def _ask_horizon(self) -> Horizon | None:
         """The source's horizon; without one, nothing more is fetched in this run.
@@ -92,6 +99,8 @@ class Fetcher:
             return await self._source.horizon()
         except Stopped:
             raise
+        except OutOfTime:
+            return None
         except PolycopyError as error:
             self._streaks.give_up(str(error))
         except Exception as error:  # noqa: BLE001 - reported for every wallet, with the traceback
@@ -100,7 +109,10 @@ class Fetcher:
             self._streaks.give_up(unforeseen.reason)
         return None
 
-    async def _outcome(self, wallet: str) -> Fetched | Failed:
+    async def _outcome(self, wallet: str) -> Fetched | Failed | None:
+        """The wallet's outcome; None if the time was up before it was complete."""
+        if self._deadline.reached:
+            return None
         if self._streaks.down or self._horizon is None:
             return Failed(
                 wallet=wallet,
@@ -127,6 +139,8 @@ class Fetcher:
             fetched = await fetch.run()
         except Stopped:
             raise
+        except OutOfTime:
+            return None
         except Exception as error:  # noqa: BLE001 - any error here is this wallet's failure
             return await self._failed(failed(wallet, error))
         self._streaks.succeeded()

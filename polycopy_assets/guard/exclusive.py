@@ -50,7 +50,7 @@ def exclusive(
     with held(locks, name, holder, waiting=waiting) as lock:
         waiting.end()
         last = _released(instance, name)
-        _note_released(instance, name, "")
+        note_released(instance, name, "")
         try:
             yield Exclusive(lock, max(0.0, locks.now() - last) if last is not None else 0.0)
         finally:
@@ -58,7 +58,7 @@ def exclusive(
             # note the next holder treats the lock as just freed.
             with suppress(PolycopyError):
                 lock.check()
-                _note_released(instance, name, str(locks.now()))
+                note_released(instance, name, str(locks.now()))
 
 
 class _Waiting:
@@ -97,5 +97,6 @@ def _released(instance: dg.DagsterInstance, name: str) -> float | None:
     return float(text) if text not in ("", "held") else None
 
 
-def _note_released(instance: dg.DagsterInstance, name: str, when: str) -> None:
+def note_released(instance: dg.DagsterInstance, name: str, when: str) -> None:
+    """Notes when the lock was last freed, epoch seconds as text; empty while it is held."""
     instance.daemon_cursor_storage.set_cursor_values({_key(name): when})

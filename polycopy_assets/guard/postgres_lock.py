@@ -16,6 +16,7 @@ from psycopg2.extensions import connection as Connection  # noqa: N812 - it is a
 
 from polycopy_assets.errors import LockLost, PolycopyError
 from polycopy_assets.guard.lock import Holder, Lock
+from polycopy_assets.record.postgres import connect, shown
 from polycopy_assets.text import said_by
 
 _PREFIX = "polycopy"
@@ -56,18 +57,14 @@ _NOW = "SELECT extract(epoch FROM clock_timestamp())::float8"
 
 
 class PostgresLocks:
-    """Locks in the database at `url`; each holds a connection while it lasts.
-
-    The URL may name a driver, as SQLAlchemy's do: `postgresql+psycopg2://…`.
-    """
+    """Locks in the database at `url`; each holds a connection while it lasts."""
 
     def __init__(self, url: str) -> None:
-        scheme, _, rest = url.partition("://")
-        self._url = f"{scheme.partition('+')[0]}://{rest}"
+        self._url = url
 
     def try_acquire(self, name: str, holder: Holder) -> Lock | None:
         """The lock, or None if another session holds it."""
-        with _failing():
+        with _failing(self._url):
             session = self._connect(_as_text(holder))
             try:
                 acquired = _row(session, _ACQUIRE, _named(name)) == (True,)
@@ -90,11 +87,11 @@ class PostgresLocks:
         return now
 
     def _ask(self, query: str, *parameters: str) -> tuple[Any, ...] | None:
-        with _failing(), closing(self._connect(_PREFIX)) as session:
+        with _failing(self._url), closing(self._connect(_PREFIX)) as session:
             return _row(session, query, *parameters)
 
     def _connect(self, application: str) -> Connection:
-        session = psycopg2.connect(
+        session = connect(
             self._url,
             application_name=application,
             connect_timeout=_ANSWER_SECONDS,
@@ -103,7 +100,6 @@ class PostgresLocks:
             keepalives_interval=_PROBE_SECONDS,
             keepalives_count=_PROBES,
         )
-        session.autocommit = True
         with session.cursor() as cursor:
             cursor.execute(_KEEP_ALIVE)
             if session.server_version >= _WITH_IDLE_TIMEOUT:
@@ -166,8 +162,10 @@ def _parse(session: int, text: str | None, since: float | None) -> Holder:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
+def _failing(url: str) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
-        raise PolycopyError(f"the locks in Postgres cannot be used: {said_by(error)}") from error
+        raise PolycopyError(
+            f"the locks in the Postgres database {shown(url)} cannot be used: {said_by(error)}"
+        ) from error

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import dagster as dg
 
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import exclusive
 from polycopy_assets.guard.heartbeat import heartbeat
@@ -19,21 +20,33 @@ class Permit(NamedTuple):
 
 
 @contextmanager
-def working(context: dg.AssetExecutionContext, lock: str, progress: Progress) -> Iterator[Permit]:
-    """Holds the run's lock and `lock`; while it waits, `progress` and the log name the holder."""
+def working(
+    context: dg.AssetExecutionContext,
+    lock: str,
+    progress: Progress,
+    deadline: Deadline | None = None,
+) -> Iterator[Permit]:
+    """Holds the run's lock and `lock`; while it waits, `progress` and the log name the holder.
+
+    Raises OutOfTime if the deadline comes before the lock is free.
+    """
 
     def say(text: str) -> None:
         progress.begin(text)
         if text:
             context.log.info(text)
 
-    with (
-        heartbeat(context, progress) as pulse,
-        exclusive(context, lock, say, pulse.check) as held,
-    ):
+    with heartbeat(context, progress) as pulse:
 
-        def check() -> None:
+        def may_wait() -> None:
             pulse.check()
-            held.lock.check()
+            if deadline is not None:
+                deadline.check()
 
-        yield Permit(check, held.idle)
+        with exclusive(context, lock, say, may_wait) as held:
+
+            def check() -> None:
+                pulse.check()
+                held.lock.check()
+
+            yield Permit(check, held.idle)

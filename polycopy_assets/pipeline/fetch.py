@@ -16,7 +16,7 @@ import msgspec
 from polycopy_assets.errors import Stopped, StoreError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.blame import Failed, Suspects, failed
-from polycopy_assets.fetch.iterate_async import AHEAD, iterate_async
+from polycopy_assets.fetch.iterate_async import AHEAD, Abandoned, iterate_async
 from polycopy_assets.fetch.many_wallets import Fetcher
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.pipeline.leftovers import Leftovers
@@ -51,6 +51,9 @@ class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def fetch(plan: FetchPlan, ports: FetchPorts) -> FetchReport:
     """Fetches the wallets of `plan`. A failed wallet is in the report and does not stop the others.
+
+    At the deadline it ends, with the wallets that are not complete `left`. If the process was told
+    to stop, it ends at once with what is durable, and leaves tidying to the next fetch.
 
     Raises Stopped, and what recording raises, after `record` has the report of the work done until
     then.
@@ -87,7 +90,7 @@ class _Work:
         self._pending_since = 0.0
         self._news = False
         self._own: list[Failed] = []
-        self._recorded = self._new_rows = 0
+        self._recorded = self._new_rows = self._outcomes = 0
         self._requests_before = ports.progress.requests
 
     def do(self) -> None:
@@ -108,10 +111,12 @@ class _Work:
                 self._commit_after(error)
                 raise
         self._commit()
-        self._fold()
+        if not self._ports.deadline.told:
+            self._fold()
         self._own += self._suspects.ended()
         self._attempts()
-        self._remove_leftovers()
+        if not self._ports.deadline.told:
+            self._remove_leftovers()
         self._progress.sample()
 
     def report(self) -> FetchReport:
@@ -123,6 +128,7 @@ class _Work:
             requests=self._progress.requests - self._requests_before,
             failures=self._failures,
             down=self._suspects.down,
+            left=len(self._plan.targets) - self._outcomes if self._ports.deadline.reached else 0,
         )
 
     def _check(self) -> None:
@@ -132,9 +138,12 @@ class _Work:
         waited = monotonic() - self._pending_since
         if len(self._pending) >= most or (self._pending and waited >= seconds):
             self._commit()
+        if self._ports.deadline.abandoned:
+            raise Abandoned
 
     def _ended(self, outcome: Fetched | Failed) -> None:
         """Takes an outcome."""
+        self._outcomes += 1
         if isinstance(outcome, Failed):
             self._failed(outcome)
             self._attempts()
@@ -248,6 +257,7 @@ def _outcomes(
                 segment_bytes=ports.limits.segment_bytes,
                 patience=ports.limits.patience,
                 refetching=lambda wallet, full: ports.record.note_refetch(wallet, full=full),
+                deadline=ports.deadline,
             )
             async for outcome in fetcher.fetch(plan.targets, full=plan.full, resumed=plan.resumed):
                 yield outcome

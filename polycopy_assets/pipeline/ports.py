@@ -9,6 +9,7 @@ import msgspec
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.source_counts import Count
@@ -40,7 +41,8 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
     """The result of a fetch: wallets planned and recorded, new rows, requests, and failures.
 
     A wallet whose replaced segments could not be deleted is recorded, and failed. `down` is set if
-    the source or the store counts as down, `ended_early` if an error ended the fetch.
+    the source or the store counts as down, `ended_early` if an error ended the fetch. `left` are
+    the wallets that were planned and have no outcome, because the time was up.
     """
 
     wallets: int = 0
@@ -50,6 +52,7 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
     failures: Sequence[Failed] = ()
     down: bool = False
     ended_early: bool = False
+    left: int = 0
 
 
 class FetchRecord(Protocol):
@@ -129,7 +132,7 @@ class Records(Protocol):
 
 
 class FetchPorts(NamedTuple):
-    """What a fetch needs."""
+    """What a fetch needs; `deadline` is when it has to end."""
 
     open_source: OpenSource
     store: Store
@@ -138,6 +141,7 @@ class FetchPorts(NamedTuple):
     limits: Limits
     progress: Progress
     check: Check
+    deadline: Deadline
 
 
 class LoadPorts(NamedTuple):

@@ -12,6 +12,7 @@ from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.facts import OldFile, Recorded, whole_until
 from polycopy_assets.migration.old_job import parse_old_name
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.coverage import Coverage
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.segment import PREFIX, StoredSegment, segment_name
@@ -78,6 +79,26 @@ def replaced_segments(
     spans = [item.span for item in new]
     covered = whole_until([*spans, without_trades] if without_trades else spans) or BEGINNING
     return old if covered >= max((item.span.until for item in old), default=1) else []
+
+
+def full_refetches(
+    store: Store,
+    wallets: Collection[str],
+    stored: Mapping[str, Sequence[StoredSegment]],
+    coverage: Coverage,
+    refused: list[Refused],
+) -> tuple[dict[str, list[StoredSegment]], dict[str, str]]:
+    """What the markers of `wallets` replace, and what is wrong with damaged markers, by wallet.
+
+    The former for each marker that can be read: the old segments, once the new ones cover as much.
+    """
+    marked = {wallet: marked_segments(store, wallet, refused) for wallet in wallets}
+    replaced = {
+        wallet: replaced_segments(names, wallet, stored.get(wallet, ()), coverage.of(wallet))
+        for wallet, (names, _) in marked.items()
+        if names is not None
+    }
+    return replaced, {wallet: why for wallet, (_, why) in marked.items()}
 
 
 def verified(

@@ -23,9 +23,8 @@ from polycopy_assets.pipeline.combine import sound_and_broken
 from polycopy_assets.reconcile.audit import suspected
 from polycopy_assets.reconcile.listing import (
     Refused,
+    full_refetches,
     list_store,
-    marked_segments,
-    replaced_segments,
     verified,
 )
 from polycopy_assets.reconcile.read_batches import lacking, unreadable_segments
@@ -106,12 +105,7 @@ def read_ledgers(
         to_verify = {wallet: recorded[wallet] for wallet in suspects}
         stored, unread = verified(store, to_verify, stored, progress)
     read_replaced_again(instance, store, recorded, stored, unread)
-    marked = {wallet: marked_segments(store, wallet, refused) for wallet in refetching}
-    replaced = {
-        wallet: replaced_segments(names, wallet, stored.get(wallet, ()), coverage.of(wallet))
-        for wallet, (names, _) in marked.items()
-        if names is not None
-    }
+    replaced, marked = full_refetches(store, refetching, stored, coverage, refused)
     # Noted by a run that was killed before it wrote the marker, or after it removed the marker.
     noted = refetching_notes.unfinished(instance)
     progress.begin("reading the tables")
@@ -137,7 +131,7 @@ def read_ledgers(
             covered=coverage.of(wallet),
             replaced=tuple(replaced.get(wallet, ())),
             refetching=UNFINISHED if wallet in noted or wallet in replaced else "",
-            marker_damaged=marked[wallet][1] if wallet in marked else "",
+            marker_damaged=marked.get(wallet, ""),
             pending=lacks.pending.get(wallet, ""),
             unreadable=unread.get(wallet, {}),
             horizon=latest if wallet in recorded and recorded[wallet].horizon else now,

@@ -30,7 +30,7 @@ def read_record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, R
                 problem=str(item),
             )
         else:
-            found[wallet] = _recorded(item)
+            found[wallet] = as_recorded(item)
     return found
 
 
@@ -50,7 +50,7 @@ def read_replaced_again(
             continue
         now = materializations.record_or_none(instance, wallet)
         if now is not None and now.segments != item.segments:
-            recorded[wallet] = _recorded(now)
+            recorded[wallet] = as_recorded(now)
             listed = (StoredSegment.listed(*found) for found in store.list(wallet_prefix(wallet)))
             stored[wallet] = [found[1] for found in listed if found]
             unread.pop(wallet, None)
@@ -65,7 +65,8 @@ def latest_horizon(recorded: Iterable[Recorded], coverage: Coverage, now: int) -
     return max(told)[1] if told else now
 
 
-def _recorded(item: materializations.Record) -> Recorded:
+def as_recorded(item: materializations.Record) -> Recorded:
+    """What a record says, for the comparison with other ledgers."""
     return Recorded(
         version=item.version,
         rows=sum(segment.rows for segment in item.segments),

@@ -13,11 +13,11 @@ from polycopy_assets.ledger.evidence import Believed, evidence, marked_complete
 from polycopy_assets.ledger.facts import Facts, stored_until
 from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.migration.old_files import adopt, count_newer
-from polycopy_assets.reconcile.read_ledgers import Ledgers
 from polycopy_assets.reconcile.shelf import Shelf
 from polycopy_assets.record import materializations
 from polycopy_assets.record.private import runless
 from polycopy_assets.store.base import Store
+from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.interval import BEGINNING
 from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.shapes import CHECKPOINT
@@ -34,7 +34,8 @@ Event = Callable[[Facts], dg.AssetMaterialization | None]
 class Recording:
     """Writes records without runs, a chunk of wallets at a time.
 
-    `check` raises Stopped if it must not go on. `segments` are those of the wallets that it
+    `held` is what the batches hold. `check` raises Stopped if it must not go on, `show` shows the
+    progress after each chunk. `segments` are those of the wallets that it
     recorded, `to_fetch` the wallets that have to be fetched now, and `failures` those that could
     not be recorded.
     """
@@ -43,12 +44,13 @@ class Recording:
         self,
         instance: dg.DagsterInstance,
         store: Store,
-        ledgers: Ledgers,
+        held: Holdings,
         progress: Progress,
         check: Callable[[], None],
         *,
         now: int,
         say: Say,
+        show: Callable[[], None],
     ) -> None:
         self._instance = instance
         self._store = store
@@ -56,7 +58,8 @@ class Recording:
         self._check = check
         self._now = now
         self._say = say
-        self._shelf = Shelf(store, ledgers.batches.held)
+        self._show = show
+        self._shelf = Shelf(store, held)
         self.segments: dict[str, tuple[Segment, ...]] = {}
         self.to_fetch: set[str] = set()
         self.failures: list[Failure] = []
@@ -174,7 +177,7 @@ class Recording:
                 for _ in runless.write(self._instance, events):
                     pass
                 self._progress.step_done += len(chunk)
-                self._say(self._progress.line())
+                self._show()
         self._progress.begin("")
 
     def _unchanged(self, chunk: Sequence[Facts]) -> list[Facts]:

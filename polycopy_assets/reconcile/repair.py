@@ -62,7 +62,14 @@ class Repair:
         self._refetch = adopt is Adopt.REFETCH
         self._say = say
         self._recording = Recording(
-            instance, store, ledgers, engine.progress, engine.check, now=now, say=say
+            instance,
+            store,
+            ledgers.batches.held,
+            engine.progress,
+            engine.check,
+            now=now,
+            say=say,
+            show=lambda: say(engine.progress.line()),
         )
         self.failures: list[Failure] = []
         self.failed_checks: list[str] = []

@@ -44,17 +44,23 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
 
 def observation(failed: Failed, before: Attempt | None) -> dg.AssetObservation:
     """The event that notes a failed attempt; `before` is the failed one before it, if any."""
-    attempt = Attempt(
-        wallet=failed.wallet,
-        number=before.number + 1 if before else 1,
-        at=clock.now(),
-        kind=failed.kind,
-        reason=failed.reason,
+    return event(
+        Attempt(
+            wallet=failed.wallet,
+            number=before.number + 1 if before else 1,
+            at=clock.now(),
+            kind=failed.kind,
+            reason=failed.reason,
+        )
     )
+
+
+def event(attempt: Attempt) -> dg.AssetObservation:
+    """The event that notes `attempt`."""
     return dg.AssetObservation(
         asset_key=WALLET_TRADES,
-        partition=failed.wallet,
-        description=failed.reason,
+        partition=attempt.wallet,
+        description=attempt.reason,
         metadata={
             "reason": dg.MetadataValue.text(attempt.reason),
             "kind": dg.MetadataValue.text(attempt.kind.value),

@@ -16,11 +16,11 @@ from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError
-from polycopy_assets.record import place
+from polycopy_assets.record import place, postgres
 from polycopy_assets.record.private.database import postgres_url
 from polycopy_assets.record.private.pooled import unpool
 from polycopy_assets.record.private.quiet_instance import quiet_instance
-from polycopy_assets.settings.instance import INSTANCE
+from polycopy_assets.settings.instance import INSTANCE, database_url
 from polycopy_assets.settings.shared import umask_in
 from polycopy_assets.system.sharing import make_directories, make_file, set_directory_mode
 from polycopy_assets.text import quoted
@@ -48,7 +48,7 @@ def prepare(home: str) -> bool:
     file if they were killed or the disk was full, and Dagster would accept it as the configuration.
     Raises ConfigurationError if it cannot be written, or if what Postgres needs is not installed.
     """
-    on_postgres = bool(os.environ.get(INSTANCE))
+    on_postgres = bool(database_url(os.environ))
     if on_postgres:
         _check_extra()
     path, umask = Path(home) / "dagster.yaml", umask_in(os.environ)
@@ -113,7 +113,7 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
     prepare(home)
     os.environ["DAGSTER_HOME"] = home
     # Locked: if two processes create the databases at once, one of them fails.
-    with file_lock(home), _created_whole(Path(home)), place.retries_in_one_line():
+    with file_lock(home), _created_whole(Path(home)), place.errors_that_name_the_database():
         instance = _open(home)
         place.use(instance)
         instance.get_runs_count()
@@ -121,11 +121,11 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
             instance.get_dynamic_partitions("wallets")
         except dg.DagsterInvalidInvocationError as error:
             # Its file exists but is empty: Dagster takes it for an older version's.
-            on_postgres = postgres_url(instance) is not None
+            url, reason = postgres_url(instance), "a table is missing"
             raise PolycopyError(
-                place.unusable("a table is missing", in_postgres=on_postgres)
+                postgres.unusable(reason, url) if url else place.unusable(reason)
             ) from error
-    with instance, place.retries_in_one_line():
+    with instance, place.errors_that_name_the_database():
         try:
             yield instance
         finally:
@@ -149,13 +149,14 @@ def _not_accepted(home: str, error: BaseException) -> str:
     if missing == "psycopg":
         return (
             f"{home}/dagster.yaml: name Postgres' driver: `postgres_url: postgresql+psycopg2://…`,"
-            " or `scheme: postgresql+psycopg2` below `postgres_db`"
+            " or `scheme: postgresql+psycopg2` below `postgres_db`; or install what the extra asks"
+            f" for: {place.EXTRA}"
         )
     if missing in {"dagster_postgres", "psycopg2"}:
         return f"{home}/dagster.yaml needs the extra for Postgres: {place.EXTRA}"
     if missing:
         return f"{home}/dagster.yaml needs the Python module {missing}, which is not installed"
-    if not os.environ.get(INSTANCE) and INSTANCE in (Path(home) / "dagster.yaml").read_text():
+    if not database_url(os.environ) and INSTANCE in (Path(home) / "dagster.yaml").read_text():
         return (
             f"{home}/dagster.yaml needs POLYCOPY_INSTANCE, which is not set: export the URL of the"
             " database for every process"

@@ -12,7 +12,7 @@ from dagster import DagsterEventType
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record.materializations import WALLET_TRADES
-from polycopy_assets.settings.instance import INSTANCE
+from polycopy_assets.settings.instance import EPHEMERAL, INSTANCE
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import MANIFESTS, parse_manifest_name
 from polycopy_assets.trades.coverage import COVERAGE, parse_coverage_name
@@ -66,6 +66,8 @@ def warning(instance: dg.DagsterInstance, store: Store, rows: int) -> str:
 
 
 def _lost() -> str:
+    if os.environ.get(INSTANCE) == EPHEMERAL:
+        return "no wallet's record could be rebuilt from the store"
     if os.environ.get(INSTANCE):
         return f"Dagster's record in the database of {INSTANCE} is empty"
     return f"Dagster's record in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} is empty"

@@ -159,16 +159,20 @@ def longest_ago_first(
     instance: dg.DagsterInstance,
     wallets: Collection[str],
     without_trades: Callable[[str], Interval | None],
+    *,
+    before: float | None = None,
 ) -> list[str]:
     """`wallets`, earliest end of coverage first; those without a readable record before all.
 
-    `without_trades` says what a wallet's coverage object states.
+    `without_trades` says what a wallet's coverage object states. With `before` (epoch seconds) only
+    wallets whose coverage ended before that.
     """
     until = dict.fromkeys(wallets, 0)
     for wallet, found in read_all(instance, wallets):
         if isinstance(found, Record):
             until[wallet] = extended(found.covered_until, without_trades(wallet))
-    return sorted(wallets, key=lambda wallet: until[wallet])
+    chosen = [wallet for wallet in wallets if before is None or until[wallet] < before]
+    return sorted(chosen, key=lambda wallet: until[wallet])
 
 
 def ledger(
@@ -203,7 +207,7 @@ def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
     event = found[0].asset_materialization if found else None
     if event is None or rows_in_version((event.tags or {}).get(DATA_VERSION_TAG, "")) is None:
         return None
-    return _read(wallet, found[0].run_id, event)
+    return read(wallet, found[0].run_id, event)
 
 
 def record_or_none(instance: dg.DagsterInstance, wallet: str) -> Record | None:
@@ -262,12 +266,13 @@ def read_all(
         event = item.asset_materialization
         if event is not None and event.partition is not None:
             try:
-                yield event.partition, _read(event.partition, item.run_id, event)
+                yield event.partition, read(event.partition, item.run_id, event)
             except PolycopyError as error:
                 yield event.partition, error
 
 
-def _read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
+def read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
+    """The record that an event of a run is; raises PolycopyError if it is not a whole one."""
     named = f"the record of {wallet} (run {run_id})"
     try:
         found = _commit(wallet, event.metadata.get(SEGMENTS))

@@ -3,11 +3,11 @@
 A key is what `parse_wallet` returns: lower case, `0x` and 40 hexadecimal digits.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import dagster as dg
 
-from polycopy_assets.record.private.creation_times import creation_times
+from polycopy_assets.record.private.creation_times import creation_times, set_creation_times
 from polycopy_assets.trades.wallet import ADDRESS, sort_out
 
 IN_PARTITIONS = " among the partitions"
@@ -36,6 +36,11 @@ def register(
 def registered_at(instance: dg.DagsterInstance) -> dict[str, float]:
     """When each key was registered, epoch seconds."""
     return creation_times(instance, str(wallets_partitions.name))
+
+
+def set_registered_at(instance: dg.DagsterInstance, times: Mapping[str, float]) -> None:
+    """Notes when keys that exist were registered, epoch seconds."""
+    set_creation_times(instance, str(wallets_partitions.name), times)
 
 
 def registered(instance: dg.DagsterInstance) -> list[str]:

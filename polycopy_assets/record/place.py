@@ -3,20 +3,37 @@
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
 from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.record import postgres
 from polycopy_assets.record.private.database import postgres_url
 from polycopy_assets.record.private.pooled import pool
-from polycopy_assets.settings.instance import INSTANCE, masked, with_driver
+from polycopy_assets.settings.instance import INSTANCE, database_url, masked, with_driver
 from polycopy_assets.text import said_by
 
 EXTRA = "pip install 'polycopy-assets[postgres]'"
 _RETRY = "Retrying failed database connection"
+_URL = "url_of_database"
+"""What an error of SQLAlchemy's remembers: the URL of its database."""
+
+_TURN = threading.Lock()
+
+
+class _Open:
+    """How many contexts of `errors_that_name_the_database` are open."""
+
+    contexts = 0
+
+
+_OPEN = _Open()
 
 
 def use(instance: dg.DagsterInstance, environ: Mapping[str, str] = os.environ) -> None:
@@ -25,7 +42,7 @@ def use(instance: dg.DagsterInstance, environ: Mapping[str, str] = os.environ) -
     Raises ConfigurationError if `POLYCOPY_INSTANCE` names another database than `dagster.yaml`: the
     record would be written where no other process looks for it.
     """
-    wanted, found = environ.get(INSTANCE), postgres_url(instance)
+    wanted, found = database_url(environ), postgres_url(instance)
     if wanted and (found is None or with_driver(found) != with_driver(wanted)):
         where = "another database" if found else "files"
         raise ConfigurationError(
@@ -45,16 +62,11 @@ def database_failed(error: BaseException) -> str:
     reason = getattr(error, "orig", None) or error
     if not isinstance(error, SQLAlchemyError) or isinstance(reason, sqlite3.Error):
         return unusable(said_by(reason))
-    return unusable(masked(said_by(reason), os.environ), in_postgres=True)
+    return postgres.unusable(reason, getattr(error, _URL, None))
 
 
-def unusable(reason: str, *, in_postgres: bool = False) -> str:
-    """The same for a reason in words."""
-    if in_postgres:
-        return (
-            f"Dagster's Postgres database cannot be used: {reason}. Its record is not touched:"
-            " once the database can be used, start this again: it continues"
-        )
+def unusable(reason: str) -> str:
+    """The same for a reason in words, if the database is in files."""
     return (
         f"Dagster's database in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} cannot be used:"
         f' {reason} (if it is lost: docs/reconciliation.md, "Dagster\'s database is gone")'
@@ -70,14 +82,31 @@ def database_error(error: BaseException) -> SQLAlchemyError | None:
 
 
 @contextmanager
-def retries_in_one_line() -> Iterator[None]:
-    """Has Dagster log each retry of a connection to Postgres in one line, without a password."""
-    root = logging.getLogger()
-    root.addFilter(_shorten)
+def errors_that_name_the_database() -> Iterator[None]:
+    """Has each error of a database know where that is; no message of a driver says it in full.
+
+    And has Dagster log each retry of a connection to Postgres in one line, without a password. Both
+    hold for the whole process, until the last context ends: instances may be open at once.
+    """
+    with _TURN:
+        _OPEN.contexts += 1
+        if _OPEN.contexts == 1:
+            logging.getLogger().addFilter(_shorten)
+            event.listen(Engine, "handle_error", _remember_url)
     try:
         yield
     finally:
-        root.removeFilter(_shorten)
+        with _TURN:
+            _OPEN.contexts -= 1
+            if _OPEN.contexts == 0:
+                logging.getLogger().removeFilter(_shorten)
+                event.remove(Engine, "handle_error", _remember_url)
+
+
+def _remember_url(context: ExceptionContext) -> None:
+    if context.engine is not None and context.sqlalchemy_exception is not None:
+        url = context.engine.url.set(password=None)
+        setattr(context.sqlalchemy_exception, _URL, url)
 
 
 def _shorten(record: logging.LogRecord) -> bool:

@@ -28,6 +28,13 @@ def kept_id(instance: dg.DagsterInstance) -> str | None:
     return instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY) or None
 
 
+def keep_found(instance: dg.DagsterInstance, store: Store) -> None:
+    """Has an instance that was just made work with `store`, if it has a readable id."""
+    found, _ = _found(store)
+    if found:
+        instance.daemon_cursor_storage.set_cursor_values({_KEY: found})
+
+
 def checked(instance: dg.DagsterInstance, store: Store, *, keep: bool = True) -> Store:
     """`store`, if it is the one that the instance works with; raises WrongStore if it is not.
 

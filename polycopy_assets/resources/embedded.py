@@ -6,6 +6,7 @@ import dagster as dg
 from pydantic import Field, field_validator
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.working import Permit
 from polycopy_assets.pipeline.ports import Limits, OpenSource
@@ -136,10 +137,20 @@ class SourceResource(dg.ConfigurableResource):
         patience = max(PATIENCE_SECONDS, 20 * self.timeout)
         return Limits(self.concurrency, self.segment_bytes, patience)
 
-    def opener(self, progress: Progress, permit: Permit) -> OpenSource:
-        """A function that opens the source; call it on the event loop that uses it."""
+    def opener(
+        self, progress: Progress, permit: Permit, deadline: Deadline | None = None
+    ) -> OpenSource:
+        """A function that opens the source; call it on the event loop that uses it.
+
+        No request is sent after the `deadline`.
+        """
         # httpx: only a fetch needs it.
         from polycopy_assets.sources.open import open_source  # noqa: PLC0415
+
+        def may_send() -> None:
+            permit.check()
+            if deadline is not None:
+                deadline.check()
 
         return lambda: open_source(
             self.kind,
@@ -152,5 +163,5 @@ class SourceResource(dg.ConfigurableResource):
             proxy=self.proxy,
             on_request=progress.request,
             idle=permit.idle,
-            permit=permit.check,
+            permit=may_send,
         )

@@ -7,7 +7,6 @@ from dagster_gcp import BigQueryResource, GCSResource
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
-from google.cloud.bigquery_datatransfer_v1 import DataTransferServiceClient
 from pydantic import Field
 
 from polycopy_assets.errors import ConfigurationError, StoreError, WarehouseError
@@ -19,7 +18,7 @@ from polycopy_assets.store.gcs import RETRY_SECONDS, GCSStore
 from polycopy_assets.text import quoted, said_by
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
-from polycopy_assets.warehouse.bigquery.transfer import Transfer
+from polycopy_assets.warehouse.bigquery.load import Loader
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS
 
@@ -97,7 +96,12 @@ class DatasetResource(WarehouseResource):
         except GoogleAuthError as error:
             raise WarehouseError(f"cannot use {self.url}: {said_by(error)}") from error
 
-    def _transfer(self) -> Transfer:
+    def _transfer(self) -> Loader:
+        # Nobody else needs its client.
+        from google.cloud.bigquery_datatransfer_v1 import DataTransferServiceClient  # noqa: PLC0415
+
+        from polycopy_assets.warehouse.bigquery.transfer import Transfer  # noqa: PLC0415
+
         return Transfer(DataTransferServiceClient(), self.dts_config)
 
 

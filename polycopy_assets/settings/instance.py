@@ -1,4 +1,7 @@
-"""`POLYCOPY_INSTANCE`: the Postgres database in which Dagster keeps its record.
+"""`POLYCOPY_INSTANCE`: where Dagster keeps its record, if not in files of DAGSTER_HOME.
+
+It is the URL of a Postgres database, or the word `ephemeral`: then nothing keeps the record, and
+each command rebuilds it from the store.
 
 The URL holds a password: it stays in the environment, and no message shows any part of it but the
 name of the variable. What is accepted here is read in the same way by SQLAlchemy and by libpq.
@@ -12,7 +15,8 @@ from urllib.parse import unquote
 from polycopy_assets.errors import ConfigurationError
 
 INSTANCE = "POLYCOPY_INSTANCE"
-InstanceKind = Literal["files", "postgres"]
+EPHEMERAL = "ephemeral"
+InstanceKind = Literal["files", "postgres", "ephemeral"]
 KINDS: tuple[InstanceKind, ...] = get_args(InstanceKind)
 _DRIVER = "postgresql+psycopg2"
 _WORD = r"(?:[A-Za-z0-9._~!$&'()*+,;=-]|%[0-9A-Fa-f]{2})"
@@ -27,32 +31,36 @@ _IN_QUERY = re.compile(r"[?&](?:password|sslpassword)=([^&]*)")
 
 
 def instance_kind(environ: Mapping[str, str]) -> InstanceKind:
-    """Where Dagster's record is kept: in files of DAGSTER_HOME, or in Postgres.
+    """Where Dagster's record is kept: in files of DAGSTER_HOME, in Postgres, or nowhere.
 
-    Raises ConfigurationError, which does not show the value, if it is not the URL of a database.
+    Raises ConfigurationError, which does not show the value, if it is neither the URL of a database
+    nor `ephemeral`.
     """
-    url = environ.get(INSTANCE) or ""
+    if environ.get(INSTANCE) == EPHEMERAL:
+        return "ephemeral"
+    url = database_url(environ)
     if not url:
         return "files"
     if not _URL.fullmatch(url):
         raise ConfigurationError(
             "POLYCOPY_INSTANCE is not accepted (its value is not shown: it may hold a password):"
-            " expected postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE[?OPTION=VALUE]; write"
-            " special characters in a password as %XX (@ is %40, / is %2F, # is %23, % is %25)"
+            " expected postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE[?OPTION=VALUE], or"
+            " `ephemeral`; write special characters in a password as %XX (@ is %40, / is %2F, # is"
+            " %23, % is %25)"
         )
     return "postgres"
+
+
+def database_url(environ: Mapping[str, str]) -> str:
+    """The URL of the database, unchecked; empty if none is named."""
+    value = environ.get(INSTANCE) or ""
+    return "" if value == EPHEMERAL else value
 
 
 def with_driver(url: str) -> str:
     """The URL with the driver that is installed: SQLAlchemy's default depends on its version."""
     scheme, _, rest = url.partition("://")
     return f"{_DRIVER}://{rest}" if scheme in {"postgres", "postgresql"} else url
-
-
-def without_driver(url: str) -> str:
-    """The URL as libpq accepts it."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme.partition('+')[0]}://{rest}"
 
 
 def masked(text: str, environ: Mapping[str, str]) -> str:

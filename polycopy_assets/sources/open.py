@@ -52,7 +52,8 @@ async def open_source(
     `timeout` is seconds; `api_key` is needed by `dome` alone; `max_lag` is how many seconds the
     feed may lag, for sources that report their lag; `proxy` is the URL of the proxy to go through;
     `idle` is for how many seconds no other process has sent this source a request: earlier requests
-    still count against the budget. `permit` raises Stopped if no more requests may be sent. Raises
+    still count against the budget. `permit` raises Stopped or OutOfTime if no more requests may be
+    sent. Raises
     ConfigurationError for a URL or a key that cannot be used.
     """
     is_dome = kind == Dome.name

@@ -65,6 +65,13 @@ class Store(Protocol):
         """Deletes the object; no error if it is gone. Raises ObjectKept if not permitted."""
         ...
 
+    def place(self) -> tuple[str, str] | None:
+        """Where the objects are, and what kind of place that is, by Google's names.
+
+        None if it does not matter, or is not known (before `check_writable`, or without the right).
+        """
+        ...
+
     def check_writable(self) -> None:
         """Raises StoreError if nothing can be created here."""
         ...

@@ -5,10 +5,12 @@ once or not at all. A writer that gets a 412 reads what is there and continues f
 """
 
 import base64
+import logging
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import google_crc32c
 import requests
@@ -22,6 +24,7 @@ from requests.adapters import HTTPAdapter
 
 from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost, StoreError
 from polycopy_assets.store.base import NO_METADATA, Stored
+from polycopy_assets.store.bucket import FIELDS, wrong_with
 from polycopy_assets.system.google_quota import explain
 from polycopy_assets.system.version import VERSION
 from polycopy_assets.text import one_line, quoted, said_by
@@ -32,6 +35,7 @@ PAGE = 1000
 MARKER = "polycopy-store.json"
 _MARKER_BYTES = b'{"format": 1}\n'
 _CONNECTIONS = 64
+_LOG = logging.getLogger(__name__)
 _FAILURES = (
     exceptions.GoogleAPIError,
     GoogleAuthError,
@@ -58,6 +62,7 @@ class GCSStore:
         self._client = client
         self._bucket = client.bucket(bucket)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
+        self._place: tuple[str, str] | None = None
         self._retry: Retry = DEFAULT_RETRY.with_timeout(retry_seconds)
         pool = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         # The client offers no other way to do either. Its cache of bucket metadata is for tracing:
@@ -148,13 +153,49 @@ class GCSStore:
                 raise ObjectKept(str(error)) from error.__cause__
             raise
 
+    def place(self) -> tuple[str, str] | None:
+        """The bucket's location and `locationType`, as `check_writable` found them."""
+        return self._place
+
     def check_writable(self) -> None:
-        """Raises StoreError unless the store's marker is there or can be created, and read."""
+        """Raises StoreError unless the store's marker is there or can be created, and read.
+
+        Also if the bucket would delete objects, or keep them for ever; see `store.bucket`.
+        """
+        bucket = self._settings()
+        if "location" in bucket:
+            self._place = str(bucket["location"]), str(bucket.get("locationType", ""))
+        wrong = wrong_with(bucket, self._prefix)
+        if wrong:
+            raise StoreError(f"bucket gs://{self._bucket.name} {wrong}")
         try:
             self.create(MARKER, _MARKER_BYTES)
         except ObjectExists as error:
             raise StoreError(f"{self.uri(MARKER)} is of another version of the store") from error
         next(self.list(MARKER), None)
+
+    def _settings(self) -> Mapping[str, Any]:
+        """The bucket's own settings; empty, and a warning, if we may not see them."""
+        try:
+            with self._failing(f"cannot look at bucket gs://{self._bucket.name}"):
+                # `get_bucket` cannot ask for some fields only, and some need other rights.
+                found: Mapping[str, Any] = self._client._get_resource(  # noqa: SLF001
+                    self._bucket.path,
+                    query_params={"projection": "noAcl", "fields": FIELDS},
+                    retry=self._retry,
+                    timeout=TIMEOUT_SECONDS,
+                )
+        except StoreError as error:
+            if not isinstance(error.__cause__, exceptions.Forbidden):
+                raise
+            _LOG.warning(
+                "The settings of gs://%s are not checked, for lack of storage.buckets.get: rules"
+                " that delete objects would not be noticed. Google says: %s",
+                self._bucket.name,
+                _reason(error.__cause__),
+            )
+            return {}
+        return found
 
     def _blob(self, name: str, metadata: Mapping[str, str] = NO_METADATA) -> storage.Blob:
         if "\0" in name or any(part in {"", ".", ".."} for part in name.split("/")):

@@ -133,6 +133,10 @@ class LocalStore:
         except OSError as error:
             raise StoreError(f"cannot delete {self.uri(name)}: {error.strerror}") from error
 
+    def place(self) -> None:
+        """Nowhere that matters."""
+        return
+
     def check_writable(self) -> None:
         """Raises StoreError if nothing can be created here; removes leftovers of crashes."""
         incoming = self._inside(_INCOMING)

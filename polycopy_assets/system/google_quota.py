@@ -6,7 +6,8 @@ Sources: Google's pages on quotas of BigQuery and on request rates of Cloud Stor
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
-REASONS = frozenset({"quotaExceeded", "rateLimitExceeded", "resourcesExceeded"})
+_RATES = frozenset({"rateLimitExceeded", "jobRateLimitExceeded", "resourcesExceeded"})
+REASONS = frozenset({"quotaExceeded", *_RATES})
 
 
 class Quota(NamedTuple):
@@ -39,7 +40,7 @@ def explain(reason: str, message: str, now: datetime | None = None) -> str | Non
     found = next((quota for quota in QUOTAS if quota.words in words), None)
     if found is None and reason not in REASONS and "quota exceeded" not in words:
         return None
-    short = reason in {"rateLimitExceeded", "resourcesExceeded"}
+    short = reason in _RATES
     lasts = found.lasts if found else (10 * _MINUTE if short else _DAY)
     back = (now or datetime.now(UTC)) + lasts
     limit = found.limit if found else "a quota of the project"

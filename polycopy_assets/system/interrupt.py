@@ -18,6 +18,9 @@ from typing import NoReturn
 
 INTERRUPTED = "interrupted: start it again, it continues where it stopped"
 EXIT_CODE = 1
+TO_BE_CONTINUED = os.EX_TEMPFAIL
+"""75: nothing is wrong, only time is missing; the same command continues."""
+
 SAME_PRESS_SECONDS = 2.0
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -43,6 +46,43 @@ _RAISED = _Press()
 
 _PASSED_ON = _Press()
 """The last press that `one_press` passed on."""
+
+
+class _Sigterm:
+    """What this process makes of SIGTERM: the exit code, and `note` to be called in its place."""
+
+    def __init__(self) -> None:
+        self.exit_code = EXIT_CODE
+        self.note: Callable[[], None] | None = None
+
+    def is_noted(self, number: int) -> bool:
+        """Whether the signal was SIGTERM and was noted, so that nothing else is to be done."""
+        if number != signal.SIGTERM or self.note is None:
+            return False
+        _PASSED_ON.at = time.monotonic()
+        self.note()
+        return True
+
+
+_SIGTERM = _Sigterm()
+
+
+def continues_later() -> None:
+    """From now on an interrupt ends this process with TO_BE_CONTINUED."""
+    _SIGTERM.exit_code = TO_BE_CONTINUED
+
+
+@contextmanager
+def noting_sigterm(note: Callable[[], None]) -> Iterator[None]:
+    """Calls `note` in place of raising KeyboardInterrupt when SIGTERM arrives.
+
+    Code of others may have handlers of its own meanwhile: see `cli/runs.py`.
+    """
+    _SIGTERM.note = note
+    try:
+        yield
+    finally:
+        _SIGTERM.note = None
 
 
 def was_interrupted() -> bool:
@@ -86,6 +126,8 @@ def one_press() -> Iterator[Callable[[], bool]]:
 
     def pass_on(number: int, frame: FrameType | None) -> None:
         handler = before[signal.Signals(number)]
+        if _SIGTERM.is_noted(number):
+            return
         if press.is_new() and callable(handler):
             _PASSED_ON.at = press.at
             handler(number, frame)
@@ -118,7 +160,7 @@ def end_interrupted(_signal: int = 0, _frame: FrameType | None = None) -> NoRetu
     """
     on_interrupt(_nothing)  # not SIG_IGN: Python complains about a signal that is being handled
     os.write(sys.stderr.fileno(), f"polycopy: {INTERRUPTED}\n".encode())
-    os._exit(EXIT_CODE)
+    os._exit(_SIGTERM.exit_code)
 
 
 def say_once() -> None:
@@ -149,8 +191,8 @@ def _is_interrupt(error: BaseException | None) -> bool:
     return error is not None and not isinstance(error, Exception)
 
 
-def _raise(_signal: int, _frame: FrameType | None) -> None:
-    if _RAISED.is_new():
+def _raise(number: int, _frame: FrameType | None) -> None:
+    if not _SIGTERM.is_noted(number) and _RAISED.is_new():
         raise KeyboardInterrupt
 
 

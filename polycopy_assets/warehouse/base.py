@@ -90,8 +90,11 @@ class Warehouse(Protocol):
         """The cost since the warehouse was opened; None if it is free of charge."""
         ...
 
-    def check_writable(self) -> None:
-        """Raises WarehouseError if the tables cannot be opened for writing."""
+    def check_writable(self, place: tuple[str, str] | None = None) -> None:
+        """Raises WarehouseError if the tables cannot be opened for writing.
+
+        Also if they cannot be loaded from a store in `place`; see `Store.place`.
+        """
         ...
 
     def add_traders(self, wallets: Iterable[str]) -> int:

@@ -54,6 +54,11 @@ class Pages:
             counts[state] = int((label.inner_text()).split("(")[1].rstrip(")").replace(",", ""))
         return counts
 
+    def overview(self) -> None:
+        """Opens the page of `wallet_trades`, and waits until it shows the latest record."""
+        self.go("/assets/wallet_trades?view=overview")
+        self.page.get_by_text("Latest materialization").first.wait_for(timeout=LONG)
+
     def materialize(self, choice: str) -> None:
         """Launches a backfill of `All`, `Failed`, or `Failed and missing` partitions."""
         self.go("/assets/wallet_trades?view=partitions")

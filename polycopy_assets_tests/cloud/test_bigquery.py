@@ -387,16 +387,29 @@ def test_a_job_that_failed_makes_room_for_the_next_id(bench: Bench, double: Doub
     assert first[:-2] == second[:-2]
 
 
+UPDATES = "Your table exceeded quota for table update operations"
+"""Seen as 403 `rateLimitExceeded` and as 400 `jobRateLimitExceeded`, in place of a job's result:
+https://github.com/googleapis/python-bigquery/issues/1790 and 2400."""
+
+
 @pytest.mark.parametrize("which", [is_load, is_change])
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("backendError", "An error occurred, try again"),
+        ("rateLimitExceeded", f"Exceeded rate limits: {UPDATES}"),
+        ("jobRateLimitExceeded", f"Job exceeded rate limits: {UPDATES}"),
+    ],
+)
 def test_a_job_that_failed_for_a_passing_reason_is_started_again_but_not_for_ever(
-    bench: Bench, double: Double, which: Callable[[Job], bool]
+    bench: Bench, double: Double, which: Callable[[Job], bool], reason: str, words: str
 ):
-    double.job_error(which, "backendError", "An error occurred, try again")
+    double.job_error(which, reason, words)
     bench.batch(WALLETS[0])
     bench.load()
     assert bench.ids() == expected(WALLETS[:1])
     for _ in range(9):
-        double.job_error(which, "backendError", "An error occurred, try again")
+        double.job_error(which, reason, words)
     bench.batch(WALLETS[1])
     with pytest.raises(WarehouseError, match="try again"):
         bench.load()

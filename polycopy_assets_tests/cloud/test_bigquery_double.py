@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 from google.api_core import exceptions
+from google.api_core.retry import Retry
 from google.cloud import bigquery
 
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client
@@ -149,6 +150,18 @@ def test_a_stale_etag_is_refused_and_columns_are_only_added(
     client.update_table(fresh, ["schema"])
     client.query("INSERT INTO d.t (n) VALUES (7)").result()
     assert [row[0] for row in client.query("SELECT n FROM d.t").result()] == [7]
+
+
+def test_the_metadata_of_a_table_is_changed_five_times_in_ten_seconds(client: bigquery.Client):
+    table = client.create_table(
+        bigquery.Table(f"{PROJECT}.d.t", [bigquery.SchemaField("a", "STRING")])
+    )
+    for number in range(5):
+        table.labels = {"a": str(number)}
+        table = client.update_table(table, ["labels"])
+    with pytest.raises(exceptions.Forbidden, match="too many table update operations") as error:
+        client.update_table(table, ["labels"], retry=Retry(predicate=lambda _: False))
+    assert error.value.errors[0]["reason"] == "rateLimitExceeded"
 
 
 def test_labels_places_and_expiry_are_as_documented(client: bigquery.Client, double: Double):

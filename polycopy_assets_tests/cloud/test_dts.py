@@ -1,7 +1,10 @@
 """Loading by Data Transfer Service: success is what the service says, and nothing else."""
 
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -69,6 +72,48 @@ def test_a_batch_is_loaded_by_a_manual_run_and_awaited_however_long_it_takes(
     bench.batch(WALLETS[2])
     bench.load()
     assert bench.ids() == expected(WALLETS[:3])
+
+
+def test_the_time_of_a_run_is_past_even_if_googles_clock_is_behind_ours(bench: Bench, service: DTS):
+    bench.batch(WALLETS[0])
+    service.clock_behind = timedelta(minutes=2)
+    with pytest.raises(WarehouseError, match=r"cannot start a run.*must be in the past"):
+        bench.load()
+    service.clock_behind = timedelta(seconds=50)
+    bench.load()
+    assert bench.ids() == expected(WALLETS[:1])
+
+
+OPENED = """
+import sys
+from polycopy_assets.resources.google import DatasetResource
+from polycopy_assets.resources.google import EmulatedBigQueryResource as Emulated
+DatasetResource(
+    url="bigquery://proj/d",
+    bigquery=Emulated(project="proj", emulator="http://127.0.0.1:1"),
+    load_via=sys.argv[1],
+    dts_config="projects/p/locations/l/transferConfigs/1",
+).open("trades")
+"""
+CLIENT = "bigquery_datatransfer"
+
+
+@pytest.mark.parametrize("load_via", ["job", "dts"])
+def test_whoever_does_not_load_by_transfers_never_imports_their_client(load_via: str):
+    ending = f"print(*(name for name in sys.modules if {CLIENT!r} in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", OPENED + ending, load_via],
+        env={"NO_GCE_CHECK": "true", "GOOGLE_CLOUD_PROJECT": "proj", "HOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if load_via == "job":
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split() == []
+    else:  # asked for, it is: and there are no credentials here
+        assert "cannot use bigquery://proj/d: Your default credentials" in done.stderr
 
 
 @pytest.mark.parametrize("state", [STATES.FAILED, STATES.CANCELLED])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from pathlib import Path
+from string import Template
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,11 +15,13 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from polycopy_assets.ledger.facts import Checkpoint
-from polycopy_assets.warehouse.bigquery import change
+from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.warehouse.bigquery import change, windows
 from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.table import fields
 from polycopy_assets_tests.bench import END, WALLETS
-from polycopy_assets_tests.cloud.batches import OURS, Place, dataset_of, overlapping
+from polycopy_assets_tests.cloud.batches import OURS, Place, dataset_of, overlapping, warehouse
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client
 from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
 from polycopy_assets_tests.fakes.bigquery.engine import Statement
@@ -37,32 +40,44 @@ OF_CHECKPOINT = (
 
 
 class Sent(NamedTuple):
-    """A statement as it was sent: the files it is made of, its parameters, and the tables then."""
+    """A statement as it was sent: the files it is made of, its parameters, and the tables then.
+
+    `filled` says what was filled in at which place of which file.
+    """
 
     files: frozenset[str]
+    filled: Mapping[tuple[str, str], str]
     sql: str
     parameters: Sequence[Mapping[str, Any]]
     tables: Mapping[str, Sequence[Mapping[str, Any]]]
+
+    @property
+    def form(self) -> str:
+        """What the parser's answer depends on."""
+        types = [(each["name"], each["parameterType"]) for each in self.parameters]
+        return repr((self.sql, types, self.tables))
 
 
 @pytest.fixture(scope="module")
 def sent(gcs: GCS) -> list[Sent]:
     """Every statement that the warehouse sends, in each of its forms."""
-    files: dict[str, str] = {}
+    files: dict[str, tuple[str, Mapping[str, str]]] = {}
     found: list[Sent] = []
     with pytest.MonkeyPatch.context() as patch, bigquery_double(gcs.url) as double:
         make, parse = Dataset.sql, double.engine.parse
 
         def making(self: Dataset, name: str, **names: str) -> str:
             text = make(self, name, **names)
-            files[text] = name
+            files[text] = name, {"within": "TRUE", **names}
             return text
 
         def parsing(job: Job) -> list[Statement]:
             parameters = job.configuration["query"].get("queryParameters", [])
             tables = {".".join(t.name): t.schema for t in double.engine.tables.values()}
-            of = frozenset(name for text, name in files.items() if text in job.sql)
-            found.append(Sent(of, job.sql, parameters, tables))
+            used = [made for text, made in files.items() if text in job.sql]
+            filled = {(name, place): what for name, at in used for place, what in at.items()}
+            of = frozenset(name for name, _ in used)
+            found.append(Sent(of, filled, job.sql, parameters, tables))
             return parse(job)
 
         patch.setattr(Dataset, "sql", making)
@@ -70,6 +85,7 @@ def sent(gcs: GCS) -> list[Sent]:
         place = Place(gcs, double)
         _use(place, patch)
         _use_a_table_without_sources(place)
+        _use_large_tables(place)
     return found
 
 
@@ -109,14 +125,36 @@ def _use_a_table_without_sources(place: Place) -> None:
         bench.warehouse.tally({WALLETS[0]: END}, by_id=by_id)
 
 
+def _use_large_tables(place: Place) -> None:
+    """Two tables that exceed the cap, so that each statement is several; one has no sources."""
+    large = (
+        "INSERT INTO {}trades (wallet_address, timestamp)"
+        " SELECT @wallet, TIMESTAMP_SECONDS(1577836800 + n * 3600)"
+        " FROM UNNEST(GENERATE_ARRAY(1, @rows)) AS n"
+    )
+    for lacked in ({"source"}, set[str]()):
+        bench = place.bench(place.dataset())
+        made = bigquery.Table(
+            f"{PROJECT}.{dataset_of(bench)}.trades",
+            [field for field in fields(TABLE_SCHEMA) if field.name not in lacked],
+        )
+        made.time_partitioning = bigquery.TimePartitioning(type_="MONTH", field="timestamp")
+        place.client.create_table(made)
+        bench.sql(large, wallet="f" * 400, rows=50_000)
+        table = warehouse(place.client, dataset_of(bench), cap=16 * 2**20)
+        for by_id in (False, True):
+            table.tally({WALLETS[0]: END}, by_id=by_id)
+        table.rows_by_wallet()
+
+
 # -- our statements -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_google_takes_every_statement_with_the_types_that_are_sent(name: str, sent: list[Sent]):
-    forms = [each for each in sent if name in each.files]
+    forms = {each.form: each for each in sent if name in each.files}
     assert forms, f"nothing above sends {name}.sql"
-    for each in forms:
+    for each in forms.values():
         analyse(each.sql, each.parameters, each.tables)
 
 
@@ -128,6 +166,48 @@ def test_every_form_of_a_statement_is_sent(sent: list[Sent]):
         frozenset({"load", "insert"}),
         frozenset({"load", "merge"}),
     }
+    many = [each.parameters for each in sent if "claimed" in each.files]
+    assert {str(p["parameterValue"]) for ps in many for p in ps if p["name"] == "many"} == {
+        "{'value': 'true'}",
+        "{'value': 'false'}",
+    }
+
+
+BOUNDS = {"TRUE", windows.WITHIN, windows.NO_TIME}
+"""A statement that can be bounded reads all rows, those of some months, or those without a time."""
+
+TABLES = {"trades", "traders", "checkpoint", "batches", "staging"}
+
+
+def test_every_form_is_sent_within_all_bounds(sent: list[Sent]):
+    bounded = [each for each in NAMES if "within" in places(each)]
+    assert bounded == ["rows_by_wallet", "tally"]
+    for name in bounded:
+        others = sorted(places(name) - TABLES - {"within"})
+        of = [each.filled for each in sent if name in each.files]
+        forms = {
+            tuple(filled[name, place] for place in others): {
+                other[name, "within"]
+                for other in of
+                if all(other[name, place] == filled[name, place] for place in others)
+            }
+            for filled in of
+        }
+        assert len(forms) == (4 if name == "tally" else 1)
+        assert all(found == BOUNDS for found in forms.values()), forms
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_place_of_a_statement_is_filled_in_in_more_than_one_way(name: str, sent: list[Sent]):
+    """A form that nobody has thought of here would be a place with one filling."""
+    for place in places(name) - TABLES:
+        found = {each.filled[name, place] for each in sent if name in each.files}
+        assert len(found) > 1, f"{place} is always {found}"
+
+
+def places(name: str) -> set[str]:
+    """The places in a file that are filled in."""
+    return set(Template((FOLDER / f"{name}.sql").read_text()).get_identifiers())
 
 
 def test_a_parameter_of_another_type_is_refused(sent: list[Sent]):

@@ -329,7 +329,10 @@ def test_predefined_roles_are_these_and_no_others():
         "roles/bigquery.dataEditor",
         "roles/bigquery.dataViewer",
         "roles/bigquery.jobUser",
+        "roles/cloudsql.client",
         "roles/iam.serviceAccountUser",
+        "roles/run.invoker",
+        "roles/secretmanager.secretAccessor",
         "roles/storage.objectViewer",
     }
 
@@ -354,6 +357,7 @@ def test_who_is_granted_what():
             who = member.strip("${}").removeprefix("google_")
             granted.add((who, on, body["role"].strip("${}")))
     run, dts, reader = "service_account.run.member", "service_account.dts[0].member", "each.value"
+    schedule = "service_account.schedule[0].member"
     custom = "google_project_iam_custom_role"
     assert granted == {
         (run, "storage_bucket", f"{custom}.objects.name"),
@@ -362,6 +366,9 @@ def test_who_is_granted_what():
         (run, "project", "roles/bigquery.jobUser"),
         (run, "project", f"{custom}.transfers[0].name"),
         (run, "service_account", "roles/iam.serviceAccountUser"),
+        (run, "project", "roles/cloudsql.client"),
+        (run, "secret_manager_secret", "roles/secretmanager.secretAccessor"),
+        (schedule, "cloud_run_v2_job", "roles/run.invoker"),
         (dts, "storage_bucket", "roles/storage.objectViewer"),
         (dts, "bigquery_dataset_access", "roles/bigquery.dataEditor"),
         (dts, "bigquery_dataset_access", f"{custom}.dataset_update[0].name"),

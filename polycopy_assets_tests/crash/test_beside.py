@@ -107,11 +107,12 @@ def test_what_was_recorded_since_it_was_looked_at_is_left_as_it_is(deployed: Dep
             recording = Recording(
                 instance,
                 deployment.store,
-                ledgers,
+                ledgers.batches.held,
                 Progress(),
                 lambda: None,
                 now=now,
                 say=lambda text: None,
+                show=lambda: None,
             )
             recording.adopt([ledgers.facts[wallet] for wallet in wallets])
             assert materializations.versions(instance) == before

@@ -89,6 +89,7 @@ def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(deployed: D
     assert deployment.table() == truth(world)
 
 
+@pytest.mark.files
 def test_a_locked_database_is_waited_for(deployed: Deployed):
     world = generate(72, 300, most_trades=5)
     keys = [wallet.lower() for wallet in world.wallets()]

@@ -13,6 +13,8 @@ import pytest
 from polycopy_assets.record.instance import prepare
 from polycopy_assets_tests.deployment import Deployment
 
+pytestmark = pytest.mark.files
+
 DIES_BEFORE_THE_MARKER_GOES = """
 import os, pathlib
 unlink = pathlib.Path.unlink

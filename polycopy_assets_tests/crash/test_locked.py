@@ -62,6 +62,7 @@ def _databases(deployment: Deployment) -> dict[str, Path]:
     return {"index": history / "runs" / "index.db", "runs": history / "runs.db"}
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("database", ["index", "runs"])
 def test_a_locked_database_of_dagster_is_waited_for_and_who_has_it_is_said(
     deployed: Deployed, database: str
@@ -84,6 +85,7 @@ def test_a_locked_database_of_dagster_is_waited_for_and_who_has_it_is_said(
     assert deployment.table() == truth(WORLD)
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("database", ["index", "runs"])
 def test_a_database_that_stays_locked_is_given_up_in_one_line(deployed: Deployed, database: str):
     with deployed(WORLD) as (deployment, _):
@@ -102,6 +104,7 @@ def test_a_database_that_stays_locked_is_given_up_in_one_line(deployed: Deployed
     assert deployment.table() == truth(WORLD)
 
 
+@pytest.mark.files
 def test_the_lock_of_ninety_seconds_of_a_running_fetch_costs_nothing(
     tmp_path: Path, deployed: Deployed
 ):
@@ -129,6 +132,7 @@ def test_the_lock_of_ninety_seconds_of_a_running_fetch_costs_nothing(
     assert deployment.table() == truth(WORLD)
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("told", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("after", [0, 3])
 def test_a_command_that_waits_for_a_database_can_be_interrupted(

@@ -58,6 +58,7 @@ def test_however_dagster_yaml_names_it_the_locks_are_in_the_instances_database(
         assert isinstance(instance_locks(instance), PostgresLocks)
 
 
+@pytest.mark.files
 def test_an_instance_in_files_has_its_locks_in_files(deployment: Deployment):
     with deployment.instance() as instance:
         assert isinstance(instance_locks(instance), FileLocks)
@@ -65,6 +66,7 @@ def test_an_instance_in_files_has_its_locks_in_files(deployment: Deployment):
         assert isinstance(instance_locks(instance), FileLocks)
 
 
+@pytest.mark.files
 def test_an_instance_that_could_not_lock_is_refused(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ):

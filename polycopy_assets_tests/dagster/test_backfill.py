@@ -234,7 +234,9 @@ def test_a_lost_record_is_made_again_without_a_row_being_served(tmp_path: Path, 
     with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         deployment.backfill()
-        deployment.environ["DAGSTER_HOME"] = str(tmp_path / "another")
+        another = Deployment(tmp_path / "another", served.url).environ
+        places = ("DAGSTER_HOME", "POLYCOPY_INSTANCE")
+        deployment.environ |= {name: another[name] for name in places if name in another}
         served.state.counts.reset()
         with pytest.raises(PolycopyError, match="reconcile --apply"):
             deployment.backfill()

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.trades.compaction import MOST
@@ -17,6 +19,8 @@ from polycopy_assets_tests.old_home import (
     unpack,
     world_before_compaction,
 )
+
+pytestmark = pytest.mark.files
 
 
 @contextmanager

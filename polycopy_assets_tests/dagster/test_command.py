@@ -206,6 +206,7 @@ def test_the_definitions_are_valid(deployment: Deployment):
     assert "All code locations passed validation" in done.stdout + done.stderr
 
 
+@pytest.mark.files
 @pytest.mark.parametrize("command", [["backfill"], ["status"], ["reconcile", "--apply"]])
 @pytest.mark.parametrize("content", [b"this is no database, whatever its name says" * 100, b""])
 def test_a_damaged_database_of_dagster_is_one_line(

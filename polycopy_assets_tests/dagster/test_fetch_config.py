@@ -239,3 +239,43 @@ def test_the_configuration_in_the_docs_is_accepted(tmp_path: Path):
         told.add(op)
         assert dg.validate_run_config(definitions.resolve_job_def(jobs[op]), config)
     assert told == jobs.keys()
+
+
+def test_a_refresh_that_is_started_again_leaves_out_what_was_refreshed_lately(deployed: Deployed):
+    world = generate(47, 6, most_trades=10)
+    wallets = [wallet.lower() for wallet in world.wallets()]
+    lately, long_ago, new = wallets[:2], wallets[2:4], wallets[4:]
+    with deployed(world) as (deployment, served):
+        deployment.want(wallets)
+        with deployment.instance() as instance:
+            for lag, chosen in ((21 * 3600, long_ago), (0, lately)):
+                served.state.lag_seconds = lag
+                assert fetched(deployment, instance, {}, wallets=chosen).success
+        asked(served)
+        again = ("backfill", "--refresh", "--older-than", "20h")
+        assert deployment.here(*again)[0] == 0
+        assert asked(served) == Counter([*long_ago, *new])
+        assert deployment.here(*again)[0] == 0
+        assert asked(served) == Counter()
+        assert deployment.here("backfill", "--refresh")[0] == 0
+        assert asked(served) == Counter(wallets)
+    assert deployment.table() == truth(world)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--older-than", "20h"), "--older-than is for --refresh"),
+        (("--for", "50"), "'50' is not a duration such as 50m"),
+        (("--for", "0m"), "'0m' is not a duration"),
+        (("--for", "-5m"), "'-5m' is not a duration"),
+        (("--refresh", "--older-than", "400d"), "'400d' is not a duration"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_refused_in_one_line(
+    deployment: Deployment, options: tuple[str, ...], said: str
+):
+    done = deployment.polycopy("backfill", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr

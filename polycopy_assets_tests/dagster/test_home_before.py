@@ -27,6 +27,8 @@ from polycopy_assets_tests.old_home import (
     world_before_packages,
 )
 
+pytestmark = pytest.mark.files
+
 UNFINISHED = dg.RunsFilter(
     statuses=[S.QUEUED, S.NOT_STARTED, S.STARTING, S.STARTED, S.CANCELING, S.CANCELED]
 )

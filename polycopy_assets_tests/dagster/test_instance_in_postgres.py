@@ -152,7 +152,8 @@ def test_a_server_that_does_not_answer_is_one_line_and_nobody_is_told_to_rebuild
     failed = deployment.polycopy("status", environ=environ)
     assert failed.returncode == 1
     told = failed.stderr.splitlines()[-1]
-    assert told.startswith("polycopy: Dagster's Postgres database cannot be used: connection to")
+    named = "'nothing' on 127.0.0.1:9"
+    assert told.startswith(f"polycopy: Dagster's Postgres database {named} cannot be used: conn")
     assert "port 9 failed: Connection refused" in told
     assert "gone" not in failed.stderr
     assert "Traceback" not in failed.stderr

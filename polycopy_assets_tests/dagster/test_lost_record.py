@@ -44,7 +44,14 @@ def _delete_runs(deployment: Deployment) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", ["runs", "history/runs/*.db", "history/runs/index.db*", "history", "../dagster"]
+    "pattern",
+    [
+        "runs",
+        *(
+            pytest.param(files, marks=pytest.mark.files)
+            for files in ("history/runs/*.db", "history/runs/index.db*", "history", "../dagster")
+        ),
+    ],
 )
 def test_a_record_that_is_gone_is_named_and_rebuilt_before_anything_is_asked(
     tmp_path: Path, pattern: str
@@ -77,6 +84,7 @@ def test_a_record_that_is_gone_is_named_and_rebuilt_before_anything_is_asked(
     assert deployment.table() == truth(WORLD)
 
 
+@pytest.mark.files
 @pytest.mark.parametrize(
     "pattern", ["history/runs/*-*.db*", "history/runs.db*", "schedules", "storage", "logs"]
 )

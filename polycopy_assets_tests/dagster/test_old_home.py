@@ -11,6 +11,8 @@ import pytest
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.old_home import odd_wallets, old_world, unpack
 
+pytestmark = pytest.mark.files
+
 
 def test_a_deployment_of_an_older_version_heals_goes_on_and_asks_for_nothing_again(tmp_path: Path):
     world = old_world()

@@ -224,6 +224,7 @@ def _job(job: dg.JobDefinition):
     return InMemoryJob(job)
 
 
+@pytest.mark.files
 def test_the_pooled_event_log_reads_what_dagsters_own_wrote_and_is_the_one_in_use(tmp_path: Path):
     home = tmp_path / "home"
     home.mkdir()
@@ -242,6 +243,7 @@ def test_the_pooled_event_log_reads_what_dagsters_own_wrote_and_is_the_one_in_us
         assert plain.get_materialized_partitions(key) == {"a", "b"}
 
 
+@pytest.mark.files
 def test_patient_storages_read_what_dagsters_own_wrote_and_are_the_ones_in_use(tmp_path: Path):
     home = tmp_path / "home"
     home.mkdir()
@@ -265,6 +267,7 @@ def test_patient_storages_read_what_dagsters_own_wrote_and_are_the_ones_in_use(t
         assert {run.run_id for run in plain.get_runs()} == {first.run_id, second.run_id}
 
 
+@pytest.mark.files
 def test_a_locked_database_of_runs_or_schedules_is_waited_for(deployment: Deployment):
     """Dagster's own storages give up after five seconds."""
     job = build(deployment.settings).resolve_job_def("fetch")

@@ -40,6 +40,8 @@ from polycopy_assets.record.private.run_storage import (
     PatientSqliteScheduleStorage,
 )
 
+pytestmark = pytest.mark.files
+
 KEY = dg.AssetKey("fills")
 RUN = "0b4e1a3c-0000-4000-8000-000000000001"
 _KEYS = dg.DynamicPartitionsDefinition(name="keys")

@@ -54,6 +54,7 @@ def refuse(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *paths: Path)
     monkeypatch.setattr(owner, name, refusing)
 
 
+@pytest.mark.files
 def test_a_log_that_cannot_be_deleted_is_told_and_all_else_goes(deployment: Deployment, home: Path):
     log, output = not_a_file(home), printed(home)
     with deployment.instance() as instance:
@@ -67,6 +68,7 @@ def test_a_log_that_cannot_be_deleted_is_told_and_all_else_goes(deployment: Depl
         assert maintained(instance).failures == 0
 
 
+@pytest.mark.files
 def test_the_command_tells_what_was_left(deployment: Deployment, home: Path):
     log = not_a_file(home)
     code, said = deployment.here("maintain", "--keep-days", "0", "--json")
@@ -80,6 +82,7 @@ def test_the_command_tells_what_was_left(deployment: Deployment, home: Path):
     assert "could not" not in deployment.here("maintain", "--keep-days", "0")[1]
 
 
+@pytest.mark.files
 def test_the_run_of_the_job_tells_it_in_its_log_and_metadata(deployment: Deployment, home: Path):
     log = not_a_file(home)
     with deployment.instance() as instance:
@@ -161,6 +164,7 @@ def test_a_storage_of_output_that_does_not_delete_is_told_by_run(
         assert freed.first_failure.endswith(f" in {type(manager).__name__}: {reason}")
 
 
+@pytest.mark.files
 def test_a_locked_database_is_told(deployment: Deployment, home: Path):
     path = home / "schedules" / "schedules.db"
     with deployment.instance() as instance:

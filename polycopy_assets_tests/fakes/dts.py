@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import grpc
@@ -18,6 +19,10 @@ from google.rpc import status_pb2
 SERVICE = "google.cloud.bigquery.datatransfer.v1.DataTransferService"
 CONFIG = "projects/proj/locations/eu/transferConfigs/abc"
 STATES = dts.TransferState
+
+
+class Invalid(Exception):
+    """A request that the service refuses."""
 
 
 @dataclass
@@ -37,6 +42,8 @@ class DTS:
     calls: list[str] = field(default_factory=list)
     runs: dict[str, Any] = field(default_factory=dict)
     looks: dict[str, int] = field(default_factory=dict)
+    clock_behind: timedelta = timedelta(seconds=30)
+    """How far its clock is behind that of the client."""
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def client(self) -> dts.DataTransferServiceClient:
@@ -98,7 +105,11 @@ def transfer_service(dataset: str, load: Callable[[dict[str, str], str], None]) 
         running.config.params = request.transfer_config.params
         return running.config
 
-    def start(_: Any) -> Any:
+    def start(request: Any) -> Any:
+        # https://cloud.google.com/bigquery/docs/reference/datatransfer/rest/v1/projects.locations.transferConfigs/startManualRuns
+        # "requestedRunTime must be a past time": by the service's clock, not by the client's.
+        if not request.requested_run_time < datetime.now(UTC) - running.clock_behind:
+            raise Invalid("requested_run_time must be in the past")
         params = {key: str(value) for key, value in dict(running.config.params).items()}
         return dts.StartManualTransferRunsResponse(runs=[running.start(params)])
 
@@ -129,7 +140,10 @@ def transfer_service(dataset: str, load: Callable[[dict[str, str], str], None]) 
             running.calls.append(name)
             if running.fail.get(name):
                 context.abort(running.fail[name].pop(0), "injected")
-            return answer(request)
+            try:
+                return answer(request)
+            except Invalid as error:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
         return grpc.unary_unary_rpc_method_handler(
             serve,

@@ -38,8 +38,12 @@ _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 
 
 @contextmanager
-def postgres() -> Iterator[str]:
-    """The URL of an empty database in a new server; it is gone with the context."""
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """The URL of an empty database in a new server; it is gone with the context.
+
+    A server that is not `durable` does not wait for the disk: that is enough for a test, and its
+    times say nothing.
+    """
     folder = _folder()
     try:
         with (folder / "log").open("w") as log:
@@ -49,7 +53,8 @@ def postgres() -> Iterator[str]:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
             place = ("listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=")
-            options = [part for setting in (*_QUICK, *place) for part in ("-c", setting)]
+            settings = () if durable else _QUICK
+            options = [part for setting in (*settings, *place) for part in ("-c", setting)]
             server = _start("postgres", ["-D", "data", *options], folder, log)
         url = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
         try:

@@ -1,6 +1,6 @@
 """The costs in the docs are what the command adds up, from the bytes that a query really bills."""
 
-from benchmarks.cost import CASES, KEY, PRICES, SOURCE, TIME, Case, a_year, once, table
+from benchmarks.cost import CASES, KEY, PRICES, SOURCE, TIME, Case, a_year, machines, once, table
 from benchmarks.processes import ROOT
 
 DOCUMENT = (ROOT / "docs" / "google-cloud.md").read_text()
@@ -8,6 +8,14 @@ DOCUMENT = (ROOT / "docs" / "google-cloud.md").read_text()
 
 def test_the_document_has_what_the_command_prints():
     assert table(CASES, PRICES["multi"]) in DOCUMENT
+
+
+def test_the_page_on_deployment_has_what_the_command_prints():
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    assert machines() in page
+    for case, dollars in zip(CASES[:2], ("3.77", "33.97"), strict=True):
+        assert f"{sum(value for _, value in a_year(case, PRICES['multi'])) / 12:.2f}" == dollars
+        assert dollars in page
 
 
 def test_the_prices_are_those_of_the_document():

@@ -10,7 +10,14 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 WORKFLOW = ROOT / ".github" / "workflows" / "ci.yml"
-CHECKED = {"check", "test", "test-crash", "test-dev", "bench-smoke", "browser-test"}
+CHECKED = {
+    "check",
+    "test",
+    "test-crash",
+    "test-dev",
+    "bench-smoke",
+    "browser-test",
+}
 
 
 def rules() -> dict[str, tuple[set[str], list[str]]]:
@@ -53,9 +60,9 @@ def test_the_script_of_ci_calls_the_two_commands_checks_of_the_readme():
     assert "make test" in (ROOT / ".ci" / "run").read_text().splitlines()
 
 
-def test_the_workflow_calls_the_targets_of_make_ci_and_the_processes_again_on_postgres():
+def test_the_workflow_calls_the_targets_of_make_ci_the_tests_on_postgres_and_the_container():
     called = [made(step.get("run", "")) for job in jobs().values() for step in job["steps"]]
-    assert set().union(*called) == CHECKED | {"test-postgres"}
+    assert set().union(*called) == CHECKED | {"test-postgres", "container"}
     assert "${{ secrets" not in WORKFLOW.read_text()
 
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from polycopy_assets.fetch.iterate_async import iterate_async
+from polycopy_assets.fetch.iterate_async import Abandoned, iterate_async
 
 
 def fetch_threads() -> list[threading.Thread]:
@@ -56,10 +56,29 @@ def test_closing_early_cancels_what_goes_on_and_waits_for_it():
     assert fetch_threads() == []
 
 
+def test_abandoned_it_ends_with_what_is_ready_and_without_an_error():
+    taken: list[int] = []
+    ready = threading.Event()
+
+    async def ten_and_then_none() -> AsyncIterator[int]:
+        for number in range(10):
+            yield number
+        ready.set()
+        await asyncio.sleep(3600)
+
+    def check() -> None:
+        if ready.wait(10):
+            raise Abandoned
+
+    taken.extend(iterate_async(ten_and_then_none, ahead=20, check=check))
+    assert taken == list(range(10))
+    assert fetch_threads() == []
+
+
 def test_a_process_ends_though_the_iterator_was_left_open():
     code = """
 import time
-from polycopy_assets.fetch.iterate_async import iterate_async
+from polycopy_assets.fetch.iterate_async import Abandoned, iterate_async
 from polycopy_assets_tests.unit.test_iterate_async import numbers
 left_open = iterate_async(lambda: numbers(10**9), ahead=2)
 print(next(left_open))

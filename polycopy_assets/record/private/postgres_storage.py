@@ -9,7 +9,6 @@ same, so either class can open what the other made.
 Private: the tables' metadata have no public name. Pinned by `dagster/test_instance_in_postgres.py`.
 """
 
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from typing import Any
@@ -25,9 +24,9 @@ from psycopg2 import sql
 from psycopg2.extensions import cursor as Cursor  # noqa: N812 - it is a class
 
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.record.postgres import connect, unusable
 from polycopy_assets.record.private.pooled import CONNECT_SECONDS, keep_connections
-from polycopy_assets.settings.instance import masked, with_driver, without_driver
-from polycopy_assets.text import said_by
+from polycopy_assets.settings.instance import with_driver
 
 _MARKER = "polycopy_creating"
 """A table that is there while Dagster's are being created."""
@@ -49,12 +48,12 @@ _METADATA = (SqlEventLogStorageMetadata, RunStorageSqlMetadata, ScheduleStorageS
 class PooledPostgresStorage(DagsterPostgresStorage):
     """DagsterPostgresStorage at `postgres_url` that keeps its connections.
 
-    Raises PolycopyError, in one line, if the database cannot be reached.
+    Raises PolycopyError, in one line, if the database cannot be reached or may not be filled.
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         url = with_driver(postgres_url)
-        with _created_whole(without_driver(url)):
+        with _in_one_line(url), _created_whole(url):
             super().__init__(url, inst_data=inst_data)
         keep_connections((self.event_log_storage, self.run_storage, self.schedule_storage))
 
@@ -69,6 +68,15 @@ class PooledPostgresStorage(DagsterPostgresStorage):
     ) -> "PooledPostgresStorage":
         """The storage that `dagster.yaml` asks for."""
         return cls(config_value["postgres_url"], inst_data)
+
+
+@contextmanager
+def _in_one_line(url: str) -> Iterator[None]:
+    try:
+        yield
+    except psycopg2.Error as error:
+        # From None: the exception's own text and arguments may quote what was sent.
+        raise PolycopyError(unusable(error, url)) from None
 
 
 @contextmanager
@@ -94,18 +102,7 @@ def _created_whole(url: str) -> Iterator[None]:
 
 
 def _connect(url: str) -> Any:
-    try:
-        session = psycopg2.connect(
-            url, connect_timeout=CONNECT_SECONDS, application_name="polycopy-create"
-        )
-    except psycopg2.Error as error:
-        raise PolycopyError(
-            f"Dagster's Postgres database cannot be used:"
-            f" {masked(said_by(error), os.environ)}. Its record is not touched: start the server,"
-            " or correct the URL, then start this again"
-        ) from None  # the exception's own text and arguments may quote the URL
-    session.autocommit = True
-    return session
+    return connect(url, connect_timeout=CONNECT_SECONDS, application_name="polycopy-create")
 
 
 def _missing(cursor: Cursor, names: list[str]) -> list[str]:

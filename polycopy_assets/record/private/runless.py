@@ -1,4 +1,4 @@
-"""Materializations that belong to no run, many at a time.
+"""Materializations and observations that belong to no run, many at a time.
 
 `report_runless_asset_event` writes one event at a time: 4 ms on SQLite, 12 ms and more on Postgres.
 A batch is safe here for three reasons.
@@ -7,8 +7,8 @@ one transaction of the index that the record is read from: after a kill none of 
 is written again. And events are written after the data is durable, so a lost event can be rebuilt
 from the store.
 
-Private: `StepMaterializationData` and the constants for "no run" have no public name. Pinned by
-`dagster/test_runless.py`.
+Private: `StepMaterializationData`, `AssetObservationData` and the constants for "no run" have no
+public name. Pinned by `dagster/test_runless.py`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -18,7 +18,7 @@ from time import time
 
 import dagster as dg
 from dagster import DagsterEvent, DagsterEventType, EventLogEntry
-from dagster._core.events import StepMaterializationData
+from dagster._core.events import AssetObservationData, StepMaterializationData
 from dagster._core.instance.utils import RUNLESS_JOB_NAME, RUNLESS_RUN_ID
 
 from polycopy_assets.record.private.database import event_log
@@ -28,16 +28,20 @@ BATCH = 500
 
 
 def write(
-    instance: dg.DagsterInstance, materializations: Iterable[dg.AssetMaterialization]
+    instance: dg.DagsterInstance, events: Iterable[dg.AssetMaterialization | dg.AssetObservation]
 ) -> Iterator[int]:
-    """Writes the materializations in their order; yields the size of each batch that is written."""
-    left = iter(materializations)
+    """Writes the events in their order; yields the size of each batch that is written."""
+    left = iter(events)
     while batch := [_entry(item) for item in islice(left, BATCH)]:
         store_batch(event_log(instance), batch)
         yield len(batch)
 
 
-def _entry(materialization: dg.AssetMaterialization) -> EventLogEntry:
+def _entry(event: dg.AssetMaterialization | dg.AssetObservation) -> EventLogEntry:
+    if isinstance(event, dg.AssetObservation):
+        kind, data = DagsterEventType.ASSET_OBSERVATION, AssetObservationData(event)
+    else:
+        kind, data = DagsterEventType.ASSET_MATERIALIZATION, StepMaterializationData(event)
     return EventLogEntry(
         user_message="",
         level=INFO,
@@ -47,8 +51,8 @@ def _entry(materialization: dg.AssetMaterialization) -> EventLogEntry:
         timestamp=time(),
         step_key=None,
         dagster_event=DagsterEvent(
-            event_type_value=DagsterEventType.ASSET_MATERIALIZATION.value,
-            event_specific_data=StepMaterializationData(materialization),
+            event_type_value=kind.value,
+            event_specific_data=data,
             job_name=RUNLESS_JOB_NAME,
         ),
     )

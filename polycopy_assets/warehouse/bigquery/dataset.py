@@ -12,6 +12,7 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.text import MESSAGE, said_by
 from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.bigquery.job_calls import (
     LOST_SECONDS,
@@ -20,7 +21,10 @@ from polycopy_assets.warehouse.bigquery.job_calls import (
     Jobs,
     Parameter,
     failing,
+    reason_of,
+    translated,
 )
+from polycopy_assets.warehouse.bigquery.place import apart
 from polycopy_assets.warehouse.bigquery.table import fields, lasting, wrong_with
 
 BATCHES = "polycopy_batches"
@@ -75,6 +79,33 @@ class Dataset:
         wrong = lasting(self._place, self.uri, partitioned=partitioned)
         if wrong:
             raise WarehouseError(wrong)
+
+    def check_near(self, place: tuple[str, str]) -> None:
+        """Raises WarehouseError if load jobs cannot read from a bucket in `place`."""
+        location = str(self._place.location)
+        if apart(place, location):
+            raise WarehouseError(
+                f"{self.uri} is in {location}, and the bucket in {place[0]}: load jobs cannot read"
+                " from there. Make a dataset where the bucket is"
+            )
+
+    def check_whole(self, table: bigquery.Table) -> None:
+        """Raises WarehouseError if we may not see all rows of a table; costs nothing.
+
+        With row-level security, a query sees only the rows that it may. Listing rows is refused
+        instead, unless a policy grants them all.
+        """
+        with failing(f"cannot read table {table.table_id} of {self.uri}", exceptions.Forbidden):
+            try:
+                next(iter(self._client.list_rows(table, max_results=1, **self.jobs.request)), None)
+            except exceptions.Forbidden as error:
+                if reason_of(error) != "accessDenied":
+                    raise translated(f"cannot read table {table.table_id}", error) from error
+                raise WarehouseError(
+                    f"not all rows of table {table.table_id} in {self.uri} can be read. If it has"
+                    " row-level security, grant this account all rows (CREATE ROW ACCESS POLICY …"
+                    f" FILTER USING (TRUE)). Google says: {said_by(error.message, MESSAGE)}"
+                ) from error
 
     def name(self, table: str) -> bigquery.TableReference:
         """The full name of a table."""
@@ -155,9 +186,10 @@ class Dataset:
             rows = self._client.list_rows(table, **self.jobs.request)
             return [dict(row.items()) for row in rows]
 
-    def count_rows(self) -> int:
-        """Rows in `trades`, which must exist; one query, which bills nothing."""
-        return sum(row[0] for row in self.rows("count_rows"))
+    def count_rows(self, table: bigquery.Table | None = None) -> int:
+        """Rows in a table, which must exist, or in `trades`; one query, which bills nothing."""
+        name = self.name("trades") if table is None else table.reference
+        return sum(row[0] for row in self.rows("count_rows", trades=quoted(name)))
 
     def has_rows(self, trades: bigquery.Table, number: int) -> bool:
         """Whether `trades` has at least `number` rows.
@@ -207,11 +239,14 @@ class Dataset:
         """
         package = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
         return Template((package / f"{name}.sql").read_text()).substitute(
-            trades=quoted(self.name("trades")),
-            traders=quoted(self.name("traders")),
-            checkpoint=quoted(self.name("backfill_checkpoint")),
-            batches=quoted(self.name(BATCHES)),
-            **{"within": "TRUE", **names},
+            {
+                "trades": quoted(self.name("trades")),
+                "traders": quoted(self.name("traders")),
+                "checkpoint": quoted(self.name("backfill_checkpoint")),
+                "batches": quoted(self.name(BATCHES)),
+                "within": "TRUE",
+                **names,
+            }
         )
 
 

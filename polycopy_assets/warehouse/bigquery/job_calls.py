@@ -30,8 +30,12 @@ TIMEOUT = 120.0
 ATTEMPTS = 3
 CALL_LABEL = "polycopy_call"
 _TRANSIENT = frozenset(
-    {"backendError", "internalError", "jobBackendError", "jobInternalError", "tableUnavailable"}
+    {
+        *("backendError", "internalError", "jobBackendError", "jobInternalError"),
+        *("tableUnavailable", "rateLimitExceeded", "jobRateLimitExceeded"),
+    }
 )
+"""Why a job failed that may succeed in some seconds. A rate is that, a quota (of a day) is not."""
 
 Parameter = bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter
 Job = TypeVar("Job", bigquery.LoadJob, bigquery.QueryJob)

@@ -104,6 +104,9 @@ class BatchLoad:
                     accept=lambda _: self._dataset.row_count(staging) == expected,
                 )
         staged = self._dataset.row_count(staging)
+        if staged is not None and staged != expected:
+            # Metadata may lag, and a batch that is not broken must not be set aside.
+            staged = self._dataset.count_rows(staging)
         if staged != expected:
             why = f"{expected} rows by its manifest, but {staged or 0} were staged from its parts"
             if self._loader is None:

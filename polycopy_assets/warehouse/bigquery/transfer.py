@@ -8,7 +8,7 @@ parameters of this batch, and the warehouse then counts the rows itself.
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry, if_transient_error
@@ -32,6 +32,8 @@ ATTEMPTS = 3
 POLL_SECONDS = 15.0
 PATIENCE_SECONDS = 1800.0
 _TIMEOUT = 60.0
+_BEFORE = timedelta(minutes=1)
+"""A run time has to lie in the past, by Google's clock; ours may be ahead of it."""
 _UNFINISHED = (TransferState.PENDING, TransferState.RUNNING)
 
 
@@ -128,7 +130,7 @@ class Transfer:
         with self._failing("cannot start a run of"):
             answer = self._client.start_manual_transfer_runs(
                 StartManualTransferRunsRequest(
-                    parent=self._config, requested_run_time=datetime.now(UTC)
+                    parent=self._config, requested_run_time=datetime.now(UTC) - _BEFORE
                 ),
                 retry=None,
                 timeout=_TIMEOUT,

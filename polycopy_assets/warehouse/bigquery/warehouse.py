@@ -58,10 +58,15 @@ class BigQueryWarehouse:
         """The cost since the warehouse was opened."""
         return self._dataset.jobs.cost
 
-    def check_writable(self) -> None:
-        """Creates the tables that are missing; raises WarehouseError if they cannot be used."""
-        self._dataset.table("traders")
-        self._dataset.table("trades")
+    def check_writable(self, place: tuple[str, str] | None = None) -> None:
+        """Creates the tables that are missing; raises WarehouseError if they cannot be used.
+
+        Also if not all of their rows can be read, or load jobs cannot read from `place`.
+        """
+        if place is not None:
+            self._dataset.check_near(place)
+        for name in ("traders", "trades"):
+            self._dataset.check_whole(self._dataset.table(name))
 
     def add_traders(self, wallets: Iterable[str]) -> int:
         """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""

@@ -22,7 +22,7 @@ _CUT_FIRST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
 
 _STEP = timedelta(microseconds=1)
 WITHIN = "T.timestamp >= @low AND T.timestamp <= @high"
-_NO_TIME = "T.timestamp IS NULL"
+NO_TIME = "T.timestamp IS NULL"
 
 
 class Window(NamedTuple):
@@ -116,7 +116,7 @@ def all_rows(
         yield from dataset.rows(name, parameters, **names)
         return
     yield from rows_within(dataset, trades, name, parameters, (BEGINNING, END), **names)
-    yield from dataset.rows(name, parameters, within=_NO_TIME, **names)
+    yield from dataset.rows(name, parameters, within=NO_TIME, **names)
 
 
 def by_time(trades: bigquery.Table) -> bool:

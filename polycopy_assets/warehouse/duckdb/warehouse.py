@@ -55,7 +55,7 @@ class DuckDBWarehouse:
         """Nothing is billed here."""
         return
 
-    def check_writable(self) -> None:
+    def check_writable(self, place: tuple[str, str] | None = None) -> None:  # noqa: ARG002
         """Opens the file and closes it again; raises WarehouseError if that cannot be done."""
         with self._open():
             pass

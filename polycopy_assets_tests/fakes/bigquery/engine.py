@@ -54,6 +54,8 @@ class Engine:
         self.defaults: dict[tuple[str, str], Mapping[str, str]] = {}
         """What a dataset gives to its new tables, by the interface's names."""
         self.tables: dict[Name, Table] = {}
+        self.buckets: dict[str, str] = {}
+        """Where buckets are, if they are not where the dataset is."""
         self.load_limit = 1500
         self.loads: dict[Name, int] = {}
         self._cache: dict[tuple[Any, ...], Job] = {}
@@ -116,8 +118,24 @@ class Engine:
         found = self.db.execute(f"SELECT count(*) FROM {table.physical}").fetchone()
         return found[0] if found else 0
 
+    def refuse_hidden(self, tables: Iterable[Table]) -> None:
+        """Raises JobError if the caller may not see all rows of a table.
+
+        https://cloud.google.com/bigquery/docs/using-row-level-security-with-features:
+        DML, and reads without a query such as `bq head`, need a policy with the filter TRUE;
+        queries see less.
+        """
+        for table in tables:
+            if table.shown is not None:
+                raise JobError(
+                    "accessDenied",
+                    f"Access Denied: Table {':'.join(table.name)}: User does not have permission to"
+                    " access all rows of the table, which has row access policies",
+                )
+
     def all_rows(self, table: Table) -> list[tuple[Any, ...]]:
         """All of its rows."""
+        self.refuse_hidden([table])
         return self.db.execute(f"SELECT * FROM {table.physical}").fetchall()
 
     def widen(self, table: Table, schema: list[dict[str, Any]]) -> None:
@@ -148,6 +166,7 @@ class Engine:
                     " table. For more information, see"
                     " https://cloud.google.com/bigquery/docs/troubleshoot-quotas",
                 )
+        self._refuse_apart(config["sourceUris"], self.datasets[name[:2]])
         if config["sourceFormat"] != "PARQUET":
             raise JobError("invalid", f"the double does not load {config['sourceFormat']}")
         with tempfile.TemporaryDirectory() as folder:
@@ -157,6 +176,17 @@ class Engine:
             ]
             with self.lock:
                 self._load_files(job, config, name, files)
+
+    def _refuse_apart(self, uris: Sequence[str], dataset: str) -> None:
+        """https://cloud.google.com/bigquery/docs/batch-loading-data#data-locations."""
+        for uri in uris:
+            bucket = self.buckets.get(uri.removeprefix("gs://").partition("/")[0], dataset)
+            if dataset not in {"US", bucket}:
+                raise JobError(
+                    "invalid",
+                    "Cannot read and write in different locations: source:"
+                    f" {bucket}, destination: {dataset}",
+                )
 
     def _objects(self, uris: Sequence[str]) -> Iterable[str]:
         for uri in uris:

@@ -36,6 +36,12 @@ class Table:
     """Whether every query must have bounds on `partition`."""
     streamed: datetime | None = None
     """Until then, its rows cannot be changed."""
+    shown: str | None = None
+    """The rows that row access policies let the caller see, as a condition; all, if None."""
+    lagging: int | None = None
+    """The rows that its metadata says it has, as long as that lags."""
+    updates: list[float] = field(default_factory=list)
+    """When its metadata was changed."""
     clustering: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     expires: datetime | None = None

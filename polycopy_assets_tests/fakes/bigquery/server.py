@@ -19,6 +19,9 @@ from polycopy_assets_tests.fakes.bigquery.streaming import stream
 
 RUNNING_DML = 2
 PENDING_DML = 20
+# https://cloud.google.com/bigquery/quotas#standard_tables, and #partitioned_tables: changes of a
+# table's metadata in 10 seconds.
+UPDATES, PARTITIONED_UPDATES, UPDATES_WITHIN = 5, 50, 10.0
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 Body = dict[str, Any]
 
@@ -250,7 +253,7 @@ class Double:
             "schema": {"fields": table.schema},
             "type": table.kind,
             "location": table.location,
-            "numRows": str(self.engine.rows(table)),
+            "numRows": str(self.engine.rows(table) if table.lagging is None else table.lagging),
             "labels": dict(table.labels),
         }
         if table.partition:
@@ -303,6 +306,14 @@ class Double:
         """Changes a table's columns or labels, if it is still as its writer saw it."""
         if etag is not None and etag != table.version:
             raise JobError("conditionNotMet", "Precondition Failed: the etag is stale")
+        now = time.monotonic()
+        table.updates = [each for each in table.updates if now - each < UPDATES_WITHIN]
+        if len(table.updates) >= (PARTITIONED_UPDATES if table.partition else UPDATES):
+            raise JobError(
+                "rateLimitExceeded",
+                "Exceeded rate limits: too many table update operations for this table",
+            )
+        table.updates.append(now)
         if "schema" in body:
             self.engine.widen(table, body["schema"]["fields"])
         for key, value in (body.get("labels") or {}).items():

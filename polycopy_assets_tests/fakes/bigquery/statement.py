@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from sqlglot import exp
+from sqlglot import exp, parse_one
 
 from polycopy_assets_tests.fakes.bigquery.model import Job, JobError, Name, Table
 
@@ -200,6 +200,8 @@ class Statement:
         """Runs it in the transaction of `db`."""
         if isinstance(self.tree, exp.Delete | exp.Update) and not self.tree.args.get("where"):
             raise JobError("invalidQuery", f"{self.tree.key.upper()} must have a WHERE clause")
+        if self.target is not None:
+            self._engine.refuse_hidden(self.tables())
         changed = self.target if self.mutates else None
         if changed is not None and changed.streamed and changed.streamed > datetime.now(UTC):
             raise JobError(
@@ -277,6 +279,12 @@ class Statement:
                 if tuple(self._name(node)) in self._engine.tables or isinstance(
                     self.tree, exp.Create
                 ):
+                    table = self._engine.tables.get(self._name(node))
+                    if table is not None and table.shown is not None and self.target is None:
+                        seen = f"SELECT * FROM {table.physical} WHERE {table.shown}"
+                        return exp.Subquery(
+                            this=parse_one(seen, read="duckdb"), alias=node.args.get("alias")
+                        )
                     return exp.Table(
                         this=exp.to_identifier(name, quoted=True), alias=node.args.get("alias")
                     )

@@ -1,0 +1,173 @@
+"""The jobs that a backfill runs, and what they report."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+
+import dagster as dg
+
+from polycopy_assets.assets.fetch_plan import Select
+from polycopy_assets.assets.load_events import failed_line, is_recorded, left_by
+from polycopy_assets.batches.manifests import forget
+from polycopy_assets.cli.beside import Beside
+from polycopy_assets.cli.runs import raise_failure, raise_if_stopped, run_job
+from polycopy_assets.errors import DatabaseBusy, PolycopyError, Stopped, with_notes
+from polycopy_assets.fetch.deadline import Deadline
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.exclusive import WAREHOUSE
+from polycopy_assets.guard.instance_locks import instance_locks
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.pipeline.load import lacking, lacking_still, lost_rows
+from polycopy_assets.pipeline.ports import FetchReport
+from polycopy_assets.record import fetch_reports, materializations, refetching
+from polycopy_assets.record.partitions import registered
+from polycopy_assets.record.reader import DagsterRecords
+from polycopy_assets.record.store_id import checked_table
+from polycopy_assets.resources.chosen import open_store, open_warehouse
+from polycopy_assets.settings import Settings
+from polycopy_assets.system.interrupt import noting_sigterm
+from polycopy_assets.warehouse.base import Warehouse
+
+
+class Work:
+    """Runs the jobs `fetch` and `load`, and collects what they report.
+
+    `left` are the wallets that were to be fetched when the time was up. For `deadline` and
+    `older_than` see `backfill`.
+    """
+
+    def __init__(
+        self,
+        instance: dg.DagsterInstance,
+        settings: Settings,
+        progress: Progress,
+        deadline: Deadline | None,
+        older_than: int,
+    ) -> None:
+        self._instance = instance
+        self._settings = settings
+        self._progress = progress
+        self._deadline = deadline
+        self._older_than = older_than
+        self._load_left = False
+        self.left = 0
+        self.fetched: list[FetchReport] = []
+        self.failed_checks: list[str] = []
+        self.errors: list[str] = []
+
+    def do(self, select: Select) -> None:
+        """Fetches what `select` asks for, if there is anything, and loads what is new."""
+        if self.told:
+            return
+        complete = refetching.complete(self._instance)
+        wallets = registered(self._instance)
+        if select == "all" or any(wallet not in complete for wallet in wallets):
+            with self.noting("the fetch ended early"):
+                self._fetch(select)
+        if self.told or (self.out_of_time and self._others_load()):
+            self._load_left = True
+            return
+        with self.noting("the table could not be loaded"):
+            self._load()
+
+    @property
+    def out_of_time(self) -> bool:
+        """Whether nothing more is fetched."""
+        return self._deadline is not None and self._deadline.reached
+
+    @property
+    def told(self) -> bool:
+        """Whether the process was told to stop, and has only seconds."""
+        return self._deadline is not None and self._deadline.told
+
+    @property
+    def to_be_continued(self) -> bool:
+        """Whether nothing is missing but time."""
+        if self.told:
+            return True
+        wrong = self.errors or self.failed_checks
+        return self.out_of_time and not wrong and (self._load_left or self.left > 0)
+
+    def _others_load(self) -> bool:
+        """Whether another run is loading: its end is not waited for when the time is up."""
+        return instance_locks(self._instance).holder(WAREHOUSE) is not None
+
+    @contextmanager
+    def noting(self, what: str) -> Iterator[None]:
+        """Notes an error of ours and continues, because the work done so far is still useful."""
+        try:
+            yield
+        except (DatabaseBusy, Stopped):
+            raise  # nothing can be done without Dagster's database, or is to be done any more
+        except PolycopyError as error:
+            self.errors.append(f"{what}: {with_notes(error)}")
+
+    def _fetch(self, select: Select) -> None:
+        config: dict[str, object] = {"select": select}
+        if select == "all" and self._older_than:
+            config["older_than"] = self._older_than
+        result = self._run_fetch(config)
+        report = None if result is None else fetch_reports.read(self._instance, result.run_id)
+        if report is not None:
+            self.fetched.append(report)
+            self.left = report.left
+        elif self.out_of_time:
+            self.left = self._planned(select)
+        if result is None or self.told:
+            return
+        raise_if_stopped(self._instance, result)
+        if report is None or report.ended_early or not report.failures:
+            raise_failure(self._instance, result)
+
+    def _run_fetch(self, config: Mapping[str, object]) -> dg.ExecuteInProcessResult | None:
+        """The run of a fetch, with loads beside it; None if SIGTERM came where Dagster raises."""
+        deadline = self._deadline
+        with ExitStack() as stack:
+            if deadline is not None:
+                stack.enter_context(noting_sigterm(deadline.tell))
+            stack.enter_context(
+                Beside(self._instance, self._settings, self._progress, deadline),
+            )
+            try:
+                return run_job(
+                    self._instance,
+                    self._settings,
+                    Job.FETCH,
+                    config,
+                    self._progress,
+                    deadline=deadline,
+                )
+            except dg.DagsterExecutionInterruptedError:
+                if not self.told:
+                    raise
+        return None
+
+    def _planned(self, select: Select) -> int:
+        """How many wallets a fetch that could not begin would have fetched, at most."""
+        wallets = registered(self._instance)
+        if select == "all":
+            return len(wallets)
+        complete = refetching.complete(self._instance)
+        return sum(wallet not in complete for wallet in wallets)
+
+    def _load(self) -> None:
+        forget()  # every manifest is read again, and from here on once
+        store = open_store(self._settings, self._instance)
+
+        def table() -> Warehouse:
+            return checked_table(self._instance, store, open_warehouse(self._settings, "trades"))
+
+        versions = materializations.versions(self._instance)
+        found = lacking(versions, store, table)
+        if not found.why() and is_recorded(self._instance, found.last_loaded, versions):
+            lost = lost_rows(table(), found, versions)
+            self.failed_checks = [lost] if lost else []
+            return
+        result = run_job(self._instance, self._settings, Job.LOAD, {}, self._progress)
+        raise_failure(self._instance, result)
+        checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
+        self.failed_checks = [failed_line(each) for each in checks]
+        still = lacking_still(versions, DagsterRecords(self._instance), store, table)
+        left_out, stuck = left_by(checks)
+        if left := still.why(left_out=left_out, stuck=stuck):
+            ended = f"run {result.run_id} succeeded, but {left}"
+            raise PolycopyError("; ".join([ended, *self.failed_checks]))

@@ -1,0 +1,202 @@
+"""Rebuilds the record in a new instance: a snapshot, and what the store says that came after it.
+
+Asks the source for nothing. A record of the snapshot counts if the store holds what it names. A
+wallet whose segments say more, or are others by now, is recorded by what is stored, as a
+reconciliation does it (`recording.py`). What is lost is revoked, so that a fetch requests it.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets.batches.manifests import sound_batches
+from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.ledger.facts import Facts, Recorded
+from polycopy_assets.ledger.failure import Failure
+from polycopy_assets.ledger.restored import Restored, restored
+from polycopy_assets.ledger.source_counts import read_version
+from polycopy_assets.reconcile.listing import Refused, full_refetches, list_store
+from polycopy_assets.reconcile.read_ledgers import UNFINISHED
+from polycopy_assets.reconcile.read_record import as_recorded, latest_horizon
+from polycopy_assets.reconcile.recording import Recording
+from polycopy_assets.record import attempts, counts, loads, materializations, refetching, snapshot
+from polycopy_assets.record.materializations import DATA_VERSION_TAG
+from polycopy_assets.record.partitions import register, registered_at, set_registered_at
+from polycopy_assets.record.private import runless
+from polycopy_assets.record.snapshot import Line, State
+from polycopy_assets.record.store_id import keep_found
+from polycopy_assets.store.base import Store
+from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.trades.holdings import Holdings
+
+_LOST = "the store holds less than the snapshot of the record says"
+
+Event = dg.AssetMaterialization | dg.AssetObservation
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """How many wallets have a record from the snapshot, from what is stored, and a revoked one.
+
+    `snapshot` is the name of the one that was used, empty without one, and `state` what it says;
+    `failures` are the wallets
+    whose stored segments could not be read.
+    """
+
+    snapshot: str
+    state: State
+    kept: int
+    rebuilt: int
+    revoked: int
+    failures: Sequence[Failure]
+    seconds: float
+
+
+def restore(
+    instance: dg.DagsterInstance, store: Store, *, change: bool, say: Callable[[str], None]
+) -> Report:
+    """Writes the record of `store` into `instance`, which has none.
+
+    With `change`, damaged objects are set aside. Raises StoreError if the store cannot be read.
+    """
+    started, now = time.monotonic(), int(time.time())
+    keep_found(instance, store)
+    name, found = snapshot.newest(store, say, change=change)
+    facts = _facts(store, found, now)
+    # If nothing at all is stored, the store may not be mounted: nothing is taken for lost.
+    empty = not any(item.stored or item.covered for item in facts.values())
+    decided = {
+        wallet: Restored(keep=True) if empty and item.record else restored(item, now)
+        for wallet, item in facts.items()
+    }
+    _register(instance, facts, found.lines)
+    _note_refetches(instance, found, facts, decided)
+    _write(instance, _records(found.lines, facts, decided))
+    recording = Recording(
+        instance,
+        store,
+        sound_batches(store).held if any(item.rebuild for item in decided.values()) else Holdings(),
+        Progress(),
+        lambda: None,
+        now=now,
+        say=say,
+        show=lambda: None,
+    )
+    recording.record_stored([item.rebuild for item in decided.values() if item.rebuild])
+    _write(instance, _notes(found, decided))
+    return Report(
+        snapshot=name,
+        state=found,
+        kept=sum(item.keep and not item.rebuild for item in decided.values()),
+        rebuilt=len(recording.segments),
+        revoked=sum(item.revoke is not None for item in decided.values()),
+        failures=recording.failures,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _facts(store: Store, found: State, now: int) -> dict[str, Facts]:
+    """What snapshot and store say of each wallet; the store is listed once."""
+    lines = found.lines
+    refused: list[Refused] = []
+    stored, old_files, marked = list_store(store, refused, Progress())
+    coverage = read_coverage(store)
+    replaced, damaged = full_refetches(store, marked, stored, coverage, refused)
+    recorded = dict(_recorded(lines))
+    latest = latest_horizon(recorded.values(), coverage, now)
+    return {
+        wallet: Facts(
+            wallet=wallet,
+            record=recorded.get(wallet),
+            revoked=lines[wallet].revoked if wallet in lines else None,
+            stored=tuple(
+                item for item in stored.get(wallet, ()) if item not in replaced.get(wallet, ())
+            ),
+            covered=coverage.of(wallet),
+            replaced=tuple(replaced.get(wallet, ())),
+            refetching=UNFINISHED if wallet in damaged else "",
+            horizon=latest if wallet in recorded and recorded[wallet].horizon else now,
+            now=now,
+            old_files=tuple(old_files.get(wallet, ())),
+        )
+        for wallet in sorted({*lines, *stored, *coverage.statements, *marked})
+    }
+
+
+def _recorded(lines: Mapping[str, Line]) -> Iterator[tuple[str, Recorded]]:
+    for wallet, line in lines.items():
+        if (record := line.record()) is not None:
+            yield wallet, as_recorded(record)
+
+
+def _register(
+    instance: dg.DagsterInstance, facts: Mapping[str, Facts], lines: Mapping[str, Line]
+) -> None:
+    """Registers the wallets of the snapshot, in their order, and others that are stored."""
+    before = {w: line.registered for w, line in lines.items() if line.registered is not None}
+    others = [wallet for wallet in facts if wallet not in lines]
+    register(instance, [*sorted(before, key=before.__getitem__), *others])
+    known = registered_at(instance).keys()
+    set_registered_at(instance, {w: at for w, at in before.items() if w in known})
+
+
+def _note_refetches(
+    instance: dg.DagsterInstance,
+    found: State,
+    facts: Mapping[str, Facts],
+    decided: Mapping[str, Restored],
+) -> None:
+    """Notes the full refetches that have not ended.
+
+    One without a marker had not begun to replace anything; it still counts if the wallet is as the
+    snapshot says.
+    """
+    noted = found.header.refetching
+    for wallet, state in noted.items():
+        item = decided.get(wallet)
+        untouched = item is not None and item.keep and not item.rebuild
+        if wallet in facts and (facts[wallet].refetching or untouched):
+            refetching.note(instance, wallet, refetching.State(state))
+    marked = [wallet for wallet, item in facts.items() if item.refetching]
+    if marked:
+        refetching.note_marked(instance, marked)
+
+
+def _records(
+    lines: Mapping[str, Line], facts: Mapping[str, Facts], decided: Mapping[str, Restored]
+) -> Iterator[Event]:
+    for wallet, item in decided.items():
+        if item.keep:
+            line = lines[wallet]
+            yield materializations.materialization(wallet, line.version, line.values())
+        elif item.revoke is not None:
+            was = facts[wallet].revoked is not None
+            why = "it was revoked before" if was else _LOST
+            yield materializations.revocation(wallet, why, item.revoke)
+
+
+def _notes(found: State, decided: Mapping[str, Restored]) -> Iterator[Event]:
+    """What a snapshot says beside the records; the order of counts is that of the requests."""
+    lines = found.lines.values()
+    for line in lines:
+        if line.attempt is not None and not decided[line.wallet].rebuild:
+            yield attempts.event(line.attempt)
+    known = [count for line in lines if (count := read_version(line.wallet, line.count))]
+    for count in sorted(known, key=lambda each: each.asked):
+        yield counts.materialization(count)
+    for line in lines:
+        if line.not_counted:
+            yield counts.failure(Failed(wallet=line.wallet, reason=line.not_counted))
+    for load in found.header.loads:
+        yield dg.AssetMaterialization(
+            asset_key=dg.AssetKey(load.asset),
+            metadata={loads.RECORD: load.record} if load.record else {},
+            tags={DATA_VERSION_TAG: load.version} if load.version else {},
+        )
+
+
+def _write(instance: dg.DagsterInstance, events: Iterator[Event]) -> None:
+    for _ in runless.write(instance, events):
+        pass

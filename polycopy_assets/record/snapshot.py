@@ -1,0 +1,247 @@
+"""Snapshots of the record, in the store: for an instance that lasts as long as one command.
+
+A snapshot says what the record said at the end of a command, as gzip JSON lines: a header, and a
+line for each wallet. It is created once and never changed; the newest one counts, and a few older
+ones are kept. It saves work and keeps what segments cannot say (attempts, counts, horizons). What
+is complete and what is covered is decided by comparing it with the segments that are there.
+"""
+
+import gzip
+import logging
+import re
+import uuid
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+import msgspec
+
+from polycopy_assets.errors import ObjectKept, ObjectLost, PolycopyError, StoreError
+from polycopy_assets.ledger.source_counts import count_version
+from polycopy_assets.record import attempts, counts, loads, materializations, refetching
+from polycopy_assets.record.attempts import Attempt
+from polycopy_assets.record.materializations import DATA_VERSION_TAG, Metadata, Record
+from polycopy_assets.record.partitions import registered_at
+from polycopy_assets.store.base import Store
+from polycopy_assets.store.quarantine import set_aside
+from polycopy_assets.system.version import VERSION
+from polycopy_assets.trades.wallet import ADDRESS
+
+SNAPSHOTS = "record/snapshots/"
+FORM = 1
+KEPT = 3
+"""Snapshots that are kept, with the newest."""
+
+_NAME = re.compile(r"record/snapshots/([0-9]{8})-[0-9a-f]{8}\.jsonl\.gz")
+_READ_AGAIN = 5
+_LOG = logging.getLogger(__name__)
+_KINDS: Mapping[str, tuple[type, Callable[[Any], dg.MetadataValue]]] = {
+    "int": (dg.IntMetadataValue, dg.MetadataValue.int),
+    "json": (dg.JsonMetadataValue, dg.MetadataValue.json),
+    "text": (dg.TextMetadataValue, dg.MetadataValue.text),
+    "time": (dg.TimestampMetadataValue, dg.MetadataValue.timestamp),
+}
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True):
+    """The latest materialization of an asset that combines or loads: version, state of the record.
+
+    `record` is empty if it does not say which state that was.
+    """
+
+    asset: str
+    version: str
+    record: str = ""
+
+
+class Header(msgspec.Struct, frozen=True, kw_only=True):
+    """What is not said of a wallet."""
+
+    form: int
+    wallets: int
+    polycopy: str = VERSION
+    loads: list[Load] = []
+    refetching: dict[str, str] = {}
+
+
+class Line(msgspec.Struct, frozen=True, array_like=True):
+    """What is said of a wallet.
+
+    When it was registered (epoch seconds, None if it is not); its record: the data version, and the
+    metadata as kind and value by name; the time until which a revoked record covered it; its latest
+    attempt if that failed; the data version of its latest count, and why a later one failed.
+    """
+
+    wallet: str
+    registered: float | None = None
+    version: str = ""
+    metadata: dict[str, tuple[str, Any]] = {}
+    revoked: int | None = None
+    attempt: Attempt | None = None
+    count: str = ""
+    not_counted: str = ""
+
+    def record(self) -> Record | None:
+        """The wallet's record, if it has one; raises PolycopyError if it is not a whole one."""
+        if not self.version:
+            return None
+        event = materializations.materialization(self.wallet, self.version, self.values())
+        return materializations.read(self.wallet, "", event)
+
+    def values(self) -> Metadata:
+        """The metadata as Dagster has them."""
+        return {name: _KINDS[kind][1](value) for name, (kind, value) in self.metadata.items()}
+
+
+class State(msgspec.Struct, frozen=True):
+    """What a snapshot says; `lines` by wallet."""
+
+    header: Header
+    lines: Mapping[str, Line]
+
+
+NOTHING = State(Header(form=FORM, wallets=0), {})
+
+
+class Damaged(PolycopyError):
+    """An object is not a snapshot that this version has written."""
+
+
+def take(instance: dg.DagsterInstance) -> State:
+    """What the record says now."""
+    known = registered_at(instance)
+    revoked = materializations.revoked(instance)
+    tried = attempts.latest(instance, known.keys())
+    counted = {wallet: count_version(each) for wallet, each in counts.latest(instance).items()}
+    failed = counts.failures(instance)
+    records = {
+        wallet: found
+        for wallet, found in materializations.ledger(instance)
+        if isinstance(found, Record)  # what cannot be read is rebuilt from the store
+    }
+    lines = {
+        wallet: Line(
+            wallet,
+            known.get(wallet),
+            records[wallet].version if wallet in records else "",
+            _plain(records[wallet].metadata) if wallet in records else {},
+            revoked.get(wallet),
+            tried.get(wallet),
+            counted.get(wallet, ""),
+            failed.get(wallet, ""),
+        )
+        for wallet in sorted({*known, *records, *revoked, *counted, *failed})
+        if ADDRESS.fullmatch(wallet)
+    }
+    header = Header(
+        form=FORM,
+        wallets=len(lines),
+        loads=list(_loads(instance)),
+        refetching={w: str(s) for w, s in sorted(refetching.unfinished(instance).items())},
+    )
+    return State(header, lines)
+
+
+def write(store: Store, state: State) -> str:
+    """Creates a snapshot, and deletes old ones; returns its name. Raises StoreError.
+
+    For the process that holds the lock on the record.
+    """
+    encoder = msgspec.json.Encoder()
+    data = gzip.compress(
+        encoder.encode_lines([state.header, *state.lines.values()]), compresslevel=6, mtime=0
+    )
+    before = _listed(store)
+    number = max((each for each, _ in before), default=0) + 1
+    name = f"{SNAPSHOTS}{number:08d}-{uuid.uuid4().hex[:8]}.jsonl.gz"
+    store.create(name, data, {"wallets": str(state.header.wallets)})
+    try:
+        for _, old in before[: 1 - KEPT]:
+            store.delete(old)
+    except ObjectKept as error:
+        _LOG.info("old snapshots of the record stay: %s", error)
+    return name
+
+
+def newest(store: Store, say: Callable[[str], None], *, change: bool) -> tuple[str, State]:
+    """The name of the newest snapshot that can be used, and what it says; empty without one.
+
+    `say` gets a line for each damaged one; with `change`, it is set aside. Raises StoreError, and
+    PolycopyError if a newer version wrote it.
+    """
+    for _ in range(_READ_AGAIN):
+        try:
+            return _newest(store, say, change=change)
+        except ObjectLost:
+            continue  # another process has written one, and deleted this one
+    return _newest(store, say, change=change)
+
+
+def _newest(store: Store, say: Callable[[str], None], *, change: bool) -> tuple[str, State]:
+    for _, name in reversed(_listed(store)):
+        try:
+            return name, decode(name, store.read(name))
+        except Damaged as error:
+            say(f"the snapshot {store.uri(name)} {error}; the record is rebuilt from the store")
+            if change:
+                set_aside(store, name)
+    return "", NOTHING
+
+
+def decode(name: str, data: bytes) -> State:
+    """The snapshot in an object; raises Damaged if it is none."""
+    try:
+        first, *rest = gzip.decompress(data).splitlines()
+        header = msgspec.json.decode(first, type=Header)
+        if header.form > FORM:
+            raise StoreError(
+                f"{name} was written by a newer version of polycopy (form {header.form}): use the"
+                " newer version"
+            )
+        decoder = msgspec.json.Decoder(Line)
+        lines = {line.wallet: line for line in map(decoder.decode, rest)}
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise Damaged(f"is damaged: {error or 'it is empty'}") from error
+    wrong = next((each for each in lines.values() if not _is_sound(each)), None)
+    if wrong or len(lines) != header.wallets or len(rest) != header.wallets:
+        what = wrong.wallet if wrong else f"{len(rest)} wallets, not {header.wallets}"
+        raise Damaged(f"is damaged: {what}")
+    return State(header, lines)
+
+
+def _is_sound(line: Line) -> bool:
+    kinds = {kind for kind, _ in line.metadata.values()}
+    if not ADDRESS.fullmatch(line.wallet) or kinds - _KINDS.keys():
+        return False
+    try:
+        line.values()
+        return line.record() is not None or not line.version
+    except (PolycopyError, dg.DagsterError, TypeError, ValueError):
+        return False
+
+
+def _listed(store: Store) -> list[tuple[int, str]]:
+    """The snapshots by number, oldest first."""
+    found = ((_NAME.fullmatch(item.name), item.name) for item in store.list(SNAPSHOTS))
+    return sorted((int(match[1]), name) for match, name in found if match)
+
+
+def _plain(metadata: Metadata) -> dict[str, tuple[str, Any]]:
+    """The metadata as kinds and plain values; those of other kinds are only for people."""
+    return {
+        name: (kind, getattr(value, "data" if kind == "json" else "value"))
+        for name, value in metadata.items()
+        for kind, (known, _) in _KINDS.items()
+        if isinstance(value, known)
+    }
+
+
+def _loads(instance: dg.DagsterInstance) -> Iterator[Load]:
+    for key in (loads.COMBINED_TRADES, loads.TRADES):
+        event = instance.get_latest_materialization_event(key)
+        found = event.asset_materialization if event else None
+        if found is not None:
+            state = found.metadata.get(loads.RECORD)
+            version = (found.tags or {}).get(DATA_VERSION_TAG, "")
+            yield Load(key.to_user_string(), version, str(state.value) if state else "")

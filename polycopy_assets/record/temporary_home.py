@@ -1,0 +1,54 @@
+"""A Dagster home that lasts as long as one command.
+
+A file in it is locked for that long: the kernel frees it when the process ends, however it ends. So
+another process can tell that the command is gone, and can remove what it left.
+"""
+
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_PREFIX = "polycopy-record-"
+IN_USE = "in-use"
+
+
+@contextmanager
+def temporary_home() -> Iterator[Path]:
+    """A new, empty directory for a Dagster home, with a locked file; removed at the end.
+
+    DAGSTER_HOME is what it was before, once the context ends.
+    """
+    before = os.environ.get("DAGSTER_HOME")
+    home = Path(tempfile.mkdtemp(prefix=_PREFIX))
+    try:
+        with (home / IN_USE).open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                yield home
+            finally:
+                if before is None:
+                    os.environ.pop("DAGSTER_HOME", None)
+                else:
+                    os.environ["DAGSTER_HOME"] = before
+    finally:
+        _remove(home)
+
+
+def remove_leftovers() -> None:
+    """Removes the homes of this user's commands that were killed."""
+    for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        try:
+            with (home / IN_USE).open("r+") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(home)
+        except OSError:
+            continue  # in use, just being made, gone, or another user's
+
+
+def _remove(home: Path) -> None:
+    # What cannot be removed holds nothing that counts: the record is rebuilt from the store.
+    shutil.rmtree(home, ignore_errors=True)
