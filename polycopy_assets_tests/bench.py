@@ -31,19 +31,25 @@ _NAME = re.compile(r"[a-z0-9_]+")
 class Sql(Protocol):
     """Runs a statement past our code.
 
-    In it `{}` stands for the tables' prefix, `{table}` for the prefixed `table`, and `@name` for a
-    parameter.
+    In it `{}` stands for the tables' prefix, `{table}` for the prefixed `table`, `{other}` for
+    another dataset, and `@name` for a parameter.
     """
 
-    def __call__(self, text: str, /, table: str = "", **parameters: Any) -> list[tuple[Any, ...]]:
+    def __call__(
+        self, text: str, /, table: str = "", *, other: str = "", **parameters: Any
+    ) -> list[tuple[Any, ...]]:
         """The rows that the statement returns."""
         ...
 
 
-def addressed(text: str, prefix: str, table: str) -> str:
-    """The statement with its tables' names; only a plain name becomes part of it."""
-    assert not table or _NAME.fullmatch(table), table
-    return text.replace("{table}", f"{prefix}{table}").replace("{}", prefix)
+def addressed(text: str, prefix: str, table: str, other: str = "") -> str:
+    """The statement with its tables' names; only a plain name becomes part of it.
+
+    `{other}` stands for another dataset.
+    """
+    assert all(not name or _NAME.fullmatch(name) for name in (table, other)), (table, other)
+    named = text.replace("{other}", other).replace("{table}", f"{prefix}{table}")
+    return named.replace("{}", prefix)
 
 
 def in_duckdb(
@@ -124,7 +130,10 @@ class Bench:
 def duckdb_sql(path: Path) -> Sql:
     """Statements on a DuckDB file."""
 
-    def run(text: str, /, table: str = "", **parameters: Any) -> list[tuple[Any, ...]]:
+    def run(
+        text: str, /, table: str = "", *, other: str = "", **parameters: Any
+    ) -> list[tuple[Any, ...]]:
+        assert not other, "a file has no datasets"
         with duckdb.connect(str(path)) as db:
             return in_duckdb(db, text, table, **parameters).fetchall()
 

@@ -59,14 +59,16 @@ _TYPES: dict[type, str] = {str: "STRING", int: "INT64"}
 def bigquery_sql(client: bigquery.Client, dataset: str) -> Sql:
     """Statements on a dataset, by Google's own client."""
 
-    def run(text: str, /, table: str = "", **parameters: Any) -> list[tuple[Any, ...]]:
+    def run(
+        text: str, /, table: str = "", *, other: str = "", **parameters: Any
+    ) -> list[tuple[Any, ...]]:
         config = bigquery.QueryJobConfig(
             query_parameters=[
                 bigquery.ScalarQueryParameter(name, _TYPES[type(value)], value)
                 for name, value in parameters.items()
             ]
         )
-        job = client.query(addressed(text, f"{dataset}.", table), job_config=config)
+        job = client.query(addressed(text, f"{dataset}.", table, other), job_config=config)
         return [tuple(row.values()) for row in job.result()]
 
     return run

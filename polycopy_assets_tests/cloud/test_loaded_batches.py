@@ -141,6 +141,12 @@ def test_a_table_of_batches_that_says_nothing_is_named(bench: Bench, statement: 
             do()
 
 
+COPIES = {
+    "trades": "CREATE TABLE {}trades AS SELECT * FROM {other}.trades",
+    "polycopy_batches": "CREATE TABLE {}polycopy_batches AS SELECT * FROM {other}.polycopy_batches",
+}
+
+
 @pytest.mark.parametrize("tables", [["trades"], ["trades", "polycopy_batches"]])
 def test_a_table_that_was_copied_is_as_good_as_its_original(
     place: Place, bench: Bench, tables: list[str]
@@ -150,7 +156,7 @@ def test_a_table_that_was_copied_is_as_good_as_its_original(
     there = dataset_of(bench)
     copy = place.bench(place.dataset())
     for table in tables:
-        copy.sql(f"CREATE TABLE {{table}} AS SELECT * FROM {there}.{table}", table=table)
+        copy.sql(COPIES[table], other=there)
     assert len(copy.load()) == (0 if len(tables) > 1 else len(manifests))
     assert copy.ids() == expected(WALLETS[:2])
     assert copy.warehouse.loaded_batches() == {1, 2, 3}
