@@ -13,7 +13,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv .venv
 
 .venv/.installed: pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable .
+	$(BIN)/python -m pip install --quiet --constraint requirements.lock --editable '.[google,charts]'
 	@touch $@
 
 .venv/.installed-dev: pyproject.toml requirements.lock | $(BIN)/python
@@ -31,8 +31,7 @@ demo: .venv/.installed ## install, and run the whole pipeline on the built-in sa
 	$(BIN)/polycopy demo
 
 dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
-	$(BIN)/polycopy init
-	$(BIN)/dagster dev --workspace workspace.yaml --host 127.0.0.1
+	$(BIN)/polycopy dev
 
 test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the targets below
 	$(BIN)/python -m pytest -n 4 -m "not bench and not crash and not browser and not dev and not cloud and not container"
@@ -42,12 +41,18 @@ test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupt
 
 test-postgres: .venv/.installed-dev ## the tests of processes and of Dagster, with the instance in Postgres
 	POLYCOPY_TEST_INSTANCE=postgres $(BIN)/python -m pytest -m "not browser and not dev and not cloud and not container" \
+	  --ignore-glob='*without_a_database.py' --ignore=polycopy_assets_tests/crash/test_kill_ephemeral.py \
 	  polycopy_assets_tests/crash polycopy_assets_tests/dagster
 
 test-ephemeral: .venv/.installed-dev ## the tests of kills, with an instance for each command (no database)
 	POLYCOPY_TEST_INSTANCE=ephemeral $(BIN)/python -m pytest -m "not browser and not dev and not cloud and not container" \
+	  polycopy_assets_tests/crash/test_kill.py \
 	  polycopy_assets_tests/crash/test_kill_batch.py \
-	  polycopy_assets_tests/crash/test_kill_without_a_database.py
+	  polycopy_assets_tests/crash/test_kill_compaction.py \
+	  polycopy_assets_tests/crash/test_kill_reconcile.py \
+	  polycopy_assets_tests/crash/test_kill_refetch.py \
+	  polycopy_assets_tests/crash/test_kill_without_a_database.py \
+	  polycopy_assets_tests/cloud/test_killed_without_a_database.py
 
 test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
 	$(BIN)/python -m pytest -n 0 -s -m dev

@@ -29,7 +29,7 @@ def resolve() -> list[dict[str, dict[str, object]]]:
                 *("--only-binary=:all:", "--implementation=cp", "--python-version=3.11", *abis),
                 *(f"--platform={platform}" for platform in PLATFORMS),
                 *("--constraint", str(ROOT / "requirements.lock")),
-                *(f"{ROOT}[kubernetes]", *TOOLS),
+                *(f"{ROOT}[google,charts,kubernetes]", *TOOLS),
             ],
             check=True,
             stderr=sys.stderr,

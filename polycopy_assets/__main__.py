@@ -88,12 +88,18 @@ def _begin() -> None:
     """Reads `.env` and checks the settings, once the command is imported. Not for `--help`."""
     gc.freeze()
     gc.enable()
+    from polycopy_assets.settings import place  # noqa: PLC0415 - the same
     from polycopy_assets.settings.env_file import take  # noqa: PLC0415 - the same
     from polycopy_assets.settings.environment import settings  # noqa: PLC0415 - the same
 
-    said = take(os.environ, _started_in())
-    if said:
-        print(f"polycopy: {said}", file=sys.stderr)  # noqa: T201
+    here, given = _started_in(), frozenset(os.environ)
+    root = place.root(here)
+    said = [take(os.environ, root)]
+    if root != here:
+        place.anchor(os.environ, root, given)
+        said.append(f"working in {root}, where {place.FOLDER} is")
+    for line in filter(None, said):
+        print(f"polycopy: {line}", file=sys.stderr)  # noqa: T201
     os.umask(settings().umask)
 
 

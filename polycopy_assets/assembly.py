@@ -4,6 +4,7 @@ import dagster as dg
 
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.combined_trades import combined_trades
+from polycopy_assets.assets.leaderboard import leaderboard
 from polycopy_assets.assets.reconciliation import reconciliation
 from polycopy_assets.assets.source_counts import source_counts
 from polycopy_assets.assets.traders import traders
@@ -13,6 +14,7 @@ from polycopy_assets.automation import jobs
 from polycopy_assets.automation.maintenance import maintain
 from polycopy_assets.automation.schedules import (
     daily_audit,
+    daily_leaderboard,
     daily_maintenance,
     daily_refresh,
     daily_witness,
@@ -21,10 +23,13 @@ from polycopy_assets.automation.sensors import SENSORS
 from polycopy_assets.checks import CHECKS
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
-from polycopy_assets.resources.chosen import store_resource, warehouse_resource
-from polycopy_assets.resources.embedded import PolicyResource, SourceResource
+from polycopy_assets.resources.chosen import (
+    source_resource,
+    store_resource,
+    warehouse_resource,
+)
+from polycopy_assets.resources.embedded import PolicyResource
 from polycopy_assets.settings import Settings
-from polycopy_assets.settings.checked import API_KEY
 
 
 def build(
@@ -44,6 +49,7 @@ def build(
             trades,
             reconciliation,
             source_counts,
+            leaderboard,
         ],
         asset_checks=CHECKS,
         jobs=[
@@ -53,25 +59,27 @@ def build(
             jobs.audit,
             jobs.reconcile,
             jobs.witness,
+            jobs.leaderboard,
             maintain,
         ],
         sensors=SENSORS,
-        schedules=[daily_refresh, daily_audit, daily_witness, daily_maintenance],
+        schedules=[
+            daily_refresh,
+            daily_audit,
+            daily_witness,
+            daily_leaderboard,
+            daily_maintenance,
+        ],
         resources={
-            "source": SourceResource(
-                kind=chosen.source,
-                url=chosen.source_url,
-                rate_limit=chosen.rate_limit,
-                concurrency=chosen.concurrency,
-                timeout=chosen.timeout,
-                segment_bytes=chosen.segment_bytes,
-                max_lag=chosen.max_lag,
-                api_key=dg.EnvVar(API_KEY) if chosen.needs_api_key else "",
-                proxy=dg.EnvVar(chosen.proxy) if chosen.proxy else "",
-            ),
+            "source": source_resource(chosen),
             "store": store_resource(chosen),
             "warehouse": warehouse_resource(chosen),
-            "policy": PolicyResource(adopt=chosen.adopt, late_hours=chosen.late_hours),
+            "policy": PolicyResource(
+                adopt=chosen.adopt,
+                late_hours=chosen.late_hours,
+                leaderboard=chosen.leaderboard,
+                leaderboard_wanted=chosen.leaderboard_wanted,
+            ),
             "progress": dg.ResourceDefinition(lambda _: counted),
             "deadline": dg.ResourceDefinition(lambda _: end),
             "report": dg.mem_io_manager,

@@ -4,7 +4,8 @@ PolycopyError
 ├── Unexpected                an unexpected exception during the work on one wallet
 ├── ConfigurationError        a setting is wrong; names it, its value and what is accepted
 │   ├── WrongStore            the configured store is not the one this Dagster instance uses
-│   └── WrongTable            the configured table holds the batches of another store
+│   ├── WrongTable            the configured table holds the batches of another store
+│   └── QueryRefused          a query is not one statement that only reads
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
 ├── Stopped                   all work must stop
 │   ├── LockLost              a lock is no longer held
@@ -24,6 +25,7 @@ PolycopyError
 │   │   └── ObjectDamaged     a name holds what cannot be the object that belongs there
 │   └── ObjectKept            an object cannot be deleted: no permission, or a hold
 └── WarehouseError            the table could not be read or written
+    ├── Unsuitable            a table or dataset is there, and cannot hold or show our rows
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
     ├── BatchBroken           the files of a batch are not what its manifest says
     └── QuotaExceeded         one of BigQuery's quotas is used up; says which, and until when
@@ -107,6 +109,10 @@ class WrongTable(ConfigurationError):
             f" {expected or 'none yet'}. Nothing was changed. Is POLYCOPY_WAREHOUSE right? If it"
             " is: `polycopy init --accept-table`, and the next backfill loads everything into it"
         )
+
+
+class QueryRefused(ConfigurationError):
+    """A query of a person is not one statement that only reads. Nothing was run."""
 
 
 class InvalidWallet(PolycopyError, ValueError):
@@ -203,6 +209,13 @@ class ObjectKept(StoreError):
 
 class WarehouseError(PolycopyError):
     """The table could not be read or written."""
+
+
+class Unsuitable(WarehouseError):
+    """A table or dataset is there, and cannot hold or show our rows; only people can change that.
+
+    The message names what is wrong with it.
+    """
 
 
 class WarehouseBusy(WarehouseError):

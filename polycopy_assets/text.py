@@ -18,6 +18,9 @@ NAME = 80
 """Characters of a single name or value: it may be a whole file."""
 
 
+_MINUTE, _HOUR = 60, 3600
+
+
 def one_line(text: object, limit: int = EXCERPT) -> str:
     r"""The beginning of `text` in one line of at most `limit` characters, and `…` if it was cut.
 
@@ -44,6 +47,16 @@ def quoted(text: object, limit: int = NAME) -> str:
 def said_by(error: object, limit: int = EXCERPT) -> str:
     """What a library or its exception says, in one line; line breaks and indents become spaces."""
     return one_line(" ".join(str(error).split()), limit)
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 20 s`, `2 h 5 min`: a time that people read at a glance."""
+    whole = round(seconds)
+    if whole < _MINUTE:
+        return f"{whole} s"
+    if whole < _HOUR:
+        return f"{whole // _MINUTE} min {whole % _MINUTE} s"
+    return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"
 
 
 def first_few(names: Iterable[str], most: int) -> str:

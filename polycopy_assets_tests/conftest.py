@@ -118,3 +118,9 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     else:
         monkeypatch.delenv(SERVER, raising=False)
     return request.param
+
+
+@pytest.fixture
+def ephemeral(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a test without a database, as `make test-ephemeral` runs all tests of kills."""
+    monkeypatch.setenv(INSTANCE, "ephemeral")

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -32,6 +33,7 @@ from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import fetch_reports, materializations
 from polycopy_assets.record.partitions import register
+from polycopy_assets.record.snapshot import SNAPSHOTS
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings, read_settings
 from polycopy_assets.store.base import Store
@@ -39,7 +41,7 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests import forks
 from polycopy_assets_tests.bench import in_duckdb
-from polycopy_assets_tests.fakes.postgres import SERVER, database_of
+from polycopy_assets_tests.fakes.postgres import SERVER, database_of, new_database
 
 INSTANCE = "POLYCOPY_TEST_INSTANCE"
 """`postgres` or `ephemeral`: how every deployment keeps its Dagster instance, if not in files."""
@@ -91,6 +93,27 @@ class Deployment:
         """The Dagster instance."""
         with patch.dict(os.environ, self.environ), open_instance(self.settings) as instance:
             yield instance
+
+    def lose_record(self) -> None:
+        """Loses Dagster's record, wherever it is kept: what is opened next has none.
+
+        Its wallets are registered no more. Without a database, the snapshots in the store are lost.
+        """
+        shutil.rmtree(self.settings.home, ignore_errors=True)
+        if self.settings.instance == "postgres":
+            self.environ["POLYCOPY_INSTANCE"] = new_database(self.environ["POLYCOPY_INSTANCE"])
+        elif self.settings.instance == "ephemeral":
+            for item in list(self.store.list(SNAPSHOTS)):
+                self.store.delete(item.name)
+
+    def copied(self, root: Path, url: str) -> "Deployment":
+        """A copy of all of it below `root`, also of a record in Postgres; nothing may be open."""
+        shutil.copytree(self.root, root, dirs_exist_ok=True)
+        copy = Deployment(root, url)
+        if self.settings.instance == "postgres":
+            kept = self.environ["POLYCOPY_INSTANCE"]
+            copy.environ["POLYCOPY_INSTANCE"] = new_database(kept, kept.rpartition("/")[2])
+        return copy
 
     def want(self, wallets: Sequence[str]) -> None:
         """Puts wallets into `traders` and registers them."""

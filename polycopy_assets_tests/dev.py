@@ -111,16 +111,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(deployment: Deployment, workspace: Path = ROOT / "workspace.yaml") -> Iterator[Ui]:
-    """`dagster dev` in a process group of its own; killed with all its children at the end."""
-    assert deployment.polycopy("init").returncode == 0
+def dagster_dev(deployment: Deployment, workspace: Path | None = None) -> Iterator[Ui]:
+    """`polycopy dev` in a process group of its own; killed with all its children at the end.
+
+    With a `workspace`, `dagster dev` on that.
+    """
     port = free_port()
+    command = ["polycopy_assets", "dev"]
+    if workspace is not None:
+        assert deployment.polycopy("init").returncode == 0
+        command = ["dagster", "dev", "-w", str(workspace), "--host", "127.0.0.1"]
     with (deployment.root / "dev.log").open("w") as log:
         process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "dagster", "dev", "-w", str(workspace)),
-                *("--host", "127.0.0.1", "--port", str(port)),
-            ],
+            [sys.executable, "-m", *command, "--port", str(port)],
             env=deployment.process_environ(),
             cwd=deployment.root,
             stdout=log,

@@ -11,13 +11,16 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+
+import pyte
 
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.dev import processes
 
+_TERMINAL = {"TERM": "xterm", "NO_COLOR": "1"}
 _CTRL_C = b"\x03"
 _ROWS, _COLUMNS = 40, 200
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
@@ -32,7 +35,8 @@ os.execv(sys.argv[1], sys.argv[1:])
 class Terminal:
     """A command in a terminal; `shown` is all that it has shown so far."""
 
-    def __init__(self, process: subprocess.Popen[bytes], keys: int) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], keys: int, columns: int) -> None:
+        self._columns = columns
         self._process = process
         self._keys = keys
         self._bytes = bytearray()
@@ -58,6 +62,18 @@ class Terminal:
         """What was shown, line by line, without control sequences and echoes of ^C."""
         plain = _CONTROL.sub("", self.shown)
         return [line.rstrip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
+
+    @property
+    def screen(self) -> list[str]:
+        """What a person sees now: the lines of the screen, without empty ones at the end."""
+        screen = pyte.Screen(self._columns, _ROWS)
+        pyte.ByteStream(screen).feed(bytes(self._bytes))
+        return [line.rstrip() for line in "\n".join(screen.display).rstrip().split("\n")]
+
+    def resize(self, columns: int) -> None:
+        """The window becomes narrower or wider; the command is told, as by a real terminal."""
+        _resize(self._keys, columns)
+        self._columns = columns
 
     def press_ctrl_c(self) -> None:
         """The terminal sends SIGINT to its foreground process group, if that is still there."""
@@ -95,18 +111,32 @@ class Terminal:
             self._bytes += chunk
 
 
+def _resize(terminal: int, columns: int) -> None:
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, columns, 0, 0))
+
+
 @contextmanager
-def in_terminal(deployment: Deployment, *args: str) -> Iterator[Terminal]:
+def in_terminal(
+    deployment: Deployment, *args: str, columns: int = _COLUMNS, **environ: str
+) -> Iterator[Terminal]:
     """`polycopy ARGS` in a new terminal; what is left of it at the end is killed."""
+    command = ("-m", "polycopy_assets", *args)
+    environ = {**deployment.process_environ(), **_TERMINAL, **environ}
+    with python_in_terminal(command, environ, deployment.root, columns) as terminal:
+        yield terminal
+
+
+@contextmanager
+def python_in_terminal(
+    command: Sequence[str], environ: Mapping[str, str], cwd: Path, columns: int = _COLUMNS
+) -> Iterator[Terminal]:
+    """`python COMMAND` in a new terminal; what is left of it at the end is killed."""
     keys, screen = os.openpty()
-    fcntl.ioctl(screen, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
+    _resize(screen, columns)
     process = subprocess.Popen(
-        [
-            *(sys.executable, "-c", _FOREGROUND),
-            *(sys.executable, "-m", "polycopy_assets", *args),
-        ],
-        env={**deployment.process_environ(), "TERM": "xterm", "NO_COLOR": "1"},
-        cwd=deployment.root,
+        [*(sys.executable, "-c", _FOREGROUND), sys.executable, *command],
+        env=dict(environ),
+        cwd=cwd,
         stdin=screen,
         stdout=screen,
         stderr=screen,
@@ -114,7 +144,7 @@ def in_terminal(deployment: Deployment, *args: str) -> Iterator[Terminal]:
     )
     os.close(screen)
     try:
-        yield Terminal(process, keys)
+        yield Terminal(process, keys, columns)
     finally:
         for pid in processes(process.pid):
             with contextlib.suppress(ProcessLookupError):

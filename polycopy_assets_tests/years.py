@@ -16,7 +16,7 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.guard.ours import OUR_ASSETS
-from polycopy_assets.record import attempts, counts, materializations, refetching
+from polycopy_assets.record import attempts, counts, materializations, oldest_coverage, refetching
 from polycopy_assets.record.partitions import registered, wallets_partitions
 from polycopy_assets.record.private.failed_partitions import failed_partitions
 from polycopy_assets.record.store_id import kept_id
@@ -100,7 +100,7 @@ def everything(deployment: Deployment, instance: dg.DagsterInstance) -> dict[str
         ),
         "materialized": instance.get_materialized_partitions(materializations.WALLET_TRADES),
         "revoked": materializations.revoked(instance),
-        "longest ago": materializations.longest_ago_first(instance, wallets, lambda wallet: None),
+        "longest ago": oldest_coverage.longest_ago_first(instance, wallets, lambda wallet: None),
         "refetching": refetching.unfinished(instance),
         "counts": counts.latest(instance),
         "uncounted": counts.failures(instance),

@@ -28,8 +28,8 @@ resource "google_storage_bucket" "store" {
     }
   }
 
-  # No rule may name segments (trades/), coverage/ and manifests: only polycopy deletes segments, after
-  # it has united them.
+  # No rule may name segments (trades/), coverage/, wanted/ and manifests: only polycopy deletes segments,
+  # after it has united them, or when somebody purges their wallet.
   dynamic "lifecycle_rule" {
     for_each = var.combined_retention_days > 0 ? [var.combined_retention_days] : []
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 _GOOD, _QUIET, _TROUBLE = "#3a9d5d", "#8a8f98", "#d9822b"
 _COLOURS = {FindingKind.CONSISTENT: _GOOD, FindingKind.REMAINING: _QUIET}
 _BEFORE = 30 * 86_400
-_RECENT = 0.2
+
+NO_CHART = "No chart: matplotlib is not installed. `pip install 'polycopy-assets[charts]'`"
 
 CHARTED_WALLETS = 10
 """With fewer wallets, numbers are easier to read than a chart."""
@@ -55,22 +56,14 @@ def reconciliation_chart(counts: Mapping[FindingKind, int], covered: Sequence[in
     return _markdown("wallets by finding", findings, coverage)
 
 
-def progress_chart(samples: Sequence[Sample], total: int) -> str:
-    """How many of `total` wallets are done over time, and when the rest will be at that rate."""
+def progress_chart(samples: Sequence[Sample], total: int, left: str = "") -> str:
+    """How many of `total` wallets are done over time, and what is `left`, in words."""
 
     def ended(axes: "Axes") -> None:
         minutes = [sample.seconds / 60 for sample in samples]
         axes.plot(minutes, [sample.ended for sample in samples], color=_GOOD)
-        left = seconds_left(samples, total)
-        if left:
-            now = samples[-1]
-            end = now.seconds + left
-            axes.plot(
-                [now.seconds / 60, end / 60], [now.ended, total], color=_QUIET, linestyle="--"
-            )
-            axes.set_title(f"{now.ended:,} of {total:,} wallets, about {left / 60:,.0f} min left")
-        else:
-            axes.set_title(f"{samples[-1].ended if samples else 0:,} of {total:,} wallets")
+        done = f"{samples[-1].ended if samples else 0:,} of {total:,} wallets"
+        axes.set_title(", ".join(filter(None, [done, left])))
         axes.set_ylim(0, max(total, 1) * 1.05)
         axes.set_xlim(left=0)
         axes.set_xlabel("minutes")
@@ -83,18 +76,6 @@ def progress_chart(samples: Sequence[Sample], total: int) -> str:
         axes.set_title("trades served")
 
     return _markdown("progress of the fetch", ended, trades)
-
-
-def seconds_left(samples: Sequence[Sample], total: int) -> float | None:
-    """Seconds until all wallets are done, at the rate of the latest fifth; None if unknown."""
-    if len(samples) < 2 or samples[-1].ended >= total:  # noqa: PLR2004 - a rate needs two points
-        return None
-    now = samples[-1]
-    since = next(
-        (s for s in reversed(samples) if s.seconds <= now.seconds * (1 - _RECENT)), samples[0]
-    )
-    gained = now.ended - since.ended
-    return (total - now.ended) * (now.seconds - since.seconds) / gained if gained else None
 
 
 def trades_chart(months: Mapping[date, int], sizes: Sequence[int]) -> str:
@@ -135,10 +116,14 @@ def _dates(axes: "Axes", moments: Sequence[datetime]) -> list[Any]:
 
 
 def _markdown(title: str, *plots: Callable[["Axes"], None]) -> str:
-    """The plots side by side, as a PNG inside Markdown."""
-    # Imported here because it takes half a second, which would slow down every command.
-    from matplotlib.figure import Figure  # noqa: PLC0415
-
+    """The plots side by side, as a PNG inside Markdown; a line that says what is missing for it."""
+    try:
+        # Imported here because it takes half a second, which would slow down every command.
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        return NO_CHART
     figure = Figure(figsize=(9, 3.2), dpi=100)
     # Computing the layout would take longer than drawing the picture.
     figure.subplots_adjust(left=0.13, right=0.98, bottom=0.16, top=0.9, wspace=0.35)

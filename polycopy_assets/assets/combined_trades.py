@@ -20,7 +20,6 @@ from polycopy_assets.guard.working import working
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.record.reader import DagsterRecords
-from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 
 
@@ -67,15 +66,17 @@ def combined_trades(
     """Commits what is new as batches of bounded size, or none if nothing is new."""
     with failing_plainly(context), working(context, WAREHOUSE, progress) as permit:
         objects = store.open(context.instance)
-        table = warehouse.open("combined_trades", context.run.run_id)
+        run_id = context.run.run_id
+        table = warehouse.open_for(context.instance, objects, "combined_trades", run_id)
         found = combine_new(
             DagsterRecords(context.instance),
             objects,
-            checked_table(context.instance, objects, table).loaded_batches(),
+            table.loaded_batches(),
             context.log,
             permit.check,
             force=frozenset([*config.force, *config.again]),
             memory=warehouse.memory,
+            step=progress.step,
         )
     return dg.MaterializeResult(
         data_version=dg.DataVersion(combined_version(found)),

@@ -9,7 +9,7 @@ from pydantic import Field
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.fetch import FetchPlan
-from polycopy_assets.record import attempts, materializations, refetching
+from polycopy_assets.record import attempts, materializations, oldest_coverage, refetching
 from polycopy_assets.record.partitions import (
     IN_PARTITIONS,
     invalid_keys,
@@ -21,6 +21,7 @@ from polycopy_assets.system import clock
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.coverage import extended
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
 _NAMED = 20
@@ -103,12 +104,25 @@ def plan_wallets(
     """The plan for `wallets`; with `full` all but those in `recorded` from the beginning."""
     states = refetching.unfinished(instance)
     begun = frozenset(wallet for wallet, state in states.items() if state is refetching.State.BEGUN)
+    again = frozenset(wallets) - frozenset(recorded) if full else begun
     return FetchPlan(
         targets=list(wallets),
-        full=frozenset(wallets) - frozenset(recorded) if full else begun,
+        full=again,
         resumed=begun,
         replacing=frozenset(states),
+        expected=_expected(instance, wallets, again),
     )
+
+
+def _expected(instance: dg.DagsterInstance, wallets: Sequence[str], again: frozenset[str]) -> int:
+    """How many trades `wallets` have, if all of them are fetched again and have a record; else 0.
+
+    Of other wallets nobody knows it before they are fetched.
+    """
+    if not wallets or not again or not again.issuperset(wallets):
+        return 0
+    rows = recorded_rows(materializations.versions(instance, wallets))
+    return sum(rows.values()) if len(rows) == len(set(wallets)) else 0
 
 
 def has_partitions(context: dg.AssetExecutionContext) -> bool:
@@ -181,7 +195,7 @@ def _longest_ago_first(
     coverage: CoverageWriter,
 ) -> list[str]:
     before = clock.now() - config.older_than if config.older_than else None
-    return materializations.longest_ago_first(context.instance, wallets, coverage.of, before=before)
+    return oldest_coverage.longest_ago_first(context.instance, wallets, coverage.of, before=before)
 
 
 def _chosen_means(

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from polycopy_assets.assets import OWNERS
-from polycopy_assets.assets.charts import reconciliation_chart
+from polycopy_assets.assets.charts import CHARTED_WALLETS, reconciliation_chart
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_engine import StepEngine
 from polycopy_assets.checks.source_agrees import difference_table
@@ -21,7 +21,7 @@ from polycopy_assets.ledger.source_counts import Witnessed
 from polycopy_assets.reconcile.reconcile import reconcile
 from polycopy_assets.reconcile.report import ReconcileReport
 from polycopy_assets.record.materializations import WALLET_TRADES
-from polycopy_assets.record.store_id import checked, checked_table
+from polycopy_assets.record.store_id import checked
 from polycopy_assets.resources.embedded import (
     PolicyResource,
     SourceResource,
@@ -108,8 +108,10 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
             check_can_count(source.kind)
     with failing_plainly(context), _working(context, progress, locked=locked) as permit:
         objects = checked(context.instance, store.connect(), keep=config.apply)
-        opened = warehouse.open("reconciliation", context.run.run_id)
-        table = checked_table(context.instance, objects, opened, keep=config.apply)
+        run_id = context.run.run_id
+        table = warehouse.open_for(
+            context.instance, objects, "reconciliation", run_id, keep=config.apply
+        )
         report = reconcile(
             context.instance,
             objects,
@@ -118,7 +120,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
                 context,
                 source,
                 objects,
-                lambda asset: warehouse.open(asset, context.run.run_id),
+                lambda asset: warehouse.open(asset, run_id),
                 progress,
                 permit,
                 warehouse.memory,
@@ -135,7 +137,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
         value=report,
         metadata={
             "dagster/row_count": len(report.findings),
-            "chart": dg.MetadataValue.md(reconciliation_chart(report.counts, report.covered)),
+            **_chart(report),
             "findings": _table(report),
             "counts": dg.MetadataValue.json(_words(report.counts)),
             "applied": report.applied,
@@ -153,6 +155,12 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
         },
         check_results=[_check(report)],
     )
+
+
+def _chart(report: ReconcileReport) -> dict[str, dg.MetadataValue]:
+    if len(report.findings) < CHARTED_WALLETS:
+        return {}
+    return {"chart": dg.MetadataValue.md(reconciliation_chart(report.counts, report.covered))}
 
 
 @contextmanager

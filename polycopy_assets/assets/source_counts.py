@@ -75,8 +75,9 @@ def source_counts(  # noqa: PLR0917 - Dagster passes the resources
     with failing_plainly(context), working(context, SOURCE, progress) as permit:
         plan = plan_counts(context, config)
         progress.begin("counting the table")
-        table = warehouse.open("source_counts", context.run.run_id)
         objects = store.open(context.instance)
+        warehouse.check_fits(objects, "source_counts", context.run.run_id)
+        table = warehouse.open("source_counts", context.run.run_id)
         comparable, others = in_the_table(context.instance, plan.wallets, objects, table)
         record = StepCounts(context, refetched=config.refetched, mark=not has_partitions(context))
         if plan.noted:

@@ -142,6 +142,7 @@ class StepEngine:
 
             made = self._combine(records, frozenset(force), check)
             self._load(records, check)
+        self.progress.begin("checking the table")
         results = [
             check_of_record(made.lost),
             check_of_batches(made),
@@ -163,7 +164,6 @@ class StepEngine:
         return failed
 
     def _combine(self, records: DagsterRecords, force: frozenset[str], check: Check) -> Combined:
-        self.progress.begin("combining")
         loaded = self._open("combined_trades").loaded_batches()
         made = combine_new(
             records,
@@ -173,6 +173,7 @@ class StepEngine:
             check,
             force=force,
             memory=self._memory,
+            step=self.progress.step,
         )
         self._materialized(
             COMBINED_TRADES, combined_version(made), combined_metadata(made, self._store)
@@ -180,10 +181,17 @@ class StepEngine:
         return made
 
     def _load(self, records: DagsterRecords, check: Check) -> None:
-        self.progress.begin("loading")
         table = self._open("trades")
         report = load_batches(
-            LoadPorts(records, self._store, table, self._context.log, check, self._memory)
+            LoadPorts(
+                records,
+                self._store,
+                table,
+                self._context.log,
+                check,
+                self._memory,
+                self.progress.step,
+            )
         )
         metadata = loaded_metadata(report, self._instance, table)
         self._materialized(TRADES, loaded_version(report.last_batch), metadata)

@@ -209,7 +209,7 @@ def _picture(progress: Progress) -> dg.AssetObservation:
         description=progress.line(),
         metadata={
             fetch_reports.PICTURE: dg.MetadataValue.md(
-                progress_chart(progress.samples, progress.wallets)
+                progress_chart(progress.samples, progress.wallets, progress.left())
             ),
             **{name: getattr(progress, name) for name in _COUNTED},
         },

@@ -14,7 +14,6 @@ from polycopy_assets.guard.working import working
 from polycopy_assets.pipeline.load import load_batches
 from polycopy_assets.pipeline.ports import LoadPorts
 from polycopy_assets.record.reader import DagsterRecords
-from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 
 
@@ -40,11 +39,18 @@ def trades(
     """Loads the batches that the table does not hold yet."""
     with failing_plainly(context), working(context, WAREHOUSE, progress) as permit:
         objects = store.open(context.instance)
-        opened = warehouse.open("trades", context.run.run_id)
-        table = checked_table(context.instance, objects, opened)
+        table = warehouse.open_for(context.instance, objects, "trades", context.run.run_id)
         records = DagsterRecords(context.instance)
         report = load_batches(
-            LoadPorts(records, objects, table, context.log, permit.check, warehouse.memory)
+            LoadPorts(
+                records,
+                objects,
+                table,
+                context.log,
+                permit.check,
+                warehouse.memory,
+                progress.step,
+            )
         )
         metadata = loaded_metadata(report, context.instance, table)
     return dg.MaterializeResult(

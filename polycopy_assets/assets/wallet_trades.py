@@ -15,7 +15,7 @@ from polycopy_assets.assets.beta import single_run_asset
 from polycopy_assets.assets.fetch_plan import FetchConfig, has_partitions, plan_fetch
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_record import NAMED_FAILURES, StepRecord, tag_run
-from polycopy_assets.errors import OutOfTime
+from polycopy_assets.errors import OutOfTime, Unsuitable, WarehouseError
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
@@ -27,7 +27,8 @@ from polycopy_assets.pipeline.ports import FetchPorts, FetchReport
 from polycopy_assets.record import materializations
 from polycopy_assets.record.lost_record import refuse_lost_record
 from polycopy_assets.record.partitions import wallets_partitions
-from polycopy_assets.resources.embedded import SourceResource, StoreResource
+from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
+from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
 
 
@@ -57,6 +58,7 @@ def wallet_trades(
     config: FetchConfig,
     source: SourceResource,
     store: StoreResource,
+    warehouse: WarehouseResource,
     *,
     progress: dg.ResourceParam[Progress],
     deadline: dg.ResourceParam[Deadline],
@@ -67,6 +69,7 @@ def wallet_trades(
             with working(context, SOURCE, progress, deadline) as permit:
                 objects = store.open(context.instance)
                 objects.check_writable()
+                _refuse_unsuitable(context, warehouse, objects)
                 refuse_lost_record(context.instance, objects)
                 coverage = CoverageWriter(objects, context.run.run_id)
                 plan = plan_fetch(context, config, coverage)
@@ -97,6 +100,21 @@ def wallet_trades(
             tag_run(context, report)
             raise _failure(report)
     yield from ()  # no output: see above
+
+
+def _refuse_unsuitable(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, store: Store
+) -> None:
+    """Raises Unsuitable if the trades of `store` could never be loaded into the table.
+
+    A table that cannot be reached now is no reason not to fetch: it is loaded later.
+    """
+    try:
+        warehouse.check_fits(store, "wallet_trades", context.run.run_id)
+    except Unsuitable:
+        raise
+    except WarehouseError as error:
+        context.log.warning(f"{error}; the trades are fetched, and a later load checks the table")
 
 
 def _nothing_done(

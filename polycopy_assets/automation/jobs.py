@@ -46,6 +46,15 @@ witness = dg.define_asset_job(
     tags=OUR_TAGS,
 )
 
+leaderboard = dg.define_asset_job(
+    Job.LEADERBOARD.value,
+    selection=["leaderboard"],
+    description="Keeps today's snapshot of the source's leaderboard, and adds who is wanted of it "
+    "to `traders`. Repeated on the same day, it sends no request.",
+    executor_def=dg.in_process_executor,
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
+)
+
 audit = dg.define_asset_job(
     Job.AUDIT.value,
     selection=_AUDIT,

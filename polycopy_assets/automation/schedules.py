@@ -1,4 +1,4 @@
-"""The schedules: refresh, witness and maintenance, all off by default, and the audit."""
+"""The schedules: refresh, witness, leaderboard, maintenance, all off by default; the audit."""
 
 from math import ceil
 
@@ -12,6 +12,7 @@ from polycopy_assets.automation.situation import UNDER_WAY
 from polycopy_assets.guard.ours import our_runs
 from polycopy_assets.record import materializations
 from polycopy_assets.resources.embedded import SourceResource, StoreResource
+from polycopy_assets.sources.boards import has_boards
 from polycopy_assets.sources.open import can_count
 
 REFRESH_TAGS = {"polycopy/refresh": "daily"}
@@ -99,4 +100,27 @@ def daily_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
     wanted = dg.RunsFilter(job_name=maintain.name, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still deleting")
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=jobs.leaderboard,
+    cron_schedule="0 2 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Keeps a snapshot of the source's leaderboard once a day, before `daily_refresh`: "
+    "who was on it when. With POLYCOPY_LEADERBOARD_WANTED, the best are added to `traders`.",
+)
+def daily_leaderboard(
+    context: dg.ScheduleEvaluationContext, source: SourceResource, store: StoreResource
+) -> dg.RunRequest | dg.SkipReason:
+    """One snapshot, unless the last run still goes on, or the source has no boards."""
+    if not has_boards(source.kind):
+        return dg.SkipReason(f"the source {source.kind!r} has no leaderboard")
+    wanted = dg.RunsFilter(job_name=jobs.leaderboard.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still reading the board")
+    decision = unless_wrong_store(policy.Act("daily"), context.instance, store)
+    if isinstance(decision, policy.Wait):
+        return dg.SkipReason(decision.why)
     return dg.RunRequest()

@@ -20,11 +20,12 @@ from polycopy_assets.automation.situation import (
 from polycopy_assets.errors import StoreError, WarehouseError, WrongStore
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job
-from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, register
+from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys
 from polycopy_assets.record.store_id import checked
+from polycopy_assets.record.wanted import register_wanted
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 from polycopy_assets.system import clock
-from polycopy_assets.text import first_lines, quoted
+from polycopy_assets.text import first_few, first_lines, quoted
 from polycopy_assets.trades.wallet import refusals
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -64,8 +65,9 @@ def new_wallets(
     seen = _remembered(context.cursor)
     unread = ""
     try:
-        seen = _read_traders(context, warehouse.open("new_wallets", "sensor", patience=10.0), seen)
-    except WarehouseError as error:
+        table = warehouse.open("new_wallets", "sensor", patience=10.0)
+        seen = _read_traders(context, table, store, seen)
+    except (WarehouseError, StoreError, WrongStore) as error:
         # A load may hold the file. Registered wallets can be fetched meanwhile.
         unread = f"; `traders` was not read: {error}"
         context.log.warning(unread.lstrip("; "))
@@ -177,16 +179,30 @@ def _remembered(cursor: str | None) -> Seen:
         return Seen()
 
 
-def _read_traders(context: dg.SensorEvaluationContext, table: Warehouse, seen: Seen) -> Seen:
-    """Registers what is new in `traders`, if it has changed or was read long ago."""
+def _read_traders(
+    context: dg.SensorEvaluationContext, table: Warehouse, store: StoreResource, seen: Seen
+) -> Seen:
+    """Registers what is new in `traders`, if it has changed or was read long ago.
+
+    The store gets a copy; raises WrongStore if it is not the instance's.
+    """
     # Read before the rows, so that the next tick sees changes in between.
     state = table.traders_state()
     now = clock.now()
     if state == seen.state and now - seen.read_at < READ_EVERY_SECONDS:
         return seen
-    new, refused = register(context.instance, table.traders())
-    if new:
-        context.log.info(f"{len(new)} new wallets")
+    opened = checked(context.instance, store.connect(patience=STORE_PATIENCE_SECONDS))
+    found = register_wanted(context.instance, opened, table)
+    if found.restored:
+        # Our own rows are a change too, which need not be read again.
+        state = table.traders_state()
+        context.log.warning(f"`traders` had no rows: {found.restored} were added from the store")
+    if found.new:
+        context.log.info(f"{len(found.new)} new wallets")
+    if found.retired:
+        named = first_few(found.retired, NAMED)
+        context.log.info(f"in `traders`, but removed by `polycopy wallets remove`: {named}")
+    refused = found.refused
     for line in refusals(refused, " in the table traders"):
         context.log.warning(line)
     return Seen(state, now, len(refused), [quoted(text) for text in refused[:NAMED]])

@@ -10,6 +10,7 @@ from polycopy_assets.errors import ObjectExists, PolycopyError, StoreError, Unex
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.reading import Readings
+from polycopy_assets.system.step import Step
 from polycopy_assets.trades.batch import (
     PARTS,
     SCHEMA,
@@ -47,16 +48,21 @@ def combine_all(
     *,
     rows: int = BATCH_ROWS,
     memory: int = DEFAULT_MEMORY,
+    step: Step | None = None,
 ) -> Iterator[CombinedBatch]:
     """Commits `claims` as batches from number `first` on, and yields each when it is committed.
 
-    `memory`: MB that this process may use.
+    `memory`: MB that this process may use. `step` shows which batch is made.
 
     Raises ObjectExists if another combine has taken a number: the caller must plan again.
     """
     number = first
     lost: set[str] = set()
-    for batch in in_batches(claims, rows, BATCH_CLAIMS):
+    batches = list(in_batches(claims, rows, BATCH_CLAIMS))
+    for place, batch in enumerate(batches, 1):
+        if step is not None:
+            of = f" {place:,} of {len(batches):,}" if len(batches) > 1 else ""
+            step.part(f"combining{of}", place, len(batches))
         kept = [item for item in batch if item.wallet not in lost]
         combined = combine(store, kept, number, memory=memory)
         lost |= combined.lost.keys()

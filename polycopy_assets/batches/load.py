@@ -8,6 +8,7 @@ from polycopy_assets.batches.manifests import Batches
 from polycopy_assets.errors import BatchBroken, ObjectLost
 from polycopy_assets.store.base import Store, Stored
 from polycopy_assets.store.identity import read_id
+from polycopy_assets.system.step import Step
 from polycopy_assets.trades.batch import Manifest, Numbered, current
 from polycopy_assets.trades.batch_rules import believed
 from polycopy_assets.warehouse.base import Held, Loaded, Warehouse
@@ -42,14 +43,21 @@ def agreed(held: Held, listed: Mapping[int, Stored]) -> set[int]:
     }
 
 
-def load(warehouse: Warehouse, batches: Batches, store: Store) -> Iterator[tuple[Manifest, Loaded]]:
+def load(
+    warehouse: Warehouse, batches: Batches, store: Store, step: Step | None = None
+) -> Iterator[tuple[Manifest, Loaded]]:
     """Loads what the table lacks, and yields each batch when the table holds it.
 
-    Each manifest is read when it is its turn. Raises BatchBroken at the first batch whose manifest
-    or files are not what they were: later batches must not be loaded before it is set aside.
+    Each manifest is read when it is its turn; `step` shows which batch that is. Raises BatchBroken
+    at the first batch whose manifest or files are not what they were: later batches must not be
+    loaded before it is set aside.
     """
     own = read_id(store)
-    for item in unloaded(batches.sound, agreed(warehouse.held(), batches.listed)):
+    waiting = unloaded(batches.sound, agreed(warehouse.held(), batches.listed))
+    for place, item in enumerate(waiting, 1):
+        if step is not None:
+            of = f", {place:,} of {len(waiting):,}" if len(waiting) > 1 else ""
+            step.part(f"loading batch {item.batch}{of}", place, len(waiting))
         listed = batches.listed[item.batch]
         try:
             manifest = read_manifest(store, listed)

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.errors import PolycopyError, Stopped
+from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.heartbeat import heartbeat
 
 NAMED = 20
@@ -42,9 +43,13 @@ def _not_computed(
 
 
 @contextmanager
-def computed(context: dg.AssetCheckExecutionContext) -> Iterator[Outcome]:
-    """Lets a check compute its `result` while the run's heartbeat goes on."""
-    with heartbeat(context) as pulse:
+def computed(
+    context: dg.AssetCheckExecutionContext, progress: Progress | None = None
+) -> Iterator[Outcome]:
+    """Lets a check compute its `result` while the run's heartbeat goes on; `progress` names it."""
+    if progress is not None:
+        progress.begin(f"checking: {next(iter(context.selected_asset_check_keys)).name}")
+    with heartbeat(context, progress) as pulse:
         outcome = Outcome(pulse.check)
         try:
             yield outcome

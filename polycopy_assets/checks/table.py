@@ -7,6 +7,7 @@ import dagster as dg
 from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.batches.plan import pending
 from polycopy_assets.checks.computed import NAMED, computed
+from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.record import materializations
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
@@ -29,10 +30,12 @@ _REPAIR_IDS = f"{_REPAIR}; on BigQuery with `--verify`, which reads the ids as w
     description="No (wallet_address, id) occurs twice.",
 )
 def no_duplicate_ids(
-    context: dg.AssetCheckExecutionContext, warehouse: WarehouseResource
+    context: dg.AssetCheckExecutionContext,
+    warehouse: WarehouseResource,
+    progress: dg.ResourceParam[Progress],
 ) -> dg.AssetCheckResult:
     """Fails with the first trades that the table holds more than once."""
-    with computed(context) as outcome:
+    with computed(context, progress) as outcome:
         outcome.result = duplicates(warehouse.open("trades", context.run.run_id))
     return outcome.result
 
@@ -45,10 +48,13 @@ def no_duplicate_ids(
     "many rows.",
 )
 def rows_match_record(
-    context: dg.AssetCheckExecutionContext, store: StoreResource, warehouse: WarehouseResource
+    context: dg.AssetCheckExecutionContext,
+    store: StoreResource,
+    warehouse: WarehouseResource,
+    progress: dg.ResourceParam[Progress],
 ) -> dg.AssetCheckResult:
     """Fails with the first wallets whose rows in the table are not those of the record."""
-    with computed(context) as outcome:
+    with computed(context, progress) as outcome:
         objects = store.open(context.instance)
         table = warehouse.open("trades", context.run.run_id)
         outcome.result = conservation(context.instance, objects, table)

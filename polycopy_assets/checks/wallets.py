@@ -169,9 +169,8 @@ def _advice(kind: Kind) -> str:
     match kind:
         case Kind.PERMANENT:
             return (
-                "the source refuses the wallet: see the reason; if the address is wrong, take it"
-                " out of `traders` and delete its partition (asset `wallet_trades`, 'Delete"
-                " partitions')"
+                "the source refuses the wallet: see the reason; if the address is wrong:"
+                " `polycopy wallets remove`"
             )
         case Kind.TRANSIENT:
             return "the source did not answer properly: is it up? The wallet will be tried again"

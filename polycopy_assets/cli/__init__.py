@@ -43,15 +43,27 @@ class Commands(click.Group):
             "Fetch every wallet that is not complete, combine, and load.",
         ),
         Later(
+            "completion",
+            "completion:completion_command",
+            "Print the completion script of a shell.",
+        ),
+        Later(
             "demo",
             "demo:demo_command",
             "Run the whole pipeline offline, on the built-in sample API.",
         ),
+        Later("dev", "dev:dev_command", "Open Dagster's UI, and start its daemon."),
+        Later("export", "export:export_command", "Export trades to a Parquet or CSV file."),
         Later("init", "init:init_command", "Prepare DAGSTER_HOME before several processes use it."),
         Later(
             "maintain",
             "maintain:maintain_command",
-            "Delete old runs, events and ticks of Dagster that no longer count.",
+            "Delete old runs, events and ticks that no longer count.",
+        ),
+        Later(
+            "query",
+            "query:query_command",
+            "Ask the tables a question in SQL, and change nothing.",
         ),
         Later(
             "reconcile",

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Sequence
 
 import click
 import dagster as dg
@@ -11,12 +12,12 @@ from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.duration import Duration
 from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.talk import talkative
 from polycopy_assets.cli.usable import Say, check_usable, register_new
+from polycopy_assets.cli.wallet_list import given_wallets
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.cli.work import Work
-from polycopy_assets.errors import (
-    WarehouseBusy,
-)
+from polycopy_assets.errors import ConfigurationError, WarehouseBusy
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
@@ -28,8 +29,11 @@ from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.system.interrupt import TO_BE_CONTINUED, continues_later
+from polycopy_assets.text import duration, first_few
+from polycopy_assets.trades.wallet import refusals
 
 NAMED_FAILURES = 10
+_LONG = 60
 
 
 class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +72,7 @@ def backfill(
     say: Say,
     deadline: Deadline | None = None,
     older_than: int = 0,
+    only: Sequence[str] = (),
 ) -> BackfillReport:
     """Fetches every wanted wallet and loads it into the table.
 
@@ -75,13 +80,18 @@ def backfill(
     ago. At the `deadline` the fetch ends, and what it has is loaded; if the process was told to
     stop, nothing more is loaded.
 
+    With `only` no other wallets are fetched or counted; all that is recorded is loaded. Raises
+    ConfigurationError, which names them, if some of them are not wanted.
+
     Failed wallets are in the report and do not keep the others from being loaded; neither does a
     fetch that ended early. Raises PolycopyError if the work cannot begin.
     """
-    started, work = time.monotonic(), Work(instance, settings, progress, deadline, older_than)
+    started = time.monotonic()
+    work = Work(instance, settings, progress, deadline, older_than, only)
     for run_id, cause in end_dead_runs(instance).items():
         say(f"run {run_id} was dead, and has been ended: {cause}")
     busy = _begin(instance, settings, say)
+    _refuse_unknown(instance, only)
     if busy:
         say(f"{busy}. Registered wallets are fetched now; the table is tried again at the end")
     work.do("all" if refresh else "remaining")
@@ -93,7 +103,7 @@ def backfill(
     if not work.told:
         with work.noting("the table could not be counted"):
             table_rows = open_warehouse(settings, "trades").count_rows()
-    wallets = registered(instance)
+    wallets = work.wallets
     complete = refetching.complete(instance)
     missing = [wallet for wallet in wallets if wallet not in complete]
     empty = without_trades(wallets, complete)
@@ -130,7 +140,16 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
     return busy
 
 
+def _refuse_unknown(instance: dg.DagsterInstance, wallets: Sequence[str]) -> None:
+    unknown = sorted({*wallets} - {*registered(instance)}) if wallets else []
+    if unknown:
+        raise ConfigurationError(
+            f"not collected: {first_few(unknown, NAMED_FAILURES)}. `polycopy wallets add` adds them"
+        )
+
+
 @click.command("backfill", cls=Command)
+@click.argument("addresses", nargs=-1, metavar="[WALLET]...")
 @click.option("--refresh", is_flag=True, help="Also fetch the new trades of complete wallets.")
 @click.option(
     "--older-than",
@@ -145,11 +164,19 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
     metavar="DURATION",
     help="Stop fetching after so long (50m), load, and end with 75 if wallets are left.",
 )
+@talkative
 @as_json
 def backfill_command(
-    *, refresh: bool, older_than: int | None, seconds: int | None, as_json: bool
+    addresses: Sequence[str],
+    *,
+    refresh: bool,
+    older_than: int | None,
+    seconds: int | None,
+    as_json: bool,
 ) -> None:
     """Fetch every wallet that is not complete, combine, and load.
+
+    If wallets are named, only these are fetched.
 
     Safe to interrupt and to repeat: only what is not stored yet is fetched. Exit code 1 if a wallet
     failed; the others are loaded. With --for, SIGTERM ends it within ten seconds, with exit code
@@ -162,8 +189,11 @@ def backfill_command(
         continues_later()
         deadline = Deadline(seconds)
     with one_line_errors():
+        only, refused = given_wallets(addresses)
+        if refused:
+            raise ConfigurationError("; ".join(refusals(refused)))
         report = run_backfill(
-            settings(), refresh=refresh, deadline=deadline, older_than=older_than or 0
+            settings(), refresh=refresh, deadline=deadline, older_than=older_than or 0, only=only
         )
     if as_json:
         click.echo(msgspec.json.encode(report))
@@ -173,7 +203,12 @@ def backfill_command(
 
 
 def run_backfill(
-    chosen: Settings, *, refresh: bool, deadline: Deadline | None = None, older_than: int = 0
+    chosen: Settings,
+    *,
+    refresh: bool,
+    deadline: Deadline | None = None,
+    older_than: int = 0,
+    only: Sequence[str] = (),
 ) -> BackfillReport:
     """The backfill, with its progress on standard error."""
     progress = Progress()
@@ -189,17 +224,18 @@ def run_backfill(
             say=say,
             deadline=deadline,
             older_than=older_than,
+            only=only,
         )
 
 
 def print_report(report: BackfillReport) -> None:
     """Prints the result of a backfill."""
+    took = duration(report.seconds) if report.seconds >= _LONG else f"{report.seconds:.1f} s"
     if not report.requests and not report.failures and not report.errors and not report.left:
-        click.echo(f"Nothing to fetch: all {report.complete:,} wallets are complete.")
+        click.echo(f"Nothing to fetch: all {report.complete:,} wallets are complete ({took}).")
     else:
         click.echo(
-            f"{report.trades_fetched:,} trades fetched with {report.requests:,} requests"
-            f" in {report.seconds:.1f} s."
+            f"{report.trades_fetched:,} trades fetched with {report.requests:,} requests in {took}."
         )
     click.echo(
         f"{report.complete:,} of {report.wallets:,} wallets complete, {report.failed:,} failed;"

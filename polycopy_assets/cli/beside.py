@@ -34,6 +34,9 @@ SHARE = 20
 many batches, and little is left at the end."""
 
 POLL_SECONDS = 0.5
+SHOWN_SECONDS = 0.2
+"""How often the display follows a load that the end of the fetch waits for."""
+
 STOP_SECONDS = 10.0
 """How long a command that was told to stop waits for the thread. The thread may be killed at any
 point, like the process."""
@@ -85,9 +88,9 @@ class Beside:
         """Ends the thread."""
         self._ended.set()
         if error is None:
-            self._progress.begin("loading what is fetched")
             while self._thread.is_alive() and not self._deadline.told:
-                self._thread.join(POLL_SECONDS)
+                self._progress.step.follow(self._progress.beside)
+                self._thread.join(SHOWN_SECONDS)
             self._progress.begin("")
         if error is not None or self._deadline.told:
             self._stopped.set()
@@ -116,6 +119,7 @@ class Beside:
             except (StoreError, WarehouseError):
                 _LOG.info("it is tried again with the next trades", exc_info=True)
             finally:
+                self._progress.beside.end()
                 lock.release()
             taken = recorded
 
@@ -135,7 +139,8 @@ class Beside:
             return
         # The fetch needs memory too, so parts are half as large.
         records, memory = DagsterRecords(self._instance), self._settings.memory // 2
-        combine_new(records, store, loaded, self._quiet, check, memory=memory)
+        step = self._progress.beside
+        combine_new(records, store, loaded, self._quiet, check, memory=memory, step=step)
         check()
-        for _ in load(table, sound_batches(store), store):
+        for _ in load(table, sound_batches(store), store, step):
             check()

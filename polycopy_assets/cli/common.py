@@ -1,9 +1,11 @@
 """What all commands share: their output, and their errors."""
 
+import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,20 +13,29 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from polycopy_assets.errors import ConfigurationError, PolycopyError, with_notes
 from polycopy_assets.record.place import database_error, database_failed
+from polycopy_assets.settings.environment import settings
+from polycopy_assets.settings.place import refuse_nothing
 from polycopy_assets.system.interrupt import end_interrupted, raising_interrupts
 
 
 class Command(click.Command):
     """A command that calls `ctx.obj`, if it is set, to read the settings before it runs.
 
-    `--help` does not: it must work when a setting is wrong.
+    `--help` does not: it must work when a setting is wrong. `only_reads`: it creates nothing, and
+    has an error instead of zeros where there is nothing to read.
     """
+
+    def __init__(self, *args: Any, only_reads: bool = False, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._only_reads = only_reads
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; a wrong setting is one line, and exit code 2."""
         if ctx.obj:
             with one_line_errors():
                 ctx.obj()
+                if self._only_reads:
+                    refuse_nothing(settings(), Path())
         return super().invoke(ctx)
 
 
@@ -38,6 +49,14 @@ class Group(click.Group):
 as_json = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."
 )
+
+
+def called() -> str:
+    """How this command was called: `polycopy`, or the path of one that is not on the PATH."""
+    path = Path(sys.argv[0])
+    if path.name != "polycopy" or shutil.which("polycopy") == str(path.absolute()):
+        return "polycopy"
+    return sys.argv[0]
 
 
 def say(text: str) -> None:

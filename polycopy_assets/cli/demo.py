@@ -7,9 +7,10 @@ from typing import assert_never
 import click
 
 from polycopy_assets.cli.backfill import exit_code, print_report, run_backfill
-from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.cli.common import Command, called, one_line_errors, say
 from polycopy_assets.cli.demo_world import refuse_others, run_demo
 from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.talk import talkative
 from polycopy_assets.cli.wallets import add_wallets
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings
@@ -23,6 +24,7 @@ from polycopy_assets.settings.instance import INSTANCE
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Serve the Data API v2 rows in this directory's JSONL files, not generated ones.",
 )
+@talkative
 def demo_command(data: Path | None) -> None:
     """Run the whole pipeline offline, on the built-in sample API."""
     with one_line_errors(), run_demo(settings(), data) as sample:
@@ -45,7 +47,7 @@ def demo_command(data: Path | None) -> None:
     click.echo(f"  table `trades`        {_place(sample.settings.warehouse)}")
     click.echo(f"  Dagster's record      {_record(settings())}")
     if settings().instance != "ephemeral":
-        click.echo("Next: `make dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
+        click.echo(f"Next: `{called()} dev` opens Dagster's UI on it, at http://127.0.0.1:3000")
     sys.exit(exit_code(report) or (0 if right else 1))
 
 

@@ -18,6 +18,7 @@ from polycopy_assets.record.partitions import registered
 from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset
+from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.text import quoted
 from polycopy_assets.trades.segment import PREFIX
 
@@ -74,7 +75,12 @@ def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
         raise ConfigurationError(f"--data {data}: {error}") from error
     with serve(State(world, Faults())) as served:
         settings = msgspec.structs.replace(
-            chosen, source="polymarket", source_url=served.url, proxy="", rate_limit=RATE_LIMIT
+            chosen,
+            source="polymarket",
+            source_url=served.url,
+            markets_url=served.url,
+            proxy="",
+            rate_limit=RATE_LIMIT,
         )
         yield Demo(settings, served, f"{world.count():,} trades of {len(world.wallets())} wallets")
 
@@ -104,7 +110,10 @@ def _kept(instance: dg.DagsterInstance, settings: Settings) -> Iterator[tuple[st
         yield text or "", "in the table traders"
     for text in table.rows_by_wallet():
         yield text or "", "in the table trades"
-    for item in open_store(settings, instance, keep=False).list(PREFIX):
+    store = open_store(settings, instance, keep=False)
+    for wallet in read_wanted(store).entries:
+        yield wallet, "in the store's list of wanted wallets"
+    for item in store.list(PREFIX):
         yield (
             item.name.removeprefix(PREFIX).partition("/")[0].removesuffix(".jsonl"),
             "in the store",

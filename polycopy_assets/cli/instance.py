@@ -23,9 +23,9 @@ from polycopy_assets.guard.lease import Lease, take_lease
 from polycopy_assets.guard.lock import Holder, this_process
 from polycopy_assets.record import snapshot
 from polycopy_assets.record.instance import opened
-from polycopy_assets.record.partitions import register
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.record.temporary_home import IN_USE, remove_leftovers, temporary_home
+from polycopy_assets.record.wanted import register_wanted
 from polycopy_assets.resources.chosen import open_warehouse, store_resource, warehouse_resource
 from polycopy_assets.settings import Settings
 from polycopy_assets.store.base import Store
@@ -58,6 +58,10 @@ class Needs(Enum):
 @contextmanager
 def open_instance(chosen: Settings, needs: Needs = Needs.WORK) -> Iterator[dg.DagsterInstance]:
     """The instance that the settings name, with its record."""
+    if chosen.instance == "files" and needs is Needs.RECORD and not Path(chosen.home).exists():
+        with temporary_home() as home, opened(str(home)) as instance:
+            yield instance  # nothing is recorded yet, and a command that reads creates nothing
+        return
     if chosen.instance != "ephemeral":
         with opened(chosen.home) as instance:
             yield instance
@@ -74,7 +78,8 @@ def open_instance(chosen: Settings, needs: Needs = Needs.WORK) -> Iterator[dg.Da
         if needs is Needs.RECORD:
             with usable(chosen):
                 _say_restored(_restored(instance, ReadOnly(store), change=False))
-                register(instance, open_warehouse(chosen, "traders").traders())
+                table = open_warehouse(chosen, "traders")
+                register_wanted(instance, ReadOnly(store), table, change=False)
         yield instance
 
 
@@ -104,14 +109,13 @@ def _working(
         with usable(chosen):
             report = _restored(instance, store, change=True)
         _say_restored(report)
-        before = report.state
         try:
             yield
         except PolycopyError as error:
             if not isinstance(error, Stopped):
-                _save(instance, store, lease, before)
+                _save(instance, store, lease, report)
             raise
-        _save(instance, store, lease, before)
+        _save(instance, store, lease, report)
 
 
 @contextmanager
@@ -122,13 +126,11 @@ def _freed(lease: Lease) -> Iterator[None]:
         lease.release()
 
 
-def _save(
-    instance: dg.DagsterInstance, store: Store, lease: Lease, before: snapshot.State | None
-) -> None:
+def _save(instance: dg.DagsterInstance, store: Store, lease: Lease, before: "Report") -> None:
     """Writes a snapshot if the record has changed; without it the next start has more to read."""
     lease.check()
-    now = snapshot.take(instance)
-    if now == before:
+    now = snapshot.take(instance, before.state, before.written)
+    if now == before.state:
         return
     try:
         snapshot.write(store, now)

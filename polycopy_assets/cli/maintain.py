@@ -23,7 +23,7 @@ _MB = 1e6
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @as_json
 def maintain_command(*, keep_days: int, dry_run: bool, as_json: bool) -> None:
-    """Delete old runs, events and ticks of Dagster that no longer count.
+    """Delete old runs, events and ticks that no longer count.
 
     The latest record of every wallet stays, and so does everything that a decision depends on. It
     can run beside everything else, and be killed and repeated.

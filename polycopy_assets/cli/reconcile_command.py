@@ -1,7 +1,7 @@
 """`polycopy reconcile`: checks store and table, then runs the job `reconcile`."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import click
 import msgspec
@@ -12,12 +12,13 @@ from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.runs import raise_failure, run_job
 from polycopy_assets.cli.source import print_source, source_json
+from polycopy_assets.cli.talk import talkative
 from polycopy_assets.cli.usable import check_usable
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.ledger.failure import by_reason
-from polycopy_assets.ledger.kinds import Adopt
+from polycopy_assets.ledger.kinds import Adopt, FindingKind
 from polycopy_assets.reconcile.report import ReconcileReport
 from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
@@ -26,6 +27,7 @@ from polycopy_assets.sources.open import check_can_count
 from polycopy_assets.text import first_lines, quoted
 
 NAMED = 3
+_LOOKS_AGAIN = 2
 
 
 @click.command("reconcile", cls=Command)
@@ -46,6 +48,7 @@ NAMED = 3
     type=click.Choice([each.value for each in Adopt]),
     help="What to do with an older job's files; overrides POLYCOPY_ADOPT.",
 )
+@talkative
 @json_option
 def reconcile_command(
     *, apply: bool, verify: bool, source: bool, adopt: str | None, as_json: bool
@@ -67,9 +70,22 @@ def run_reconcile(
     """A reconciliation, as a run of the job `reconcile`; raises PolycopyError."""
     if source:
         check_can_count(chosen.source)
+    config = {"apply": apply, "verify": verify, "adopt": adopt or chosen.adopt, "source": source}
+    if apply or source or chosen.instance != "ephemeral":
+        return _reconciled(chosen, config)
+    # It does not wait for a command that works on the store. If that has united or replaced
+    # segments since the record was rebuilt here, they seem lost: the record is rebuilt again.
+    report = _reconciled(chosen, config)
+    for _ in range(_LOOKS_AGAIN):
+        if not report.counts.get(FindingKind.GHOST):
+            break
+        report = _reconciled(chosen, config)
+    return report
+
+
+def _reconciled(chosen: Settings, config: Mapping[str, object]) -> ReconcileReport:
+    apply, source = config["apply"], config["source"]
     progress = Progress()
-    policy = adopt or chosen.adopt
-    config = {"apply": apply, "verify": verify, "adopt": policy, "source": source}
     needs = Needs.WORK if apply or source else Needs.RECORD
     with open_instance(chosen, needs) as instance, shown(progress, "reconcile"):
         if apply or source:

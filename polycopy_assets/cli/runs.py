@@ -12,6 +12,7 @@ import dagster as dg
 from polycopy_assets.assembly import build
 from polycopy_assets.assets.plainly import STOPPED_TAG
 from polycopy_assets.assets.step_record import COMMAND_TAG
+from polycopy_assets.cli.talk import is_verbose
 from polycopy_assets.errors import PolycopyError, RunEnded
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
@@ -21,7 +22,11 @@ from polycopy_assets.record.private.interrupts import interrupts_kept
 from polycopy_assets.settings import Settings
 from polycopy_assets.system.interrupt import interrupt
 
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+def _logged() -> dict[str, object]:
+    """What of a run's log goes to standard error."""
+    level = "INFO" if is_verbose() else "CRITICAL"
+    return {"loggers": {"console": {"config": {"log_level": level}}}}
 
 
 def run_job(
@@ -50,7 +55,7 @@ def run_job(
             with interrupts_kept():
                 result = definition.execute_in_process(
                     instance=instance,
-                    run_config={**_QUIET, "ops": ops},
+                    run_config={**_logged(), "ops": ops},
                     run_id=run_id,
                     tags={**run_lock_tags(run_id), COMMAND_TAG: job.value},
                     raise_on_error=False,
@@ -71,6 +76,7 @@ _OPS = {
     Job.LOAD: "combined_trades",
     Job.RECONCILE: "reconciliation",
     Job.WITNESS: "source_counts",
+    Job.LEADERBOARD: "leaderboard",
 }
 
 

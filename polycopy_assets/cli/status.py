@@ -5,21 +5,30 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
+from polycopy_assets.cli.failed import print_failed
 from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.next_steps import next_steps
 from polycopy_assets.cli.usable import usable
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.record import attempts, materializations, refetching
 from polycopy_assets.record.lost_record import warning
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, registered
+from polycopy_assets.record.wanted import standing
 from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
-from polycopy_assets.trades.segment import recorded_rows
-from polycopy_assets.trades.wallet import refusals
+from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.trades.segment import PREFIX, recorded_rows
+from polycopy_assets.trades.wallet import refusals, sort_out
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Wallets by state, trades by the record, rows in the table."""
+    """Wallets by state, trades by the record, rows in the table.
+
+    `removed` are the wallets that are not collected any more. `without_row` are collected, but not
+    in `traders`; `without_partition` the other way round. `store`, `table` and `record` say where
+    everything lies.
+    """
 
     total: int
     complete: int
@@ -28,6 +37,13 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     failed: int
     trades: int
     table_rows: int
+    removed: int
+    without_row: int
+    without_partition: int
+    store: str
+    table: str
+    record: str
+    next_steps: list[str]
 
 
 def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
@@ -42,22 +58,44 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
     left = refetching.unfinished(instance)
     there = [wallet for wallet in wallets if wallet in recorded]
     here = [wallet for wallet in there if wallet not in left]
+    table = open_table(settings, instance, store, "trades", keep=False)
+    stands = standing(wallets, sort_out(table.traders())[0], read_wanted(store))
+    numbers = {
+        "remaining": len(wallets) - len(here),
+        "failed": len(attempts.failed(instance)),
+        "trades": sum(recorded_rows({wallet: recorded[wallet] for wallet in there}).values()),
+        "table_rows": table.count_rows(),
+    }
     return Status(
         total=len(wallets),
         complete=len(here),
         complete_without_trades=len(without_trades(here, recorded)),
-        remaining=len(wallets) - len(here),
-        failed=len(attempts.failed(instance)),
-        trades=sum(recorded_rows({wallet: recorded[wallet] for wallet in there}).values()),
-        table_rows=open_table(settings, instance, store, "trades", keep=False).count_rows(),
+        removed=len(stands.removed),
+        without_row=len(stands.without_row),
+        without_partition=len(stands.without_partition),
+        store=store.uri(PREFIX).removesuffix(PREFIX),
+        table=table.uri,
+        record=_RECORDS.get(settings.instance, settings.home),
+        next_steps=next_steps(len(wallets), **numbers, stands=stands),
+        **numbers,
     )
 
 
-@click.command("status", cls=Command)
+_RECORDS = {
+    "postgres": "the Postgres database in POLYCOPY_INSTANCE",
+    "ephemeral": "nowhere: each command rebuilds it from the store",
+}
+
+
+@click.command("status", cls=Command, only_reads=True)
+@click.option("--failed", is_flag=True, help="List the failed wallets, each with its reason.")
 @as_json
-def status_command(*, as_json: bool) -> None:
+def status_command(*, failed: bool, as_json: bool) -> None:
     """Count wallets, trades and table rows."""
     with one_line_errors():
+        if failed:
+            print_failed(settings(), as_json=as_json)
+            return
         found = run_status(settings())
     if as_json:
         click.echo(msgspec.json.encode(found))
@@ -67,8 +105,13 @@ def status_command(*, as_json: bool) -> None:
     click.echo(f"    without trades {found.complete_without_trades:>7,}")
     click.echo(f"  remaining {found.remaining:>14,}")
     click.echo(f"  failed    {found.failed:>14,}")
+    click.echo(f"  removed   {found.removed:>14,}")
     click.echo(f"trades      {found.trades:>14,}")
     click.echo(f"table rows  {found.table_rows:>14,}")
+    for name, where in (("store", found.store), ("table", found.table), ("record", found.record)):
+        click.echo(f"{name:<8}{where}")
+    for step in found.next_steps:
+        click.echo(f"next    {step}")
 
 
 def run_status(chosen: Settings) -> Status:
@@ -81,6 +124,8 @@ def run_status(chosen: Settings) -> Status:
             *named_without_trades(empty),
         ):
             say(line)
-        if lost := warning(instance, open_store(chosen, instance, keep=False), found.table_rows):
+        if lost := warning(
+            instance, open_store(chosen, instance, keep=False), found.table_rows, chosen.home
+        ):
             say(f"polycopy: {lost}")
     return found

@@ -6,12 +6,16 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.errors import QuotaExceeded, StoreError, WarehouseBusy, WarehouseError
-from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, register
+from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys
 from polycopy_assets.record.store_id import accept, checked_table, fits
+from polycopy_assets.record.wanted import Registered, register_wanted
 from polycopy_assets.resources.chosen import open_store, open_warehouse, store_resource
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset, wrong
+from polycopy_assets.text import first_lines
 from polycopy_assets.trades.wallet import refusals
+
+_NAMED = 3
 
 Say = Callable[[str], None]
 
@@ -90,13 +94,25 @@ def _usable_store(settings: Settings) -> Iterator[None]:
 
 
 def register_new(instance: dg.DagsterInstance, settings: Settings, say: Say) -> bool:
-    """Registers what is new in `traders`; returns whether anything is."""
-    new, refused = register(instance, open_warehouse(settings, "traders").traders())
-    if new:
-        say(f"{len(new)} new wallets")
-    for line in (
-        *refusals(refused, " in the table traders"),
-        *refusals(invalid_keys(instance), IN_PARTITIONS),
-    ):
+    """Registers what is new in `traders`, and copies it to the store; whether anything is new."""
+    store = open_store(settings, instance)
+    found = register_wanted(instance, store, open_warehouse(settings, "traders"))
+    say_registered(found, say)
+    for line in refusals(invalid_keys(instance), IN_PARTITIONS):
         say(line)
-    return bool(new)
+    return bool(found.new)
+
+
+def say_registered(found: Registered, say: Say) -> None:
+    """Says what a reading of `traders` led to."""
+    if found.restored:
+        say(f"`traders` had no rows: {found.restored:,} wallets were added from the store's list")
+    if found.new:
+        say(f"{len(found.new)} new wallets")
+    lines = [
+        f"{wallet} was removed, and is not collected although it is in the table traders:"
+        f" `polycopy wallets add {wallet}` collects it again"
+        for wallet in found.retired
+    ]
+    for line in (*refusals(found.refused, " in the table traders"), *first_lines(lines, _NAMED)):
+        say(line)

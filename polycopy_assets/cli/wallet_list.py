@@ -16,6 +16,7 @@ import msgspec
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.text import first_lines, quoted
+from polycopy_assets.trades.wallet import sort_out
 
 MOST_BYTES = 100_000_000
 _ADDRESS = re.compile(r"(?<![0-9A-Za-z])0[xX][0-9a-fA-F]{40}(?![0-9A-Za-z])")
@@ -71,6 +72,11 @@ def addresses_in(text: str) -> list[str]:
     for address in _ADDRESS.findall(text):
         found.setdefault(address.lower(), address)
     return list(found.values())
+
+
+def given_wallets(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(wallets, refused texts) of a command line: a text may hold an address, as a profile does."""
+    return sort_out(found[0] if len(found := addresses_in(text)) == 1 else text for text in texts)
 
 
 def read_list(data: bytes, name: str) -> WalletList:

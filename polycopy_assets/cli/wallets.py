@@ -8,6 +8,7 @@ from typing import BinaryIO
 import click
 
 from polycopy_assets.cli.common import Group, one_line_errors, say
+from polycopy_assets.cli.discover import discover_command
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import check_usable
 from polycopy_assets.cli.wallet_list import (
@@ -17,9 +18,11 @@ from polycopy_assets.cli.wallet_list import (
     list_refusals,
     read_list,
 )
+from polycopy_assets.cli.wallets_list import list_command
+from polycopy_assets.cli.wallets_remove import remove
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.record.partitions import register
-from polycopy_assets.resources.chosen import open_warehouse
+from polycopy_assets.record.wanted import want
+from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.trades.wallet import refusals, sort_out
@@ -28,6 +31,10 @@ from polycopy_assets.trades.wallet import refusals, sort_out
 @click.group(cls=Group)
 def wallets() -> None:
     """Manage the wallets to collect."""
+
+
+wallets.add_command(list_command)
+wallets.add_command(remove)
 
 
 @wallets.command()
@@ -55,9 +62,15 @@ def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
 
 
 def add_wallets(chosen: Settings, wallets: Sequence[str]) -> int:
-    """Adds wallets to `traders` and registers them; returns how many were new in `traders`."""
+    """Adds wallets to `traders`, to the store's list and to the partitions.
+
+    Returns how many were new in `traders`.
+    """
     with open_instance(chosen, Needs.NOTHING) as instance:
         check_usable(instance, chosen)
-        added = open_warehouse(chosen, "traders").add_traders(wallets)
-        register(instance, wallets)
-    return added
+        return want(
+            instance, open_store(chosen, instance), open_warehouse(chosen, "traders"), wallets
+        )
+
+
+wallets.add_command(discover_command(add_wallets))

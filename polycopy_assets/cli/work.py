@@ -1,6 +1,6 @@
 """The jobs that a backfill runs, and what they report."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 
 import dagster as dg
@@ -31,23 +31,25 @@ from polycopy_assets.warehouse.base import Warehouse
 class Work:
     """Runs the jobs `fetch` and `load`, and collects what they report.
 
-    `left` are the wallets that were to be fetched when the time was up. For `deadline` and
-    `older_than` see `backfill`.
+    `left` are the wallets that were to be fetched when the time was up. For `deadline`,
+    `older_than` and `only` see `backfill`.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - each is something else
         self,
         instance: dg.DagsterInstance,
         settings: Settings,
         progress: Progress,
         deadline: Deadline | None,
         older_than: int,
+        only: Sequence[str] = (),
     ) -> None:
         self._instance = instance
         self._settings = settings
         self._progress = progress
         self._deadline = deadline
         self._older_than = older_than
+        self._only = list(only)
         self._load_left = False
         self.left = 0
         self.fetched: list[FetchReport] = []
@@ -59,7 +61,7 @@ class Work:
         if self.told:
             return
         complete = refetching.complete(self._instance)
-        wallets = registered(self._instance)
+        wallets = self.wallets
         if select == "all" or any(wallet not in complete for wallet in wallets):
             with self.noting("the fetch ended early"):
                 self._fetch(select)
@@ -68,6 +70,11 @@ class Work:
             return
         with self.noting("the table could not be loaded"):
             self._load()
+
+    @property
+    def wallets(self) -> list[str]:
+        """The wallets that are to be complete: those in `only`, or all that are registered."""
+        return self._only or registered(self._instance)
 
     @property
     def out_of_time(self) -> bool:
@@ -105,6 +112,8 @@ class Work:
         config: dict[str, object] = {"select": select}
         if select == "all" and self._older_than:
             config["older_than"] = self._older_than
+        if self._only:
+            config["wallets"] = self._only
         result = self._run_fetch(config)
         report = None if result is None else fetch_reports.read(self._instance, result.run_id)
         if report is not None:
@@ -143,13 +152,14 @@ class Work:
 
     def _planned(self, select: Select) -> int:
         """How many wallets a fetch that could not begin would have fetched, at most."""
-        wallets = registered(self._instance)
+        wallets = self.wallets
         if select == "all":
             return len(wallets)
         complete = refetching.complete(self._instance)
         return sum(wallet not in complete for wallet in wallets)
 
     def _load(self) -> None:
+        self._progress.begin("looking for what the table lacks")
         forget()  # every manifest is read again, and from here on once
         store = open_store(self._settings, self._instance)
 
@@ -164,6 +174,7 @@ class Work:
             return
         result = run_job(self._instance, self._settings, Job.LOAD, {}, self._progress)
         raise_failure(self._instance, result)
+        self._progress.begin("looking at what the table lacks still")
         checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
         self.failed_checks = [failed_line(each) for each in checks]
         still = lacking_still(versions, DagsterRecords(self._instance), store, table)

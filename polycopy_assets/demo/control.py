@@ -18,6 +18,8 @@ class Steering(msgspec.Struct):
     lag_seconds: int | None = None
     latency: float | None = None
     down: bool | None = None
+    board_shift: int | None = None
+    names: dict[str, str] | None = None
     freshness: Freshness | None = None
     slow_seconds: float | None = None
     faults: dict[str, float] | None = None
@@ -36,6 +38,7 @@ def routes(state: State) -> list[Route]:
                 "trade_requests": state.counts.trade_requests,
                 "requests": state.counts.requests,
                 "count_requests": state.counts.count_requests,
+                "board_requests": len(state.counts.board_arrivals),
                 "rows": state.counts.rows,
                 "faults": state.faults.counts,
                 "refused": state.refused,
@@ -95,3 +98,7 @@ def apply(state: State, wanted: Steering) -> None:
         state.faults.slow_seconds = wanted.slow_seconds
     if wanted.down is not None:
         state.down = wanted.down
+    if wanted.board_shift is not None:
+        state.board_shift = wanted.board_shift
+    if wanted.names is not None:
+        state.world.names = {wallet.lower(): name for wallet, name in wanted.names.items()}

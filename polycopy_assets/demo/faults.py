@@ -139,6 +139,7 @@ class Counts:
             self.log: list[Asked] = []
             self.count_arrivals: list[float] = []
             self.count_requests: Counter[str] = Counter()
+            self.board_arrivals: list[float] = []
 
     def arrived(self, wallet: str, at: float) -> None:
         """A trade request, whatever its result."""
@@ -151,6 +152,11 @@ class Counts:
         with self._lock:
             self.count_arrivals.append(at)
             self.count_requests[wallet.lower()] += 1
+
+    def board_arrived(self, _: str, at: float) -> None:
+        """A request for a board or a market, whatever its result."""
+        with self._lock:
+            self.board_arrivals.append(at)
 
     def served(self, asked: Asked) -> None:
         """A trade request that got its rows."""

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.status import HTTP_404_NOT_FOUND
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from polycopy_assets.demo import control, dome_routes, polymarket_routes
+from polycopy_assets.demo import board_routes, control, dome_routes, polymarket_routes
 from polycopy_assets.demo.freshness import now
 from polycopy_assets.demo.state import State, v2_error
 
@@ -33,6 +33,7 @@ def app(state: State) -> Starlette:
     return Starlette(
         routes=[
             *polymarket_routes.routes(state),
+            *board_routes.routes(state),
             *dome_routes.routes(state),
             *control.routes(state),
         ],

@@ -24,6 +24,8 @@ HTML = "<html><body><h1>Error 429: you are being rate limited</h1></body></html>
 class State:
     """World, faults and counts of one server; `freshness` and `latency` may change any time.
 
+    `board_shift` is by how many rows a board moves between two pages of a walk.
+
     `lag_seconds` is how far the feed trails at first.
 
     `rate_limit` (requests, seconds) refuses what exceeds it, as the real API does.
@@ -43,6 +45,7 @@ class State:
         self.counts = Counts()
         self.freshness = Freshness(lag=lag_seconds)
         self.latency = 0.0
+        self.board_shift = 1
         self.down = False
         self.dome_key = dome_key
         self.rate_limit = rate_limit

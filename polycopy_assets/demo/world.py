@@ -59,6 +59,8 @@ class World:
     def __init__(self) -> None:
         self._trades: dict[str, list[Trade]] = {}
         self._listed: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        """The display names that people chose, by wallet in lower case."""
         self._lock = threading.Lock()
 
     def add_wallet(self, address: str) -> None:
@@ -81,6 +83,11 @@ class World:
         """All addresses, in the case in which they were added."""
         with self._lock:
             return list(self._listed.values())
+
+    def name(self, wallet: str) -> str:
+        """The display name of a wallet; every third has none."""
+        made = "" if int(wallet[-2:], 16) % 3 == 0 else f"Sample-Trader-{wallet[-4:].lower()}"
+        return self.names.get(wallet.lower(), made)
 
     def trades(self, wallet: str) -> Sequence[Trade]:
         """All trades of a wallet, oldest first; none for an unknown wallet."""

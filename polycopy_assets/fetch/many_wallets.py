@@ -114,6 +114,7 @@ class Fetcher:
         if self._deadline.reached:
             return None
         if self._streaks.down or self._horizon is None:
+            self._progress.begun += 1
             return Failed(
                 wallet=wallet,
                 reason=f"not tried: {self._streaks.down}",
@@ -135,6 +136,7 @@ class Fetcher:
             patience=self._patience,
             refetching=self._refetching,
         )
+        self._progress.begin_wallet(wallet)
         try:
             fetched = await fetch.run()
         except Stopped:
@@ -143,6 +145,8 @@ class Fetcher:
             return None
         except Exception as error:  # noqa: BLE001 - any error here is this wallet's failure
             return await self._failed(failed(wallet, error))
+        finally:
+            self._progress.end_wallet(wallet)
         self._streaks.succeeded()
         return fetched
 

@@ -1,12 +1,26 @@
-"""The progress of a fetch: counted by the fetcher, read by the display."""
+"""The progress of a fetch and of what follows it: counted by the work, read by the display."""
 
 import time
+from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from polycopy_assets.system.step import Step
+from polycopy_assets.text import duration
+
 SAMPLES = 1000
+
+RECENT_SECONDS = 10
+"""Rates are those of the last seconds: an average since the start hides what happens now."""
+
+LARGE = 10_000
+"""A wallet with so many trades counts as large in the line that says what is still fetched."""
+
+_NAMED = 2
+
+Clock = Callable[[], float]
 
 
 class Sample(NamedTuple):
@@ -18,12 +32,39 @@ class Sample(NamedTuple):
     requests: int
 
 
+class _Recent:
+    """How many requests and trades there were in the last seconds."""
+
+    def __init__(self) -> None:
+        self._seconds: deque[tuple[int, int, int]] = deque()
+
+    def add(self, now: float, requests: int, trades: int) -> None:
+        second = int(now)
+        if self._seconds and self._seconds[-1][0] == second:
+            _, before, rows = self._seconds[-1]
+            self._seconds[-1] = (second, before + requests, rows + trades)
+            return
+        self._seconds.append((second, requests, trades))
+        while self._seconds[0][0] < second - RECENT_SECONDS:
+            self._seconds.popleft()
+
+    def rates(self, now: float, since: float) -> tuple[float, float]:
+        """Requests and trades a second in the last `RECENT_SECONDS`, or since `since`."""
+        first = int(now) - RECENT_SECONDS
+        counted = [each for each in tuple(self._seconds) if each[0] > first]
+        seconds = max(1.0, min(RECENT_SECONDS, now - since))
+        return sum(n for _, n, _ in counted) / seconds, sum(n for _, _, n in counted) / seconds
+
+
 class Progress(msgspec.Struct):
     """Counters of one fetch; watched while it runs, and summed up at its end.
 
     `trades` are rows served, `recorded_rows` those of them that are new and recorded, `requests`
     HTTP requests of all kinds, `failed` wallets. `fetching` says that wallets are being fetched:
-    only then does silence mean that the run is stuck. Other work is a step, with a name.
+    only then does silence mean that the run is stuck. `begun` are the wallets that are or were
+    fetched, and `running` the trades that each wallet under way was served. `expected` are the
+    trades that the fetch will be served, 0 if unknown. Other work is a `step`; what another thread
+    does meanwhile is `beside`.
     """
 
     wallets: int = 0
@@ -32,27 +73,44 @@ class Progress(msgspec.Struct):
     recorded_rows: int = 0
     requests: int = 0
     failed: int = 0
+    begun: int = 0
+    expected: int = 0
     fetching: bool = False
-    step: str = ""
-    step_done: int = 0
-    step_total: int = 0
+    step: Step = msgspec.field(default_factory=Step)
+    beside: Step = msgspec.field(default_factory=Step)
+    running: dict[str, int] = {}
     started: float = msgspec.field(default_factory=time.monotonic)
     samples: list[Sample] = []
+    _recent: _Recent = msgspec.field(default_factory=_Recent)
+    _fetching_since: float = 0.0
+    _trades_before: int = 0
 
-    def begin_fetch(self, wallets: int) -> None:
+    def begin_fetch(self, wallets: int, expected: int = 0) -> None:
         """Starts a fetch of so many wallets; requests and trades go on being counted."""
         self.begin("")
         self.wallets, self.done, self.failed, self.fetching = wallets, 0, 0, True
+        self.begun, self.expected, self._trades_before = 0, expected, self.trades
+        self.running.clear()
+        self._fetching_since = time.monotonic()
+
+    def begin_wallet(self, wallet: str) -> None:
+        """Counts a wallet whose fetch begins."""
+        self.begun += 1
+        self.running[wallet] = 0
+
+    def end_wallet(self, wallet: str) -> None:
+        """The wallet has an outcome, or is left; it counts as done or failed once recorded."""
+        self.running.pop(wallet, None)
 
     def begin(self, step: str, total: int = 0) -> None:
         """Starts a step of `total` parts, if that is known; an empty name ends it."""
-        self.step, self.step_done, self.step_total = step, 0, total
+        self.step.begin(step, total)
 
     @property
     def share(self) -> tuple[int, int]:
         """(done, total) of what is under way; total is 0 if unknown."""
-        if self.step:
-            return self.step_done, self.step_total
+        if self.step.name:
+            return self.step.done, self.step.total
         return self.done + self.failed, self.wallets
 
     @property
@@ -60,33 +118,69 @@ class Progress(msgspec.Struct):
         """A value that changes with any progress."""
         return self.requests, self.trades, self.done, self.failed, self.share
 
-    def sample(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def sample(self, clock: Clock = time.monotonic) -> None:
         """Takes a sample for the chart; keeps a bounded number of samples."""
-        if self.wallets and not self.step:
+        if self.wallets and not self.step.name:
             ended = self.done + self.failed
             self.samples.append(Sample(clock() - self.started, ended, self.trades, self.requests))
         if len(self.samples) > SAMPLES:
             del self.samples[1::2]
 
-    def page(self, rows: int) -> None:
-        """Counts one page of `rows` trades."""
+    def page(self, wallet: str, rows: int, clock: Clock = time.monotonic) -> None:
+        """Counts one page of `rows` trades of the wallet."""
         self.trades += rows
+        self._recent.add(clock(), 0, rows)
+        if wallet in self.running:
+            self.running[wallet] += rows
 
-    def request(self) -> None:
+    def request(self, clock: Clock = time.monotonic) -> None:
         """Counts one request that was sent."""
         self.requests += 1
+        self._recent.add(clock(), 1, 0)
 
-    def line(self, clock: Callable[[], float] = time.monotonic) -> str:
-        """One line for a log: wallets, trades, requests a second, time left, failures."""
-        if self.step:
-            if not self.step_done and not self.step_total:
-                return self.step
-            total = f"/{self.step_total:,}" if self.step_total else ""
-            return f"{self.step}: {self.step_done:,}{total}"
-        seconds = max(clock() - self.started, 1e-9)
+    def left(self, clock: Clock = time.monotonic) -> str:
+        """How long the fetch takes from now on, as far as it can be told; empty if it cannot.
+
+        "about" by trades if it is known how many there will be. Else "at least": each wallet that
+        has not begun takes a request. How many trades it has is known only when it is fetched.
+        """
+        requests, trades = self._recent.rates(clock(), self._fetching_since)
+        if self.expected:
+            missing = self.expected - (self.trades - self._trades_before)
+            return f"about {duration(missing / trades)} left" if trades and missing > 0 else ""
+        waiting = self.wallets - self.begun
+        if not requests or waiting <= 0:
+            return ""
+        return f"at least {duration(waiting / requests)} left"
+
+    def still(self) -> str:
+        """The wallets that are still fetched when no other is waiting, largest first."""
+        running = sorted(self.running.items(), key=lambda each: -each[1])
+        if not running or self.begun < self.wallets:
+            return ""
+        large = sum(trades >= LARGE for _, trades in running)
+        many = large or len(running)
+        what = f"{many:,} {'large ' if large else ''}{'wallet' if many == 1 else 'wallets'}"
+        named = ", ".join(f"{wallet[:6]}… {trades:,} trades" for wallet, trades in running[:_NAMED])
+        return f"still fetching {what}: {named}" + (", …" if len(running) > _NAMED else "")
+
+    def pieces(self, clock: Clock = time.monotonic) -> list[str]:
+        """What there is to say, the most important first, in pieces that are not to be cut."""
+        if self.step.name:
+            return [self.step.line()]
         ended = self.done + self.failed
-        left = f"{seconds / ended * (self.wallets - ended):.0f} s left" if ended else "starting"
-        return (
-            f"{ended:,}/{self.wallets:,} wallets, {self.trades:,} trades,"
-            f" {self.requests / seconds:.1f} requests/s, {left}, {self.failed} failed"
-        )
+        if not self.wallets:
+            return []
+        said = [f"{ended:,}/{self.wallets:,} wallets"]
+        if not self.fetching:
+            return [*said, f"{self.trades:,} trades"]
+        requests, trades = self._recent.rates(clock(), self._fetching_since)
+        said += [f"{self.trades:,} trades"]
+        said += [f"{self.failed:,} failed"] if self.failed else []
+        said += [f"{requests:.1f} requests/s", f"{trades:,.0f} trades/s", self.left(clock)]
+        said += [self.still(), self.beside.line()]
+        return [each for each in said if each]
+
+    def line(self, clock: Clock = time.monotonic) -> str:
+        """One line for a log: the same pieces, and the time since the start."""
+        return ", ".join([*self.pieces(clock), f"{duration(clock() - self.started)} so far"])

@@ -163,4 +163,4 @@ class Walks:
             known = name in self.unknown_fields or len(self.unknown_fields) < FIELDS_NAMED
             self.unknown_fields[name if known else OTHER_FIELDS] += rows
         self.oddities.update(page.oddities)
-        self._progress.page(len(page.rows))
+        self._progress.page(self._wallet, len(page.rows))

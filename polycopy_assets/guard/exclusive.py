@@ -41,11 +41,24 @@ def exclusive(
     say: Callable[[str], None],
     check: Callable[[], None],
 ) -> Iterator[Exclusive]:
+    """Waits for the lock `name` in a run, and holds it; see `alone`."""
+    holder = this_process(context.run.job_name, context.run.run_id)
+    with alone(context.instance, holder, name, say, check) as found:
+        yield found
+
+
+@contextmanager
+def alone(
+    instance: dg.DagsterInstance,
+    holder: Holder,
+    name: str,
+    say: Callable[[str], None],
+    check: Callable[[], None] = lambda: None,
+) -> Iterator[Exclusive]:
     """Waits for the lock `name`, and holds it; while it waits, it names the holder to `say`.
 
     `check` raises Stopped if the wait must not go on.
     """
-    instance, holder = context.instance, this_process(context.run.job_name, context.run.run_id)
     locks, waiting = instance_locks(instance), _Waiting(say, check)
     with held(locks, name, holder, waiting=waiting) as lock:
         waiting.end()

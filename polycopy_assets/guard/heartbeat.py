@@ -171,7 +171,7 @@ class _Beat:
         if progress is None:
             return ""
         progress.sample()
-        if not progress.fetching or progress.step or progress.state != self._seen:
+        if not progress.fetching or progress.step.name or progress.state != self._seen:
             self._seen, self._moved = progress.state, now
         elif now - self._moved > STALLED_SECONDS:
             return f"no progress for {now - self._moved:.0f} s; {_AGAIN}"

@@ -22,6 +22,7 @@ class Job(StrEnum):
     RECONCILE = "reconcile"
     AUDIT = "audit"
     WITNESS = "witness"
+    LEADERBOARD = "leaderboard_snapshot"
     MAINTAIN = "maintain"
 
 
@@ -35,7 +36,14 @@ _NAMESPACE = "polycopy/"
 
 OUR_JOBS = frozenset(Job)
 OUR_STEPS = frozenset(
-    {"wallet_trades", "combined_trades", "trades", "reconciliation", "source_counts"}
+    {
+        "wallet_trades",
+        "combined_trades",
+        "trades",
+        "reconciliation",
+        "source_counts",
+        "leaderboard",
+    }
 )
 OUR_ASSETS = frozenset(dg.AssetKey(name) for name in (*OUR_STEPS, "traders"))
 

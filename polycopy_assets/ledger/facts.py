@@ -9,6 +9,7 @@ import msgspec
 from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import BEGINNING, Interval, leading, union
 from polycopy_assets.trades.segment import Segment, StoredSegment
+from polycopy_assets.trades.wanted import State
 
 
 class Checkpoint(NamedTuple):
@@ -70,8 +71,10 @@ class OldFile(msgspec.Struct, frozen=True, kw_only=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True):
     """All that is known about one wallet.
 
-    `revoked` is set if its record was revoked because data was lost, and it has not been fetched
-    again: the time until which that record covered it. `stored` are the segments that count, and
+    `unlisted` says that the store's list wants it, but `traders` has no row of it; `retired` is set
+    if that list says that it was removed. `revoked` is set if its record was revoked because data
+    was lost, and it has not been fetched again: the time until which that record covered it.
+    `stored` are the segments that count, and
     `covered` is the time without trades that a coverage object states; `replaced` are the segments
     that a full refetch has replaced but not removed yet. `refetching` says that a full refetch has
     not ended, and `marker_damaged` why its marker cannot be used. `pending` says
@@ -85,6 +88,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
 
     wallet: str
     wanted: bool = False
+    unlisted: bool = False
+    retired: State | None = None
     registered: bool = False
     record: Recorded | None = None
     revoked: int | None = None

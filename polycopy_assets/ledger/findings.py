@@ -29,6 +29,9 @@ from polycopy_assets.ledger.kinds import Action, Adopt, FindingKind
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.segment import StoredSegment
 from polycopy_assets.trades.shapes import CHECKPOINT
+from polycopy_assets.trades.wanted import State
+
+_UNLISTED = "the store's list wants it, but `traders` has no row of it"
 
 Found = tuple[FindingKind, str]
 """A finding of a wallet, and the evidence for it."""
@@ -49,9 +52,10 @@ def classify(facts: Facts, *, adopt: Adopt, now: int) -> Finding:
     Old files that could decide must have been read (see `to_read`).
     """
     if facts.record is not None:
-        kind, why = next(_of_recorded(facts, facts.record, adopt))
+        found = _of_recorded(facts, facts.record, adopt)
     else:
-        kind, why = next(_of_unrecorded(facts, adopt, now))
+        found = _of_unrecorded(facts, adopt, now)
+    kind, why = next(found if facts.retired is None else _of_retired(facts, facts.retired, found))
     return Finding(wallet=facts.wallet, finding=kind, action=kind.action, why=why)
 
 
@@ -103,6 +107,28 @@ def lost_coverage(record: Recorded, kept: int) -> str:
     return f"its record covers time without trades until {until}, which no coverage object says"
 
 
+_KEPT_IN_ORDER = {
+    FindingKind.ORPHAN,
+    FindingKind.UNLOADED,
+    FindingKind.SURPLUS,
+}
+"""What is settled of a removed wallet too, because its data stays: without a request."""
+
+
+def _of_retired(facts: Facts, state: State, found: Iterable[Found]) -> Iterator[Found]:
+    """The findings for a removed wallet: those of `found` that need nothing from the source.
+
+    If a record has lost its data, it is revoked. While a wallet is being deleted, and after that,
+    nothing is settled.
+    """
+    if state is State.REMOVED:
+        for kind, why in found:
+            revocable = kind is FindingKind.GHOST and facts.record is not None
+            if kind in _KEPT_IN_ORDER or revocable:
+                yield kind, why
+    yield FindingKind.RETIRED, f"the store's list says: {state}"
+
+
 def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found]:
     """The findings for a recorded wallet, worst first."""
     if record.problem:
@@ -125,6 +151,8 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found
     yield from _of_the_table(facts, record.rows)
     if not facts.registered:
         yield FindingKind.UNREGISTERED, "it is recorded, but not a partition"
+    if facts.unlisted:
+        yield FindingKind.UNLISTED, _UNLISTED
     if facts.has_checkpoint and not marked_complete(facts):
         yield FindingKind.UNEXPORTED, "the checkpoint does not say that it is complete"
     yield FindingKind.CONSISTENT, ""
@@ -175,6 +203,8 @@ def _of_unrecorded(facts: Facts, adopt: Adopt, now: int) -> Iterator[Found]:
             FindingKind.UNREGISTERED,
             "the checkpoint or the store knows it, but it is not a partition",
         )
+    if facts.unlisted:
+        yield FindingKind.UNLISTED, _UNLISTED
     if facts.registered or facts.wanted:
         yield FindingKind.REMAINING, "part of it is in the store" if facts.stored else ""
     if facts.unclaimed:

@@ -31,6 +31,7 @@ class Action(StrEnum):
     DELETE = "delete"
     REGISTER = "register"
     EXPORT = "export"
+    LIST = "list"
     BACKFILL = "backfill"
     NONE = "none"
 
@@ -82,12 +83,14 @@ class FindingKind(StrEnum):
     SURPLUS = "surplus", Action.RELOAD, "the table has rows that the store does not have"
     UNCLAIMED = "unclaimed", Action.DELETE, "rows that we loaded, of a wallet that no ledger knows"
     UNREGISTERED = "unregistered", Action.REGISTER, "known to a ledger, but not a partition"
+    UNLISTED = "unlisted", Action.LIST, "wanted by the store's list, but not a row of `traders`"
     UNEXPORTED = (
         "unexported",
         Action.EXPORT,
         "complete, but not marked complete in the old job's checkpoint",
     )
     REMAINING = "remaining", Action.BACKFILL, "wanted, but not fetched yet"
+    RETIRED = "retired", Action.NONE, "was removed: it is not collected any more"
     CONSISTENT = "consistent", Action.NONE, "all ledgers agree"
 
     @classmethod

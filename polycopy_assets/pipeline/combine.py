@@ -26,6 +26,7 @@ from polycopy_assets.pipeline.ports import Check, Committed, Records
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
+from polycopy_assets.system.step import Step
 from polycopy_assets.trades.batch import Claim, Header, Manifest
 from polycopy_assets.trades.segment import record_digest
 
@@ -58,6 +59,7 @@ def combine_new(
     force: AbstractSet[str] = frozenset(),
     broken: Sequence[Broken] = (),
     memory: int = DEFAULT_MEMORY,
+    step: Step | None = None,
 ) -> Combined:
     """Commits what is new as batches of bounded size, or none if nothing is new.
 
@@ -65,9 +67,11 @@ def combine_new(
     `force` are combined in full. `broken` are batches that were found broken during a load; others
     are found here: by their manifests and, unless the table has them (`loaded` are the numbers of
     its batches), by their files. If another run takes a batch's number first, what is new is worked
-    out again. `memory`: MB that this process may use.
+    out again. `memory`: MB that this process may use. `step` shows what is under way.
     """
     made: list[Manifest] = []
+    if step is not None:
+        step.begin("looking for trades that are not combined")
     for attempt in range(ATTEMPTS):
         found = sound_and_broken(store, loaded, broken)
         versions = records.versions()
@@ -76,7 +80,7 @@ def combine_new(
         number = next_batch(batches, loaded, found.broken)
         try:
             check()
-            for each in combine_all(store, claims, number, memory=memory):
+            for each in combine_all(store, claims, number, memory=memory, step=step):
                 lost |= each.lost
                 if each.manifest is not None:
                     made.append(each.manifest)

@@ -21,7 +21,7 @@ def count(wallets: Sequence[Ours], ports: CountPorts) -> list[Failed]:
     # Closed before the caller frees its lock, so that nothing keeps running in the background.
     with closing(_outcomes(wallets, ports)) as outcomes:
         for outcome in outcomes:
-            ports.progress.step_done += 1
+            ports.progress.step.done += 1
             if isinstance(outcome, Count):
                 ports.record.write(outcome)
             else:

@@ -39,7 +39,8 @@ class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     Wallets in `full` are fetched from the beginning; for those in `resumed`, an earlier run began
     that. `replacing` are the wallets with segments still to be replaced. `failed` are wallets that
-    are already known to fail.
+    are already known to fail. `expected` are the trades that the source will serve, as far as the
+    record knows them; 0 if it does not.
     """
 
     targets: Sequence[str]
@@ -47,6 +48,7 @@ class FetchPlan(msgspec.Struct, frozen=True, kw_only=True):
     full: AbstractSet[str] = frozenset()
     resumed: AbstractSet[str] = frozenset()
     replacing: AbstractSet[str] = frozenset()
+    expected: int = 0
 
 
 def fetch(plan: FetchPlan, ports: FetchPorts) -> FetchReport:
@@ -96,7 +98,8 @@ class _Work:
     def do(self) -> None:
         """Fetches until there is nothing more to fetch."""
         plan = self._plan
-        self._progress.begin_fetch(len(plan.targets) + len(plan.failed))
+        self._progress.begin_fetch(len(plan.targets) + len(plan.failed), plan.expected)
+        self._progress.begun = len(plan.failed)
         for failure in plan.failed:
             self._fail(failure)
         # Closed before the caller frees its lock, so that nothing keeps running in the background.

@@ -38,6 +38,8 @@ def load_batches(ports: LoadPorts) -> LoadReport:
             f"batch {manifest.batch}: {loaded.inserted:,} rows in, {loaded.deleted:,} rows out"
         )
         ports.check()
+    if batches:
+        ports.table.describe()
     return LoadReport(
         batches=batches,
         inserted=inserted,
@@ -57,7 +59,7 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
     found: dict[int, Broken] = {}
     while True:
         try:
-            yield from load(ports.table, batches, ports.store)
+            yield from load(ports.table, batches, ports.store, ports.step)
             break
         except BatchBroken as error:
             number = error.batch
@@ -73,6 +75,7 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
                 ports.check,
                 broken=list(found.values()),
                 memory=ports.memory,
+                step=ports.step,
             )
             batches = sound_batches(ports.store, {item.batch for item in combined.batches})
     left = unloaded(batches.sound, agreed(ports.table.held(), batches.listed))

@@ -16,6 +16,7 @@ from polycopy_assets.ledger.source_counts import Count
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.system.step import Step
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.page import PageSource
@@ -148,7 +149,7 @@ class LoadPorts(NamedTuple):
     """What combining and loading need; `log` is the run's.
 
     `check` raises Stopped if the run must not go on; it is called before each batch. `memory`: MB
-    that this process may use.
+    that this process may use. `step` shows what is under way.
     """
 
     records: Records
@@ -157,6 +158,7 @@ class LoadPorts(NamedTuple):
     log: Logger
     check: Check
     memory: int = DEFAULT_MEMORY
+    step: Step | None = None
 
 
 class CountRecord(Protocol):

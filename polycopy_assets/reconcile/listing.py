@@ -36,7 +36,7 @@ def list_store(
     old_files: dict[str, list[OldFile]] = defaultdict(list)
     refetching: list[str] = []
     for item in store.list(PREFIX):
-        progress.step_done += 1
+        progress.step.done += 1
         found = StoredSegment.listed(*item)
         old = parse_old_name(item.name)
         if found:
@@ -124,7 +124,7 @@ def verified(
         except ObjectUnreadable as error:
             unread[wallet][name] = error.why
             return item
-        progress.step_done += 1
+        progress.step.done += 1
         return msgspec.structs.replace(item, size=len(data), crc32c=crc32c(data))
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="verify") as readers:

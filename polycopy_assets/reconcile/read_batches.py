@@ -61,7 +61,7 @@ def unreadable_segments(
     readings = Readings(store)
 
     def read(segment: Segment) -> tuple[Segment, dict[str, str]]:
-        progress.step_done += 1
+        progress.step.done += 1
         return segment, dict(unreadable(readings, [segment]))
 
     found: dict[str, dict[str, str]] = defaultdict(dict)

@@ -35,6 +35,7 @@ from polycopy_assets.record import refetching as refetching_notes
 from polycopy_assets.record.partitions import invalid_keys, registered
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.wanted import Wanted, read_wanted
 from polycopy_assets.trades.batch import Header
 from polycopy_assets.trades.segment import PREFIX
 from polycopy_assets.warehouse.base import Warehouse
@@ -50,7 +51,8 @@ class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
     files have changed. `loaded` are the numbers of those in the table, `waiting` are the usable
     ones to be loaded: the first that is not there, and all later ones. `force` are the wallets to
     combine again although no trade is new: some of their trades are no longer in any batch, or
-    broken batches name them.
+    broken batches name them. `listed` is the store's list of who is wanted, `rows` are the wallets
+    of `traders`.
     """
 
     facts: Mapping[str, Facts]
@@ -59,6 +61,8 @@ class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
     loaded: frozenset[int]
     waiting: Sequence[Header]
     force: frozenset[str]
+    listed: Wanted
+    rows: frozenset[str]
 
     @property
     def broken(self) -> Sequence[Broken]:
@@ -113,7 +117,10 @@ def read_ledgers(
     uncombined = {wallet: recorded[wallet] for wallet in lacks.new}
     for wallet, why in unreadable_segments(store, uncombined, batches.held, progress).items():
         unread[wallet] |= why
-    wanted = {wallet for wallet, _ in sorted_out("traders", warehouse.traders(), refused)}
+    rows = {wallet for wallet, _ in sorted_out("traders", warehouse.traders(), refused)}
+    listed = read_wanted(store)
+    refused += [Refused("store", name) for name in (*listed.strange, *listed.damaged)]
+    wanted = {*rows, *listed.wanted}
     checkpoint = warehouse.checkpoint()
     ticks: dict[str, list[Checkpoint]] = defaultdict(list)
     texts = [row.wallet_address for row in checkpoint or ()]
@@ -124,6 +131,8 @@ def read_ledgers(
         wallet: Facts(
             wallet=wallet,
             wanted=wallet in wanted,
+            unlisted=wallet in wanted and wallet not in rows,
+            retired=listed.retired.get(wallet),
             registered=wallet in partitions,
             record=recorded.get(wallet),
             revoked=revoked.get(wallet),
@@ -150,6 +159,7 @@ def read_ledgers(
                 *old_files,
                 *ticks,
                 *wanted,
+                *listed.retired,
                 *marked,
             }
         )
@@ -164,6 +174,8 @@ def read_ledgers(
         loaded=frozenset(loaded),
         waiting=waiting,
         force=frozenset(lacks.force),
+        listed=listed,
+        rows=frozenset(rows),
     )
 
 
@@ -183,7 +195,7 @@ def _inspect(
     def read(item: Facts) -> Facts:
         (file,) = item.old_files
         found = inspect(store, file, item.wallet)
-        progress.step_done += 1
+        progress.step.done += 1
         return msgspec.structs.replace(item, old_files=(found,))
 
     with ThreadPoolExecutor(_READERS, thread_name_prefix="inspect") as readers:

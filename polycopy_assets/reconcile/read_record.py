@@ -20,7 +20,7 @@ def read_record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, R
     progress.begin("reading the record", len(versions))
     found: dict[str, Recorded] = {}
     for wallet, item in materializations.ledger(instance):
-        progress.step_done += 1
+        progress.step.done += 1
         if isinstance(item, PolycopyError):
             found[wallet] = Recorded(
                 version=versions.get(wallet, ""),

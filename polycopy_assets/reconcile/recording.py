@@ -176,7 +176,7 @@ class Recording:
                 events = [item for item in workers.map(made, left) if item is not None]
                 for _ in runless.write(self._instance, events):
                     pass
-                self._progress.step_done += len(chunk)
+                self._progress.step.done += len(chunk)
                 self._show()
         self._progress.begin("")
 

@@ -25,6 +25,7 @@ from polycopy_assets.reconcile.recording import Recording, Say
 from polycopy_assets.reconcile.work import Work
 from polycopy_assets.record import materializations, refetching
 from polycopy_assets.record.partitions import register
+from polycopy_assets.record.wanted import copy_rows
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.trades.holdings import Holdings
@@ -83,7 +84,8 @@ class Repair:
         work = Work()
         for item in findings:
             work.add(item.finding, self._ledgers.facts[item.wallet])
-        register(self._instance, (facts.wallet for facts in work.known))
+        self._list_wanted()
+        register(self._instance, (facts.wallet for facts in work.known if facts.retired is None))
         recording = self._recording
         self._set_markers_aside()
         self._replace_doubtful(work.ahead)
@@ -103,6 +105,14 @@ class Repair:
         self._mark_complete()
         if work.unclaimed:
             self._delete_unclaimed(work.unclaimed)
+
+    def _list_wanted(self) -> None:
+        """Makes `traders` and the store's list name the same wallets."""
+        unlisted = [facts.wallet for facts in self._ledgers.facts.values() if facts.unlisted]
+        if unlisted:
+            added = self._warehouse.add_traders(unlisted)
+            self._say(f"{added:,} wallets of the store's list added to `traders`")
+        copy_rows(self._store, self._ledgers.rows, self._ledgers.listed)
 
     def _set_markers_aside(self) -> None:
         """Sets damaged markers aside.
@@ -153,8 +163,11 @@ class Repair:
             self.failures.append(Failure(facts.wallet, str(error)))
 
     def _fetch(self, wallets: Collection[str], *, full: bool = False) -> None:
-        if wallets:
-            report = self._engine.fetch(sorted(wallets), full=full)
+        """Fetches those of `wallets` that were not removed."""
+        facts = self._ledgers.facts
+        collected = sorted(w for w in wallets if w not in facts or facts[w].retired is None)
+        if collected:
+            report = self._engine.fetch(collected, full=full)
             self.failures += [each.plain for each in report.failures]
 
     def _adopted(self) -> list[str]:

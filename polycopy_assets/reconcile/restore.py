@@ -14,7 +14,7 @@ import msgspec
 from polycopy_assets.batches.manifests import sound_batches
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.progress import Progress
-from polycopy_assets.ledger.facts import Facts, Recorded
+from polycopy_assets.ledger.facts import Facts
 from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.ledger.restored import Restored, restored
 from polycopy_assets.ledger.source_counts import read_version
@@ -23,13 +23,14 @@ from polycopy_assets.reconcile.read_ledgers import UNFINISHED
 from polycopy_assets.reconcile.read_record import as_recorded, latest_horizon
 from polycopy_assets.reconcile.recording import Recording
 from polycopy_assets.record import attempts, counts, loads, materializations, refetching, snapshot
-from polycopy_assets.record.materializations import DATA_VERSION_TAG
+from polycopy_assets.record.materializations import DATA_VERSION_TAG, Record
 from polycopy_assets.record.partitions import register, registered_at, set_registered_at
 from polycopy_assets.record.private import runless
 from polycopy_assets.record.snapshot import Line, State
 from polycopy_assets.record.store_id import keep_found
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.trades.holdings import Holdings
 
 _LOST = "the store holds less than the snapshot of the record says"
@@ -41,12 +42,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """How many wallets have a record from the snapshot, from what is stored, and a revoked one.
 
     `snapshot` is the name of the one that was used, empty without one, and `state` what it says;
-    `failures` are the wallets
-    whose stored segments could not be read.
+    `written` are the ids of the events that wrote its records, by wallet; `failures` are the
+    wallets whose stored segments could not be read.
     """
 
     snapshot: str
     state: State
+    written: Mapping[str, int]
     kept: int
     rebuilt: int
     revoked: int
@@ -63,8 +65,8 @@ def restore(
     """
     started, now = time.monotonic(), int(time.time())
     keep_found(instance, store)
-    name, found = snapshot.newest(store, say, change=change)
-    facts = _facts(store, found, now)
+    name, found, records = snapshot.newest(store, say, change=change)
+    facts = _facts(store, found, records, now)
     # If nothing at all is stored, the store may not be mounted: nothing is taken for lost.
     empty = not any(item.stored or item.covered for item in facts.values())
     decided = {
@@ -73,7 +75,8 @@ def restore(
     }
     _register(instance, facts, found.lines)
     _note_refetches(instance, found, facts, decided)
-    _write(instance, _records(found.lines, facts, decided))
+    _write(instance, _records(records, facts, decided))
+    ids = materializations.latest_ids(instance)
     recording = Recording(
         instance,
         store,
@@ -89,6 +92,7 @@ def restore(
     return Report(
         snapshot=name,
         state=found,
+        written={wallet: ids[wallet] for wallet, item in decided.items() if item.keep},
         kept=sum(item.keep and not item.rebuild for item in decided.values()),
         rebuilt=len(recording.segments),
         revoked=sum(item.revoke is not None for item in decided.values()),
@@ -97,14 +101,14 @@ def restore(
     )
 
 
-def _facts(store: Store, found: State, now: int) -> dict[str, Facts]:
+def _facts(store: Store, found: State, records: Mapping[str, Record], now: int) -> dict[str, Facts]:
     """What snapshot and store say of each wallet; the store is listed once."""
     lines = found.lines
     refused: list[Refused] = []
     stored, old_files, marked = list_store(store, refused, Progress())
-    coverage = read_coverage(store)
+    coverage, retired = read_coverage(store), read_wanted(store).retired
     replaced, damaged = full_refetches(store, marked, stored, coverage, refused)
-    recorded = dict(_recorded(lines))
+    recorded = {wallet: as_recorded(record) for wallet, record in records.items()}
     latest = latest_horizon(recorded.values(), coverage, now)
     return {
         wallet: Facts(
@@ -120,23 +124,23 @@ def _facts(store: Store, found: State, now: int) -> dict[str, Facts]:
             horizon=latest if wallet in recorded and recorded[wallet].horizon else now,
             now=now,
             old_files=tuple(old_files.get(wallet, ())),
+            retired=retired.get(wallet),
         )
         for wallet in sorted({*lines, *stored, *coverage.statements, *marked})
     }
 
 
-def _recorded(lines: Mapping[str, Line]) -> Iterator[tuple[str, Recorded]]:
-    for wallet, line in lines.items():
-        if (record := line.record()) is not None:
-            yield wallet, as_recorded(record)
-
-
 def _register(
     instance: dg.DagsterInstance, facts: Mapping[str, Facts], lines: Mapping[str, Line]
 ) -> None:
-    """Registers the wallets of the snapshot, in their order, and others that are stored."""
-    before = {w: line.registered for w, line in lines.items() if line.registered is not None}
-    others = [wallet for wallet in facts if wallet not in lines]
+    """Registers the wallets of the snapshot, in their order, and others that are stored.
+
+    Not those that were removed.
+    """
+    collected = [wallet for wallet, item in facts.items() if item.retired is None]
+    times = {w: lines[w].registered for w in collected if w in lines}
+    before = {w: time for w, time in times.items() if time is not None}
+    others = [wallet for wallet in collected if wallet not in lines]
     register(instance, [*sorted(before, key=before.__getitem__), *others])
     known = registered_at(instance).keys()
     set_registered_at(instance, {w: at for w, at in before.items() if w in known})
@@ -165,12 +169,12 @@ def _note_refetches(
 
 
 def _records(
-    lines: Mapping[str, Line], facts: Mapping[str, Facts], decided: Mapping[str, Restored]
+    records: Mapping[str, Record], facts: Mapping[str, Facts], decided: Mapping[str, Restored]
 ) -> Iterator[Event]:
     for wallet, item in decided.items():
         if item.keep:
-            line = lines[wallet]
-            yield materializations.materialization(wallet, line.version, line.values())
+            record = records[wallet]
+            yield materializations.materialization(wallet, record.version, record.metadata)
         elif item.revoke is not None:
             was = facts[wallet].revoked is not None
             why = "it was revoked before" if was else _LOST

@@ -60,10 +60,11 @@ class Work(msgspec.Struct, frozen=True):
                 | FindingKind.UNLOADED
                 | FindingKind.SURPLUS
                 | FindingKind.UNREGISTERED
+                | FindingKind.UNLISTED
                 | FindingKind.UNEXPORTED
             ):
                 self.others.append(facts)
-            case FindingKind.REMAINING | FindingKind.CONSISTENT:
+            case FindingKind.REMAINING | FindingKind.RETIRED | FindingKind.CONSISTENT:
                 return  # nothing is to be done, or the next backfill does it
             case _:
                 assert_never(kind)

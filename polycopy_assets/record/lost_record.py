@@ -1,8 +1,8 @@
 """Detects that Dagster's record is gone while the data made from it is still there.
 
-`DAGSTER_HOME` was cleaned up or restored, or names the wrong directory. A fetch would not request
-stored trades again, but would request new trades of every wallet; and counts from an empty record
-mean nothing. So nothing is fetched before the record is rebuilt.
+`DAGSTER_HOME` or the Postgres database was cleaned up or restored, or is the wrong one. A fetch
+would not request stored trades again, but would request new trades of every wallet; and counts from
+an empty record mean nothing. So nothing is fetched before the record is rebuilt.
 """
 
 import os
@@ -12,6 +12,8 @@ from dagster import DagsterEventType
 
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.postgres import shown
+from polycopy_assets.record.private.database import postgres_url
 from polycopy_assets.settings.instance import EPHEMERAL, INSTANCE
 from polycopy_assets.store.base import Store
 from polycopy_assets.trades.batch import MANIFESTS, parse_manifest_name
@@ -34,43 +36,58 @@ def is_empty(instance: dg.DagsterInstance) -> bool:
 def refuse_lost_record(instance: dg.DagsterInstance, store: Store) -> None:
     """Raises PolycopyError if nothing is recorded, but the store holds batches."""
     if is_empty(instance) and _has_batches(store):
+        lost = _lost(instance, os.environ.get("DAGSTER_HOME", ""))
         raise PolycopyError(
-            f"nothing was fetched: {_lost()}, but {store.uri(MANIFESTS)} holds batches that were"
-            f" made from it. {_REBUILD}. Then start this again"
+            f"nothing was fetched: {lost}, but {store.uri(MANIFESTS)} holds batches that"
+            f" were made from it. {_REBUILD}. Then start this again"
         )
 
 
-def warning(instance: dg.DagsterInstance, store: Store, rows: int) -> str:
+def warning(instance: dg.DagsterInstance, store: Store, rows: int, home: str) -> str:
     """What is wrong with an empty record, in one line; empty if nothing is.
 
-    The table has `rows` rows. Lists the store only if the record is empty.
+    The table has `rows` rows; `home` is the directory that the settings name, which need not exist.
+    Lists the store only if the record is empty.
     """
     if not is_empty(instance):
         return ""
+    lost = _lost(instance, home)
     if _has_batches(store):
         return (
-            f"{_lost()}, but {store.uri(MANIFESTS)} holds batches, and the table {rows:,} rows."
+            f"{lost}, but {store.uri(MANIFESTS)} holds batches, and the table {rows:,} rows."
             f" {_REBUILD}"
         )
     if _has_segments(store):
         return (
-            f"{_lost()}, but {store.uri(PREFIX)} holds segments. If a first fetch was killed,"
+            f"{lost}, but {store.uri(PREFIX)} holds segments. If a first fetch was killed,"
             f" `polycopy backfill` continues it. If the record is lost: {_REBUILD}"
         )
     if rows:
         return (
-            f"{_lost()}, and so is the store, but the table holds {rows:,} rows. If an older job"
-            " wrote them, all is well; otherwise check DAGSTER_HOME and POLYCOPY_STORE"
+            f"{lost}, and so is the store, but the table holds {rows:,} rows. If an"
+            f" older job wrote them, all is well; otherwise check {_chosen_by(instance)}"
         )
     return ""
 
 
-def _lost() -> str:
+def _lost(instance: dg.DagsterInstance, home: str) -> str:
+    """What is empty: it names the place that people have to look at, and no password."""
     if os.environ.get(INSTANCE) == EPHEMERAL:
         return "no wallet's record could be rebuilt from the store"
+    if url := postgres_url(instance):
+        return f"Dagster's record in the Postgres database {shown(url)} is empty"
+    return f"Dagster's record in DAGSTER_HOME={home!r} is empty"
+
+
+def _chosen_by(instance: dg.DagsterInstance) -> str:
+    """The settings that may name the wrong place."""
+    if os.environ.get(INSTANCE) == EPHEMERAL:
+        return "POLYCOPY_STORE"
     if os.environ.get(INSTANCE):
-        return f"Dagster's record in the database of {INSTANCE} is empty"
-    return f"Dagster's record in DAGSTER_HOME={os.environ.get('DAGSTER_HOME')!r} is empty"
+        return f"{INSTANCE} and POLYCOPY_STORE"
+    if postgres_url(instance):
+        return "the database in dagster.yaml, and POLYCOPY_STORE"
+    return "DAGSTER_HOME and POLYCOPY_STORE"
 
 
 def _has_batches(store: Store) -> bool:

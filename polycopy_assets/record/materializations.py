@@ -7,7 +7,7 @@ such data version and does not make a wallet complete.
 
 import re
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -17,9 +17,8 @@ from dagster import AssetRecordsFilter, DagsterEventType
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.record import commit
-from polycopy_assets.trades.coverage import extended
 from polycopy_assets.trades.horizon import Horizon
-from polycopy_assets.trades.interval import BEGINNING, Interval
+from polycopy_assets.trades.interval import BEGINNING
 from polycopy_assets.trades.segment import Segment, data_version, is_whole, rows_in_version
 
 WALLET_TRADES = dg.AssetKey("wallet_trades")
@@ -155,26 +154,6 @@ def _latest_versions(
     return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
 
 
-def longest_ago_first(
-    instance: dg.DagsterInstance,
-    wallets: Collection[str],
-    without_trades: Callable[[str], Interval | None],
-    *,
-    before: float | None = None,
-) -> list[str]:
-    """`wallets`, earliest end of coverage first; those without a readable record before all.
-
-    `without_trades` says what a wallet's coverage object states. With `before` (epoch seconds) only
-    wallets whose coverage ended before that.
-    """
-    until = dict.fromkeys(wallets, 0)
-    for wallet, found in read_all(instance, wallets):
-        if isinstance(found, Record):
-            until[wallet] = extended(found.covered_until, without_trades(wallet))
-    chosen = [wallet for wallet in wallets if before is None or until[wallet] < before]
-    return sorted(chosen, key=lambda wallet: until[wallet])
-
-
 def ledger(
     instance: dg.DagsterInstance, wallets: Collection[str] | None = None
 ) -> Iterator[tuple[str, Record | PolycopyError]]:
@@ -238,15 +217,22 @@ def recorded_by(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str
     }
 
 
+def latest_ids(
+    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
+) -> Mapping[str, int]:
+    """The id of the latest materialization of every wallet, or of each of `wallets`; one query."""
+    return instance.event_log_storage.get_latest_storage_id_by_partition(
+        WALLET_TRADES,
+        DagsterEventType.ASSET_MATERIALIZATION,
+        partitions=set(wallets) if wallets is not None else None,
+    )
+
+
 def _latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[dg.EventLogRecord]:
     """The latest materialization of each of `wallets` that has one, read in pages."""
     if not wallets:
         return
-    latest = instance.event_log_storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES,
-        DagsterEventType.ASSET_MATERIALIZATION,
-        partitions=set(wallets) if len(wallets) <= _NAMED else None,
-    )
+    latest = latest_ids(instance, wallets if len(wallets) <= _NAMED else None)
     ids = sorted(latest[wallet] for wallet in wallets if wallet in latest)
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]

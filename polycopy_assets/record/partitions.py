@@ -23,7 +23,7 @@ def register(
 ) -> tuple[list[str], list[str]]:
     """Adds partitions for the wallets that have none; returns (new wallets, refused texts).
 
-    Keys are never deleted here. A deleted key that is added again has its old history.
+    A deleted key that is added again has its old history.
     """
     wallets, refused = sort_out(texts)
     existing = set(registered(instance))
@@ -31,6 +31,15 @@ def register(
     for start in range(0, len(new), _CHUNK):
         instance.add_dynamic_partitions(str(wallets_partitions.name), new[start : start + _CHUNK])
     return new, refused
+
+
+def unregister(instance: dg.DagsterInstance, wallets: Iterable[str]) -> list[str]:
+    """Deletes the partitions of `wallets`; returns those that had one. Their events stay."""
+    existing = set(registered(instance))
+    gone = [wallet for wallet in wallets if wallet in existing]
+    for wallet in gone:
+        instance.delete_dynamic_partition(str(wallets_partitions.name), wallet)
+    return gone
 
 
 def registered_at(instance: dg.DagsterInstance) -> dict[str, float]:

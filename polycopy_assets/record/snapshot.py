@@ -11,8 +11,9 @@ import logging
 import re
 import uuid
 import zlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import dagster as dg
 import msgspec
@@ -104,28 +105,45 @@ class State(msgspec.Struct, frozen=True):
 NOTHING = State(Header(form=FORM, wallets=0), {})
 
 
+class Found(NamedTuple):
+    """A snapshot in the store: its name, what it says, and the records of its lines by wallet."""
+
+    name: str
+    state: State
+    records: Mapping[str, Record]
+
+
 class Damaged(PolycopyError):
     """An object is not a snapshot that this version has written."""
 
 
-def take(instance: dg.DagsterInstance) -> State:
-    """What the record says now."""
+def take(
+    instance: dg.DagsterInstance,
+    before: State = NOTHING,
+    written: Mapping[str, int] = MappingProxyType({}),
+) -> State:
+    """What the record says now.
+
+    `written` are, by wallet, the ids of the events that wrote lines of `before` into this instance:
+    a line whose event is still the wallet's latest is not read again.
+    """
+    latest = materializations.latest_ids(instance) if written else {}
+    same = {wallet for wallet, number in written.items() if latest.get(wallet) == number}
     known = registered_at(instance)
     revoked = materializations.revoked(instance)
     tried = attempts.latest(instance, known.keys())
     counted = {wallet: count_version(each) for wallet, each in counts.latest(instance).items()}
     failed = counts.failures(instance)
-    records = {
-        wallet: found
-        for wallet, found in materializations.ledger(instance)
-        if isinstance(found, Record)  # what cannot be read is rebuilt from the store
-    }
+    versions = materializations.versions(instance)
+    records = {wallet: (line.version, line.metadata) for wallet, line in _chosen(before, same)}
+    for wallet, found in materializations.read_all(instance, versions.keys() - same):
+        if isinstance(found, Record):  # what cannot be read is rebuilt from the store
+            records[wallet] = found.version, _plain(found.metadata)
     lines = {
         wallet: Line(
             wallet,
             known.get(wallet),
-            records[wallet].version if wallet in records else "",
-            _plain(records[wallet].metadata) if wallet in records else {},
+            *records.get(wallet, ("", {})),
             revoked.get(wallet),
             tried.get(wallet),
             counted.get(wallet, ""),
@@ -141,6 +159,10 @@ def take(instance: dg.DagsterInstance) -> State:
         refetching={w: str(s) for w, s in sorted(refetching.unfinished(instance).items())},
     )
     return State(header, lines)
+
+
+def _chosen(state: State, wallets: Collection[str]) -> Iterator[tuple[str, Line]]:
+    return ((wallet, state.lines[wallet]) for wallet in wallets)
 
 
 def write(store: Store, state: State) -> str:
@@ -164,8 +186,8 @@ def write(store: Store, state: State) -> str:
     return name
 
 
-def newest(store: Store, say: Callable[[str], None], *, change: bool) -> tuple[str, State]:
-    """The name of the newest snapshot that can be used, and what it says; empty without one.
+def newest(store: Store, say: Callable[[str], None], *, change: bool) -> Found:
+    """The newest snapshot that can be used; its name is empty if there is none.
 
     `say` gets a line for each damaged one; with `change`, it is set aside. Raises StoreError, and
     PolycopyError if a newer version wrote it.
@@ -178,18 +200,18 @@ def newest(store: Store, say: Callable[[str], None], *, change: bool) -> tuple[s
     return _newest(store, say, change=change)
 
 
-def _newest(store: Store, say: Callable[[str], None], *, change: bool) -> tuple[str, State]:
+def _newest(store: Store, say: Callable[[str], None], *, change: bool) -> Found:
     for _, name in reversed(_listed(store)):
         try:
-            return name, decode(name, store.read(name))
+            return decode(name, store.read(name))
         except Damaged as error:
             say(f"the snapshot {store.uri(name)} {error}; the record is rebuilt from the store")
             if change:
                 set_aside(store, name)
-    return "", NOTHING
+    return Found("", NOTHING, {})
 
 
-def decode(name: str, data: bytes) -> State:
+def decode(name: str, data: bytes) -> Found:
     """The snapshot in an object; raises Damaged if it is none."""
     try:
         first, *rest = gzip.decompress(data).splitlines()
@@ -203,22 +225,24 @@ def decode(name: str, data: bytes) -> State:
         lines = {line.wallet: line for line in map(decoder.decode, rest)}
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Damaged(f"is damaged: {error or 'it is empty'}") from error
-    wrong = next((each for each in lines.values() if not _is_sound(each)), None)
-    if wrong or len(lines) != header.wallets or len(rest) != header.wallets:
-        what = wrong.wallet if wrong else f"{len(rest)} wallets, not {header.wallets}"
-        raise Damaged(f"is damaged: {what}")
-    return State(header, lines)
+    if len(lines) != header.wallets or len(rest) != header.wallets:
+        raise Damaged(f"is damaged: {len(rest)} wallets, not {header.wallets}")
+    found = ((wallet, _record(line)) for wallet, line in lines.items())
+    records = {wallet: record for wallet, record in found if record is not None}
+    return Found(name, State(header, lines), records)
 
 
-def _is_sound(line: Line) -> bool:
+def _record(line: Line) -> Record | None:
+    """The record of a line, if it has one; raises Damaged if the line is not a sound one."""
     kinds = {kind for kind, _ in line.metadata.values()}
     if not ADDRESS.fullmatch(line.wallet) or kinds - _KINDS.keys():
-        return False
+        raise Damaged(f"is damaged: {line.wallet}")
     try:
-        line.values()
-        return line.record() is not None or not line.version
-    except (PolycopyError, dg.DagsterError, TypeError, ValueError):
-        return False
+        if not line.version:
+            line.values()
+        return line.record()
+    except (PolycopyError, dg.DagsterError, TypeError, ValueError) as error:
+        raise Damaged(f"is damaged: {line.wallet}") from error
 
 
 def _listed(store: Store) -> list[tuple[int, str]]:

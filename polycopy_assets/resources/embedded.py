@@ -3,15 +3,17 @@
 from pathlib import Path
 
 import dagster as dg
-from pydantic import Field, field_validator
+from pydantic import Field, PrivateAttr, field_validator
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.working import Permit
+from polycopy_assets.pipeline.discover import OpenBoards
 from polycopy_assets.pipeline.ports import Limits, OpenSource
-from polycopy_assets.record.store_id import checked
+from polycopy_assets.record.store_id import checked, checked_table
 from polycopy_assets.settings import DEFAULT_LATE_HOURS, AdoptWord, SourceKind
+from polycopy_assets.settings.boards import DEFAULT_LEADERBOARD, MOST
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.settings.parse import parse_rate_limit
 from polycopy_assets.settings.shared import UMASKS, Shared
@@ -58,6 +60,7 @@ class WarehouseResource(dg.ConfigurableResource):
         default=DEFAULT_MEMORY,
         description="MB that combining and loading may use: POLYCOPY_MEMORY.",
     )
+    _fits: bool = PrivateAttr(default=False)
 
     def open(
         self,
@@ -78,9 +81,34 @@ class WarehouseResource(dg.ConfigurableResource):
             memory=self.memory,
         )
 
+    def open_for(
+        self,
+        instance: dg.DagsterInstance,
+        store: Store,
+        asset: str,
+        run_id: str = "command",
+        *,
+        keep: bool = True,
+    ) -> Warehouse:
+        """The warehouse, checked to fit `store`, and to hold its batches.
+
+        Raises Unsuitable or WrongTable. With `keep` False nothing is written.
+        """
+        self.check_fits(store, asset, run_id)
+        return checked_table(instance, store, self.open(asset, run_id), keep=keep)
+
+    def check_fits(self, store: Store, asset: str, run_id: str = "command") -> None:
+        """Raises Unsuitable if the tables cannot hold or show all trades of `store`.
+
+        Looks once in a run: Dagster makes one resource for all steps of a run.
+        """
+        if not self._fits:
+            self.open(asset, run_id).check_fits(store.place())
+            self._fits = True
+
 
 class PolicyResource(dg.ConfigurableResource):
-    """How far an older job's files are trusted, and when a wallet is late."""
+    """How far an older job's files are trusted, when a wallet is late, and who is wanted."""
 
     adopt: AdoptWord = Field(
         default="verified",
@@ -92,6 +120,16 @@ class PolicyResource(dg.ConfigurableResource):
         default=DEFAULT_LATE_HOURS,
         ge=1,
         description="Hours after registration at which an incomplete wallet counts as late.",
+    )
+    leaderboard: str = Field(
+        default=DEFAULT_LEADERBOARD,
+        description="The boards that are kept: POLYCOPY_LEADERBOARD.",
+    )
+    leaderboard_wanted: int = Field(
+        default=0,
+        ge=0,
+        le=MOST,
+        description="The last rank on them that is wanted: POLYCOPY_LEADERBOARD_WANTED.",
     )
 
 
@@ -117,6 +155,9 @@ class SourceResource(dg.ConfigurableResource):
         description="Seconds by which the source's trade feed may lag; beyond, it counts as down.",
     )
     api_key: str = Field(default="", description="Needed for `dome` only.", repr=False)
+    markets_url: str = Field(
+        default="", description="Base URL of the market service, which looks up a market's slug."
+    )
     proxy: str = Field(
         default="", description="The variable that names the proxy, if one is set.", repr=False
     )
@@ -164,4 +205,24 @@ class SourceResource(dg.ConfigurableResource):
             on_request=progress.request,
             idle=permit.idle,
             permit=may_send,
+        )
+
+    def boards(self, progress: Progress, permit: Permit) -> OpenBoards:
+        """A function that opens the source's boards; call it on the event loop that uses it.
+
+        Raises ConfigurationError if the source has none.
+        """
+        from polycopy_assets.sources.boards import check_has_boards, open_boards  # noqa: PLC0415
+
+        check_has_boards(self.kind)
+        return lambda: open_boards(
+            self.url,
+            self.markets_url or self.url,
+            windows=[Window(*each) for each in parse_rate_limit(self.rate_limit)],
+            concurrency=self.concurrency,
+            timeout=self.timeout,
+            proxy=self.proxy,
+            idle=permit.idle,
+            permit=permit.check,
+            on_request=progress.request,
         )

@@ -7,6 +7,15 @@ from typing import Literal, get_args
 import msgspec
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.settings.boards import (
+    DEFAULT_LEADERBOARD,
+    LEADERBOARD,
+    MARKETS,
+    MOST,
+    WANTED,
+    markets_url,
+    parse_boards,
+)
 from polycopy_assets.settings.checked import (
     API_KEY,
     check_certificates,
@@ -64,7 +73,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `proxy` is the name of the variable that holds the proxy to the source, with its password.
     `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
     `max_lag` seconds; `memory` MB; `max_bytes_billed` bytes a query; `bigquery_emulator` is empty
-    for the real BigQuery; `instance` says where Dagster's record is, not the URL of the database.
+    for the real BigQuery; `instance` says where Dagster's record is, not the URL of the database;
+    `leaderboard` is as written, `leaderboard_wanted` the last rank on it that is wanted (0: none).
     """
 
     source: SourceKind = "polymarket"
@@ -87,6 +97,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     bigquery_emulator: str = ""
     instance: InstanceKind = "files"
     home: str = DEFAULT_HOME
+    markets_url: str = MARKETS
+    leaderboard: str = DEFAULT_LEADERBOARD
+    leaderboard_wanted: int = 0
 
     @property
     def needs_api_key(self) -> bool:
@@ -140,6 +153,8 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
             " needs",
         )
     adopt = one_of(environ, "POLYCOPY_ADOPT", ADOPT)
+    leaderboard = environ.get(LEADERBOARD) or DEFAULT_LEADERBOARD
+    parse_boards(leaderboard)
     return Settings(
         source=source,
         source_url=url,
@@ -181,4 +196,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         bigquery_emulator=emulator(environ.get("BIGQUERY_EMULATOR_HOST") or ""),
         instance=instance_kind(environ),
         home=directory("DAGSTER_HOME", environ.get("DAGSTER_HOME") or DEFAULT_HOME),
+        markets_url=markets_url(environ, url, public=url == SOURCES["polymarket"]),
+        leaderboard=leaderboard,
+        leaderboard_wanted=int(number(environ, WANTED, 0, 0, MOST, whole=True)),
     )

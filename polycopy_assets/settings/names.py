@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.settings.boards import LEADERBOARD, MARKETS_URL, WANTED
 from polycopy_assets.settings.checked import API_KEY
 from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.settings.memory import MEMORY
@@ -16,7 +17,10 @@ NAMES = (
     "POLYCOPY_DTS_CONFIG",
     INSTANCE,
     "POLYCOPY_LATE_HOURS",
+    LEADERBOARD,
+    WANTED,
     "POLYCOPY_LOAD_VIA",
+    MARKETS_URL,
     "POLYCOPY_MAX_BYTES_BILLED",
     "POLYCOPY_MAX_LAG",
     MEMORY,

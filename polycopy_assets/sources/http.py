@@ -16,14 +16,15 @@ from polycopy_assets.errors import ConfigurationError, ContractBroken, SourceErr
 from polycopy_assets.sources.body import ACCEPTED, BadBody, read_json, read_start
 from polycopy_assets.sources.budget import Budget, Window
 from polycopy_assets.sources.clock import age_of, date_of
+from polycopy_assets.sources.error_body import error_object, message_of, told, trace_of
 from polycopy_assets.sources.failing import RequestRefused, Retryable, Tries, backoff, failure
 from polycopy_assets.sources.flow import Flow, Place
 from polycopy_assets.sources.masking import Mask
 from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.sources.route import Route
 from polycopy_assets.system.version import VERSION
-from polycopy_assets.text import EXCERPT, NAME, one_line, said_by
-from polycopy_assets.trades.odd_json import UNREADABLE, Json, decode
+from polycopy_assets.text import one_line, said_by
+from polycopy_assets.trades.odd_json import Json
 
 T = TypeVar("T")
 
@@ -37,7 +38,6 @@ LONGEST_WHOLE = 600.0
 """The most seconds for an answer, whatever the time-out: a fetch without progress for 900 seconds
 counts as dead, and is ended (`heartbeat.STALLED_SECONDS`)."""
 
-_OBJECT = msgspec.json.Decoder(dict[str, Any])
 _RETRYABLE_STATUS = frozenset({408, 429})
 
 
@@ -229,17 +229,17 @@ class Http:
                 try:
                     body, tamed = await read_json(response)
                     date, age = date_of(response.headers), age_of(response.headers)
-                    trace = _trace(response)
+                    trace = trace_of(response)
                     odd = tamed if tamed is not body else None
                     return Answer(body, 1, trace, date, age, tamed=odd)
                 except BadBody as error:
-                    said = f"200 with {error}{_told(response)}"
+                    said = f"200 with {error}{told(response)}"
                     raise Retryable(said, same=error.same) from error
             wait = retry_after(response.headers)
             throttled = response.status_code == HTTPStatus.TOO_MANY_REQUESTS
             if throttled:
                 self._budget.hold(wait or 0.0)
-            body = _error_object(await read_start(response))
+            body = error_object(await read_start(response))
             raise self._refusal(response, body, wait, throttled=throttled)
 
     def _refusal(
@@ -252,8 +252,8 @@ class Http:
     ) -> RequestRefused | Retryable:
         """The failure for an answer other than 200."""
         status = response.status_code
-        said = one_line(_message(body) or response.reason_phrase)
-        text = f"{status} {said}{_told(response)}"
+        said = one_line(message_of(body) or response.reason_phrase)
+        text = f"{status} {said}{told(response)}"
         if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED and self._route.proxy:
             return Retryable(self._route.proxy_refused(text), unreachable=True)
         if status in _RETRYABLE_STATUS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -280,28 +280,6 @@ def _trusted() -> ssl.SSLContext:
         raise ConfigurationError(
             f"the certificates of SSL_CERT_FILE or SSL_CERT_DIR cannot be read: {said_by(error)}"
         ) from error
-
-
-def _error_object(body: bytes) -> Mapping[str, Any]:
-    """The JSON object of an error, or nothing: proxies in front of a source answer in HTML."""
-    try:
-        return decode(_OBJECT, body)
-    except UNREADABLE:
-        return {}
-
-
-def _message(body: Mapping[str, Any]) -> str:
-    parts = (str(body[key]) for key in ("code", "error", "message", "parameter") if body.get(key))
-    return one_line(", ".join(parts), EXCERPT)
-
-
-def _trace(response: httpx.Response) -> str:
-    return one_line(response.headers.get("x-trace-id", ""), NAME)
-
-
-def _told(response: httpx.Response) -> str:
-    trace = _trace(response)
-    return f" (trace {trace})" if trace else ""
 
 
 def _say_nothing_of_requests() -> None:

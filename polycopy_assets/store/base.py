@@ -68,7 +68,8 @@ class Store(Protocol):
     def place(self) -> tuple[str, str] | None:
         """Where the objects are, and what kind of place that is, by Google's names.
 
-        None if it does not matter, or is not known (before `check_writable`, or without the right).
+        None if it does not matter, or we may not know. Raises StoreError, as `check_writable` does,
+        if that place does not keep objects.
         """
         ...
 

@@ -62,7 +62,7 @@ class GCSStore:
         self._client = client
         self._bucket = client.bucket(bucket)
         self._prefix = f"{prefix.strip('/')}/" if prefix.strip("/") else ""
-        self._place: tuple[str, str] | None = None
+        self._seen: Mapping[str, Any] | None = None
         self._retry: Retry = DEFAULT_RETRY.with_timeout(retry_seconds)
         pool = HTTPAdapter(pool_maxsize=_CONNECTIONS)
         # The client offers no other way to do either. Its cache of bucket metadata is for tracing:
@@ -154,25 +154,32 @@ class GCSStore:
             raise
 
     def place(self) -> tuple[str, str] | None:
-        """The bucket's location and `locationType`, as `check_writable` found them."""
-        return self._place
+        """The bucket's location and `locationType`; looks at the bucket unless that was done."""
+        bucket = self._checked() if self._seen is None else self._seen
+        if "location" not in bucket:
+            return None
+        return str(bucket["location"]), str(bucket.get("locationType", ""))
 
     def check_writable(self) -> None:
         """Raises StoreError unless the store's marker is there or can be created, and read.
 
         Also if the bucket would delete objects, or keep them for ever; see `store.bucket`.
         """
-        bucket = self._settings()
-        if "location" in bucket:
-            self._place = str(bucket["location"]), str(bucket.get("locationType", ""))
-        wrong = wrong_with(bucket, self._prefix)
-        if wrong:
-            raise StoreError(f"bucket gs://{self._bucket.name} {wrong}")
+        self._checked()
         try:
             self.create(MARKER, _MARKER_BYTES)
         except ObjectExists as error:
             raise StoreError(f"{self.uri(MARKER)} is of another version of the store") from error
         next(self.list(MARKER), None)
+
+    def _checked(self) -> Mapping[str, Any]:
+        """The bucket's own settings as they are now; raises StoreError if they are wrong."""
+        bucket = self._settings()
+        wrong = wrong_with(bucket, self._prefix)
+        if wrong:
+            raise StoreError(f"bucket gs://{self._bucket.name} {wrong}")
+        self._seen = bucket
+        return bucket
 
     def _settings(self) -> Mapping[str, Any]:
         """The bucket's own settings; empty, and a warning, if we may not see them."""

@@ -17,7 +17,9 @@ from types import FrameType
 from typing import NoReturn
 
 INTERRUPTED = "interrupted: start it again, it continues where it stopped"
-EXIT_CODE = 1
+EXIT_CODE = 130
+"""What shells say of a process that Ctrl-C has ended: 128 and the number of the signal."""
+
 TO_BE_CONTINUED = os.EX_TEMPFAIL
 """75: nothing is wrong, only time is missing; the same command continues."""
 

@@ -2,12 +2,14 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+from polycopy_assets.boards.snapshot import Key, Snapshot
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.warehouse.reading import Reader
 
 
 class Loaded(NamedTuple):
@@ -72,6 +74,21 @@ class Parts(Protocol):
         ...
 
 
+class BoardTable(Protocol):
+    """The table `leaderboard`: who was on a board when. Both methods raise WarehouseError."""
+
+    def held(self) -> set[Key]:
+        """The snapshots that the table has rows of; none if there is no table."""
+        ...
+
+    def load(self, snapshot: Snapshot) -> None:
+        """Makes the table hold, for the snapshot's board and day, exactly its rows.
+
+        Atomic; loading a snapshot again changes nothing. Creates the table if it is missing.
+        """
+        ...
+
+
 class Warehouse(Protocol):
     """The tables `traders`, `trades` and, where an old job left it, `backfill_checkpoint`.
 
@@ -86,19 +103,52 @@ class Warehouse(Protocol):
     """New rows that make it worth to load a batch while more are fetched."""
 
     @property
+    def boards(self) -> BoardTable:
+        """The table `leaderboard`."""
+        ...
+
+    @property
     def cost(self) -> Cost | None:
         """The cost since the warehouse was opened; None if it is free of charge."""
+        ...
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the tables for people."""
         ...
 
     def check_writable(self, place: tuple[str, str] | None = None) -> None:
         """Raises WarehouseError if the tables cannot be opened for writing.
 
-        Also if they cannot be loaded from a store in `place`; see `Store.place`.
+        Also if they do not fit; see `check_fits`.
+        """
+        ...
+
+    def check_fits(self, place: tuple[str, str] | None = None) -> None:
+        """Raises Unsuitable if the tables cannot hold or show all trades of a store in `place`.
+
+        See `Store.place`. Changes nothing and bills nothing. Passes where that is only known from
+        writing: for a file that another process may hold.
+        """
+        ...
+
+    def describe(self) -> None:
+        """Writes comments on tables and columns, and views on `trades`, where they are missing.
+
+        Bills nothing. What other people have written stays; where it is not allowed, that is no
+        error. A warehouse may have done it when it was written to.
         """
         ...
 
     def add_traders(self, wallets: Iterable[str]) -> int:
         """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""
+        ...
+
+    def remove_traders(self, wallets: Collection[str]) -> int:
+        """Deletes the rows of `traders` that name `wallets`, whatever their case; returns how many.
+
+        No query if there are no `wallets`, or no such table.
+        """
         ...
 
     def traders(self) -> list[str | None]:
@@ -214,3 +264,17 @@ class Warehouse(Protocol):
 def as_text(value: object) -> str | None:
     """A wallet as stored in a table; a value that is not text is shown as its repr."""
     return value if value is None or isinstance(value, str) else repr(value)
+
+
+def snapshot_values(snapshot: Snapshot) -> dict[str, str | datetime]:
+    """The parameters that say which board and which UTC day a snapshot is of, and its time."""
+    key = snapshot.key
+    day = datetime(key.day.year, key.day.month, key.day.day, tzinfo=UTC)
+    return {
+        "snapshot_at": datetime.fromtimestamp(snapshot.at, UTC),
+        "day": day,
+        "next_day": day + timedelta(days=1),
+        "time_period": snapshot.window,
+        "sort_by": snapshot.by,
+        "category": snapshot.category,
+    }

@@ -22,6 +22,7 @@ from polycopy_assets_tests.cloud.google import bigquery_client
 from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
 from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
+from polycopy_assets_tests.fakes.storage import Storage, storage_double
 
 os.environ["NO_GCE_CHECK"] = "true"
 
@@ -41,6 +42,13 @@ def bucket(gcs: GCS) -> str:
     name = f"bucket-{uuid.uuid4().hex[:12]}"
     gcs.client().create_bucket(name)
     return name
+
+
+@pytest.fixture(scope="session")
+def strict() -> Iterator[Storage]:
+    """Our own Cloud Storage, on which bucket settings have effects."""
+    with storage_double() as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

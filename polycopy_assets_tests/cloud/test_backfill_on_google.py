@@ -16,6 +16,7 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.record import materializations
+from polycopy_assets.trades.columns import VIEWS
 from polycopy_assets_tests.cloud.google import GoogleDeployment, bigquery_client
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double, Job
@@ -88,7 +89,8 @@ def test_a_hundred_wallets_end_in_bigquery_and_a_repeat_loads_nothing(
     assert json.loads(again.stdout)["requests"] == 0
     assert (status["complete"], status["trades"], status["table_rows"]) == (100, rows, rows)
     tables = {table.table_id for table in deployment.bigquery.list_tables(deployment.name)}
-    assert tables == {"traders", "trades", "polycopy_batches"}, "a staging table was left behind"
+    ours = {"traders", "trades", "polycopy_batches", *VIEWS}
+    assert tables == ours, "a staging table was left behind"
 
 
 def test_a_thousand_wallets_cost_a_handful_of_jobs_and_a_repeat_bills_nothing(
@@ -202,7 +204,7 @@ def test_beside_the_old_job_nothing_of_it_is_touched_and_nothing_of_ours_is_pick
     assert sql("SELECT COUNT(*) FROM {}trades WHERE id = 'double'") == [(0,)]
     tables = {table.table_id for table in deployment.bigquery.list_tables(deployment.name)}
     theirs = {"trades_staging", "backfill_checkpoint"}
-    assert tables == {"trades", "traders", "polycopy_batches"} | theirs
+    assert tables == {"trades", "traders", "polycopy_batches", *VIEWS} | theirs
     table = bigquery_client(double.url).get_table(f"{deployment.name}.trades")
     assert table.time_partitioning is None, "its layout is its own"
 

@@ -1,29 +1,39 @@
-"""Buckets as people have them: each is used as it is, or refused in one line at the start."""
+"""Buckets as people have them: each is used as it is, or refused in one line at the start.
+
+What then works in them is in `test_bucket_settings.py`.
+"""
 
 import logging
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from google.cloud import storage
 
-from polycopy_assets.errors import ObjectExists, ObjectKept, StoreError
+from polycopy_assets.errors import StoreError
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.warehouse.bigquery.place import apart
-from polycopy_assets_tests.fakes.buckets import settings, unseen
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.proxy import Fault, Proxy, proxy
+from polycopy_assets_tests.fakes.storage import Bucket, Storage
 
 
 @pytest.fixture
-def front(gcs: GCS) -> Iterator[Proxy]:
-    with proxy(gcs.url) as running:
+def front(strict: Storage) -> Iterator[Proxy]:
+    with proxy(strict.url) as running:
         yield running
 
 
 @pytest.fixture
-def store(gcs: GCS, front: Proxy, bucket: str) -> GCSStore:
-    return GCSStore(gcs.client(front.url), bucket, "p", retry_seconds=5)
+def bucket(strict: Storage) -> Bucket:
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    GCS(strict.url, None).client().create_bucket(name)
+    return strict.buckets[name]
+
+
+@pytest.fixture
+def store(strict: Storage, front: Proxy, bucket: Bucket) -> GCSStore:
+    return GCSStore(GCS(strict.url, None).client(front.url), bucket.name, "p", retry_seconds=5)
 
 
 def deleting(*conditions: dict[str, Any]) -> dict[str, Any]:
@@ -55,10 +65,10 @@ REFUSED = {
 
 @pytest.mark.parametrize(("lifecycle", "said"), REFUSED.values(), ids=REFUSED)
 def test_a_rule_that_deletes_what_must_last_is_refused(
-    store: GCSStore, front: Proxy, bucket: str, lifecycle: dict[str, Any], said: str
+    store: GCSStore, front: Proxy, bucket: Bucket, lifecycle: dict[str, Any], said: str
 ):
-    settings(front, bucket, lifecycle=lifecycle)
-    told = rf"bucket gs://{bucket} has a lifecycle rule that deletes objects \({said}\), and should"
+    bucket.change({"lifecycle": lifecycle})
+    told = rf"gs://{bucket.name} has a lifecycle rule that deletes objects \({said}\), and should"
     with pytest.raises(StoreError, match=told) as error:
         store.check_writable()
     assert "\n" not in str(error.value)
@@ -73,19 +83,19 @@ REFUSED_TOO = {
 
 @pytest.mark.parametrize(("changes", "said"), REFUSED_TOO.values(), ids=REFUSED_TOO)
 def test_a_bucket_that_polycopy_cannot_work_with_is_refused_in_one_line(
-    store: GCSStore, front: Proxy, bucket: str, changes: dict[str, Any], said: str
+    store: GCSStore, front: Proxy, bucket: Bucket, changes: dict[str, Any], said: str
 ):
-    settings(front, bucket, **changes)
-    with pytest.raises(StoreError, match=rf"{bucket}.*{said}") as error:
+    bucket.change(changes)
+    with pytest.raises(StoreError, match=rf"{bucket.name}.*{said}") as error:
         store.check_writable()
     assert "\n" not in str(error.value)
     assert len(front.requests) == 1
 
 
-def test_requester_pays_is_named_to_its_owner_too(store: GCSStore, front: Proxy, bucket: str):
+def test_requester_pays_is_named_to_its_owner_too(store: GCSStore, bucket: Bucket):
     """The owner of the bucket's project may leave out who pays, so nothing else refuses."""
-    settings(front, bucket, billing={"requesterPays": True})
-    front.faults = [fault for fault in front.faults if fault.kind == 200]
+    bucket.change({"billing": {"requesterPays": True}})
+    bucket.ours = True
     with pytest.raises(StoreError, match="has requester pays, and should not"):
         store.check_writable()
 
@@ -110,7 +120,10 @@ USED = {
     },
     "custom times, which we set on nothing": {"lifecycle": deleting({"daysSinceCustomTime": 1})},
     "soft delete": {"softDeletePolicy": {"retentionDurationSeconds": "604800"}},
-    "folders": {"hierarchicalNamespace": {"enabled": True}},
+    "folders": {
+        "hierarchicalNamespace": {"enabled": True},
+        "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": True}},
+    },
     "a key": {"encryption": {"defaultKmsKeyName": "projects/p/locations/eu/keyRings/r/k"}},
     "autoclass": {"autoclass": {"enabled": True, "terminalStorageClass": "ARCHIVE"}},
     "a cold class": {"storageClass": "COLDLINE"},
@@ -123,72 +136,44 @@ USED = {
 
 @pytest.mark.parametrize("changes", USED.values(), ids=USED)
 def test_any_other_bucket_is_used_as_it_is(
-    store: GCSStore, front: Proxy, bucket: str, changes: dict[str, Any]
+    store: GCSStore, front: Proxy, bucket: Bucket, changes: dict[str, Any]
 ):
-    settings(front, bucket, **changes)
+    bucket.change(changes)
     for _ in range(2):
         store.check_writable()
-    looks = [address for _, address in front.requests if f"/b/{bucket}?" in address]
+    looks = [address for _, address in front.requests if f"/b/{bucket.name}?" in address]
     assert len(looks) == 2, "one cheap look at each start"
     store.create("trades/0xa/1-2.jsonl.gz", b"x")
     assert store.read("trades/0xa/1-2.jsonl.gz") == b"x"
     store.delete("trades/0xa/1-2.jsonl.gz")
 
 
-def test_in_a_bucket_with_a_retention_policy_everything_works_but_deletes(
-    store: GCSStore, front: Proxy, bucket: str
-):
-    settings(front, bucket, retentionPolicy={"retentionPeriod": "86400"})
-    store.check_writable()
-    store.create("a/b", b"x")
-    store.create("a/b", b"x")
-    with pytest.raises(ObjectExists):
-        store.create("a/b", b"y")
-    with pytest.raises(ObjectKept, match="retention policy"):
-        store.delete("a/b")
-    assert store.read("a/b") == b"x"
-
-
-def test_a_name_is_free_again_where_the_bucket_keeps_versions(
-    gcs: GCS, store: GCSStore, bucket: str
-):
-    owned: storage.Bucket = gcs.client().get_bucket(bucket)
-    owned.versioning_enabled = True
-    owned.patch()
-    for content in (b"x", b"y"):
-        store.create("a/b", content)
-        with pytest.raises(ObjectExists):
-            store.create("a/b", b"z")
-        assert [(item.name, item.size) for item in store.list("a/")] == [("a/b", 1)]
-        assert store.read("a/b") == content
-        store.delete("a/b")
-        assert list(store.list("a/")) == []
-
-
 @pytest.mark.parametrize("kind", [503, 429, "reset_before", "reset_after"])
 def test_a_look_that_fails_is_tried_again_and_is_never_taken_for_a_bucket_without_rules(
-    store: GCSStore, front: Proxy, bucket: str, kind: int | str
+    store: GCSStore, front: Proxy, bucket: Bucket, kind: int | str
 ):
-    look = f"/b/{bucket}[?]"
+    look = f"/b/{bucket.name}[?]"
     front.faults.append(Fault("GET", look, kind, times=2))
-    settings(front, bucket, lifecycle=deleting({"age": 30}))
+    bucket.change({"lifecycle": deleting({"age": 30})})
     with pytest.raises(StoreError, match="lifecycle rule that deletes"):
         store.check_writable()
     front.faults[0].times = 10**6
-    with pytest.raises(StoreError, match=f"cannot look at bucket gs://{bucket}: all retries"):
+    with pytest.raises(StoreError, match=f"cannot look at bucket gs://{bucket.name}: all retries"):
         store.check_writable()
     assert {method for method, _ in front.requests} == {"GET"}, "nothing was written"
 
 
 def test_whoever_may_not_see_the_settings_is_warned_and_goes_on(
-    store: GCSStore, front: Proxy, bucket: str, caplog: pytest.LogCaptureFixture
+    store: GCSStore, bucket: Bucket, caplog: pytest.LogCaptureFixture
 ):
-    unseen(front, bucket)
+    bucket.hidden = True
     with caplog.at_level(logging.WARNING, "polycopy_assets.store.gcs"):
         store.check_writable()
     (record,) = [each for each in caplog.records if each.name == "polycopy_assets.store.gcs"]
     said = record.getMessage()
-    assert f"settings of gs://{bucket} are not checked, for lack of storage.buckets.get" in said
+    assert (
+        f"settings of gs://{bucket.name} are not checked, for lack of storage.buckets.get" in said
+    )
     assert "\n" not in said
     store.create("a/b", b"x")
 

@@ -1,6 +1,7 @@
 """Google's own parser and analyser take every statement that we send to BigQuery."""
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
@@ -19,9 +20,11 @@ from polycopy_assets.warehouse.bigquery import change, windows
 from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.table import fields
-from polycopy_assets_tests.bench import END, WALLETS
+from polycopy_assets.warehouse.reading import Selection
+from polycopy_assets_tests.bench import END, WALLETS, Bench
 from polycopy_assets_tests.cloud.batches import OURS, Place, dataset_of, overlapping, warehouse
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client
+from polycopy_assets_tests.cloud.test_board_table import SNAPSHOT
 from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
 from polycopy_assets_tests.fakes.bigquery.engine import Statement
 from polycopy_assets_tests.fakes.bigquery.parser import Refused, analyse, complaint
@@ -30,6 +33,7 @@ from polycopy_assets_tests.fakes.machine_code import kept
 
 pytestmark = pytest.mark.xdist_group("google_parser")  # the statements are collected once
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 FOLDER = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
 NAMES = sorted(each.name.removesuffix(".sql") for each in FOLDER.iterdir())
 OF_CHECKPOINT = (
@@ -91,6 +95,7 @@ def sent(gcs: GCS) -> list[Sent]:
 def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
     bench = place.bench(place.dataset())
     warehouse = bench.warehouse
+    warehouse.check_writable()
     warehouse.add_traders(WALLETS)
     warehouse.traders()
     overlapping(bench)
@@ -115,6 +120,18 @@ def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
     row = Checkpoint(WALLETS[0], processed_at=moment, trade_count=1, gcs_file="f", **done)
     warehouse.mark_complete([row])
     warehouse.checkpoint()
+    warehouse.remove_traders([WALLETS[0]])
+    warehouse.boards.load(SNAPSHOT)
+    warehouse.boards.held()
+    _export(bench)
+
+
+def _export(bench: Bench) -> None:
+    """Some trades as a file, by wallet, by time, and by both."""
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    with tempfile.TemporaryDirectory() as folder:
+        for chosen in (Selection(WALLETS), Selection(since=moment), Selection(WALLETS, moment)):
+            bench.warehouse.reader.export(chosen, "csv", Path(folder) / "x.csv")
 
 
 def _use_a_table_without_sources(place: Place) -> None:
@@ -122,6 +139,7 @@ def _use_a_table_without_sources(place: Place) -> None:
     bench.sql("CREATE TABLE {}trades (wallet_address STRING, id STRING, timestamp TIMESTAMP)")
     for by_id in (False, True):
         bench.warehouse.tally({WALLETS[0]: END}, by_id=by_id)
+    _export(bench)
 
 
 def _use_large_tables(place: Place) -> None:
@@ -175,7 +193,7 @@ def test_every_form_of_a_statement_is_sent(sent: list[Sent]):
 BOUNDS = {"TRUE", windows.WITHIN, windows.NO_TIME}
 """A statement that can be bounded reads all rows, those of some months, or those without a time."""
 
-TABLES = {"trades", "traders", "checkpoint", "batches", "staging"}
+TABLES = {"trades", "traders", "checkpoint", "batches", "staging", "leaderboard"}
 
 
 def test_every_form_is_sent_within_all_bounds(sent: list[Sent]):
@@ -217,6 +235,20 @@ def test_a_parameter_of_another_type_is_refused(sent: list[Sent]):
         analyse(first.sql, wrong, first.tables)
     with pytest.raises(Refused, match=r"Query parameter 'sources' not found at \[\d+:\d+\]"):
         analyse(first.sql, first.parameters[:1], first.tables)
+
+
+@pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.sql")), ids=lambda file: file.stem)
+def test_google_takes_the_examples_as_they_are(file: Path, sent: list[Sent]):
+    known = next(each.tables for each in sent if any("daily_trades" in t for t in each.tables))
+    whose = next(name for name in known if name.endswith(".daily_trades")).rpartition(".")[0]
+    tables = {
+        name.removeprefix(f"{whose}."): fields
+        for name, fields in known.items()
+        if name.startswith(f"{whose}.")
+    }
+    analyse(file.read_text(), [], tables)
+    with pytest.raises(Refused, match="Table not found"):
+        analyse(file.read_text(), [], {})
 
 
 @pytest.mark.parametrize(

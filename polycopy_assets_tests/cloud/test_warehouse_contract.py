@@ -16,6 +16,7 @@ from polycopy_assets.batches.manifest_files import wrong_files
 from polycopy_assets.batches.manifests import read_manifests
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
+from polycopy_assets.pipeline.purge import commit_emptiness
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.trades.batch import claim
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -554,3 +555,30 @@ def test_a_batch_that_comes_behind_a_later_one_has_the_later_one_loaded_again(be
     assert len(bench.load()) == 1
     assert bench.warehouse.loaded_batches() == {1, 2}
     assert bench.ids() == expected(WALLETS[:1])
+
+
+def test_rows_of_traders_are_removed_whatever_their_case_and_a_repeat_removes_nothing(
+    bench: Bench,
+):
+    assert bench.warehouse.remove_traders(WALLETS[:1]) == 0, "there is no such table yet"
+    bench.warehouse.add_traders(WALLETS[:3])
+    bench.sql(f"INSERT INTO {{}}traders (wallet_address) VALUES (' {WALLETS[0].upper()}'), (NULL)")
+    assert bench.warehouse.remove_traders([]) == 0
+    assert bench.warehouse.remove_traders(WALLETS[:2]) == 3
+    assert bench.warehouse.remove_traders(WALLETS[:2]) == 0
+    assert sorted(map(str, bench.warehouse.traders())) == sorted([WALLETS[2].lower(), "None"])
+
+
+def test_a_batch_that_claims_all_time_without_trades_empties_a_wallet(bench: Bench):
+    """As a purge does it; also where the table is loaded again from the beginning."""
+    first = bench.batch(*WALLETS[:2])
+    bench.load()
+    number = commit_emptiness(bench.store, WALLETS[:1], bench.warehouse.loaded_batches(), END)
+    gone = len(WORLD.truth(WALLETS[0]))
+    assert bench.load() == [(0, gone)]
+    assert bench.ids() == expected(WALLETS[1:2])
+    assert bench.warehouse.loaded_batches() == {1, number}
+    bench.warehouse.forget_batches()
+    assert bench.load()[-1] == (0, gone)
+    assert bench.ids() == expected(WALLETS[1:2])
+    assert first.rows - gone == bench.warehouse.count_rows()

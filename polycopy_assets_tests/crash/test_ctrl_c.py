@@ -11,8 +11,9 @@ from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.guard.exclusive import SOURCE, WAREHOUSE
-from polycopy_assets.guard.instance_locks import FOLDER
-from polycopy_assets.guard.lock import FileLocks, this_process
+from polycopy_assets.guard.heartbeat import run_lock
+from polycopy_assets.guard.instance_locks import FOLDER, instance_locks
+from polycopy_assets.guard.lock import Locks, this_process
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.old_job import OldJob, old_file
@@ -32,8 +33,9 @@ class Scene:
         self._own_lock = ""
 
     @property
-    def locks(self) -> FileLocks:
-        return FileLocks(Path(self.deployment.settings.home) / FOLDER)
+    def locks(self) -> Locks:
+        with self.deployment.instance() as instance:
+            return instance_locks(instance)
 
     @contextmanager
     def slow(self, latency: float) -> Iterator[None]:
@@ -63,9 +65,9 @@ class Scene:
                 time.sleep(0.05 if number else 0)
                 terminal.press_ctrl_c()
             code = terminal.end()
-            assert code == 1, (code, terminal.lines[-20:])
+            assert code == 130, (code, terminal.lines[-20:])
         bar = f"{command[0]} " if command[0] != "demo" else "backfill "
-        progress = (bar, " " * len(bar))  # and where it is wrapped
+        progress = (bar, "  ")  # and the lines below it
         after = [line for line in terminal.lines[shown - 1 :] if not line.startswith(progress)]
         assert after[-1] == SAID, terminal.lines[-20:]
         assert [line for line in after if line not in terminal.lines[:shown]] == [SAID], after
@@ -85,8 +87,10 @@ class Scene:
             return [run.status for run in instance.get_runs(dg.RunsFilter(job_name=job))]
 
     def assert_nothing_is_held(self) -> None:
-        names = [path.stem for path in (Path(self.deployment.settings.home) / FOLDER).glob("*")]
-        held = [name for name in names if name != self._own_lock and self.locks.holder(name)]
+        files = (Path(self.deployment.settings.home) / FOLDER).glob("*")
+        names = {SOURCE, WAREHOUSE, *map(run_lock, self._runs()), *(path.stem for path in files)}
+        locks = self.locks
+        held = [name for name in names if name != self._own_lock and locks.holder(name)]
         assert held == []
         with self.deployment.instance() as instance:
             for pool in (SOURCE, WAREHOUSE):

@@ -165,7 +165,7 @@ def test_it_stops_though_wallets_have_failed(
             time.sleep(0.05)
         process.send_signal(signum)
         _, said = process.communicate(timeout=10)
-        assert process.returncode == 1
+        assert process.returncode == 130
         assert said.splitlines()[-1] == SAID
         assert "load" not in jobs(deployment)
         with deployment.instance() as instance:
@@ -190,7 +190,7 @@ def test_it_stops_whatever_dagster_is_at(deployed: Deployed, meddled: str):
     with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         done = deployment.polycopy("backfill", first=meddled, timeout=30)
-        assert done.returncode == 1
+        assert done.returncode == 130
         assert done.stderr.splitlines()[-1] == SAID
         assert jobs(deployment) == ["fetch"]
         assert deployment.backfill().complete == 20
@@ -213,7 +213,7 @@ def test_it_stops_in_one_line_where_a_library_swallows_or_logs_the_interrupt(
         served.state.latency = 0.05
         deployment.want(world.wallets())
         done = deployment.polycopy("backfill", first=WHERE_IT_IS_SWALLOWED.format(told=told))
-        assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
+        assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [SAID])
         assert jobs(deployment) == ["fetch"]
         assert served.state.counts.trade_requests < 30, "it went on"
         assert deployment.backfill().complete == 60
@@ -239,7 +239,7 @@ def test_it_stops_in_one_line_in_the_middle_of_a_query(tmp_path: Path):
     deployment = Deployment(tmp_path, "http://127.0.0.1:9")
     deployment.want([])
     done = deployment.polycopy("status", first=IN_A_QUERY, timeout=60)
-    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [SAID])
 
 
 @pytest.mark.parametrize("module", ["dotenv", "dagster", "polycopy_assets.cli.status"])
@@ -249,7 +249,7 @@ def test_it_stops_in_one_line_while_it_is_still_importing(
 ):
     meddled = WHILE_IT_IMPORTS.format(module=module, signum=signum)
     done = deployment.polycopy("status", first=meddled, new=True)
-    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (1, "", [SAID])
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (130, "", [SAID])
 
 
 def test_a_command_whose_store_hangs_stops_itself_and_ends(deployed: Deployed):

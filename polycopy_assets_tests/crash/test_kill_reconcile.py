@@ -2,12 +2,10 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -21,9 +19,7 @@ CONCURRENCY = 4
 
 
 @pytest.mark.parametrize("policy", ["verified", "refetch"])
-def test_killed_at_any_moment_it_goes_on_and_settles_everything(
-    tmp_path: Path, deployed: Deployed, policy: str
-):
+def test_killed_at_any_moment_it_goes_on_and_settles_everything(deployed: Deployed, policy: str):
     world = generate(31, 260, whales=2, whale_trades=4000, most_trades=40)
     wallets = [wallet.lower() for wallet in world.wallets()]
     filled = [wallet for wallet in wallets if world.truth(wallet)]
@@ -38,7 +34,7 @@ def test_killed_at_any_moment_it_goes_on_and_settles_everything(
         api.state.latency = 0.01
         deployment.want(orphan)
         deployment.backfill()
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         deployment.execute(
             "INSERT INTO trades (wallet_address, id, timestamp)"
             " SELECT wallet_address, 'double', timestamp FROM trades WHERE price > 0.5"

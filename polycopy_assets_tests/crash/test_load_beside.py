@@ -2,7 +2,6 @@
 
 import os
 import signal
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -10,8 +9,7 @@ import pytest
 from polycopy_assets.assets.load_events import RECORD, TRADES
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.exclusive import WAREHOUSE
-from polycopy_assets.guard.instance_locks import FOLDER
-from polycopy_assets.guard.lock import FileLocks
+from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.ours import Job
 from polycopy_assets_tests.crash.load_beside import (
     SAID,
@@ -158,13 +156,12 @@ def test_told_to_stop_during_a_load_a_backfill_ends_in_one_line(
         else:
             os.kill(process.pid, signal.SIGTERM)
         code, out, err = ended(process)
-        assert (code, out) == (1, "")
+        assert (code, out) == (130, "")
         assert err.splitlines()[-1] == SAID
         assert err.count("polycopy:") == 1, err
         assert "Traceback" not in err
-        locks = FileLocks(Path(deployment.settings.home) / FOLDER)
-        assert locks.holder(WAREHOUSE) is None
         with deployment.instance() as instance:
+            assert instance_locks(instance).holder(WAREHOUSE) is None
             assert end_dead_runs(instance) == {}
         finish(deployment, served)
 
@@ -176,7 +173,7 @@ def test_told_to_stop_while_it_waits_for_a_load_a_backfill_ends_in_one_line(depl
         until(lambda: runs(deployment, Job.FETCH, S.SUCCESS), process)
         os.killpg(process.pid, signal.SIGINT)
         code, out, err = ended(process)
-        assert (code, out) == (1, "")
+        assert (code, out) == (130, "")
         assert err.splitlines()[-1] == SAID
         assert err.count("polycopy:") == 1, err
         finish(deployment, served)

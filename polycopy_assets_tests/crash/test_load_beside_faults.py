@@ -13,8 +13,8 @@ from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.fetch import compaction
 from polycopy_assets.guard.exclusive import WAREHOUSE
-from polycopy_assets.guard.instance_locks import FOLDER
-from polycopy_assets.guard.lock import FileLocks, this_process
+from polycopy_assets.guard.instance_locks import instance_locks
+from polycopy_assets.guard.lock import this_process
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.trades.batch import MANIFESTS, Manifest
 from polycopy_assets_tests.crash.load_beside import (
@@ -171,8 +171,8 @@ def test_a_table_that_another_process_has_open_is_loaded_later(deployed: Deploye
 def test_while_another_process_combines_or_loads_the_thread_does_nothing(deployed: Deployed):
     with deployed(WORLD, **SETTINGS) as (deployment, served):
         deployment.want(WORLD.wallets())
-        locks = FileLocks(Path(deployment.settings.home) / FOLDER)
-        lock = locks.try_acquire(WAREHOUSE, this_process("test"))
+        with deployment.instance() as instance:
+            lock = instance_locks(instance).try_acquire(WAREHOUSE, this_process("test"))
         assert lock is not None
         with started(deployment, "") as process:
             until(lambda: runs(deployment, Job.LOAD, S.STARTED), process)

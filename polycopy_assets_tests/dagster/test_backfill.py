@@ -1,6 +1,7 @@
 """The main job from the function behind the command: the table must equal the truth."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,7 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World, load_directory
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record import attempts, materializations
+from polycopy_assets.system.step import Step
 from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, truth
 from polycopy_assets_tests.recorded import FOLDERS
@@ -299,3 +301,31 @@ def test_foreign_rows_in_traders_are_named_and_the_others_are_fetched(deployed: 
     assert [line for line in said if "refused: '0x12'" in line]
     assert [line for line in said if "drop table" in line]
     assert deployment.table() == truth(world)
+
+
+def test_each_phase_has_a_name(deployed: Deployed, monkeypatch: pytest.MonkeyPatch):
+    named: list[str] = []
+    for begins in ("begin", "part"):
+        plain = getattr(Step, begins)
+
+        def noted(self: Step, name: str, *args: int, plain: Callable[..., None] = plain) -> None:
+            named.append(name)
+            plain(self, name, *args)
+
+        monkeypatch.setattr(Step, begins, noted)
+    monkeypatch.setattr("polycopy_assets.batches.combine.BATCH_CLAIMS", 2)
+    world = generate(48, 6)
+    with deployed(world) as (deployment, _):
+        deployment.want(world.wallets())
+        deployment.backfill()
+    batches = sum(name.startswith("combining") for name in named)
+    assert batches > 1
+    assert list(filter(None, named)) == [
+        "looking for what the table lacks",
+        "looking for trades that are not combined",
+        *(f"combining {number} of {batches}" for number in range(1, batches + 1)),
+        *(f"loading batch {number}, {number} of {batches}" for number in range(1, batches + 1)),
+        "checking: no_duplicate_ids",
+        "checking: rows_match_record",
+        "looking at what the table lacks still",
+    ]

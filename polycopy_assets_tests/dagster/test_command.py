@@ -23,15 +23,18 @@ def test_wallets_are_added_in_any_case_once_and_bad_ones_are_named(
     again = deployment.polycopy("wallets", "add", WALLET)
     assert (again.returncode, again.stdout.strip()) == (0, "0 added, 1 known already, 0 refused")
     status = json.loads(deployment.polycopy("status", "--json").stdout)
-    assert status == {
-        "total": 2,
-        "complete": 0,
-        "complete_without_trades": 0,
-        "remaining": 2,
-        "failed": 0,
-        "trades": 0,
-        "table_rows": 0,
-    }
+    assert (
+        status.items()
+        >= {
+            "total": 2,
+            "complete": 0,
+            "complete_without_trades": 0,
+            "remaining": 2,
+            "failed": 0,
+            "trades": 0,
+            "table_rows": 0,
+        }.items()
+    )
 
 
 def test_a_list_as_people_have_it_is_read_and_what_is_no_wallet_is_named(
@@ -77,15 +80,18 @@ def test_wallets_that_are_complete_without_trades_are_counted_and_named(deployed
     assert json.loads(done.stdout)["complete_without_trades"] == 12
     shown = deployment.polycopy("status")
     assert "without trades      12" in shown.stdout
-    assert json.loads(deployment.polycopy("status", "--json").stdout) == {
-        "total": 15,
-        "complete": 14,
-        "complete_without_trades": 12,
-        "remaining": 1,
-        "failed": 1,
-        "trades": sum(deployment.table().values()),
-        "table_rows": sum(deployment.table().values()),
-    }
+    assert (
+        json.loads(deployment.polycopy("status", "--json").stdout).items()
+        >= {
+            "total": 15,
+            "complete": 14,
+            "complete_without_trades": 12,
+            "remaining": 1,
+            "failed": 1,
+            "trades": sum(deployment.table().values()),
+            "table_rows": sum(deployment.table().values()),
+        }.items()
+    )
     for said in (done.stderr, shown.stderr):
         lines = said.splitlines()
         (start,) = [n for n, line in enumerate(lines) if "complete without trades: 12" in line]
@@ -161,9 +167,9 @@ def test_the_demo_runs_twice_and_fetches_once(deployment: Deployment):
     first = deployment.polycopy("demo")
     second = deployment.polycopy("demo")
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    assert "make dev" in first.stdout
+    assert "Next: `polycopy dev` opens" in first.stdout
     assert "THEY DIFFER" not in first.stdout
-    assert "Nothing to fetch: all 24 wallets are complete." in second.stdout
+    assert "Nothing to fetch: all 24 wallets are complete (" in second.stdout
     assert "0 trade requests: nothing was fetched again" in second.stdout
 
 

@@ -1,5 +1,6 @@
 """`deploy/compose.yaml`: its services as separate processes, and a backfill of the UI by them."""
 
+import json
 from pathlib import Path
 
 import httpx
@@ -94,7 +95,7 @@ def _ended(ui: Ui, backfill: str) -> bool:
 def _rows(inside: Deployment) -> int:
     """The rows of the table; -1 while a run has it."""
     told = inside.polycopy("status", "--json", new=True)
-    return int(told.stdout.rpartition('"table_rows":')[2].rstrip("}\n") or -1)
+    return int(json.loads(told.stdout or "{}").get("table_rows", -1))
 
 
 def _logs(compose: Composed) -> str:

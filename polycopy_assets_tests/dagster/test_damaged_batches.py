@@ -36,7 +36,7 @@ class Whole(NamedTuple):
 
     world: World
     api: Served
-    root: Path
+    deployment: Deployment
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
         deployment.backfill(refresh=True)
         assert [item.batch for item in read_batches(deployment.store).sound] == [1, 2]
         assert deployment.table() == truth(world)
-        yield Whole(world, api, root)
+        yield Whole(world, api, deployment)
 
 
 class Scene:
     """A copy of it, to be damaged."""
 
     def __init__(self, whole: Whole, root: Path) -> None:
-        shutil.copytree(whole.root, root, dirs_exist_ok=True)
-        (root / "beside").write_bytes(b"not of the store")
         self.whole = whole
-        self.deployment = Deployment(root, whole.api.url)
+        self.deployment = whole.deployment.copied(root, whole.api.url)
+        (root / "beside").write_bytes(b"not of the store")
         self.root = root / "store"
         self.before = self.untouchable()
         whole.api.state.counts.reset()

@@ -231,7 +231,11 @@ def test_the_configuration_in_the_docs_is_accepted(tmp_path: Path):
     text = (Path(__file__).parents[2] / "docs" / "automation.md").read_text()
     blocks = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     definitions = build(Deployment(tmp_path, "http://127.0.0.1:9").settings)
-    jobs = {"wallet_trades": "fetch", "source_counts": "witness"}
+    jobs = {
+        "wallet_trades": "fetch",
+        "source_counts": "witness",
+        "leaderboard": "leaderboard_snapshot",
+    }
     told = set()
     for block in blocks:
         config = yaml.safe_load(block.replace("# wallets", "wallets"))

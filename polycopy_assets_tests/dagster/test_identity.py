@@ -185,7 +185,7 @@ def test_two_instances_share_a_store_and_one_that_lost_its_database_finds_it(tmp
         assert other.table() == truth(world)
         with deployment.instance() as one, other.instance() as two:
             assert store_id.kept_id(one) == store_id.kept_id(two) is not None
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         assert deployment.here("reconcile", "--apply")[0] == 0
         assert deployment.here("backfill", "--refresh")[0] == 0
         assert deployment.table() == truth(world)

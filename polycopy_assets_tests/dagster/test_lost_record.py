@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -11,11 +12,15 @@ from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.record.lost_record import warning
+from polycopy_assets.settings.instance import with_driver
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.coverage import Covered
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.counting import CountingStore
+from polycopy_assets_tests.fakes.postgres import PASSWORD, new_database
+from polycopy_assets_tests.instances import on_postgres
+from polycopy_assets_tests.leaks import traces
 
 WORLD = generate(51, 8, most_trades=20)
 REBUILD = "Run `polycopy reconcile --apply`"
@@ -43,6 +48,14 @@ def _delete_runs(deployment: Deployment) -> None:
             instance.delete_run(run.run_id)
 
 
+def _where(deployment: Deployment) -> str:
+    if url := deployment.environ.get("POLYCOPY_INSTANCE"):
+        parts = urlsplit(url)
+        host = f"{parts.hostname}:{parts.port}"
+        return f"Dagster's record in the Postgres database {parts.path[1:]!r} on {host} is empty"
+    return f"Dagster's record in DAGSTER_HOME={deployment.settings.home!r} is empty"
+
+
 @pytest.mark.parametrize(
     "pattern",
     [
@@ -64,7 +77,7 @@ def test_a_record_that_is_gone_is_named_and_rebuilt_before_anything_is_asked(
             _prune(deployment, pattern)
         said = deployment.polycopy("status", "--json")
         (line,) = said.stderr.splitlines()
-        assert "Dagster's record in DAGSTER_HOME=" in line
+        assert _where(deployment) in line
         assert f"the table {truth(WORLD).total():,} rows" in line
         assert REBUILD in line
         assert json.loads(said.stdout)["complete"] == 0
@@ -105,7 +118,7 @@ def test_what_the_docs_call_prunable_can_be_pruned(tmp_path: Path, pattern: str)
 def test_segments_of_a_first_fetch_that_was_killed_are_no_reason_to_stop(tmp_path: Path):
     with sample_api(WORLD) as served:
         deployment = _filled(tmp_path, served)
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         shutil.rmtree(tmp_path / "store" / "combined")
         (tmp_path / "warehouse.duckdb").unlink()
         deployment.want(WORLD.wallets())
@@ -128,5 +141,27 @@ def test_whether_the_store_holds_coverage_is_told_by_names_alone(tmp_path: Path)
     CoverageWriter(LocalStore(tmp_path), "run").add([Covered(WORLD.wallets()[0], 0, 5, 9)])
     store = CountingStore(tmp_path)
     with Deployment(tmp_path / "new", "http://127.0.0.1:9").instance() as instance:
-        assert "holds segments" in warning(instance, store, 0)
+        assert "holds segments" in warning(instance, store, 0, "home")
     assert not store.reads
+
+
+@pytest.mark.parametrize("named_by", ["POLYCOPY_INSTANCE", "dagster.yaml"])
+def test_an_empty_record_in_postgres_is_named_by_its_database_and_host_without_the_password(
+    deployment: Deployment, server: str, named_by: str
+):
+    url = deployment.environ["POLYCOPY_INSTANCE"] = new_database(server)
+    assert PASSWORD in url
+    where, checked = _where(deployment), "POLYCOPY_INSTANCE and POLYCOPY_STORE"
+    if named_by == "dagster.yaml":
+        on_postgres(deployment, server, url=with_driver(url))
+        checked = "the database in dagster.yaml, and POLYCOPY_STORE"
+    with deployment.instance() as instance:
+        rows = warning(instance, deployment.store, 5, "home")
+        CoverageWriter(deployment.store, "run").add([Covered(WORLD.wallets()[0], 0, 5, 9)])
+        segments = warning(instance, deployment.store, 5, "home")
+    assert rows.startswith(f"{where}, and so is the store")
+    assert rows.endswith(f"otherwise check {checked}")
+    assert segments.startswith(f"{where}, but ")
+    for said in (rows, segments):
+        assert "DAGSTER_HOME" not in said
+        assert not traces(PASSWORD, said)

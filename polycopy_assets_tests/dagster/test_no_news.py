@@ -1,6 +1,5 @@
 """A refresh without news costs next to nothing, and everything that is decided stays right."""
 
-import shutil
 import time
 from pathlib import Path
 
@@ -126,7 +125,7 @@ def test_a_lost_record_is_rebuilt_with_the_time_without_trades(deployed: Deploye
         later(served, 3_600)
         deployment.backfill(refresh=True)
         until = {span.until for span in spans(deployment.store).values()}
-        shutil.rmtree(Path(deployment.settings.home))
+        deployment.lose_record()
         served.state.counts.reset()
         deployment.reconcile("--apply")
         assert served.state.counts.requests == {}

@@ -302,7 +302,7 @@ def test_a_store_that_gives_out_nothing_is_an_error_and_nobodys_loss(
         read = Path.read_bytes
 
         def refuses(path: Path) -> bytes:
-            if path.suffix == ".gz":
+            if path.suffix == ".gz" and path.parent.name != "wanted":
                 raise OSError(5, "Input/output error", str(path))
             return read(path)
 

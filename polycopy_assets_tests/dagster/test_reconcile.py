@@ -28,6 +28,7 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.coverage import COVERAGE
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import parse_name, segment_name, wallet_prefix
+from polycopy_assets.trades.wanted import WANTED
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, records_of, truth
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
@@ -89,7 +90,6 @@ def test_a_checkpoint_that_takes_no_row_is_named_and_the_rest_is_done(
 
 
 def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_request(
-    tmp_path: Path,
     deployed: Deployed,
 ):
     world = generate(6, 60, whales=1, whale_trades=4000)
@@ -99,7 +99,7 @@ def test_after_the_loss_of_dagsters_database_the_record_is_rebuilt_without_a_req
         deployment.backfill(refresh=True)  # states time without trades, and records nothing
         with deployment.instance() as instance:
             before = {r.wallet: r for r in records_of(instance, wallets_of(world))}
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         api.state.counts.reset()
         assert deployment.reconcile(code=1)["counts"] == {"orphan": 60}
         assert deployment.reconcile("--apply")["left"] == {"consistent": 60}
@@ -203,7 +203,7 @@ def test_a_damaged_segment_without_a_record_is_set_aside_and_fetched(
     with deployed(world) as (deployment, api):
         deployment.want(world.wallets())
         deployment.backfill()
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         shutil.rmtree(tmp_path / "store" / "combined")
         store = deployment.store
         name = next(iter(store.list("trades/"))).name
@@ -300,9 +300,7 @@ def test_a_store_that_cannot_be_written_is_noticed_before_the_source_is_asked(
         assert not api.state.counts.requests
 
 
-def test_trades_newer_than_what_was_taken_over_are_fetched_however_late(
-    tmp_path: Path, deployed: Deployed
-):
+def test_trades_newer_than_what_was_taken_over_are_fetched_however_late(deployed: Deployed):
     world = generate(18, 12, most_trades=60)
     wallets = [wallet for wallet in wallets_of(world) if world.truth(wallet)]
     with deployed(world) as (deployment, api):
@@ -318,7 +316,7 @@ def test_trades_newer_than_what_was_taken_over_are_fetched_however_late(
         assert done.returncode == 1
         assert json.loads(done.stdout)["left"] == {"newer_than_file": len(wallets)}
         assert deployment.reconcile(code=1)["counts"] == {"newer_than_file": len(wallets)}
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         assert deployment.reconcile(code=1)["counts"] == {"orphan": len(wallets)}
         assert deployment.reconcile("--apply")["left"] == {"consistent": len(wallets)}
         for asked in api.state.counts.log:
@@ -375,7 +373,7 @@ def test_a_look_lists_the_store_once_and_asks_each_table_once(
 
         def call(self: Any, *args: Any, **options: Any) -> Any:
             told = [a for a in args if isinstance(a, str)]
-            if not any(each.startswith(COVERAGE) for each in told):  # one object for all wallets
+            if not any(each.startswith((COVERAGE, WANTED)) for each in told):  # for all wallets
                 calls[" ".join([name, *told])] += 1
             return original(self, *args, **options)
 
@@ -450,7 +448,7 @@ def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(depl
 
 
 def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(deployed: Deployed):
-    world = generate(16, 8)
+    world = generate(16, 10)
     with deployed(world) as (deployment, _):
         deployment.want(world.wallets())
         deployment.backfill()
@@ -466,7 +464,7 @@ def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(
         )
         assert done.returncode == 0, done.stderr[-2000:]
         metadata, check = _latest(deployment)
-        assert metadata["counts"].value == {"unloaded": 1, "consistent": 7}
+        assert metadata["counts"].value == {"unloaded": 1, "consistent": 9}
         rows = [row.data for row in metadata["findings"].records]
         assert (rows[0]["finding"], rows[0]["wallets"], rows[0]["first"]) == ("unloaded", 1, wallet)
         assert metadata["chart"].value.startswith("![wallets by finding](data:image/png;base64,")
@@ -479,7 +477,7 @@ def test_the_asset_shows_its_findings_and_a_picture_and_its_check_names_wallets(
             config = {"ops": {"reconciliation": {"config": {"apply": True}}}}
             assert job.execute_in_process(instance=instance, run_config=config).success
         metadata, check = _latest(deployment)
-        assert metadata["left"].value == {"consistent": 8}
+        assert metadata["left"].value == {"consistent": 10}
         assert check.passed
         assert deployment.table() == truth(world)
 
@@ -500,9 +498,7 @@ def _latest(deployment: Deployment) -> tuple[Any, dg.AssetCheckEvaluation]:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_whatever_is_wrong_at_once_one_pass_settles_it(
-    tmp_path: Path, deployed: Deployed, seed: int
-):
+def test_whatever_is_wrong_at_once_one_pass_settles_it(deployed: Deployed, seed: int):
     rng = random.Random(seed)
     world = generate(100 + seed, 50, whales=3, whale_trades=900)
     wallets = wallets_of(world)
@@ -516,7 +512,7 @@ def test_whatever_is_wrong_at_once_one_pass_settles_it(
             _wrong(rng, deployment, old, wallet, world)
         old.write()
         if seed == 2:
-            shutil.rmtree(tmp_path / "dagster")
+            deployment.lose_record()
         first = deployment.reconcile(code=1)
         assert len(first["findings"]) == len({item["wallet"] for item in first["findings"]})
         done = deployment.reconcile("--apply")

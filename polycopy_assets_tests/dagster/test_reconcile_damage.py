@@ -79,7 +79,7 @@ def test_a_segment_of_no_bytes_is_damaged_and_not_empty(tmp_path: Path):
     with fetched(tmp_path, 31) as scene:
         name = scene.segments()[0]
         (tmp_path / "store" / name).write_bytes(b"")
-        shutil.rmtree(tmp_path / "dagster")
+        scene.deployment.lose_record()
         scene.settle()
         assert set(scene.api.state.counts.requests) == {scene.wallet}
 
@@ -239,7 +239,7 @@ def test_an_old_file_of_young_trades_is_not_taken_for_an_empty_history(
         # As if killed between the segment and its record: nobody has combined it either.
         taken = {"POLYCOPY_SOURCE_URL": f"{api.url}/gone"}
         deployment.polycopy("reconcile", "--apply", environ=taken)
-        shutil.rmtree(tmp_path / "dagster")
+        deployment.lose_record()
         shutil.rmtree(tmp_path / "store" / "combined", ignore_errors=True)
         deployment.reconcile("--apply")
         assert deployment.reconcile()["counts"] == {"consistent": 1}

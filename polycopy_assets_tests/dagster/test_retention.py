@@ -115,6 +115,7 @@ def nothing(freed: retention.Freed) -> bool:
     return not any((*done, freed.files))
 
 
+@pytest.mark.files
 def test_the_home_gets_smaller(deployed: Deployed, monkeypatch: pytest.MonkeyPatch):
     world = a_world()
     with deployed(world, lag_seconds=LAG) as (deployment, served):

@@ -50,6 +50,7 @@ def singly(context: dg.AssetExecutionContext, events: Events) -> None:
 def kept(kind: str, path: Path, request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
     """A new instance of this kind, in which the wallets are registered."""
     deployment = Deployment(path, "http://127.0.0.1:9")
+    deployment.environ.pop("POLYCOPY_INSTANCE", None)
     home = Path(deployment.settings.home)
     home.mkdir(parents=True)
     telemetry: dict[str, object] = {"telemetry": {"enabled": False}}

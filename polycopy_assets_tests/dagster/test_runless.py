@@ -8,7 +8,7 @@ import pytest
 from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import register, wallets_partitions
 from polycopy_assets.record.private import runless
-from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
+from polycopy_assets.record.private.database import event_log
 from polycopy_assets_tests.deployment import Deployment
 
 WALLETS = [f"0x{number:040x}" for number in range(1200)]
@@ -61,7 +61,7 @@ def test_a_batch_that_breaks_off_is_not_recorded_in_part(
 
     with Deployment(tmp_path, "http://127.0.0.1:9").instance() as instance:
         with monkeypatch.context() as patch:
-            patch.setattr(PooledSqliteEventLogStorage, "_store_asset_event", broken)
+            patch.setattr(type(event_log(instance)), "_store_asset_event", broken)
             writing = runless.write(instance, map(event, WALLETS[:10]))
             with pytest.raises(RuntimeError, match="killed"):
                 next(writing)

@@ -378,7 +378,7 @@ def test_a_store_that_cannot_be_written_is_not_hammered(
 ):
     world = generate(16, 3, most_trades=20)
     with sample_api(world) as served, days(tmp_path, served, monkeypatch) as simulated:
-        simulated.want([wallet.lower() for wallet in world.wallets()])
+        simulated.deployment.want(world.wallets())  # registered: the sensor needs the store for it
         store = Path(simulated.deployment.settings.store)
         store.write_text("a file where a directory should be")
         # Not an hour: the runs themselves end in real time.

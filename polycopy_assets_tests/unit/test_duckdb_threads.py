@@ -71,7 +71,7 @@ def test_a_load_that_does_not_fit_is_done_again_with_one_thread(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(attached, "processors", lambda: 64)
-    monkeypatch.setattr(attached, "_THREAD_MB", 1)
+    monkeypatch.setattr(attached, "THREAD_MB", 1)
     store, table = LocalStore(tmp_path / "store"), DuckDBWarehouse(tmp_path / "w.duckdb")
     assert table.load(_batch(store), store) == Loaded(ROWS, 0)
     assert _threads(DuckDBFile(table.path)) == 1

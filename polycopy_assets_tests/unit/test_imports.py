@@ -30,7 +30,7 @@ LAYERS = (
     ("pipeline",),
     ("fetch", "batches"),
     ("sources", "store", "warehouse", "demo"),
-    ("ledger", "system"),
+    ("boards", "ledger", "system"),
     ("trades", "settings"),
     ("errors",),
     ("text",),

@@ -27,6 +27,8 @@ SHOWN = {
     "unregistered": "register",
     "unexported": "export",
     "remaining": "backfill",
+    "unlisted": "list",
+    "retired": "none",
     "consistent": "none",
 }
 """The words that reports show: others read them."""
@@ -40,7 +42,7 @@ def test_findings_and_actions_are_called_as_reports_show_them():
 
 def test_only_what_is_consistent_or_left_to_a_backfill_is_settled():
     settled = {kind for kind in FindingKind if kind.settled}
-    assert settled == {FindingKind.CONSISTENT, FindingKind.REMAINING}
+    assert settled == {FindingKind.CONSISTENT, FindingKind.REMAINING, FindingKind.RETIRED}
 
 
 @pytest.mark.parametrize("kind", FindingKind)

@@ -65,7 +65,7 @@ class Change:
         self._batch = batch
         self._staging = staging
         self._seen: str | None = None
-        self._own: str | None = None
+        self._own: set[str] = set()
         self._counted: str | None = None
         self._claimed = _Claimed(0, [])
 
@@ -83,7 +83,7 @@ class Change:
                 raise
             except WarehouseError as error:
                 token = self._noted.read(None).token
-                if token is not None and token == self._own:
+                if token in self._own:
                     break  # it was committed, and that could not be read
                 overtaken = token != self._seen or CANCELLED in str(error)
                 if not overtaken or number == TRIES:
@@ -99,13 +99,15 @@ class Change:
         notes = self._noted.read(trades)
         self._seen = notes.token
         refuse_others(self._dataset.uri, notes, store)
+        if notes.token in self._own:
+            raise WarehouseError("an earlier one was committed")  # `run` sees the same
         if self._counted is None or self._counted != notes.token:
             self._claimed = self._count(trades)
             self._counted = notes.token
         lost = self._noted.lost(trades, notes)
         before = 0 if lost else notes.least - self._claimed.rows
         new = fresh()
-        self._own = str(new[0].value)
+        self._own.add(str(new[0].value))
         staging = quoted(self._staging.reference)
         change = self._dataset.sql("merge" if self._claimed.rows else "insert", staging=staging)
         parameters: list[Parameter] = [

@@ -1,6 +1,6 @@
 """A BigQuery dataset: its tables as they are and as they should be, and statements on them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib import resources
@@ -10,25 +10,29 @@ from typing import Any
 import polars as pl
 from google.api_core import exceptions
 from google.cloud import bigquery
+from google.cloud.bigquery.table import TableListItem
 
-from polycopy_assets.errors import WarehouseError
+from polycopy_assets.boards.columns import TABLE as LEADERBOARD
+from polycopy_assets.errors import Unsuitable, WarehouseError
 from polycopy_assets.text import MESSAGE, said_by
+from polycopy_assets.trades.columns import TABLES, Relation
 from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.warehouse.bigquery.failing import failing, reason_of, translated
 from polycopy_assets.warehouse.bigquery.job_calls import (
     LOST_SECONDS,
+    PAGE_ROWS,
     PATIENCE_SECONDS,
     TIMEOUT,
     Jobs,
     Parameter,
-    failing,
-    reason_of,
-    translated,
 )
 from polycopy_assets.warehouse.bigquery.place import apart
-from polycopy_assets.warehouse.bigquery.table import fields, lasting, wrong_with
+from polycopy_assets.warehouse.bigquery.table import fields, key_of, lasting, wrong_with
 
 BATCHES = "polycopy_batches"
 """The table that says which batches `trades` holds."""
+
+_TOLD = (exceptions.Forbidden, exceptions.PreconditionFailed, exceptions.Conflict)
 
 
 class Dataset:
@@ -67,6 +71,7 @@ class Dataset:
             max_bytes_billed=self._cap,
             patience=self._patience,
             lost_after=self._lost_after,
+            key=self._place.default_encryption_configuration,
         )
 
     @cached_property
@@ -75,22 +80,22 @@ class Dataset:
             return self._client.get_dataset(self._dataset, timeout=TIMEOUT)
 
     def check_lasting(self, *, partitioned: bool = False) -> None:
-        """Raises WarehouseError if a table that is created now would expire, as a whole or not."""
+        """Raises Unsuitable if a table that is created now would expire, as a whole or not."""
         wrong = lasting(self._place, self.uri, partitioned=partitioned)
         if wrong:
-            raise WarehouseError(wrong)
+            raise Unsuitable(wrong)
 
     def check_near(self, place: tuple[str, str]) -> None:
-        """Raises WarehouseError if load jobs cannot read from a bucket in `place`."""
+        """Raises Unsuitable if load jobs cannot read from a bucket in `place`."""
         location = str(self._place.location)
         if apart(place, location):
-            raise WarehouseError(
+            raise Unsuitable(
                 f"{self.uri} is in {location}, and the bucket in {place[0]}: load jobs cannot read"
                 " from there. Make a dataset where the bucket is"
             )
 
     def check_whole(self, table: bigquery.Table) -> None:
-        """Raises WarehouseError if we may not see all rows of a table; costs nothing.
+        """Raises Unsuitable if we may not see all rows of a table; costs nothing.
 
         With row-level security, a query sees only the rows that it may. Listing rows is refused
         instead, unless a policy grants them all.
@@ -101,11 +106,16 @@ class Dataset:
             except exceptions.Forbidden as error:
                 if reason_of(error) != "accessDenied":
                     raise translated(f"cannot read table {table.table_id}", error) from error
-                raise WarehouseError(
+                raise Unsuitable(
                     f"not all rows of table {table.table_id} in {self.uri} can be read. If it has"
                     " row-level security, grant this account all rows (CREATE ROW ACCESS POLICY …"
                     f" FILTER USING (TRUE)). Google says: {said_by(error.message, MESSAGE)}"
                 ) from error
+
+    @property
+    def reference(self) -> bigquery.DatasetReference:
+        """The dataset's own name."""
+        return self._dataset
 
     def name(self, table: str) -> bigquery.TableReference:
         """The full name of a table."""
@@ -122,21 +132,43 @@ class Dataset:
     def check(
         self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField] | None = None
     ) -> None:
-        """Raises WarehouseError if a table cannot hold our rows as they are."""
+        """Raises Unsuitable if a table cannot hold our rows as they are."""
         wrong = wrong_with(table, wanted or fields(TABLE_SCHEMA), self.uri)
         if wrong:
-            raise WarehouseError(wrong)
+            raise Unsuitable(wrong)
+
+    def check_table(self, name: str) -> None:
+        """Raises Unsuitable if `traders` or `trades` cannot be used, or not be made here.
+
+        Nothing is changed: missing columns, which `table` adds, are fine.
+        """
+        table = self.found(name)
+        if table is None:
+            self.check_lasting(partitioned=name == "trades")
+            return
+        self.check(table, _wanted(name))
+        self.check_whole(table)
 
     def table(self, name: str) -> bigquery.Table:
         """`traders` or `trades` as it is now; created if missing, widened if it lacks columns."""
-        wanted = fields(TABLE_SCHEMA)
-        if name == "traders":
-            wanted = wanted[:1]
-        return self._widened(self.found(name) or self._create(name, wanted), wanted)
+        wanted = _wanted(name)
+        found = self.found(name) or self._create(name, wanted, TABLES[name].meaning)
+        return self._widened(found, wanted)
 
-    def _create(self, name: str, schema: Sequence[bigquery.SchemaField]) -> bigquery.Table:
+    def kept_table(
+        self, name: str, columns: Mapping[str, pl.DataType], relation: Relation
+    ) -> bigquery.Table:
+        """A table with `columns` as it is now; created if missing, widened if it lacks any."""
+        wanted = fields(columns, relation.columns)
+        found = self.found(name) or self._create(name, wanted, relation.meaning)
+        return self._widened(found, wanted)
+
+    def _create(
+        self, name: str, schema: Sequence[bigquery.SchemaField], meaning: str
+    ) -> bigquery.Table:
         self.check_lasting(partitioned=name == "trades")
         table = bigquery.Table(self.name(name), schema=schema)
+        table.description = meaning
         if name == "trades":
             table.time_partitioning = bigquery.TimePartitioning(
                 type_=bigquery.TimePartitioningType.MONTH, field="timestamp"
@@ -165,20 +197,53 @@ class Dataset:
                 return self.table(table.table_id)  # another process changed it meanwhile
 
     def passing_table(
-        self, name: str, columns: Mapping[str, pl.DataType], lasts: timedelta
+        self, name: str, columns: Mapping[str, pl.DataType], lasts: timedelta, like: bigquery.Table
     ) -> bigquery.Table:
-        """A table that expires after `lasts`; created if it is missing."""
+        """A table that expires after `lasts`; created if it is missing.
+
+        It is encrypted with the default key of the dataset, or else with that of table `like`.
+        """
+        key = key_of(self._place.default_encryption_configuration or like.encryption_configuration)
         table = bigquery.Table(self.name(name), schema=fields(columns))
         table.expires = datetime.now(UTC) + lasts
         table.labels = dict(self._labels)
+        if key is not None:
+            table.encryption_configuration = bigquery.EncryptionConfiguration(key)
         with failing(f"cannot make table {name} of {self.uri}"):
-            self._client.create_table(table, exists_ok=True, **self.jobs.request)
+            made = self._client.create_table(table, exists_ok=True, **self.jobs.request)
+            if key_of(made.encryption_configuration) != key:  # made before the dataset had this key
+                self._client.delete_table(made, not_found_ok=True, **self.jobs.request)
+                self._client.create_table(table, exists_ok=True, **self.jobs.request)
         return table
+
+    def relations(self) -> list[TableListItem]:
+        """The tables and views of the dataset; costs nothing."""
+        with failing(f"cannot list the tables of {self.uri}"):
+            return list(self._client.list_tables(self._dataset, **self.jobs.request))
+
+    def create(self, table: bigquery.Table) -> bigquery.Table:
+        """Creates a table or view; Google's Forbidden and Conflict are not translated."""
+        with failing(f"cannot make {table.table_id} in {self.uri}", keep=_TOLD):
+            return self._client.create_table(table, **self.jobs.request)
+
+    def update(self, table: bigquery.Table, what: Sequence[str]) -> bigquery.Table:
+        """Changes `what` of a table or view; raises as `create`, and PreconditionFailed."""
+        with failing(f"cannot change {table.table_id} in {self.uri}", keep=_TOLD):
+            return self._client.update_table(table, what, **self.jobs.request)
 
     def row_count(self, table: bigquery.Table) -> int | None:
         """Rows of a table as it is now, by its metadata; None if it is not there."""
         found = self.found(table.table_id)
         return None if found is None else int(found.num_rows or 0)
+
+    def listing(
+        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField]
+    ) -> Iterator[bigquery.Row]:
+        """Columns `wanted` of all rows of a table, page by page; without a query, for free."""
+        with failing(f"cannot read table {table.table_id} of {self.uri}"):
+            yield from self._client.list_rows(
+                table, selected_fields=wanted, page_size=PAGE_ROWS, **self.jobs.request
+            )
 
     def listed(self, table: bigquery.Table) -> list[dict[str, Any]]:
         """All rows of a table, for one that is small. They are listed without a query, for free."""
@@ -230,7 +295,7 @@ class Dataset:
         self, name: str, parameters: Sequence[Parameter] = (), **names: str
     ) -> Iterable[bigquery.Row]:
         """The rows of statement `name`."""
-        return self.jobs.rows(self.query(name, parameters, **names))
+        return self.jobs.rows(self.jobs.query(self.sql(name, **names), parameters, reads=True))
 
     def sql(self, name: str, **names: str) -> str:
         """A statement with names of tables and columns, which cannot be parameters, filled in.
@@ -244,10 +309,17 @@ class Dataset:
                 "traders": quoted(self.name("traders")),
                 "checkpoint": quoted(self.name("backfill_checkpoint")),
                 "batches": quoted(self.name(BATCHES)),
+                "leaderboard": quoted(self.name(LEADERBOARD)),
                 "within": "TRUE",
                 **names,
             }
         )
+
+
+def _wanted(name: str) -> Sequence[bigquery.SchemaField]:
+    """The columns of `traders` or `trades`."""
+    every = fields(TABLE_SCHEMA, TABLES[name].columns)
+    return every[:1] if name == "traders" else every
 
 
 def quoted(table: bigquery.TableReference) -> str:

@@ -6,29 +6,28 @@ whether the first answer was lost, another process was faster, or an earlier run
 """
 
 import itertools
+import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
-import requests
 from google.api_core import exceptions
 from google.api_core.retry import Retry
-from google.auth.exceptions import GoogleAuthError
 from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
 
-from polycopy_assets.errors import QuotaExceeded, WarehouseError
-from polycopy_assets.system.google_quota import explain
-from polycopy_assets.text import MESSAGE, said_by
+from polycopy_assets.errors import WarehouseError
 from polycopy_assets.warehouse.base import Cost
+from polycopy_assets.warehouse.bigquery.failing import ended_in, failing, reason_of, translated
 
 PATIENCE_SECONDS = 600.0
 LOST_SECONDS = 120.0
 TIMEOUT = 120.0
 ATTEMPTS = 3
+PAGE_ROWS = 20_000
 CALL_LABEL = "polycopy_call"
+_LOG = logging.getLogger(__name__)
 _TRANSIENT = frozenset(
     {
         *("backendError", "internalError", "jobBackendError", "jobInternalError"),
@@ -47,7 +46,8 @@ class Jobs:
     """Jobs of one project in one location, with a cap on what a query may bill.
 
     A request is retried on transport errors and 5xx for at most `patience` seconds; a job is
-    waited for until it is final, which BigQuery bounds to six hours.
+    waited for until it is final, which BigQuery bounds to six hours. `key` is the key of Cloud KMS
+    for the results of queries, which lie in a table of Google's for a day; None is Google's own.
     """
 
     def __init__(
@@ -59,8 +59,10 @@ class Jobs:
         max_bytes_billed: int,
         patience: float = PATIENCE_SECONDS,
         lost_after: float = LOST_SECONDS,
+        key: bigquery.EncryptionConfiguration | None = None,
     ) -> None:
         self._client = client
+        self._key = key
         self._location = location
         self._labels = dict(labels)
         self.cap = max_bytes_billed
@@ -70,30 +72,48 @@ class Jobs:
         self._seen: set[str] = set()
         self.cost = Cost()
 
-    def query(self, sql: str, parameters: Sequence[Parameter] = ()) -> bigquery.QueryJob:
-        """Runs a read-only or idempotent statement, and waits for its end."""
+    def query(
+        self,
+        sql: str,
+        parameters: Sequence[Parameter] = (),
+        *,
+        reads: bool = False,
+        within: bigquery.DatasetReference | None = None,
+    ) -> bigquery.QueryJob:
+        """Runs an idempotent statement, and waits for its end; if it only `reads`, with our key.
+
+        Names of tables without a dataset are those of `within`.
+        """
         unique = f"polycopy_query_{uuid.uuid4().hex}"
 
         def begin(job_id: str, labels: Mapping[str, str]) -> bigquery.QueryJob:
-            return self.begin_query(sql, parameters, job_id, labels)
+            key = self._key if reads else None
+            return self.begin_query(sql, parameters, job_id, labels, key=key, within=within)
 
         return self.run(bigquery.QueryJob, unique, begin, accept=lambda _: True)
 
     def begin_query(
-        self, sql: str, parameters: Sequence[Parameter], job_id: str, labels: Mapping[str, str]
+        self,
+        sql: str,
+        parameters: Sequence[Parameter],
+        job_id: str,
+        labels: Mapping[str, str],
+        *,
+        key: bigquery.EncryptionConfiguration | None = None,
+        within: bigquery.DatasetReference | None = None,
     ) -> bigquery.QueryJob:
-        """Starts a query job; for `run`."""
+        """Starts a query job; for `run`. With `key`, its results are encrypted with that."""
+        config = _config(parameters, {**self._labels, **labels}, within)
+        config.maximum_bytes_billed = self.cap
+        if key is not None:  # a change has no results, and must not name a key for them
+            config.destination_encryption_configuration = key
         return self._client.query(
             sql,
             job_id=job_id,
             location=self._location,
             **self.request,
             job_retry=None,
-            job_config=bigquery.QueryJobConfig(
-                query_parameters=list(parameters),
-                maximum_bytes_billed=self.cap,
-                labels={**self._labels, **labels},
-            ),
+            job_config=config,
         )
 
     def begin_load(
@@ -103,35 +123,46 @@ class Jobs:
         job_id: str,
         labels: Mapping[str, str],
     ) -> bigquery.LoadJob:
-        """Starts a load job that replaces what `table` holds by Parquet files; for `run`."""
+        """Starts a load job that replaces what `table` holds by Parquet files; for `run`.
+
+        It names the key of `table`: whether a truncated table keeps its own is not documented.
+        """
+        config = bigquery.LoadJobConfig(
+            source_format=bigquery.SourceFormat.PARQUET,
+            schema=table.schema,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
+            write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            labels={**self._labels, **labels},
+        )
+        if table.encryption_configuration is not None:
+            config.destination_encryption_configuration = table.encryption_configuration
         return self._client.load_table_from_uri(
             list(uris),
             table.reference,
             job_id=job_id,
             location=self._location,
             **self.request,
-            job_config=bigquery.LoadJobConfig(
-                source_format=bigquery.SourceFormat.PARQUET,
-                schema=table.schema,
-                create_disposition=bigquery.CreateDisposition.CREATE_NEVER,
-                write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
-                labels={**self._labels, **labels},
-            ),
+            job_config=config,
         )
 
     def estimate(self, sql: str, parameters: Sequence[Parameter]) -> int:
-        """Bytes that a query would process, by a dry run, which costs nothing."""
-        with failing("a dry run"):
-            job = self._client.query(
-                sql,
-                location=self._location,
-                **self.request,
-                job_retry=None,
-                job_config=bigquery.QueryJobConfig(
-                    query_parameters=list(parameters), dry_run=True, labels=self._labels
-                ),
+        """Bytes that a query would process, by a dry run."""
+        return int(self.dry_run(sql, parameters).total_bytes_processed or 0)
+
+    def dry_run(
+        self,
+        sql: str,
+        parameters: Sequence[Parameter],
+        what: str = "a dry run",
+        within: bigquery.DatasetReference | None = None,
+    ) -> bigquery.QueryJob:
+        """A statement that is checked and not run, which costs nothing; `what` is for its error."""
+        config = _config(parameters, self._labels, within)
+        config.dry_run = True
+        with failing(what):
+            return self._client.query(
+                sql, location=self._location, **self.request, job_retry=None, job_config=config
             )
-        return int(job.total_bytes_processed or 0)
 
     def run(
         self, kind: type[Job], name: str, begin: Begin[Job], accept: Callable[[Job], bool]
@@ -140,22 +171,38 @@ class Jobs:
 
         If an id is taken: a running job is awaited; a job that succeeded counts if `accept` says
         that its effect is still there (or if it is our own, and its answer was lost); after a
-        failed job, the next id is tried. If our own job fails for a transient reason, it is started
-        again under the next id, a few times.
+        failed job, or one that cannot be found, the next id is tried. If our own job fails for a
+        transient reason, or cannot be found, it is started again under the next id, a few times.
+        The first of them may still do its work: what is run here must be safe to do twice.
         """
         call = uuid.uuid4().hex
         failures = 0
+        patience = _Patience(self._lost_after)
         for number in itertools.count():
             job_id = f"{name}_{number}"
             try:
                 with failing(f"cannot start job {job_id}", keep=exceptions.Conflict):
                     job = begin(job_id, {CALL_LABEL: call})
             except exceptions.Conflict:
-                job = self._look(kind, job_id)
+                taken = self._look(kind, job_id, patience)
+                if taken is None:
+                    continue
+                job = taken
                 own = (job.labels or {}).get(CALL_LABEL) == call
                 if job.state == "DONE" and not own and (job.error_result or not accept(job)):
                     continue
-            error = self._wait(job)
+            try:
+                error = self._wait(job, patience)
+            except exceptions.NotFound as lost:
+                failures += 1
+                if failures == ATTEMPTS:
+                    raise WarehouseError(
+                        f"BigQuery took job {job_id} and cannot find it, nor {ATTEMPTS - 1} before"
+                        " it: what became of them is unknown, and nothing is assumed. Start this"
+                        " again, it starts new jobs"
+                    ) from lost
+                _LOG.warning("BigQuery took job %s and cannot find it: another is started", job_id)
+                continue
             self._account(job)
             if error is None:
                 return job
@@ -171,59 +218,65 @@ class Jobs:
 
     def rows(self, job: bigquery.QueryJob) -> Iterator[bigquery.Row]:
         """The rows of a query that has ended, page by page."""
-        with failing(f"cannot read the rows of job {job.job_id}"):
-            yield from job.result(**self.request, job_retry=None)
+        patience = _Patience(self._lost_after)
+        seen = False
+        while True:
+            with failing(f"cannot read the rows of job {job.job_id}", keep=exceptions.NotFound):
+                try:
+                    for row in job.result(page_size=PAGE_ROWS, **self.request, job_retry=None):
+                        seen = True
+                        yield row
+                except exceptions.NotFound as error:
+                    if seen or not patience.wait():
+                        raise WarehouseError(
+                            f"BigQuery has done job {job.job_id} and cannot find its rows: start"
+                            " this again"
+                        ) from error
+                else:
+                    return
 
-    def _look(self, kind: type[Job], job_id: str) -> Job:
-        """The job with that id, which BigQuery says exists: a 404 is retried, then an error."""
-        deadline = time.monotonic() + self._lost_after
+    def columns(self, job: bigquery.QueryJob) -> Sequence[bigquery.SchemaField]:
+        """The columns of a query that has ended."""
+        with failing(f"cannot read the columns of job {job.job_id}"):
+            return list(job.result(max_results=0, **self.request, job_retry=None).schema)
+
+    def _look(self, kind: type[Job], job_id: str, patience: "_Patience") -> Job | None:
+        """The job with that id, which BigQuery says exists; None if it cannot find it."""
         while True:
             with failing(f"cannot read job {job_id}", keep=exceptions.NotFound):
                 try:
                     job = self._client.get_job(job_id, location=self._location, **self.request)
-                except exceptions.NotFound as error:
-                    self._patient(job_id, deadline, error)
-                    continue
+                except exceptions.NotFound:
+                    if patience.wait():
+                        continue
+                    _LOG.warning("BigQuery says that job %s exists and cannot find it", job_id)
+                    return None
             if not isinstance(job, kind):
                 raise WarehouseError(f"job {job_id} is a {type(job).__name__}, not one of ours")
             return job
 
     def _wait(
-        self, job: bigquery.LoadJob | bigquery.QueryJob
+        self, job: bigquery.LoadJob | bigquery.QueryJob, patience: "_Patience"
     ) -> exceptions.GoogleAPICallError | None:
         """Waits until the job is final; returns the error that it ended in, if any.
 
-        If the job's state cannot be read, raises WarehouseError: its result is unknown.
+        Raises NotFound if BigQuery cannot find it any more, and WarehouseError if its state cannot
+        be read.
         """
-        deadline = None
         pause = 0.05
         while job.state != "DONE":
             with failing(f"lost contact with job {job.job_id}", keep=exceptions.NotFound):
                 try:
                     job.reload(**self.request)
-                    deadline = None
-                except exceptions.NotFound as error:
-                    deadline = deadline or time.monotonic() + self._lost_after
-                    self._patient(str(job.job_id), deadline, error)
+                except exceptions.NotFound:
+                    if not patience.wait():
+                        raise
                     continue
+            patience.found()
             if job.state != "DONE":
                 time.sleep(pause)
                 pause = min(pause * 1.5, 10.0)
-        if job.error_result is None:
-            return None
-        return exceptions.from_http_status(
-            _STATUS.get(str(job.error_result.get("reason")), 400),
-            str(job.error_result.get("message")),
-            errors=[job.error_result],
-        )
-
-    def _patient(self, job_id: str, deadline: float, error: Exception) -> None:
-        if time.monotonic() >= deadline:
-            raise WarehouseError(
-                f"BigQuery says that job {job_id} exists, but cannot find it; its result is"
-                " unknown: start this again"
-            ) from error
-        time.sleep(min(1.0, self._lost_after / 10))
+        return None if job.error_result is None else ended_in(job.error_result)
 
     def _account(self, job: bigquery.LoadJob | bigquery.QueryJob) -> None:
         if job.job_id in self._seen:
@@ -240,50 +293,33 @@ class Jobs:
         )
 
 
-_STATUS = {"quotaExceeded": 403, "rateLimitExceeded": 403, "accessDenied": 403, "notFound": 404}
-_FAILURES = (exceptions.GoogleAPIError, GoogleAuthError, requests.RequestException)
+class _Patience:
+    """Waits for jobs that BigQuery cannot find, `seconds` for all that are lost in a row."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._until: float | None = None
+
+    def wait(self) -> bool:
+        """Waits a moment; False, at once, if the time is up."""
+        now = time.monotonic()
+        self._until = now + self._seconds if self._until is None else self._until
+        if now >= self._until:
+            return False
+        time.sleep(min(1.0, self._seconds / 10))
+        return True
+
+    def found(self) -> None:
+        """A job was found: the time begins anew."""
+        self._until = None
 
 
-@contextmanager
-def failing(what: str, keep: type[BaseException] | None = None) -> Iterator[None]:
-    """Turns Google's exceptions into ours, except those of the kind `keep`."""
-    try:
-        yield
-    except _FAILURES as error:
-        if keep is not None and isinstance(error, keep):
-            raise
-        raise translated(what, error) from error
-
-
-def translated(what: str, error: BaseException) -> WarehouseError:
-    """Our error for one of Google's: one line, with the quota if it is about one."""
-    if isinstance(error, exceptions.RetryError) and error.cause is not None:
-        return translated(f"{what}, all retries failed", error.cause)
-    reason, message = reason_of(error), _message(error)
-    if reason == "bytesBilledLimitExceeded":
-        return WarehouseError(
-            f"{what}: {message} (the cap is POLYCOPY_MAX_BYTES_BILLED; nothing was billed)"
-        )
-    if "streaming buffer" in message:
-        return WarehouseError(
-            f"{what}: {message} (rows that were streamed cannot be changed for up to 90 minutes:"
-            " wait, and do it again)"
-        )
-    used_up = explain(reason, message)
-    if used_up is not None:
-        return QuotaExceeded(f"{what}: {used_up}. Google says: {message}")
-    return WarehouseError(f"{what}: {message}")
-
-
-def reason_of(error: BaseException) -> str:
-    """BigQuery's own word for what went wrong, e.g. `quotaExceeded`; empty if it gave none."""
-    errors: Any = getattr(error, "errors", None) or [{}]
-    return str(errors[0].get("reason", "")) if isinstance(errors[0], dict) else ""
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, exceptions.GoogleAPICallError):
-        text = f"{error.code} {error.message}"
-    else:
-        text = f"{type(error).__name__}: {error}"
-    return said_by(text, MESSAGE)
+def _config(
+    parameters: Sequence[Parameter],
+    labels: Mapping[str, str],
+    within: bigquery.DatasetReference | None,
+) -> bigquery.QueryJobConfig:
+    config = bigquery.QueryJobConfig(query_parameters=list(parameters), labels=dict(labels))
+    if within is not None:
+        config.default_dataset = within
+    return config

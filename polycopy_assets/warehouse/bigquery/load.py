@@ -57,11 +57,14 @@ class BatchLoad:
             raise WarehouseError(
                 f"batch {manifest.batch} was combined for DuckDB alone: it has no file of claims"
             )
-        self._noted.make(self._dataset.table("trades"))
+        trades = self._dataset.table("trades")
+        self._noted.make(trades)
         refuse_others(self._dataset.uri, self._noted.read(None), batch.store)
         name = self._batch_name(manifest)
         for _ in range(ATTEMPTS):
-            staging = self._dataset.passing_table(f"{STAGING}{name}", PART_SCHEMA, STAGING_LASTS)
+            staging = self._dataset.passing_table(
+                f"{STAGING}{name}", PART_SCHEMA, STAGING_LASTS, like=trades
+            )
             try:
                 self._fill(manifest, parts, name, staging)
                 change = Change(self._dataset, self._noted, batch, staging)

@@ -17,9 +17,39 @@ _DAY = 86_400_000  # in ms
 _LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
 
 
-def fields(columns: Mapping[str, pl.DataType]) -> list[bigquery.SchemaField]:
-    """Columns as BigQuery's fields."""
-    return [bigquery.SchemaField(name, _TYPES[type(kind)]) for name, kind in columns.items()]
+def kinds(kind: pl.DataType) -> str:
+    """The name of a column's type in BigQuery."""
+    return _TYPES[type(kind)]
+
+
+def fields(
+    columns: Mapping[str, pl.DataType], meanings: Mapping[str, str] | None = None
+) -> list[bigquery.SchemaField]:
+    """Columns as BigQuery's fields, described by `meanings`."""
+    plain = [bigquery.SchemaField(name, kinds(kind)) for name, kind in columns.items()]
+    return described(plain, meanings or {})
+
+
+def described(
+    schema: Sequence[bigquery.SchemaField], meanings: Mapping[str, str]
+) -> list[bigquery.SchemaField]:
+    """A schema in which columns without a description have that of `meanings`, if it has one."""
+    return [
+        field
+        if field.description or field.name.lower() not in meanings
+        else bigquery.SchemaField.from_api_repr(
+            {**field.to_api_repr(), "description": meanings[field.name.lower()]}
+        )
+        for field in schema
+    ]
+
+
+def key_of(found: bigquery.EncryptionConfiguration | None) -> str | None:
+    """The key of Cloud KMS that is named, None for Google's own.
+
+    Without its version, which the service adds and does not take.
+    """
+    return str(found.kms_key_name).partition("/cryptoKeyVersions/")[0] if found else None
 
 
 def wrong_with(table: bigquery.Table, wanted: Sequence[bigquery.SchemaField], where: str) -> str:

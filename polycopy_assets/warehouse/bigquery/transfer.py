@@ -27,6 +27,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
 from polycopy_assets.system.google_quota import explain
 from polycopy_assets.text import MESSAGE, said_by
+from polycopy_assets.warehouse.bigquery.table import key_of
 
 ATTEMPTS = 3
 POLL_SECONDS = 15.0
@@ -75,7 +76,7 @@ class Transfer:
                 # Left by a killed run of ours, or started by another process.
                 if self._ended_well(self._wait(run), wanted):
                     return
-            self._point(table.dataset_id, wanted)
+            self._point(table, wanted)
             run = self._wait(self._start())
             if _parameters(run) != wanted:
                 continue  # another process pointed the config elsewhere meanwhile
@@ -94,8 +95,12 @@ class Transfer:
                 self._client.list_transfer_runs(request, retry=self._retry, timeout=_TIMEOUT)
             )
 
-    def _point(self, dataset: str, wanted: dict[str, str]) -> None:
-        """Sets the config's parameters; refuses a config with a schedule or another destination."""
+    def _point(self, table: bigquery.Table, wanted: dict[str, str]) -> None:
+        """Sets the config's parameters; refuses a config that does not fit `table`.
+
+        Its schedule must be off, and its destination and its key must be those of the table.
+        """
+        dataset, key = table.dataset_id, key_of(table.encryption_configuration)
         with self._failing("cannot read"):
             config = self._client.get_transfer_config(
                 name=self._config, retry=self._retry, timeout=_TIMEOUT
@@ -109,6 +114,12 @@ class Transfer:
             raise WarehouseError(
                 f"transfer config {self._config} goes to dataset"
                 f" {config.destination_dataset_id!r}, and should go to {dataset!r}"
+            )
+        has = str(config.encryption_configuration.kms_key_name or "") or None
+        if key is not None and has != key:
+            raise WarehouseError(
+                f"transfer config {self._config} encrypts with {has or 'a key of Google'}, and"
+                f" should with {key}, the key of the dataset"
             )
         if not config.schedule_options.disable_auto_scheduling:
             raise WarehouseError(

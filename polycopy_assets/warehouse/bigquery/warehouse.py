@@ -17,14 +17,20 @@ from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Cost, Duplicates, Held, Loaded, Months, Parts, as_text
 from polycopy_assets.warehouse.bigquery.batches_table import BatchesTable
+from polycopy_assets.warehouse.bigquery.boards import BigQueryBoards
 from polycopy_assets.warehouse.bigquery.change import Batch
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
 from polycopy_assets.warehouse.bigquery.load import BatchLoad, Loader
+from polycopy_assets.warehouse.bigquery.reader import BigQueryReader
+from polycopy_assets.warehouse.bigquery.relations import Relations
 from polycopy_assets.warehouse.bigquery.windows import BEGINNING, all_rows
 
 CHECK_BYTES = 1_000_000_000
 """Bytes that the check for duplicates may read after a load."""
+
+WRITTEN = ("traders", "trades")
+"""The tables that every deployment has."""
 
 _NEW_TRADERS = 20_000
 _TICKS = 10_000
@@ -52,21 +58,46 @@ class BigQueryWarehouse:
         self._dataset = dataset
         self._noted = BatchesTable(dataset)
         self._batches = BatchLoad(dataset, self._noted, loader)
+        self._relations = Relations(dataset)
+
+    @property
+    def boards(self) -> BigQueryBoards:
+        """The table `leaderboard`."""
+        return BigQueryBoards(self._dataset)
 
     @property
     def cost(self) -> Cost:
         """The cost since the warehouse was opened."""
         return self._dataset.jobs.cost
 
+    @property
+    def reader(self) -> BigQueryReader:
+        """What reads the dataset for people."""
+        return BigQueryReader(self._dataset)
+
     def check_writable(self, place: tuple[str, str] | None = None) -> None:
         """Creates the tables that are missing; raises WarehouseError if they cannot be used.
 
-        Also if not all of their rows can be read, or load jobs cannot read from `place`.
+        Also if they do not fit; nothing is created then.
+        """
+        self.check_fits(place)
+        for name in WRITTEN:
+            self._dataset.table(name)
+        self.describe()
+
+    def check_fits(self, place: tuple[str, str] | None = None) -> None:
+        """Raises Unsuitable if a table or the dataset is not as it must be.
+
+        Also if not all rows can be read, or load jobs cannot read from `place`. Costs nothing.
         """
         if place is not None:
             self._dataset.check_near(place)
-        for name in ("traders", "trades"):
-            self._dataset.check_whole(self._dataset.table(name))
+        for name in WRITTEN:
+            self._dataset.check_table(name)
+
+    def describe(self) -> None:
+        """Writes the descriptions and views that are missing; bills nothing."""
+        self._relations.describe()
 
     def add_traders(self, wallets: Iterable[str]) -> int:
         """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""
@@ -78,10 +109,25 @@ class BigQueryWarehouse:
             added += self._dataset.query("add_traders", [some]).num_dml_affected_rows or 0
         return added
 
+    def remove_traders(self, wallets: Collection[str]) -> int:
+        """Deletes the rows of `traders` that name `wallets`, whatever their case; returns how many.
+
+        One statement per 10,000 wallets.
+        """
+        if not wallets or self._dataset.found("traders") is None:
+            return 0
+        every, removed = sorted(set(wallets)), 0
+        for start in range(0, len(every), _WALLETS):
+            some = ArrayQueryParameter("wallets", "STRING", every[start : start + _WALLETS])
+            removed += self._dataset.query("remove_traders", [some]).num_dml_affected_rows or 0
+        return removed
+
     def traders(self) -> list[str | None]:
         """All values of `traders.wallet_address`, unchanged; one query, of that column alone."""
-        if self._dataset.found("traders") is None:
+        table = self._dataset.found("traders")
+        if table is None:
             return []
+        self._dataset.check_whole(table)
         return [as_text(row[0]) for row in self._dataset.rows("traders")]
 
     def traders_state(self) -> str:

@@ -96,7 +96,7 @@ def rows_within(
             dataset.jobs.cap,
         )
     for window in found:
-        job = dataset.jobs.query(sql, [*parameters, *window.parameters])
+        job = dataset.jobs.query(sql, [*parameters, *window.parameters], reads=True)
         yield from dataset.jobs.rows(job)
 
 

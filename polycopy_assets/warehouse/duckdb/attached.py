@@ -21,7 +21,7 @@ _SHARE = 0.25
 """DuckDB's part of the memory that a process may use. It takes about 80 MB more than its limit,
 Python with Dagster and our modules takes 210 MB, and a fetch leaves up to 80 MB behind."""
 
-_THREAD_MB = 60
+THREAD_MB = 60
 """What a thread of DuckDB needs while it inserts a batch of ours. With more threads than fit, a
 load fails for want of memory, whatever the size of the batch."""
 
@@ -43,7 +43,7 @@ class _Attached:
         own = {
             **_CONFIG,
             "memory_limit": f"{limit}MiB",
-            "threads": max(1, min(processors(), limit // _THREAD_MB)),
+            "threads": max(1, min(processors(), limit // THREAD_MB)),
             "temp_directory": f"{path}.tmp",
         }
         self._memory = duckdb.connect(":memory:", config=own)

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 
@@ -21,6 +22,7 @@ from polycopy_assets.system.sharing import creating, make_directories
 from polycopy_assets.text import said_by
 from polycopy_assets.warehouse.duckdb import attached
 
+Connection = TypeVar("Connection", bound=duckdb.DuckDBPyConnection)
 LOCK_WAIT_SECONDS = 60.0
 _LOCK_POLL_SECONDS = 0.2
 _HELD = "Could not set lock on file"
@@ -51,7 +53,7 @@ class DuckDBFile:
         self.uri = str(self.path)
         self._lock_wait = lock_wait
         self._umask = umask
-        self._memory = memory
+        self.memory = memory
         self._clock = clock
         self._sleep = sleep
 
@@ -66,22 +68,35 @@ class DuckDBFile:
     def connected(self, *, read_only: bool) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection, once the file is free; raises WarehouseBusy after the bounded wait."""
         with creating(self._umask):
-            db = self._connect(read_only=read_only)
+            db = self.when_free(
+                lambda: attached.connect(self.path, read_only=read_only, memory=self.memory)
+            )
             try:
-                yield db
-            except duckdb.OutOfMemoryException as error:
-                raise WarehouseFull(
-                    f"{self.uri}: DuckDB needs more memory than {MEMORY}={self._memory} gives it:"
-                    f" set it higher ({said_by(error)})"
-                ) from error
-            except duckdb.Error as error:
-                raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+                with self.translated():
+                    yield db
             finally:
                 attached.disconnect(self.path, db)
 
-    def _connect(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Turns what DuckDB raises into a WarehouseError that names the file."""
+        try:
+            yield
+        except duckdb.OutOfMemoryException as error:
+            raise WarehouseFull(
+                f"{self.uri}: DuckDB needs more memory than {MEMORY}={self.memory} gives it:"
+                f" set it higher ({said_by(error)})"
+            ) from error
+        except duckdb.Error as error:
+            raise WarehouseError(f"{self.uri}: {said_by(error)}") from error
+
+    def when_free(self, connect: Callable[[], Connection]) -> Connection:
+        """What `connect` returns, once it is not refused because another process has the file.
+
+        Raises WarehouseBusy after the bounded wait.
+        """
         deadline = self._clock() + self._lock_wait
-        held = self._try(read_only=read_only)
+        held = self._try(connect)
         if not isinstance(held, str):
             return held
         told = [held]
@@ -90,7 +105,7 @@ class DuckDBFile:
             while self._clock() < deadline:
                 wait.log()
                 self._sleep(_LOCK_POLL_SECONDS)
-                found = self._try(read_only=read_only)
+                found = self._try(connect)
                 if not isinstance(found, str):
                     return found
                 told[0] = found
@@ -100,11 +115,11 @@ class DuckDBFile:
             " where it stopped"
         )
 
-    def _try(self, *, read_only: bool) -> duckdb.DuckDBPyConnection | str:
+    def _try(self, connect: Callable[[], Connection]) -> Connection | str:
         """A connection, or the file's holder; raises WarehouseError if it cannot be opened."""
         try:
             make_directories(self.path.parent, self._umask)
-            return attached.connect(self.path, read_only=read_only, memory=self._memory)
+            return connect()
         except attached.UsedHere:
             return f"another part of this process ({os.getpid()})"
         except (duckdb.Error, OSError) as error:

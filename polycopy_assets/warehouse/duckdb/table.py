@@ -16,7 +16,7 @@ _KINDS: Mapping[type[pl.DataType], tuple[str, ...]] = {
     pl.String: ("VARCHAR",),
     pl.Float64: ("DOUBLE",),
     pl.Int64: ("BIGINT", "HUGEINT"),
-    pl.Datetime: ("TIMESTAMP", "TIMESTAMP WITH TIME ZONE", "TIMESTAMP_MS", "TIMESTAMP_S"),
+    pl.Datetime: ("TIMESTAMP WITH TIME ZONE", "TIMESTAMP", "TIMESTAMP_MS", "TIMESTAMP_S"),
 }
 """The types that lose nothing, our own first; our times are whole seconds."""
 

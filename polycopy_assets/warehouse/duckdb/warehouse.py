@@ -3,12 +3,10 @@
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import msgspec
 
 from polycopy_assets.errors import BatchBroken, WarehouseError, WarehouseFull, WrongTable
 from polycopy_assets.ledger.facts import Checkpoint, Tally
@@ -17,17 +15,15 @@ from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Duplicates, Held, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.duckdb.batches_table import noted
+from polycopy_assets.warehouse.duckdb.boards import DuckDBBoards
+from polycopy_assets.warehouse.duckdb.catalogue import any_row, columns, set_moment
 from polycopy_assets.warehouse.duckdb.claims_files import checkpoint_file, claims_file, claims_table
 from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS, DuckDBFile
+from polycopy_assets.warehouse.duckdb.relations import describe
+from polycopy_assets.warehouse.duckdb.results import as_utc, changed
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
-
-
-class _Noted(msgspec.Struct):
-    """A row of `polycopy_batches`; rows of an older version do not name their store."""
-
-    batch: int
-    rows: int
-    store: str | None = None
+from polycopy_assets.warehouse.reading import Reader
 
 
 class DuckDBWarehouse:
@@ -51,19 +47,45 @@ class DuckDBWarehouse:
         self.path, self.uri = self._file.path, self._file.uri
 
     @property
+    def boards(self) -> DuckDBBoards:
+        """The table `leaderboard`."""
+        return DuckDBBoards(self._file)
+
+    @property
     def cost(self) -> None:
         """Nothing is billed here."""
         return
+
+    @property
+    def reader(self) -> Reader:
+        """What reads the file for people."""
+        # polars: short commands do without it.
+        from polycopy_assets.warehouse.duckdb.reader import DuckDBReader  # noqa: PLC0415
+
+        return DuckDBReader(self._file)
 
     def check_writable(self, place: tuple[str, str] | None = None) -> None:  # noqa: ARG002
         """Opens the file and closes it again; raises WarehouseError if that cannot be done."""
         with self._open():
             pass
 
+    def check_fits(self, place: tuple[str, str] | None = None) -> None:
+        """Passes: what does not fit is known from opening the file, which others may hold."""
+
+    def describe(self) -> None:
+        """Nothing: it is done whenever the file is opened to write."""
+
     def add_traders(self, wallets: Iterable[str]) -> int:
         """Adds wallets that `traders` does not hold yet, whatever their case; returns how many."""
         with self._open() as db:
-            return _changed(db.execute(_sql("add_traders"), {"wallets": list(wallets)}))
+            return changed(db.execute(_sql("add_traders"), {"wallets": list(wallets)}))
+
+    def remove_traders(self, wallets: Collection[str]) -> int:
+        """Deletes the rows of `traders` that name `wallets`; returns how many."""
+        if not wallets or not self._file.exists():
+            return 0
+        with self._open() as db:
+            return changed(db.execute(_sql("remove_traders"), {"wallets": list(wallets)}))
 
     def traders(self) -> list[str | None]:
         """All values of `traders.wallet_address`, unchanged."""
@@ -79,10 +101,10 @@ class DuckDBWarehouse:
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table."""
         with self._reading() as db:
-            if db is None or not _columns(db, "backfill_checkpoint"):
+            if db is None or not columns(db, "backfill_checkpoint"):
                 return None
             return [
-                Checkpoint(as_text(row[0]), row[1], _utc(row[2]), *row[3:])
+                Checkpoint(as_text(row[0]), row[1], as_utc(row[2]), *row[3:])
                 for row in db.execute(_sql("checkpoint")).fetchall()
             ]
 
@@ -97,28 +119,16 @@ class DuckDBWarehouse:
     def held(self) -> Held:
         """The batches that the table holds, and the store they come from."""
         with self._reading() as db:
-            if db is None or not _columns(db, "polycopy_batches"):
+            if db is None or not columns(db, "polycopy_batches"):
                 return Held()
-            noted = self._noted(db)
-            filled = bool(_columns(db, "trades")) and _any(db, "any_trade")
-        lost = not filled and any(item.rows for item in noted)
-        stores = [item.store for item in noted if item.store]
+            found = noted(db, self.uri)
+            filled = bool(columns(db, "trades")) and any_row(db, "any_trade")
+        lost = not filled and any(item.rows for item in found)
+        stores = [item.store for item in found if item.store]
         return Held(
-            {} if lost else {item.batch: item.rows for item in noted},
+            {} if lost else {item.batch: item.rows for item in found},
             stores[-1] if stores else None,
         )
-
-    def _noted(self, db: duckdb.DuckDBPyConnection) -> list[_Noted]:
-        found = db.execute(_sql("held"))
-        names = [column[0].lower() for column in found.description or ()]
-        rows = [dict(zip(names, row, strict=True)) for row in found.fetchall()]
-        try:
-            return sorted(msgspec.convert(rows, list[_Noted]), key=lambda item: item.batch)
-        except msgspec.ValidationError as error:
-            raise WarehouseError(
-                f"table polycopy_batches in {self.uri} does not say which batches are loaded:"
-                f" {error}. Drop that table, and the next backfill loads all batches again"
-            ) from error
 
     def loaded_batches(self) -> set[int]:
         """Numbers of the batches that the table holds."""
@@ -157,16 +167,16 @@ class DuckDBWarehouse:
             db.execute(_sql("stage_claims"), {"claims": str(claims)})
             db.execute("BEGIN")
             self._refuse_others(db, of)
-            deleted = _changed(db.execute(_sql("delete_claimed")))
+            deleted = changed(db.execute(_sql("delete_claimed")))
             inserted = 0
             if paths:
-                inserted = _changed(db.execute(_sql("insert_parts"), {"parts": paths}))
+                inserted = changed(db.execute(_sql("insert_parts"), {"parts": paths}))
             if inserted != manifest.rows:
                 why = f"{inserted} of its {manifest.rows} rows are in its parts and claimed"
                 raise BatchBroken(manifest.batch, why)
-            noted = {"batch": manifest.batch, "rows": manifest.rows, "store": of}
+            new = {"batch": manifest.batch, "rows": manifest.rows, "store": of}
             db.execute(_sql("forget_from"), {"batch": manifest.batch})
-            db.execute(_sql("record_batch"), noted)
+            db.execute(_sql("record_batch"), new)
             db.execute(_sql("note_empty"))
             db.execute("COMMIT")
         return Loaded(inserted, deleted)
@@ -199,30 +209,31 @@ class DuckDBWarehouse:
         """The rows of `trades`, counted for each `wallet_address`, whatever its case."""
         del by_id  # always
         with claims_table(claims) as path, self._reading() as db:
-            columns = _columns(db, "trades") if db is not None else ()
-            if db is None or not columns:
+            found = columns(db, "trades") if db is not None else set[str]()
+            if db is None or not found:
                 return []
             self._check_table(db)
-            statement = _sql("tally" if "source" in columns else "tally_without_source")
-            found = db.execute(statement, {"claims": str(path)}).fetchall()
-        return [(row[0], Tally(*row[1:])) for row in found]
+            set_moment(db)
+            statement = _sql("tally" if "source" in found else "tally_without_source")
+            rows = db.execute(statement, {"claims": str(path)}).fetchall()
+        return [(row[0], Tally(*row[1:])) for row in rows]
 
     def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
         """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
         with claims_table(claims) as path, self._open() as db:
-            return _changed(db.execute(_sql("delete_mixed_case"), {"claims": str(path)}))
+            return changed(db.execute(_sql("delete_mixed_case"), {"claims": str(path)}))
 
     def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
         """How many rows of `trades` we loaded for each of `wallets` that has any."""
         with self._reading() as db:
-            if not wallets or db is None or "source" not in _columns(db, "trades"):
+            if not wallets or db is None or "source" not in columns(db, "trades"):
                 return {}
             return dict(db.execute(_sql("loaded_rows"), _whose(wallets)).fetchall())
 
     def delete_loaded(self, wallets: Collection[str]) -> int:
         """Deletes the rows that `loaded_rows` counts; returns how many."""
         with self._open() as db:
-            return _changed(db.execute(_sql("delete_loaded"), _whose(wallets)))
+            return changed(db.execute(_sql("delete_loaded"), _whose(wallets)))
 
     def duplicates(self, limit: int) -> Duplicates:
         """Ids that occur more than once in the table, at most `limit` of them."""
@@ -233,7 +244,7 @@ class DuckDBWarehouse:
     ) -> list[tuple[Any, ...]]:
         """The rows of statement `name`; none if there is no such table."""
         with self._reading() as db:
-            if db is None or not _columns(db, table):
+            if db is None or not columns(db, table):
                 return []
             return db.execute(_sql(name), parameters or {}).fetchall()
 
@@ -252,6 +263,8 @@ class DuckDBWarehouse:
         with self._file.connected(read_only=False) as db:
             self._check_table(db)
             db.execute(_sql("create"))
+            describe(db)
+            set_moment(db)
             yield db
 
     def _check_table(self, db: duckdb.DuckDBPyConnection) -> None:
@@ -263,45 +276,5 @@ class DuckDBWarehouse:
             raise WarehouseError(wrong)
 
 
-def _columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
-    """The names of a table's columns, in lower case; none if there is no such table.
-
-    A view whose own table is missing is an error: it is not the same as no table.
-    """
-    try:
-        return {row[0] for row in db.execute(_sql("columns"), {"table": table}).fetchall()}
-    except duckdb.CatalogException:
-        if db.execute(_sql("broken_view"), {"table": table}).fetchone():
-            raise
-        return set()
-
-
-def _any(db: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether statement `name` gives any row."""
-    return db.execute(_sql(name)).fetchone() is not None
-
-
 def _whose(wallets: Collection[str]) -> dict[str, list[str]]:
     return {"wallets": list(wallets), "sources": list(SHAPES)}
-
-
-def _utc(moment: object) -> datetime | None:
-    """A time of the checkpoint, which DuckDB returns without a zone; None if it is not a time.
-
-    DuckDB gives a year that Python cannot represent as text.
-    """
-    if not isinstance(moment, datetime):
-        return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-
-
-def _number(result: duckdb.DuckDBPyConnection) -> int:
-    row = result.fetchone()
-    if row is None:
-        raise WarehouseError("a count returned no row")
-    return int(row[0])
-
-
-def _changed(result: duckdb.DuckDBPyConnection) -> int:
-    """How many rows a statement that changes rows has changed."""
-    return _number(result)

@@ -1,5 +1,6 @@
 """What the double holds and does: tables, jobs, and the errors that jobs end in."""
 
+import re
 import threading
 import time
 import uuid
@@ -9,6 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Name = tuple[str, str, str]
+LABEL = re.compile(r"[a-z0-9_-]{0,63}")
+"""What a label's name or value may be."""
 
 
 class JobError(Exception):
@@ -45,7 +48,12 @@ class Table:
     clustering: list[str] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
     expires: datetime | None = None
+    key: str | None = None
+    """The key of Cloud KMS that it is encrypted with; Google's own, if None."""
     kind: str = "TABLE"
+    description: str = ""
+    view: str = ""
+    """The query of a view."""
     version: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @property
@@ -75,6 +83,7 @@ class Job:
     inserted: int = 0
     deleted: int = 0
     dml: bool = False
+    statement_type: str = ""
     children: list["Job"] = field(default_factory=list)
     output_rows: int = 0
     schema: list[dict[str, Any]] = field(default_factory=list)

@@ -68,6 +68,15 @@ class Statement:
         return self._resolve(node) if node else None
 
     @property
+    def kind(self) -> str:
+        """What BigQuery calls it."""
+        if isinstance(self.tree, exp.Query):
+            return "SELECT"
+        if isinstance(self.tree, exp.Create):
+            return "CREATE_TABLE_AS_SELECT" if self.tree.expression else "CREATE_TABLE"
+        return "DROP_TABLE" if isinstance(self.tree, exp.Drop) else self.tree.key.upper()
+
+    @property
     def mutates(self) -> bool:
         """Whether it is DML of the kind of which two run at a time on a table."""
         return isinstance(self.tree, exp.Merge | exp.Delete | exp.Update)
@@ -110,6 +119,10 @@ class Statement:
         total = 0
         for node in self._nodes():
             table = self._resolve(node)
+            if table.kind == "VIEW":  # bills what its own query reads
+                job = Job("view", "query", self._project, "", {"query": {"query": table.view}})
+                total += sum(each.bytes() for each in self._engine.parse(job))
+                continue
             every = star or (takes and target is table)
             if (
                 isinstance(self.tree, exp.Insert)
@@ -214,7 +227,7 @@ class Statement:
         elif isinstance(self.tree, exp.Create | exp.Drop):
             self._define()
         else:
-            self._collect(job, db.execute(self._sql(self.tree)))
+            self._collect(job, db.execute(self.local(self.tree)))
 
     def _define(self) -> None:
         node = self.tree.find(exp.Table)
@@ -228,18 +241,20 @@ class Statement:
             if self.tree.args.get("exists"):
                 return
             raise JobError("duplicate", f"Already Exists: Table {'.'.join(name)}")
-        self._engine.db.execute(self._sql(self.tree))
+        self._engine.db.execute(self.local(self.tree))
         table = Table(name, [], self._engine.datasets[name[:2]])
-        table.schema = [
-            {"name": row[0], "type": _FROM_DUCKDB[row[1]], "mode": "NULLABLE"}
-            for row in self._engine.db.execute(f"DESCRIBE {table.physical}").fetchall()
-        ]
+        table.schema = self.columns_of(table)
         self._engine.add(table)
+
+    def columns_of(self, table: Table) -> list[dict[str, Any]]:
+        """The columns that a table or view has in DuckDB, as fields."""
+        rows = self._engine.db.execute(f"DESCRIBE {table.physical}").fetchall()
+        return [{"name": r[0], "type": _FROM_DUCKDB[r[1]], "mode": "NULLABLE"} for r in rows]
 
     def _merge(self, job: Job, db: duckdb.DuckDBPyConnection) -> None:
         merge = self.tree
-        target, source = self._sql(merge.this), self._sql(merge.args["using"])
-        condition = self._sql(merge.args["on"])
+        target, source = self.local(merge.this), self.local(merge.args["using"])
+        condition = self.local(merge.args["on"])
         alias = merge.this.alias or merge.this.name
         twice = db.execute(
             f"SELECT 1 FROM {target} JOIN {source} ON {condition}"
@@ -250,7 +265,7 @@ class Statement:
                 "invalidQuery",
                 "UPDATE/MERGE must match at most one source row for each target row",
             )
-        result = db.execute(f"{self._sql(merge)} RETURNING merge_action")
+        result = db.execute(f"{self.local(merge)} RETURNING merge_action")
         actions = [row[0] for row in result.fetchall()]
         job.dml = True
         job.inserted = sum(action == "INSERT" for action in actions)
@@ -272,7 +287,9 @@ class Statement:
             for item in result.description or []
         ]
 
-    def _sql(self, tree: Expression) -> str:
+    def local(self, tree: Expression) -> str:
+        """A statement as DuckDB takes it, with the names that its tables have there."""
+
         def local(node: Expression) -> Expression:
             if isinstance(node, exp.Table) and node.name:
                 name = ".".join(self._name(node))

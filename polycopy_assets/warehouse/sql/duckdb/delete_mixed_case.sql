@@ -2,5 +2,5 @@
 DELETE FROM trades USING read_parquet($claims) AS claims
 WHERE address(trades.wallet_address) = claims.wallet_address
   AND trades.wallet_address != claims.wallet_address
-  AND trades.timestamp >= make_timestamp(0)
-  AND trades.timestamp < make_timestamp(claims.until * 1000000);
+  AND trades.timestamp >= moment(0)
+  AND trades.timestamp < moment(claims.until * 1000000);

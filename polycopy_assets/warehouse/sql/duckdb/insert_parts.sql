@@ -3,7 +3,7 @@ INSERT INTO trades BY NAME
 SELECT
     wallet_address,
     id,
-    make_timestamp(epoch_us(timestamp)) AS timestamp,
+    as_stored(timestamp) AS timestamp,
     side,
     price,
     shares_normalized,
@@ -23,5 +23,5 @@ SELECT
 FROM read_parquet($parts) AS parts
 SEMI JOIN claims
     ON parts.wallet_address = claims.wallet_address
-    AND make_timestamp(epoch_us(parts.timestamp)) >= claims.start
-    AND make_timestamp(epoch_us(parts.timestamp)) < claims.until;
+    AND as_stored(parts.timestamp) >= claims.start
+    AND as_stored(parts.timestamp) < claims.until;

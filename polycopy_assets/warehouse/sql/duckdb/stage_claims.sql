@@ -1,4 +1,4 @@
 -- The intervals that the batch answers for, from the file $claims.
 CREATE OR REPLACE TEMP TABLE claims AS
-SELECT wallet_address, make_timestamp(start * 1000000) AS start, make_timestamp(until * 1000000) AS until
+SELECT wallet_address, moment(start * 1000000) AS start, moment(until * 1000000) AS until
 FROM read_parquet($claims);

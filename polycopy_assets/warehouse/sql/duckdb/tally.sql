@@ -3,12 +3,12 @@ SELECT
     address(trades.wallet_address) AS wallet,
     count(*),
     count(*) FILTER (
-        WHERE trades.timestamp >= make_timestamp(0)
-          AND trades.timestamp < make_timestamp(claims.until * 1000000)
+        WHERE trades.timestamp >= moment(0)
+          AND trades.timestamp < moment(claims.until * 1000000)
     ),
     count(DISTINCT trades.id) FILTER (
-        WHERE trades.timestamp >= make_timestamp(0)
-          AND trades.timestamp < make_timestamp(claims.until * 1000000)
+        WHERE trades.timestamp >= moment(0)
+          AND trades.timestamp < moment(claims.until * 1000000)
           AND trades.source IS NOT NULL
           AND trades.wallet_address = claims.wallet_address
     ),

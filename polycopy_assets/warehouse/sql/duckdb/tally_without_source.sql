@@ -3,8 +3,8 @@ SELECT
     address(trades.wallet_address) AS wallet,
     count(*),
     count(*) FILTER (
-        WHERE trades.timestamp >= make_timestamp(0)
-          AND trades.timestamp < make_timestamp(claims.until * 1000000)
+        WHERE trades.timestamp >= moment(0)
+          AND trades.timestamp < moment(claims.until * 1000000)
     ),
     0,
     count(*) FILTER (

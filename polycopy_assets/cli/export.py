@@ -1,0 +1,82 @@
+"""`polycopy export`: trades as one file, for what reads files."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.errors import ConfigurationError, InvalidWallet
+from polycopy_assets.resources.chosen import open_warehouse
+from polycopy_assets.settings.environment import settings
+from polycopy_assets.text import quoted
+from polycopy_assets.trades.wallet import parse_wallet
+from polycopy_assets.warehouse.reading import Form, Selection
+
+_FORMS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet"}
+
+
+@click.command("export", cls=Command)
+@click.option(
+    "--to", required=True, help="The file, *.parquet or *.csv; replaces one of that name."
+)
+@click.option("--wallet", "wallets", multiple=True, help="Only this wallet; may be repeated.")
+@click.option("--since", help="Only trades from this time on: 2024-05-06, or 2024-05-06T07:08:09Z.")
+def export_command(*, to: str, wallets: Sequence[str], since: str | None) -> None:
+    """Export trades to a Parquet or CSV file.
+
+    The file has the columns of the table, and appears when it is whole. Its rows are in no
+    particular order: sort by wallet_address, timestamp, sequence. A time without a zone is UTC.
+
+    \b
+    polycopy export --to trades.parquet
+    polycopy export --wallet 0x… --since 2024-05-06 --to some.csv
+    """  # noqa: D301 - click's own mark, which keeps the lines as they are
+    with one_line_errors():
+        path = Path(to)
+        form = _FORMS.get(path.suffix.lower())
+        if form is None:
+            raise ConfigurationError(f"--to {quoted(to)}: a name that ends in .parquet or .csv")
+        chosen = Selection([_wallet(each) for each in wallets], _moment(since) if since else None)
+        with _whole(path) as partial:
+            rows = open_warehouse(settings(), "export").reader.export(chosen, form, partial)
+        say(f"{rows:,} trades in {path}, {path.stat().st_size:,} bytes")
+
+
+def _wallet(text: str) -> str:
+    try:
+        return parse_wallet(text)
+    except InvalidWallet as error:
+        raise ConfigurationError(f"--wallet: {error}") from error
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise ConfigurationError(
+            f"--since {quoted(text)}: expected a day or a time, such as 2024-05-06 or"
+            " 2024-05-06T07:08:09Z"
+        ) from error
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A file to write to beside `path`, which becomes `path` in one step when it is whole."""
+    try:
+        if path.is_dir():
+            raise ConfigurationError(f"--to {quoted(path)} is a directory")
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+            partial = Path(folder) / path.name
+            yield partial
+            with partial.open("rb+") as file:
+                os.fsync(file.fileno())
+            partial.replace(path)
+    except OSError as error:
+        why = error.strerror or error
+        raise ConfigurationError(f"--to {quoted(path)} cannot be written: {why}") from error

@@ -1,0 +1,76 @@
+"""`polycopy status --failed`: the wallets whose latest attempt failed, and why."""
+
+from datetime import UTC, datetime
+
+import click
+import dagster as dg
+import msgspec
+
+from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.usable import usable
+from polycopy_assets.record import attempts
+from polycopy_assets.resources.chosen import open_store
+from polycopy_assets.settings import Settings
+
+UNNOTED = "no reason is noted: the source was down, or the run died"
+
+
+class FailedWallet(msgspec.Struct, frozen=True, kw_only=True):
+    """A failed wallet: why, failed attempts in a row, and epoch seconds of the last and the next.
+
+    `failed_at` is None if no attempt of its own was noted, `next_attempt` if there is no automatic
+    one.
+    """
+
+    wallet: str
+    reason: str
+    kind: str = ""
+    attempts: int = 0
+    failed_at: float | None = None
+    next_attempt: float | None = None
+
+
+def failed_wallets(instance: dg.DagsterInstance) -> list[FailedWallet]:
+    """The wallets whose latest attempt failed, in the order of their registration."""
+    wallets = attempts.failed(instance)
+    tried = attempts.latest(instance, wallets)
+    return [
+        FailedWallet(
+            wallet=wallet,
+            reason=item.reason,
+            kind=item.kind.value,
+            attempts=item.number,
+            failed_at=item.at,
+            next_attempt=item.due,
+        )
+        if (item := tried.get(wallet))
+        else FailedWallet(wallet=wallet, reason=UNNOTED)
+        for wallet in wallets
+    ]
+
+
+def print_failed(chosen: Settings, *, as_json: bool) -> None:
+    """Prints the failed wallets, one a line."""
+    with open_instance(chosen, Needs.RECORD) as instance, usable(chosen):
+        open_store(chosen, instance, keep=False)
+        found = failed_wallets(instance)
+    if as_json:
+        click.echo(msgspec.json.encode({"failed": found}))
+        return
+    for item in found:
+        click.echo(f"{item.wallet}  {item.reason}{_when(item)}")
+    click.echo(
+        f"{len(found):,} wallets failed."
+        + (" `polycopy backfill` tries them again at once." if found else "")
+    )
+
+
+def _when(item: FailedWallet) -> str:
+    if item.failed_at is None:
+        return ""
+    due = f"next attempt {_text(item.next_attempt)}" if item.next_attempt else "no next attempt"
+    return f" (attempt {item.attempts}, {_text(item.failed_at)}; {due})"
+
+
+def _text(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,85 @@
+"""Purging removed wallets: their record, segments and rows go, and may be killed anywhere between.
+
+The tombstone in the store says that a purge has begun, and at the end that it has ended. The record
+goes first: whatever is left then is data without a record, of a wallet that is not collected.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from polycopy_assets.batches.manifests import forget
+from polycopy_assets.cli.runs import raise_failure, run_job
+from polycopy_assets.cli.usable import Say
+from polycopy_assets.errors import WarehouseError
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.exclusive import SOURCE, WAREHOUSE
+from polycopy_assets.guard.instance_locks import instance_locks
+from polycopy_assets.guard.lock import Holder, held, this_process
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.pipeline.purge import commit_emptiness, delete_segments
+from polycopy_assets.record.purging import revoke_records
+from polycopy_assets.record.wanted import note_purged
+from polycopy_assets.resources.chosen import open_store, open_table
+from polycopy_assets.settings import Settings
+from polycopy_assets.store.coverage import CoverageWriter
+
+_SAY_SECONDS = 60.0
+
+
+def purge(
+    instance: dg.DagsterInstance, settings: Settings, wallets: Collection[str], say: Say
+) -> None:
+    """Deletes what is stored and loaded of `wallets`, whose tombstones say that it is being purged.
+
+    Waits for a running fetch and a running load. Raises PolycopyError; repeated, it goes on.
+    """
+    store = open_store(settings, instance)
+    table = open_table(settings, instance, store, "trades")
+    now = int(time.time())
+    with _alone(instance, say) as check:
+        forget()
+        revoke_records(instance, wallets)
+        CoverageWriter(store, uuid.uuid4().hex).forget(wallets)
+        check()
+        batch = commit_emptiness(store, wallets, table.loaded_batches(), now)
+        deleted = delete_segments(store, wallets, check)
+        table.delete_mixed_case(dict.fromkeys(wallets, now))
+    say(f"{deleted:,} segments deleted; the rows leave the table with batch {batch}")
+    raise_failure(instance, run_job(instance, settings, Job.LOAD, {}, Progress()))
+    if batch not in table.loaded_batches():
+        raise WarehouseError(f"batch {batch}, which removes the rows, is not in the table yet")
+    note_purged(store, wallets)
+
+
+@contextmanager
+def _alone(instance: dg.DagsterInstance, say: Say) -> Iterator[Callable[[], None]]:
+    """Holds both locks: nothing fetches, combines or loads. Yields a check that it still does."""
+    locks, holder = instance_locks(instance), this_process("wallets remove --purge")
+    waiting = _Waiting(say)
+    with (
+        held(locks, SOURCE, holder, waiting=waiting) as source,
+        held(locks, WAREHOUSE, holder, waiting=waiting) as warehouse,
+    ):
+
+        def check() -> None:
+            source.check()
+            warehouse.check()
+
+        yield check
+
+
+class _Waiting:
+    """Says now and then which holder it is waiting for."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._said = float("-inf")
+
+    def __call__(self, holder: Holder | None) -> None:
+        if holder is not None and time.monotonic() - self._said > _SAY_SECONDS:
+            self._said = time.monotonic()
+            self._say(f"Waiting for {holder}. {holder.advice}")

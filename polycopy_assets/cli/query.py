@@ -1,0 +1,93 @@
+"""`polycopy query`: a question to the tables, which changes nothing."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Literal, TextIO
+
+import click
+
+from polycopy_assets.cli.answers import print_csv, print_json, print_table
+from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.resources.chosen import open_warehouse
+from polycopy_assets.settings.environment import settings
+from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.reading import Answer
+
+Shape = Literal["table", "csv", "json", "parquet"]
+
+
+@click.command("query", cls=Command)
+@click.argument("sql", required=False)
+@click.option("-f", "--file", type=click.File(), help="Read the query from a file; - is stdin.")
+@click.option("--csv", "shape", flag_value="csv", help="Print CSV with a heading.")
+@click.option("--json", "shape", flag_value="json", help="Print one JSON array of objects.")
+@click.option("--parquet", "shape", flag_value="parquet", help="Write Parquet to standard output.")
+@click.option("--dry-run", is_flag=True, help="Only say what it would read; on BigQuery for free.")
+def query_command(
+    *, sql: str | None, file: TextIO | None, shape: Shape | None, dry_run: bool
+) -> None:
+    """Ask the tables a question in SQL, and change nothing.
+
+    One SELECT in the SQL of the warehouse, DuckDB or BigQuery. Times are in UTC. On BigQuery a
+    query may bill POLYCOPY_MAX_BYTES_BILLED at most.
+
+    \b
+    polycopy query "SELECT count(*) FROM trades"
+    polycopy query -f question.sql --csv > answer.csv
+    """  # noqa: D301 - click's own mark, which keeps the lines as they are
+    with one_line_errors():
+        text = _text(sql, file)
+        if shape == "parquet" and sys.stdout.isatty():
+            raise ConfigurationError(
+                "--parquet writes no text: send it to a file, as in --parquet > answer.parquet"
+            )
+        warehouse = open_warehouse(settings(), "query")
+        if dry_run:
+            size = warehouse.reader.estimate(text)
+            click.echo("reads a file: free" if size is None else f"would process {size:,} bytes")
+            return
+        with warehouse.reader.ask(text) as answer:
+            count = _show(answer, shape or "table")
+        _say_cost(warehouse, count)
+
+
+def _text(sql: str | None, file: TextIO | None) -> str:
+    if sql is not None and file is None:
+        return sql
+    if file is None or sql is not None:
+        raise ConfigurationError(
+            'give one query: polycopy query "SELECT …", or polycopy query -f FILE'
+        )
+    try:
+        return file.read()
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"{file.name} is not text in UTF-8: {error}") from error
+
+
+def _show(answer: Answer, shape: Shape) -> int | None:
+    """Prints an answer; returns its number of rows, if it was counted."""
+    match shape:
+        case "table":
+            return print_table(answer, sys.stdout)
+        case "csv":
+            return print_csv(answer, sys.stdout)
+        case "json":
+            return print_json(answer, sys.stdout)
+        case "parquet":
+            with tempfile.TemporaryDirectory(prefix="polycopy-") as folder:
+                path = Path(folder) / "answer.parquet"
+                answer.write_parquet(path)
+                with path.open("rb") as file:
+                    while piece := file.read(2**20):
+                        sys.stdout.buffer.write(piece)
+            return None
+
+
+def _say_cost(warehouse: Warehouse, count: int | None) -> None:
+    said = [] if count is None else [f"{count:,} row{'' if count == 1 else 's'}"]
+    if warehouse.cost is not None:
+        said.append(f"{warehouse.cost.bytes_billed:,} bytes billed")
+    if said:
+        say(", ".join(said))

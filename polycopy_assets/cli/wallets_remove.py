@@ -1,0 +1,76 @@
+"""`polycopy wallets remove`: stops collecting wallets, and deletes their trades if asked to."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+
+from polycopy_assets.cli.common import Command, one_line_errors, say
+from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.usable import check_usable
+from polycopy_assets.cli.wallet_list import given_wallets
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.record.wanted import Removed, retire
+from polycopy_assets.resources.chosen import open_store, open_warehouse
+from polycopy_assets.settings import Settings
+from polycopy_assets.settings.environment import settings
+from polycopy_assets.store.base import Store
+from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.text import first_lines
+from polycopy_assets.trades.wallet import refusals
+from polycopy_assets.trades.wanted import State
+
+_NAMED = 10
+
+
+@click.command("remove", cls=Command)
+@click.argument("addresses", nargs=-1)
+@click.option("--purge", is_flag=True, help="Also delete their trades: segments and table rows.")
+def remove(addresses: Sequence[str], *, purge: bool) -> None:
+    """Stop collecting wallets; their trades stay, unless --purge.
+
+    Takes them out of `traders` and the partitions. `polycopy wallets add` collects them again, and
+    goes on where it was. With --purge their trades are deleted; it may be interrupted, and without
+    an address it goes on with what was interrupted. Exit code 2 if an address was refused, or
+    nothing is known of it.
+    """
+    with one_line_errors():
+        good, refused = given_wallets(addresses)
+        if not addresses and not purge:
+            raise ConfigurationError("no wallet given: name the addresses")
+        found, purged = remove_wallets(settings(), good, purge=purge)
+    for line in (*refusals(refused), *first_lines(found.unknown, _NAMED, "unknown: ")):
+        say(line)
+    click.echo(
+        f"{len(found.removed):,} removed, {len(found.before):,} removed before,"
+        f" {len(found.unknown):,} unknown, {len(refused):,} refused"
+        + (f"; the trades of {purged:,} are deleted" if purge else "")
+    )
+    sys.exit(2 if refused or found.unknown else 0)
+
+
+def remove_wallets(chosen: Settings, wallets: Sequence[str], *, purge: bool) -> tuple[Removed, int]:
+    """Stops collecting `wallets`; with `purge` deletes their trades, and those of earlier purges.
+
+    Returns what was found, and how many wallets were purged now.
+    """
+    with open_instance(chosen, Needs.WORK if purge else Needs.NOTHING) as instance:
+        check_usable(instance, chosen)
+        store, table = open_store(chosen, instance), open_warehouse(chosen, "traders")
+        if purge and (begun := _purging(store)):
+            retire(instance, store, table, begun, purge=True)  # a kill may have left a row
+        found = retire(instance, store, table, wallets, purge=purge)
+        if not purge:
+            return found, 0
+        if left := _purging(store):
+            # What only loads when it is needed: it imports all of the pipeline.
+            from polycopy_assets.cli.purge import purge as purge_all  # noqa: PLC0415
+
+            purge_all(instance, chosen, left, say)
+    return found, len(left)
+
+
+def _purging(store: Store) -> list[str]:
+    """The wallets whose trades are to be deleted."""
+    states = read_wanted(store).retired
+    return sorted(wallet for wallet, state in states.items() if state is State.PURGING)

@@ -1,0 +1,29 @@
+"""Which recorded wallets are the first to refresh."""
+
+from collections.abc import Callable, Collection
+
+import dagster as dg
+
+from polycopy_assets.record.materializations import Record, read_all
+from polycopy_assets.trades.coverage import extended
+from polycopy_assets.trades.interval import Interval
+
+
+def longest_ago_first(
+    instance: dg.DagsterInstance,
+    wallets: Collection[str],
+    without_trades: Callable[[str], Interval | None],
+    *,
+    before: float | None = None,
+) -> list[str]:
+    """`wallets`, earliest end of coverage first; those without a readable record before all.
+
+    `without_trades` says what a wallet's coverage object states. With `before` (epoch seconds) only
+    wallets whose coverage ended before that.
+    """
+    until = dict.fromkeys(wallets, 0)
+    for wallet, found in read_all(instance, wallets):
+        if isinstance(found, Record):
+            until[wallet] = extended(found.covered_until, without_trades(wallet))
+    chosen = [wallet for wallet in wallets if before is None or until[wallet] < before]
+    return sorted(chosen, key=lambda wallet: until[wallet])

@@ -1,0 +1,100 @@
+"""What people read of the tables in BigQuery: descriptions of them, and views on `trades`.
+
+Descriptions are written where there are none, so those of other people stay. A view is replaced if
+its label says that it is ours and of another form; what else has its name stays too. None of it
+bills anything, and none of it is needed to load: where it is not allowed, that is logged.
+"""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+
+from google.api_core import exceptions
+from google.cloud import bigquery
+from google.cloud.bigquery.table import TableListItem
+
+from polycopy_assets.text import said_by
+from polycopy_assets.trades.columns import TABLES, VIEWS
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.table import described
+
+VIEW_LABEL = "polycopy_view"
+"""Label of a view of ours: a digest of what it should be."""
+
+_REFUSED = (exceptions.Forbidden, exceptions.PreconditionFailed, exceptions.Conflict)
+"""We may not, or another process was faster, or the table changes too often."""
+
+_log = logging.getLogger(__name__)
+
+
+class Relations:
+    """The descriptions and views of a dataset."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._done = False
+
+    def describe(self) -> None:
+        """Writes the descriptions and views that are missing, once; no views without `trades`.
+
+        If nothing is missing, that is a request for each table, and one for all views.
+        """
+        if self._done:
+            return
+        there = {item.table_id: item for item in self._dataset.relations()}
+        for name in TABLES:
+            table = self._dataset.found(name) if name in there else None
+            if table is not None:
+                self._describe_table(table)
+        self._done = TABLES.keys() <= there.keys()
+        for name in VIEWS if "trades" in there else ():
+            item = there.get(name)
+            if item is None or self._is_older(item, name):
+                self._make_view(name, new=item is None)
+
+    def _describe_table(self, table: bigquery.Table) -> None:
+        relation = TABLES[table.table_id]
+        schema = described(table.schema, relation.columns)
+        changed = ["schema"] if _descriptions(schema) != _descriptions(table.schema) else []
+        if not table.description:
+            table.description = relation.meaning
+            changed.append("description")
+        if not changed:
+            return
+        table.schema = schema
+        try:
+            self._dataset.update(table, changed)
+        except _REFUSED as error:
+            self._say(f"the columns of table {table.table_id}", error)
+
+    def _is_older(self, item: TableListItem, name: str) -> bool:
+        """Whether it is a view of ours, and not as it should be."""
+        made = item.labels.get(VIEW_LABEL)
+        return item.table_type == "VIEW" and made is not None and made != self._form(name)
+
+    def _make_view(self, name: str, *, new: bool) -> None:
+        view = bigquery.Table(self._dataset.name(name))
+        view.view_query = self._dataset.sql(name)
+        view.description = VIEWS[name].meaning
+        view.labels = {VIEW_LABEL: self._form(name)}
+        try:
+            if new:
+                made = self._dataset.create(view)
+            else:
+                made = self._dataset.update(view, ["view_query", "description", "labels"])
+            # Only BigQuery knows the types of its columns.
+            made.schema = described(made.schema, VIEWS[name].columns)
+            self._dataset.update(made, ["schema"])
+        except _REFUSED as error:
+            self._say(f"view {name}", error)
+
+    def _form(self, name: str) -> str:
+        whole = self._dataset.sql(name) + repr(VIEWS[name])
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+    def _say(self, what: str, error: Exception) -> None:
+        _log.warning(f"{self._dataset.uri}: {what} is left as it is: {said_by(error)}")
+
+
+def _descriptions(schema: Sequence[bigquery.SchemaField]) -> list[str | None]:
+    return [field.description for field in schema]

@@ -1,0 +1,71 @@
+"""What people read of the tables in DuckDB: comments on them, and views on `trades`.
+
+Comments are written where there are none, so those of other people stay. A view is replaced if its
+comment says that it is ours and of another form; what else has its name stays too.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+
+import duckdb
+
+from polycopy_assets.trades.columns import TABLES, VIEWS, Relation
+from polycopy_assets.warehouse.duckdb.sql_files import sql
+
+MADE = "Made by polycopy, form"
+"""In the comment of a view of ours; behind it stands a digest of what it should be."""
+
+
+def describe(db: duckdb.DuckDBPyConnection) -> None:
+    """Writes the comments and views that are missing; reads the catalogue if there are none.
+
+    The tables must have all of our columns.
+    """
+    names = {"names": [*TABLES, *VIEWS]}
+    rows = db.execute(sql("relations"), names).fetchall()
+    found = {name: (is_view, said) for name, is_view, said in rows}
+    tables = {name: table for name, table in TABLES.items() if not found.get(name, (True, ""))[0]}
+    statements = [*_on_tables(db, tables, {name for name, (_, said) in found.items() if said})]
+    for name, view in VIEWS.items():
+        if name not in found or (found[name][0] and _is_older(found[name][1], name)):
+            statements += _view(name, view)
+    if statements:
+        # Together: a view without its comment would count as one of other people.
+        db.execute("BEGIN")
+        for statement in statements:
+            db.execute(statement)
+        db.execute("COMMIT")
+
+
+def _on_tables(
+    db: duckdb.DuckDBPyConnection, tables: Mapping[str, Relation], said: set[str]
+) -> Iterator[str]:
+    silent = db.execute(sql("without_comment"), {"names": [*tables]}).fetchall()
+    for name, table in tables.items():
+        if name not in said:
+            yield f'COMMENT ON TABLE "{name}" IS {_text(table.meaning)}'
+        for column, meaning in table.columns.items():
+            if (name, column) in silent:
+                yield f'COMMENT ON COLUMN "{name}"."{column}" IS {_text(meaning)}'
+
+
+def _is_older(comment: str | None, name: str) -> bool:
+    """Whether a view is ours and not as it should be."""
+    return MADE in (comment or "") and comment != _comment(name)
+
+
+def _view(name: str, view: Relation) -> Iterator[str]:
+    yield f'CREATE OR REPLACE VIEW "{name}" AS {sql(name)}'
+    for column, meaning in view.columns.items():
+        yield f'COMMENT ON COLUMN "{name}"."{column}" IS {_text(meaning)}'
+    yield f'COMMENT ON VIEW "{name}" IS {_text(_comment(name))}'
+
+
+def _comment(name: str) -> str:
+    whole = sql(name) + repr(VIEWS[name])
+    return f"{VIEWS[name].meaning} {MADE} {hashlib.sha256(whole.encode()).hexdigest()[:8]}."
+
+
+def _text(text: str) -> str:
+    """A text as a literal; COMMENT takes no parameters."""
+    return "'" + text.replace("'", "''") + "'"

@@ -1,0 +1,152 @@
+"""Where a command works: the directory with `.polycopy`, from anywhere below it."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from polycopy_assets.demo.generate import generate
+from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.settings import place
+from polycopy_assets_tests import forks
+from polycopy_assets_tests.deployment import sample_api
+
+WORLD = generate(51, 2)
+READING = (["status"], ["status", "--json"])
+
+
+def run(cwd: Path, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    """The command in `cwd`, with these settings and no others."""
+    own = ("POLYCOPY_", "DAGSTER_")
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    return forks.run(args, environ={**plain, **settings}, cwd=cwd, first="", timeout=120)
+
+
+def everything(folder: Path) -> dict[str, int]:
+    """All files below a folder, and when they were changed."""
+    return {str(each): each.stat().st_mtime_ns for each in folder.rglob("*") if each.is_file()}
+
+
+@pytest.mark.parametrize("args", READING, ids=" ".join)
+def test_the_wrong_directory_is_said_and_nothing_is_created(tmp_path: Path, args: list[str]):
+    done = run(tmp_path, *args)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"polycopy: there is nothing in {tmp_path}: no .polycopy")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_works_in_the_place_above(tmp_path: Path):
+    below = tmp_path / "notes" / "today"
+    below.mkdir(parents=True)
+    with sample_api(WORLD) as served:
+        settings = {"POLYCOPY_SOURCE_URL": served.url, "POLYCOPY_MAX_LAG": "1000000000"}
+        added = run(tmp_path, "wallets", "add", *WORLD.wallets(), **settings)
+        assert added.returncode == 0, added.stderr
+        home = tmp_path / ".polycopy" / "dagster"
+        done = run(below, "backfill", **settings)
+        assert done.returncode == 0, done.stderr
+        assert f"working in {tmp_path}, where .polycopy is" in done.stderr
+        quiet = run(below, "backfill", "--refresh", "--quiet", **settings)
+        assert "wallets," not in quiet.stderr
+        verbose = run(below, "backfill", "--refresh", "--verbose", **settings)
+        assert "wallet_trades" in verbose.stderr, "the log of the run"
+    assert list(below.iterdir()) == []
+    before = everything(tmp_path / ".polycopy")
+    status = run(below, "status")
+    assert status.returncode == 0
+    assert f"{WORLD.count():,}" in status.stdout
+    assert everything(tmp_path / ".polycopy").keys() == before.keys()
+    for file in sorted(home.rglob("*"), reverse=True):
+        file.rmdir() if file.is_dir() else file.unlink()
+    home.rmdir()
+    assert run(below, "status").returncode == 0
+    assert not home.exists(), "a command that reads creates no Dagster home"
+
+
+def test_a_setting_comes_before_the_place_above(tmp_path: Path):
+    below, other = tmp_path / "below", tmp_path / "other"
+    (tmp_path / ".polycopy").mkdir()
+    below.mkdir()
+    environ: dict[str, str] = {"POLYCOPY_STORE": "mine", "DAGSTER_HOME": str(other)}
+    place.anchor(environ, tmp_path, frozenset(environ))
+    assert environ == {
+        "POLYCOPY_STORE": "mine",
+        "DAGSTER_HOME": str(other),
+        "POLYCOPY_WAREHOUSE": str(tmp_path / ".polycopy" / "warehouse.duckdb"),
+    }
+
+
+def test_what_the_file_above_sets_is_relative_to_it(tmp_path: Path):
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / ".polycopy").mkdir()
+    (tmp_path / ".env").write_text("POLYCOPY_STORE=kept/store\nPOLYCOPY_WAREHOUSE=t.duckdb\n")
+    (tmp_path / "kept" / "store").mkdir(parents=True)
+    done = run(below, "wallets", "add", WORLD.wallets()[0])
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "t.duckdb").is_file()
+    assert list(below.iterdir()) == []
+    assert (tmp_path / "kept" / "store" / "store-identity.json").is_file()
+
+
+def test_a_directory_with_an_env_file_is_a_place_of_its_own(tmp_path: Path):
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / ".polycopy").mkdir()
+    assert place.root(below) == tmp_path
+    (below / ".env").write_text("")
+    assert place.root(below) == below
+
+
+def test_another_users_place_is_not_used_from_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    below = tmp_path / "below"
+    below.mkdir()
+    (tmp_path / ".polycopy").mkdir()
+    monkeypatch.setattr("os.geteuid", lambda: 4_000_000)
+    assert place.root(below) == below
+    assert place.root(tmp_path) == tmp_path, "whoever stands in it has chosen it"
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"POLYCOPY_STORE": "gs://bucket"},
+        {"POLYCOPY_INSTANCE": "postgresql://user@localhost/dagster"},
+        {"POLYCOPY_INSTANCE": "ephemeral"},
+    ],
+)
+def test_what_lies_elsewhere_need_not_lie_here(tmp_path: Path, settings: Mapping[str, str]):
+    from polycopy_assets.settings import read_settings
+
+    home = {"DAGSTER_HOME": str(tmp_path / "home"), "POLYCOPY_STORE": str(tmp_path / "store")}
+    with pytest.raises(ConfigurationError, match="there is nothing in"):
+        place.refuse_nothing(read_settings({**home, "POLYCOPY_WAREHOUSE": "no.duckdb"}), tmp_path)
+    place.refuse_nothing(read_settings({**home, **settings}), tmp_path)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_complete_commands_and_options(tmp_path: Path, shell: str):
+    script = run(tmp_path, "completion", shell)
+    assert "_POLYCOPY_COMPLETE" in script.stdout
+    asked = {
+        "COMP_WORDS": "polycopy backfill --re",
+        "COMP_CWORD": "2" if shell != "fish" else "--re",
+    }
+    done = run(tmp_path, **asked, _POLYCOPY_COMPLETE=f"{shell}_complete")
+    assert "--refresh" in done.stdout, done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_ui_needs_a_record_and_a_free_port(tmp_path: Path):
+    done = run(tmp_path, "dev", POLYCOPY_INSTANCE="ephemeral")
+    assert done.returncode == 2
+    assert "keeps no record for a UI to show" in done.stderr
+    with sample_api(WORLD) as served:
+        port = served.url.rsplit(":", 1)[1]
+        done = run(tmp_path, "dev", "--port", port)
+    assert done.returncode == 2
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
