@@ -29,8 +29,14 @@ SNAPSHOT = Snapshot(
 )
 
 
-def rows(bench: Bench, columns: str = "rank, wallet_address, user_name, pnl_usdc, volume_shares"):
-    return bench.sql(f"SELECT {columns} FROM {{}}leaderboard ORDER BY snapshot_at, 1, 2")
+ROWS = (
+    "SELECT rank, wallet_address, user_name, pnl_usdc, volume_shares FROM {}leaderboard"
+    " ORDER BY snapshot_at, 1, 2"
+)
+
+
+def rows(bench: Bench):
+    return bench.sql(ROWS)
 
 
 def test_a_snapshot_is_loaded_once_and_replaces_nothing_but_its_own_day_and_board(bench: Bench):
