@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from alembic.script import ScriptDirectory
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
@@ -68,6 +69,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _revisions_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", revisions.read_once)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_instance_of_another_test() -> Iterator[None]:
+    """Has Dagster forget whose definitions it loaded last.
+
+    It keeps that for a process. Where instances are left in another order than they were entered,
+    one that is gone stays there, and the next definitions that are resolved look into it.
+    """
+    with set_defs_state_storage(None):
         yield
 
 

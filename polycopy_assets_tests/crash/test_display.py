@@ -48,7 +48,9 @@ class Shown:
         self.folder = folder
         self.command = ("-c", PHASES, str(folder))
         self.environ = {**os.environ, "TERM": "xterm"}
-        self.environ.pop("NO_COLOR", None)
+        # pytest-xdist tells its workers the size of the terminal it runs in.
+        for name in ("NO_COLOR", "COLUMNS", "LINES"):
+            self.environ.pop(name, None)
 
     def go(self, phase: str) -> None:
         (self.folder / phase).touch()
@@ -117,7 +119,7 @@ def test_colours_are_for_those_who_want_them(shown: Shown):
         with python_in_terminal(shown.command, environ, shown.folder) as terminal:
             assert terminal.end() == 0
             seen[name] = terminal.shown
-    colour = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m|\x1b\[38;")
+    colour = re.compile(r"\x1b\[(3[0-79]|9[0-7]|38;[0-9;]+)m")
     assert colour.search(seen["colours"])
     assert not colour.search(seen["none"])
 
