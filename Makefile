@@ -4,7 +4,7 @@ BIN := .venv/bin
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help demo dev test test-crash test-postgres test-ephemeral test-dev browser-test pictures container test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile bench-scaling lock clean
+.PHONY: help install demo dev test test-exhaustive test-crash test-postgres test-ephemeral test-dev browser-test first-hour pictures container container-twice test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,11 +30,16 @@ $(BIN)/python:
 demo: .venv/.installed ## install, and run the whole pipeline on the built-in sample API
 	$(BIN)/polycopy demo
 
+install: .venv/.installed ## install or upgrade, and run nothing
+
 dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/polycopy dev
 
 test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from those of the targets below
-	$(BIN)/python -m pytest -n 4 -m "not bench and not crash and not browser and not dev and not cloud and not container"
+	$(BIN)/python -m pytest -n 4 -m "not exhaustive and not bench and not crash and not browser and not dev and not cloud and not container and not first_hour"
+
+test-exhaustive: .venv/.installed-dev .venv-bqemulator/.installed ## faults and damage at every call, object and moment
+	$(BIN)/python -m pytest -n 4 -m "exhaustive and not crash"
 
 test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupted, or run at the same time
 	$(BIN)/python -m pytest -m "crash and not dev"
@@ -65,10 +70,20 @@ browser-test: .venv/.installed-dev ## Dagster's UI in headless Chromium; picture
 	  { echo "chromium is not installed: apt-get install chromium" >&2; exit 2; }
 	$(BIN)/python -m pytest -n 0 -s -m browser
 
-pictures: ## make docs/pictures from what `make browser-test` left in .browser/
+first-hour: .venv/.installed-dev ## the first hour of a new user; pictures in .first-hour/
+	@command -v chromium chromium-browser >/dev/null || \
+	  { echo "chromium is not installed: apt-get install chromium" >&2; exit 2; }
+	$(BIN)/python -m pytest -n 0 -s -m first_hour polycopy_assets_tests/first_hour
+
+pictures: ## make docs/pictures from what browser-test and first-hour left
 	$(BIN)/python -m polycopy_assets_tests.browser.pictures
 
-container: .venv/.installed-dev ## build the container image twice, and run the demo in it
+container: .venv/.installed-dev ## build the container image, and run the demo in it
+	@for program in buildah mmdebstrap; do command -v $$program >/dev/null || { \
+	  echo "$$program is not installed: apt-get install --no-install-recommends $$program" >&2; exit 2; }; done
+	$(BIN)/python -m pytest -n 0 -s -m container polycopy_assets_tests/container/test_container.py
+
+container-twice: .venv/.installed-dev ## the same, a second build, and podman with a limit of memory
 	@for program in buildah podman runc mmdebstrap; do command -v $$program >/dev/null || { \
 	  echo "$$program is not installed: apt-get install --no-install-recommends $$program" >&2; exit 2; }; done
 	$(BIN)/python -m pytest -n 0 -s -m container polycopy_assets_tests/container
@@ -90,7 +105,7 @@ imports: .venv/.installed-dev ## the import rule of docs/architecture.md
 
 check: lint types imports ## lint, types and import rule
 
-ci: check test test-crash test-dev bench-smoke browser-test ## everything that must pass before a change lands
+ci: check test test-exhaustive test-crash test-dev bench-smoke browser-test first-hour container ## everything that must pass before a change lands
 
 # What the benches compare with has an environment of its own.
 .venv-bench/.installed: benchmarks/requirements.txt
@@ -127,4 +142,4 @@ lock: .venv/.installed-dev ## update requirements.lock, and that of the containe
 	  --annotation-style line --output-file polycopy_assets_tests/fakes/bqemulator.lock -
 
 clean: ## remove the virtual environment and caches; data in .polycopy stays
-	rm -rf .venv .venv-bench .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser .container
+	rm -rf .venv .venv-bench .venv-bqemulator build *.egg-info .pytest_cache .ruff_cache .hypothesis .import_linter_cache .browser .first-hour .container

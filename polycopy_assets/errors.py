@@ -5,7 +5,7 @@ PolycopyError
 ├── ConfigurationError        a setting is wrong; names it, its value and what is accepted
 │   ├── WrongStore            the configured store is not the one this Dagster instance uses
 │   ├── WrongTable            the configured table holds the batches of another store
-│   └── QueryRefused          a query is not one statement that only reads
+│   └── QueryRefused          the query is not one statement that only reads
 ├── InvalidWallet             not `0x` and 40 hexadecimal digits
 ├── Stopped                   all work must stop
 │   ├── LockLost              a lock is no longer held
@@ -15,7 +15,7 @@ PolycopyError
 │   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
 │   ├── TransientError        it failed, and kept failing until the retries ran out
 │   │   └── Unreachable       no connection to it: name resolution, TLS, refused, proxy
-│   ├── OutOfTime             it is not asked any more: the time of the fetch is up
+│   ├── OutOfTime             no more requests are sent: the time of the fetch is up
 │   └── ContractBroken        it answered, but not what its contract promises
 ├── StoreError                the store could not be read or written
 │   ├── ObjectError           something is wrong with one object; says which, and what
@@ -27,6 +27,7 @@ PolycopyError
 └── WarehouseError            the table could not be read or written
     ├── Unsuitable            a table or dataset is there, and cannot hold or show our rows
     ├── WarehouseBusy         another process kept the DuckDB file longer than we wait
+    ├── WarehouseFull         DuckDB needed more memory than it may use
     ├── BatchBroken           the files of a batch are not what its manifest says
     └── QuotaExceeded         one of BigQuery's quotas is used up; says which, and until when
 """
@@ -112,7 +113,7 @@ class WrongTable(ConfigurationError):
 
 
 class QueryRefused(ConfigurationError):
-    """A query of a person is not one statement that only reads. Nothing was run."""
+    """A person's query is not one statement that only reads. Nothing was run."""
 
 
 class InvalidWallet(PolycopyError, ValueError):
@@ -158,7 +159,7 @@ class Unreachable(TransientError):
 
 
 class OutOfTime(SourceError):
-    """The time of the fetch is up, so the source is not asked. No failure of any wallet."""
+    """The time of the fetch is up, so no more requests are sent. No wallet has failed."""
 
     kind = Kind.TRANSIENT
 

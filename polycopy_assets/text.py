@@ -19,6 +19,8 @@ NAME = 80
 
 
 _MINUTE, _HOUR = 60, 3600
+_THOUSAND, _ROUNDS_UP = 1_000, 999.95
+_UNITS = ("kB", "MB", "GB", "TB")
 
 
 def one_line(text: object, limit: int = EXCERPT) -> str:
@@ -57,6 +59,16 @@ def duration(seconds: float) -> str:
     if whole < _HOUR:
         return f"{whole // _MINUTE} min {whole % _MINUTE} s"
     return f"{whole // _HOUR:,} h {whole % _HOUR // _MINUTE} min"
+
+
+def size(count: int) -> str:
+    """`812 bytes`, `3.4 kB`, `1.2 MB`: a number of bytes that people read at a glance."""
+    if count < _THOUSAND:
+        return f"{count} bytes"
+    amount, power = float(count), 0
+    while amount >= _ROUNDS_UP and power < len(_UNITS):
+        amount, power = amount / _THOUSAND, power + 1
+    return f"{amount:.1f} {_UNITS[power - 1]}"
 
 
 def first_few(names: Iterable[str], most: int) -> str:

@@ -9,6 +9,17 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import stamina
+from dagster._core.remote_origin import (
+    RegisteredCodeLocationOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.scheduler.instigation import (
+    InstigatorState,
+    InstigatorStatus,
+    InstigatorType,
+    ScheduleInstigatorData,
+)
 
 from polycopy_assets.automation.schedules import daily_refresh
 from polycopy_assets.automation.sensors import new_trades, new_wallets
@@ -55,6 +66,19 @@ def skipped(result: dg.SensorResult) -> str:
     """Why nothing was started."""
     reason = result.skip_reason
     return (reason if isinstance(reason, str) else reason.skip_message or "") if reason else ""
+
+
+def switch(instance: dg.DagsterInstance, status: InstigatorStatus) -> None:
+    """Switches `daily_refresh` on or off, as the page of Dagster's UI does."""
+    repository = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("ours"), "__repository__")
+    origin = RemoteInstigatorOrigin(repository, "daily_refresh")
+    state = InstigatorState(
+        origin, InstigatorType.SCHEDULE, status, ScheduleInstigatorData("0 3 * * *")
+    )
+    if instance.get_instigator_state(state.instigator_origin_id, state.selector_id):
+        instance.update_instigator_state(state)
+    else:
+        instance.add_instigator_state(state)
 
 
 class Days:
@@ -110,4 +134,6 @@ def days(
     quick = {"POLYCOPY_RATE_LIMIT": "100000/0.05", **settings}
     deployment = Deployment(tmp_path, served.url, **quick)
     with deployment.instance() as instance, stamina.set_testing(True, attempts=2):
+        # While it is off, an idle table is materialized each twelve hours of the simulated time.
+        switch(instance, InstigatorStatus.RUNNING)
         yield Days(deployment, instance, monkeypatch)

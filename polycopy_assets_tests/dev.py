@@ -132,7 +132,7 @@ def dagster_dev(deployment: Deployment, workspace: Path | None = None) -> Iterat
         )
         try:
             url = f"http://127.0.0.1:{port}"
-            wait_for(lambda: _answers(f"{url}/server_info"), 90, "the webserver")
+            wait_for(lambda: answers(f"{url}/server_info"), 180, "the webserver")
             yield Ui(url, process.pid)
         finally:
             process.send_signal(signal.SIGINT)
@@ -143,7 +143,7 @@ def dagster_dev(deployment: Deployment, workspace: Path | None = None) -> Iterat
             process.wait(10)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return httpx.get(url, timeout=2).is_success
     except httpx.TransportError:

@@ -9,6 +9,7 @@ DOCUMENTS = sorted(
         *(ROOT / name for name in PAGES),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "deploy").rglob("*.md"),
+        *(ROOT / "examples").rglob("*.md"),
     ]
 )
 

@@ -58,6 +58,11 @@ class Terminal:
         return self._bytes.replace(b"^C", b"").decode(errors="replace")
 
     @property
+    def output(self) -> bytes:
+        """All that it has shown so far, with its control sequences."""
+        return bytes(self._bytes)
+
+    @property
     def lines(self) -> list[str]:
         """What was shown, line by line, without control sequences and echoes of ^C."""
         plain = _CONTROL.sub("", self.shown)
@@ -131,10 +136,19 @@ def python_in_terminal(
     command: Sequence[str], environ: Mapping[str, str], cwd: Path, columns: int = _COLUMNS
 ) -> Iterator[Terminal]:
     """`python COMMAND` in a new terminal; what is left of it at the end is killed."""
+    with program_in_terminal([sys.executable, *command], environ, cwd, columns) as terminal:
+        yield terminal
+
+
+@contextmanager
+def program_in_terminal(
+    command: Sequence[str], environ: Mapping[str, str], cwd: Path, columns: int = _COLUMNS
+) -> Iterator[Terminal]:
+    """A program, by its path, in a new terminal; what is left of it at the end is killed."""
     keys, screen = os.openpty()
     _resize(screen, columns)
     process = subprocess.Popen(
-        [*(sys.executable, "-c", _FOREGROUND), sys.executable, *command],
+        [sys.executable, "-c", _FOREGROUND, *command],
         env=dict(environ),
         cwd=cwd,
         stdin=screen,

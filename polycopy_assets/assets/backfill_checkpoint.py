@@ -4,6 +4,7 @@ import dagster as dg
 
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.beta import observed_tables
+from polycopy_assets.assets.pages import MIGRATING_PAGE
 from polycopy_assets.guard.heartbeat import heartbeat
 from polycopy_assets.resources.embedded import WarehouseResource
 from polycopy_assets.warehouse.base import cost_metadata
@@ -14,9 +15,9 @@ from polycopy_assets.warehouse.base import cost_metadata
     specs=[
         dg.AssetSpec(
             "backfill_checkpoint",
-            description="The wallets that an older job marked complete: the table "
-            "`backfill_checkpoint` of the warehouse, if there is one. A reconciliation that acts "
-            "marks complete wallets there.",
+            description="The wallets that an older job marked complete, if there was one.\n\n"
+            "The table `backfill_checkpoint` of the warehouse. A reconciliation that acts marks "
+            "complete wallets there.\n\n" + MIGRATING_PAGE,
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,

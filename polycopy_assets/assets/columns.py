@@ -19,3 +19,11 @@ TRADES_COLUMNS = dg.TableSchema(
         for name, kind in TABLE_SCHEMA.items()
     ]
 )
+
+TRADES_LINEAGE = dg.TableColumnLineage(
+    {
+        column.name: [dg.TableColumnDep("combined_trades", column.name)]
+        for column in TRADES_COLUMNS.columns
+    }
+)
+"""Each column of the table comes from the column of that name in the batches."""

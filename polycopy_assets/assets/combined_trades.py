@@ -21,6 +21,7 @@ from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
+from polycopy_assets.trades.batch import SCHEMA
 
 
 class CombineConfig(dg.Config):
@@ -37,11 +38,14 @@ class CombineConfig(dg.Config):
 @dg.asset(
     deps=[WALLET_TRADES],
     pool=WAREHOUSE,
+    # Batches of another schema are combined and loaded again.
+    code_version=f"schema-{SCHEMA}",
     group_name="trades",
     kinds={"polars", "parquet"},
     owners=OWNERS,
-    description="Turns the recorded segments that no batch holds yet into typed, sorted Parquet "
-    "parts and a manifest that lists every segment. Work grows with what is new.",
+    description="Turns recorded trades that no batch holds yet into batches of sorted Parquet.\n\n"
+    "A batch has a manifest that lists every segment. Work grows with what is new.\n\n"
+    "More: docs/formats.md, 'Manifests'.",
     metadata={"dagster/column_schema": TRADES_COLUMNS},
     check_specs=[
         dg.AssetCheckSpec(

@@ -78,12 +78,18 @@ class Plan(NamedTuple):
 
 
 def plan_fetch(
-    context: dg.AssetExecutionContext, config: FetchConfig, coverage: CoverageWriter
+    context: dg.AssetExecutionContext,
+    config: FetchConfig,
+    coverage: CoverageWriter,
+    removed: Collection[str],
 ) -> Plan:
-    """What the run is to fetch; raises PolycopyError if the configuration makes no sense."""
+    """What the run is to fetch: none of the `removed` wallets, which may still be partitions.
+
+    Raises PolycopyError if the configuration makes no sense.
+    """
     recorded = _done_by_family(context, coverage)
     done_before = recorded - refetching.unfinished(context.instance).keys()
-    chosen = _chosen(context, config)
+    chosen = _without(removed, _chosen(context, config), context)
     selected = _targets(context, config, chosen, coverage)
     targets = [wallet for wallet in selected if wallet not in done_before]
     return Plan(
@@ -151,6 +157,22 @@ def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]
     if unknown:
         raise PolycopyError(f"no partitions: {first_few(sorted(unknown), _NAMED)}")
     return list(chosen)
+
+
+def _without(
+    removed: Collection[str], chosen: list[str], context: dg.AssetExecutionContext
+) -> list[str]:
+    """The `chosen` wallets that are collected; the others are named.
+
+    A run that was queued before the removal still names them, and so does a partition that a killed
+    removal has left.
+    """
+    if gone := [wallet for wallet in chosen if wallet in removed]:
+        context.log.warning(
+            "not fetched, because `polycopy wallets remove` has removed them:"
+            f" {first_few(gone, _NAMED)}"
+        )
+    return [wallet for wallet in chosen if wallet not in removed]
 
 
 def _targets(

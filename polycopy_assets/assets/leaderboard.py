@@ -7,6 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets.pages import LEADERBOARD_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.boards.board import MOST, Asked, asked_of
 from polycopy_assets.boards.columns import COLUMNS, SCHEMA
@@ -23,10 +24,8 @@ from polycopy_assets.resources.embedded import (
     WarehouseResource,
 )
 from polycopy_assets.settings.boards import parse_boards
-from polycopy_assets.store.base import Store
-from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.system import clock
-from polycopy_assets.warehouse.base import Warehouse, cost_metadata
+from polycopy_assets.warehouse.base import cost_metadata
 
 NAME = "leaderboard"
 SHOWN = 20
@@ -54,9 +53,9 @@ class LeaderboardConfig(dg.Config):
     group_name="wanted",
     kinds={"python", "table"},
     owners=OWNERS,
-    description="Who was on the source's leaderboard when. One snapshot a day of each board, kept "
-    "in the store and loaded into the table `leaderboard`. If a policy is set, the best are added "
-    "to `traders`.",
+    description="Who was on the source's leaderboard when.\n\n"
+    "One snapshot a day of each board, kept in the store and loaded into the table `leaderboard`. "
+    "If a policy is set, the best are added to `traders`.\n\n" + LEADERBOARD_PAGE,
     metadata={
         "dagster/column_schema": dg.TableSchema(
             columns=[
@@ -86,7 +85,7 @@ def leaderboard(  # noqa: PLR0917 - Dagster passes the resources
         table = warehouse.open(NAME, context.run.run_id)
 
         def add(wallets: Collection[str]) -> int:
-            return _want(context.instance, objects, table, wallets)
+            return want(context.instance, objects, table, wallets, removed=False)
 
         ports = SnapshotPorts(
             store=objects,
@@ -104,14 +103,6 @@ def leaderboard(  # noqa: PLR0917 - Dagster passes the resources
 
 def _boards(text: str) -> list[Asked]:
     return [asked_of(*board) for board in parse_boards(text)]
-
-
-def _want(
-    instance: dg.DagsterInstance, store: Store, table: Warehouse, wallets: Collection[str]
-) -> int:
-    """Adds wallets as `polycopy wallets add` does, but none that was removed; how many were new."""
-    retired = read_wanted(store).retired
-    return want(instance, store, table, [wallet for wallet in wallets if wallet not in retired])
 
 
 def _metadata(kept: Kept, first: int) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """The results of combining and loading, as Dagster keeps them: versions, metadata, checks."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import PurePath
 
 import dagster as dg
 
 from polycopy_assets.assets.charts import CHARTED_WALLETS, trades_chart
+from polycopy_assets.assets.columns import TRADES_LINEAGE
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.pipeline.combine import Combined
 from polycopy_assets.pipeline.load import LoadReport
@@ -23,6 +26,8 @@ BATCHES_HOLD = "batches_hold"
 
 _WALLETS_LEFT_OUT, _BATCHES_LEFT = "wallets_left_out", "batches_left"
 """The metadata of those checks that say how many."""
+
+BIGQUERY = "bigquery://"
 
 Metadata = dict[str, dg.MetadataValue | int | str]
 
@@ -79,13 +84,23 @@ def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: War
         **_combined(instance),
         "dagster/row_count": table.count_rows(),
         "dagster/uri": table.uri,
-        "dagster/table_name": "trades",
+        "dagster/table_name": qualified(table.uri),
+        # Dagster's pages read it from materializations only.
+        "dagster/column_lineage": dg.MetadataValue.column_lineage(TRADES_LINEAGE),
         "batches_loaded": report.batches,
         "rows_inserted": report.inserted,
         "rows_deleted": report.deleted,
         **_picture(instance, table),
         **cost_metadata(table.cost),
     }
+
+
+def qualified(uri: str) -> str:
+    """The table's name as Dagster wants it: database, schema, table."""
+    place = uri.removeprefix(BIGQUERY)
+    if place == uri:
+        return f"{PurePath(uri).stem}.main.trades"
+    return f"{place.replace('/', '.')}.trades"
 
 
 def _picture(instance: dg.DagsterInstance, table: Warehouse) -> dict[str, dg.MetadataValue]:
@@ -157,7 +172,7 @@ def check_of_record(lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
         passed=not lost,
         metadata={
             _WALLETS_LEFT_OUT: len(lost),
-            "first_wallets": dg.MetadataValue.json(named),
+            **shown("first_wallets", named),
         },
         description=(
             f"{len(lost)} wallets were left out, because their record, or segments that it names,"
@@ -183,10 +198,13 @@ def check_of_batches(found: Combined) -> dg.AssetCheckResult:
         asset_key=COMBINED_TRADES,
         passed=not found.stuck,
         metadata={
-            "set_aside": dg.MetadataValue.json(
-                [[x.name, x.why] for x in found.broken if x.name not in found.stuck][:NAMED_WALLETS]
+            **shown(
+                "set_aside",
+                [[x.name, x.why] for x in found.broken if x.name not in found.stuck][
+                    :NAMED_WALLETS
+                ],
             ),
-            "left": dg.MetadataValue.json(stuck),
+            **shown("left", stuck),
             _BATCHES_LEFT: len(found.stuck),
         },
         description=(

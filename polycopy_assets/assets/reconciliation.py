@@ -9,8 +9,10 @@ from pydantic import Field
 
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.charts import CHARTED_WALLETS, reconciliation_chart
+from polycopy_assets.assets.pages import RECONCILIATION_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_engine import StepEngine
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.checks.source_agrees import difference_table
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import SOURCE
@@ -20,6 +22,7 @@ from polycopy_assets.ledger.kinds import Adopt, FindingKind
 from polycopy_assets.ledger.source_counts import Witnessed
 from polycopy_assets.reconcile.reconcile import reconcile
 from polycopy_assets.reconcile.report import ReconcileReport
+from polycopy_assets.record import overview
 from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.record.store_id import checked
 from polycopy_assets.resources.embedded import (
@@ -38,6 +41,7 @@ CHECK = "ledgers_agree"
 
 
 _SETTING = "setting"
+_TO_DO = "see docs/reconciliation.md; `polycopy reconcile --apply` acts on them"
 
 
 class ReconcileConfig(dg.Config):
@@ -71,8 +75,9 @@ class ReconcileConfig(dg.Config):
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
-    description="Compares record, store, an older job's checkpoint and the table, wallet by "
-    "wallet, and says what to do. Materializing it changes nothing unless `apply` is set.",
+    description="Compares record, store, checkpoint and table, and says what to do.\n\n"
+    "Wallet by wallet. Materializing it changes nothing unless `apply` is set.\n\n"
+    + RECONCILIATION_PAGE,
     metadata={
         "dagster/column_schema": dg.TableSchema(
             columns=[
@@ -131,8 +136,11 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
             say=context.log.info,
             source=config.source,
         )
+        if report.applied:
+            overview.write(context.instance)
     for failure in report.failures:
         context.log.error(f"{failure.wallet}: {failure.reason}")
+    _say_what_was_done(context, report)
     return dg.MaterializeResult(
         value=report,
         metadata={
@@ -142,12 +150,11 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
             "counts": dg.MetadataValue.json(_words(report.counts)),
             "applied": report.applied,
             "left": dg.MetadataValue.json(_words(report.left)),
-            "failures": dg.MetadataValue.json(
-                [[item.wallet, item.reason] for item in report.failures[:NAMED]]
-            ),
+            **shown("failures", [[item.wallet, item.reason] for item in report.failures[:NAMED]]),
             "refused": len(report.refused),
-            "first_refused": dg.MetadataValue.json(
-                [[item.ledger, one_line(item.text, NAME)] for item in report.refused[:NAMED]]
+            **shown(
+                "first_refused",
+                [[item.ledger, one_line(item.text, NAME)] for item in report.refused[:NAMED]],
             ),
             "seconds": report.seconds,
             **_source(report.source),
@@ -155,6 +162,20 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
         },
         check_results=[_check(report)],
     )
+
+
+def _say_what_was_done(context: dg.AssetExecutionContext, report: ReconcileReport) -> None:
+    """Says for each finding how many wallets had it, what was done about it, and what is left."""
+    if not report.applied:
+        return
+    trouble = {kind: n for kind, n in report.counts.items() if not kind.settled}
+    for kind, wallets in trouble.items():
+        context.log.info(
+            f"{kind.value}: {wallets:,} wallets, action: {kind.action.value};"
+            f" {report.left.get(kind, 0):,} left"
+        )
+    if not trouble:
+        context.log.info(f"{len(report.findings):,} wallets are in order: there was nothing to do")
 
 
 def _chart(report: ReconcileReport) -> dict[str, dg.MetadataValue]:
@@ -182,13 +203,11 @@ def _source(found: Witnessed | None) -> dict[str, dg.MetadataValue]:
     return {
         "source_agrees": dg.MetadataValue.int(found.agree),
         "source_differs": dg.MetadataValue.int(len(found.disagree)),
-        "first_that_differ": difference_table(found.disagree[:NAMED]),
-        "source_failed": dg.MetadataValue.json(
-            [[item.wallet, item.reason] for item in found.failed[:NAMED]]
-        ),
+        **shown("first_that_differ", difference_table(found.disagree[:NAMED])),
+        **shown("source_failed", [[item.wallet, item.reason] for item in found.failed[:NAMED]]),
         "source_not_asked": dg.MetadataValue.int(found.not_asked),
         "source_not_compared": dg.MetadataValue.int(found.not_compared),
-        "refetched": dg.MetadataValue.json(list(found.refetched[:NAMED])),
+        **shown("refetched", list(found.refetched[:NAMED])),
     }
 
 
@@ -234,11 +253,10 @@ def _check(report: ReconcileReport) -> dg.AssetCheckResult:
         check_name=CHECK,
         passed=report.clean,
         metadata={
-            "trouble": dg.MetadataValue.json(_words(trouble)),
-            "first": dg.MetadataValue.json(
-                {kind.value: report.first_left(kind, NAMED) for kind in trouble}
-            ),
-            "what_to_do": "see docs/reconciliation.md; `polycopy reconcile --apply` acts on them",
+            "wallets": len(report.findings),
+            **shown("trouble", _words(trouble)),
+            **shown("first", {kind.value: report.first_left(kind, NAMED) for kind in trouble}),
+            **({} if report.clean else {"what_to_do": dg.MetadataValue.text(_TO_DO)}),
         },
         description="; ".join(part for part in (told, *first_lines(broken, NAMED), checks) if part)
         or f"{len(report.findings)} wallets are in order",

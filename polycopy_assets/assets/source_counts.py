@@ -12,6 +12,7 @@ from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.beta import single_run_asset
 from polycopy_assets.assets.count_plan import CountConfig, in_the_table, plan_counts
 from polycopy_assets.assets.fetch_plan import has_partitions
+from polycopy_assets.assets.pages import WITNESS_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_counts import StepCounts
 from polycopy_assets.checks.source_agrees import SOURCE_AGREES, agreement
@@ -41,8 +42,8 @@ NAMED = 20
     group_name="trades",
     kinds={"python"},
     owners=OWNERS,
-    description="The number of a wallet's trades by the source's own count, and the number in the "
-    "table, over whole UTC days. Materializing it sends one request per wallet.",
+    description="Compares the source's own count of a wallet's trades with the table.\n\n"
+    "Over whole UTC days. Materializing it sends one request per wallet.\n\n" + WITNESS_PAGE,
     metadata={
         "dagster/column_schema": dg.TableSchema(
             columns=[

@@ -1,6 +1,7 @@
 """Writes the record from within a step: outcomes become Dagster's events, wallets in batches."""
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from itertools import islice
 from time import monotonic
 
@@ -10,8 +11,9 @@ from polycopy_assets.assets.charts import CHARTED_WALLETS, progress_chart
 from polycopy_assets.fetch.blame import Failed, failed
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.ours import HIDDEN
 from polycopy_assets.pipeline.ports import FetchReport
-from polycopy_assets.record import attempts, fetch_reports, materializations, refetching
+from polycopy_assets.record import attempts, fetch_reports, materializations, overview, refetching
 from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.private.planned import mark_attempted
 from polycopy_assets.record.records_ahead import RecordsAhead
@@ -20,8 +22,23 @@ from polycopy_assets.system import clock
 from polycopy_assets.trades.segment import Segment
 
 CHART_EVERY_SECONDS = 900.0
-DOWN_TAG = "polycopy/source_down"
+DOWN_TAG = f"{HIDDEN}source_down"
 """The tag of a run that found the source or the store down: when, epoch seconds."""
+
+FOUND_DOWN_TAG = "polycopy/found_down"
+"""The same time for people."""
+
+_DOWN_TAG_BEFORE = "polycopy/source_down"
+"""The name of `DOWN_TAG` in earlier versions."""
+
+WALLETS_TAG = "polycopy/wallets"
+"""The tag of a run that fetches: how many wallets, for people."""
+
+PROGRESS_TAG = "polycopy/progress"
+"""The tag of a fetch of more than a minute: how far it is, for people. The run's own page shows a
+block for each wallet that is recorded; the list of runs shows this."""
+
+TAG_EVERY_SECONDS = 60.0
 
 FAILED_TAG = "polycopy/failed_wallets"
 """The tag of a run in which wallets failed: how many."""
@@ -38,6 +55,14 @@ REWRITTEN_TOGETHER = 200
 """Records of skipped wallets that are written again in one batch."""
 
 
+def tag_plan(context: dg.AssetExecutionContext, wallets: int) -> None:
+    """Tags the run with how many wallets it is to fetch."""
+    tags = {WALLETS_TAG: f"{wallets:,}"}
+    if PROGRESS_TAG in context.run.tags:  # a retry inherits the tags of the run before
+        tags[PROGRESS_TAG] = f"0/{wallets:,} wallets"
+    context.instance.add_run_tags(context.run.run_id, tags)
+
+
 def tag_run(context: dg.AssetExecutionContext, report: FetchReport) -> None:
     """Tags the run with how many wallets were recorded, how many failed, and what was down."""
     tags = {FAILED_TAG: str(len(report.failures))} if report.failures else {}
@@ -45,8 +70,15 @@ def tag_run(context: dg.AssetExecutionContext, report: FetchReport) -> None:
         tags[RECORDED_TAG] = str(report.recorded)
     if report.down:
         tags[DOWN_TAG] = str(clock.now())
+        tags[FOUND_DOWN_TAG] = f"{datetime.fromtimestamp(clock.now(), UTC):%Y-%m-%d %H:%M} UTC"
     if tags:
         context.instance.add_run_tags(context.run.run_id, tags)
+
+
+def down_at(run: dg.DagsterRun) -> float | None:
+    """When the run found the source or the store down, epoch seconds; None if it did not."""
+    found = run.tags.get(DOWN_TAG) or run.tags.get(_DOWN_TAG_BEFORE)
+    return float(found) if found else None
 
 
 class StepRecord:
@@ -76,7 +108,8 @@ class StepRecord:
         self._unwritten: list[Fetched] = []
         self._without_news = 0
         self._said: set[str] = set()
-        self._charted = monotonic()
+        self._charted = self._tagged = monotonic()
+        self._has_tag = False
         self._shown: Progress | None = None
 
     def segments(self, wallet: str) -> Sequence[Segment]:
@@ -148,11 +181,25 @@ class StepRecord:
         refetching.end(self._instance, wallet)
 
     def show(self, progress: Progress) -> None:
-        """Draws the progress of a long fetch, now and then."""
+        """Tags the run with the progress of a long fetch, and draws it, now and then.
+
+        From the thread of the step: Dagster writes all tags of a run at once, so that one of two
+        threads would undo what the other has written.
+        """
         self._shown = progress
+        if monotonic() - self._tagged >= TAG_EVERY_SECONDS:
+            self._tagged, self._has_tag = monotonic(), True
+            self._tag(progress)
         if monotonic() - self._charted >= CHART_EVERY_SECONDS:
             self._charted = monotonic()
             log_event(self._context, _picture(progress))
+
+    def _tag(self, progress: Progress) -> None:
+        ended = progress.done + progress.failed
+        failed_so_far = f", {progress.failed:,} failed" if progress.failed else ""
+        at = f"{datetime.fromtimestamp(clock.now(), UTC):%H:%M} UTC"
+        line = f"{ended:,}/{progress.wallets:,} wallets{failed_so_far}, at {at}"
+        self._instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: line})
 
     def write_again(self, wallets: set[str]) -> list[Failed]:
         """Records skipped wallets again: Dagster marks what a failed run has not recorded.
@@ -180,12 +227,17 @@ class StepRecord:
         The command that started the run reads it there; in other runs only people do. A picture
         takes seconds to draw: there is none if the fetch has to end `quickly`.
         """
+        if self._shown and self._has_tag:
+            self._tag(self._shown)
         if self._shown and report.wallets >= CHARTED_WALLETS and not quickly:
             log_event(self._context, _picture(self._shown))
         if self._without_news:
             log_event(self._context, _no_news(self._without_news))
         most = None if COMMAND_TAG in self._context.run.tags else NAMED_FAILURES
         log_event(self._context, fetch_reports.observation(report, most))
+        if report.recorded or not report.failures:
+            # Nothing was materialized if everything failed, and nothing must look as if it was.
+            overview.write(self._instance)
 
 
 def _commit(fetched: Fetched) -> dg.AssetMaterialization:

@@ -4,6 +4,8 @@ import dagster as dg
 
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.beta import observed_tables
+from polycopy_assets.assets.pages import WALLETS_PAGE
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.guard.heartbeat import heartbeat
 from polycopy_assets.resources.embedded import WarehouseResource
 from polycopy_assets.text import NAME, one_line
@@ -18,8 +20,9 @@ NAMED = 20
     specs=[
         dg.AssetSpec(
             "traders",
-            description="The wallets to collect: the table `traders` of the warehouse. Add wallets "
-            "with `polycopy wallets add`, or with SQL.",
+            description="The wallets to collect: the table `traders` of the warehouse.\n\n"
+            "Add wallets with `polycopy wallets add`, or with SQL. The sensor `new_wallets` "
+            "observes the table when it has changed.\n\n" + WALLETS_PAGE,
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,
@@ -49,9 +52,7 @@ def traders(context: dg.AssetExecutionContext, warehouse: WarehouseResource) -> 
             "dagster/uri": table.uri,
             "wallets": len(good),
             "refused": len(refused),
-            "first_refused": dg.MetadataValue.json(
-                [one_line(text, NAME) for text in refused[:NAMED]]
-            ),
+            **shown("first_refused", [one_line(text, NAME) for text in refused[:NAMED]]),
             **cost_metadata(table.cost),
         },
     )

@@ -7,6 +7,7 @@ import dagster as dg
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.assets.load_events import loaded_metadata, loaded_version
+from polycopy_assets.assets.pages import TABLE_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
@@ -15,16 +16,19 @@ from polycopy_assets.pipeline.load import load_batches
 from polycopy_assets.pipeline.ports import LoadPorts
 from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
+from polycopy_assets.trades.batch import SCHEMA
 
 
 @dg.asset(
     deps=["combined_trades"],
     pool=WAREHOUSE,
+    # Batches of another schema are combined and loaded again.
+    code_version=f"schema-{SCHEMA}",
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
-    description="Every trade of every complete wallet, once: the table `trades` of the warehouse. "
-    "Inside a batch's claims, the table holds exactly the batch's rows.",
+    description="Every trade of every complete wallet, once: the table `trades`.\n\n"
+    "Inside a batch's claims, the table holds exactly the batch's rows.\n\n" + TABLE_PAGE,
     freshness_policy=dg.FreshnessPolicy.time_window(
         fail_window=timedelta(hours=50), warn_window=timedelta(hours=26)
     ),

@@ -13,8 +13,9 @@ from msgspec.structs import replace
 from polycopy_assets.assets import OWNERS
 from polycopy_assets.assets.beta import single_run_asset
 from polycopy_assets.assets.fetch_plan import FetchConfig, has_partitions, plan_fetch
+from polycopy_assets.assets.pages import RECORD_PAGE, SCATTERED
 from polycopy_assets.assets.plainly import failing_plainly
-from polycopy_assets.assets.step_record import NAMED_FAILURES, StepRecord, tag_run
+from polycopy_assets.assets.step_record import NAMED_FAILURES, StepRecord, tag_plan, tag_run
 from polycopy_assets.errors import OutOfTime, Unsuitable, WarehouseError
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.deadline import Deadline
@@ -30,6 +31,7 @@ from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.wanted import read_wanted
 
 
 @single_run_asset(
@@ -41,8 +43,10 @@ from polycopy_assets.store.coverage import CoverageWriter
     group_name="trades",
     kinds={"python", "json"},
     owners=OWNERS,
-    description="Every trade of a wallet as the source served it: gzip JSON lines in immutable "
-    "segments, up to the source's lag. A materialization is the commit of a wallet.",
+    description="Every trade of a wallet as the source served it; a partition is a wallet.\n\n"
+    "Gzip JSON lines in immutable segments, up to the source's lag. A materialization of a "
+    "partition is the commit of its wallet. One without a partition has the numbers of all "
+    "wallets.\n\n" + SCATTERED + "\n\n" + RECORD_PAGE,
     metadata={
         "dagster/column_schema": dg.TableSchema(
             columns=[
@@ -72,7 +76,8 @@ def wallet_trades(
                 _refuse_unsuitable(context, warehouse, objects)
                 refuse_lost_record(context.instance, objects)
                 coverage = CoverageWriter(objects, context.run.run_id)
-                plan = plan_fetch(context, config, coverage)
+                plan = plan_fetch(context, config, coverage, read_wanted(objects).retired)
+                tag_plan(context, len(plan.fetch.targets))
                 mark = not has_partitions(context)
                 record = StepRecord(context, plan.fetch.targets, mark=mark)
                 illegible = record.write_again(plan.skipped)
@@ -121,8 +126,10 @@ def _nothing_done(
     context: dg.AssetExecutionContext, config: FetchConfig, store: StoreResource
 ) -> FetchReport:
     """The report of a fetch whose time was up before it could begin."""
-    coverage = CoverageWriter(store.open(context.instance), context.run.run_id)
-    left = len(plan_fetch(context, config, coverage).fetch.targets)
+    objects = store.open(context.instance)
+    coverage = CoverageWriter(objects, context.run.run_id)
+    plan = plan_fetch(context, config, coverage, read_wanted(objects).retired)
+    left = len(plan.fetch.targets)
     report = FetchReport(wallets=left, left=left)
     StepRecord(context, (), mark=not has_partitions(context)).end(report)
     return report

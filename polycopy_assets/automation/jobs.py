@@ -6,6 +6,15 @@ be skipped silently.
 
 import dagster as dg
 
+from polycopy_assets.assets.pages import (
+    AUDIT_PAGE,
+    AUTOMATION,
+    CHECKS_PAGE,
+    LEADERBOARD_PAGE,
+    RECONCILIATION_PAGE,
+    SCATTERED,
+    WITNESS_PAGE,
+)
 from polycopy_assets.guard.ours import OUR_TAGS, Job
 
 _DAY = 86_400
@@ -13,8 +22,10 @@ _DAY = 86_400
 fetch = dg.define_asset_job(
     Job.FETCH.value,
     selection=["wallet_trades"],
-    description="Fetches wallets from the source into the store and records them. Without a "
-    "partition, one run fetches all wallets that the configuration selects, however scattered.",
+    description="Fetches wallets from the source into the store and records them.\n\n"
+    "Without a partition, one run fetches all wallets that the configuration selects, however "
+    "scattered: leave *Partition* empty in the launchpad. Dagster frames it red, and asks once "
+    "more: continue.\n\n" + SCATTERED,
     executor_def=dg.in_process_executor,
     tags=OUR_TAGS,
 )
@@ -22,7 +33,8 @@ fetch = dg.define_asset_job(
 load = dg.define_asset_job(
     Job.LOAD.value,
     selection=["combined_trades", "trades"],
-    description="Combines what is new, loads it into the table, and checks the table.",
+    description="Combines what is new, loads it into the table, and checks the table.\n\n"
+    "The sensor `new_trades` starts it.\n\n" + AUTOMATION,
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
 )
@@ -32,7 +44,9 @@ _AUDIT = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey("traders"), "stor
 check = dg.define_asset_job(
     Job.CHECK.value,
     selection=dg.AssetSelection.checks_for_assets("traders") - _AUDIT,
-    description="Checks the wallets. Sends nothing to the source or the warehouse.",
+    description="Checks the wallets: which failed, and which are late.\n\n"
+    "Sends nothing to the source or the warehouse. The sensor `checks_due` starts it.\n\n"
+    + CHECKS_PAGE,
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 24)},
 )
@@ -40,8 +54,9 @@ check = dg.define_asset_job(
 witness = dg.define_asset_job(
     Job.WITNESS.value,
     selection=["source_counts"],
-    description="Compares the source's own count of a wallet's trades with the table, one request "
-    "per wallet. Without configuration: 200 wallets, least recently compared first.",
+    description="Compares the source's own count of a wallet's trades with the table.\n\n"
+    "One request per wallet. Without configuration: 200 wallets, least recently compared first. "
+    "The schedule `daily_witness` starts it.\n\n" + WITNESS_PAGE,
     executor_def=dg.in_process_executor,
     tags=OUR_TAGS,
 )
@@ -49,8 +64,9 @@ witness = dg.define_asset_job(
 leaderboard = dg.define_asset_job(
     Job.LEADERBOARD.value,
     selection=["leaderboard"],
-    description="Keeps today's snapshot of the source's leaderboard, and adds who is wanted of it "
-    "to `traders`. Repeated on the same day, it sends no request.",
+    description="Keeps today's snapshot of the source's leaderboard.\n\n"
+    "Adds who is wanted of it to `traders`. Repeated on the same day, it sends no request. The "
+    "schedule `daily_leaderboard` starts it.\n\n" + LEADERBOARD_PAGE,
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
 )
@@ -58,8 +74,9 @@ leaderboard = dg.define_asset_job(
 audit = dg.define_asset_job(
     Job.AUDIT.value,
     selection=_AUDIT,
-    description="Compares the store's listing with the record, and reads a share of the store "
-    "again. Changes no data.",
+    description="Compares the store's listing with the record. Changes no data.\n\n"
+    "On a local store it also reads a share of the segments again. The schedule `daily_audit` "
+    "starts it.\n\n" + AUDIT_PAGE,
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 2)},
 )
@@ -67,8 +84,9 @@ audit = dg.define_asset_job(
 reconcile = dg.define_asset_job(
     Job.RECONCILE.value,
     selection=["reconciliation"],
-    description="Compares record, store, checkpoint and table. With `apply: true` it acts on its "
-    "findings.",
+    description="Compares record, store, checkpoint and table.\n\n"
+    "With `apply: true` it acts on its findings. Nothing starts it by itself.\n\n"
+    + RECONCILIATION_PAGE,
     executor_def=dg.in_process_executor,
     tags=OUR_TAGS,
 )

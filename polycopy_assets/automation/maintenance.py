@@ -4,6 +4,7 @@ import dagster as dg
 import msgspec
 from pydantic import Field
 
+from polycopy_assets.assets.pages import HISTORY_PAGE
 from polycopy_assets.automation.situation import deciding_runs
 from polycopy_assets.guard.heartbeat import heartbeat
 from polycopy_assets.guard.ours import OUR_TAGS, Job
@@ -43,8 +44,9 @@ def delete_old(context: dg.OpExecutionContext, config: MaintainConfig) -> None:
 
 @dg.job(
     name=Job.MAINTAIN.value,
-    description="Deletes old runs, events, ticks and files that no longer count. The latest record "
-    "of every wallet stays.",
+    description="Deletes old runs, events, ticks and files that no longer count.\n\n"
+    "The latest record of every wallet stays. The schedule `daily_maintenance` starts it.\n\n"
+    + HISTORY_PAGE,
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
 )

@@ -84,7 +84,8 @@ class LoadSituation(msgspec.Struct, frozen=True, kw_only=True):
 
     `since` is when the last load ended, or the fetch under way started; `fetched` when a wallet was
     last recorded; `last_materialized` when the table was last materialized; `failures` when the
-    latest loads failed: epoch seconds, newest first, back to the last success.
+    latest loads failed: epoch seconds, newest first, back to the last success. `refreshes` says
+    whether the schedule `daily_refresh` is on.
     """
 
     loaded: bool
@@ -94,18 +95,19 @@ class LoadSituation(msgspec.Struct, frozen=True, kw_only=True):
     fetched: float = 0.0
     last_materialized: float = 0.0
     failures: Sequence[float] = ()
+    refreshes: bool = True
 
 
 def load(situation: LoadSituation, now: float) -> Decision:
     """Whether to start a load. Failed wallets do not hold the others back.
 
     Fetches that find nothing new leave nothing to load. The table is still materialized now and
-    then; otherwise its freshness policy would call it stale.
+    then; otherwise its freshness policy would call it stale. So it is if nobody has asked for a
+    daily refresh: then a table that holds all that is recorded is as fresh as it is meant to be.
     """
-    unsaid = (
-        situation.fetched > situation.last_materialized
-        and now - situation.last_materialized >= MATERIALIZE_EVERY
-    )
+    fetched = situation.fetched > situation.last_materialized
+    idle = not situation.refreshes and situation.last_materialized > 0
+    unsaid = (fetched or idle) and now - situation.last_materialized >= MATERIALIZE_EVERY
     if situation.loaded and not unsaid:
         return Wait("the table has everything that is recorded")
     if situation.under_way:

@@ -5,6 +5,13 @@ from math import ceil
 import dagster as dg
 
 from polycopy_assets.assets.count_plan import SAMPLE
+from polycopy_assets.assets.pages import (
+    AUDIT_PAGE,
+    AUTOMATION,
+    HISTORY_PAGE,
+    LEADERBOARD_PAGE,
+    WITNESS_PAGE,
+)
 from polycopy_assets.automation import jobs, policy
 from polycopy_assets.automation.maintenance import maintain
 from polycopy_assets.automation.sensors import unless_wrong_store
@@ -16,6 +23,7 @@ from polycopy_assets.sources.boards import has_boards
 from polycopy_assets.sources.open import can_count
 
 REFRESH_TAGS = {"polycopy/refresh": "daily"}
+"""The tag by which a refresh that goes on is found."""
 
 WITNESS_ROUND_DAYS = 30
 """Days within which `daily_witness` has compared every wallet, however many there are."""
@@ -26,9 +34,9 @@ WITNESS_ROUND_DAYS = 30
     cron_schedule="0 3 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Updates every wallet once a day, within the request budget: wallets without a "
-    "record first, then least recently updated first. A failed wallet only when its next attempt "
-    "is due.",
+    description="Fetches the new trades of every wallet once a day.\n\n"
+    "Within the request budget: wallets without a record first, then least recently updated "
+    "first. A failed wallet only when its next attempt is due.\n\n" + AUTOMATION,
 )
 def daily_refresh(
     context: dg.ScheduleEvaluationContext, store: StoreResource
@@ -51,9 +59,9 @@ def daily_refresh(
     cron_schedule="0 6 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Compares some wallets with the source's own count of their trades once a day, "
-    "least recently compared first: 200, or a thirtieth of all if that is more. One request per "
-    "wallet. The check `source_agrees` warns of wallets that differ.",
+    description="Compares some wallets with the source's own count once a day.\n\n"
+    "Least recently compared first: 200, or a thirtieth of all if that is more. One request per "
+    "wallet. The check `source_agrees` warns of wallets that differ.\n\n" + WITNESS_PAGE,
 )
 def daily_witness(
     context: dg.ScheduleEvaluationContext, source: SourceResource
@@ -75,9 +83,9 @@ def daily_witness(
     cron_schedule="0 5 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Compares the store's listing with the record once a day. If the listing has no "
-    "checksums, it also reads the segments that are due (a 28th a day). The result is the check "
-    "`store_has_the_record`.",
+    description="Compares the store's listing with the record once a day.\n\n"
+    "If the listing has no checksums, it also reads the segments that are due (a 28th a day). The "
+    "result is the check `store_has_the_record`.\n\n" + AUDIT_PAGE,
 )
 def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One audit, unless the last one still goes on."""
@@ -92,8 +100,9 @@ def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.Ski
     cron_schedule="0 4 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Deletes once a day what Dagster keeps of runs that ended more than 30 days ago, "
-    "and no longer counts. The latest record of every wallet stays.",
+    description="Deletes old runs, events and ticks once a day.\n\n"
+    "Of runs that ended more than 30 days ago, what no longer counts. The latest record of every "
+    "wallet stays.\n\n" + HISTORY_PAGE,
 )
 def daily_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One maintenance, unless the last one still goes on."""
@@ -108,8 +117,9 @@ def daily_maintenance(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | 
     cron_schedule="0 2 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Keeps a snapshot of the source's leaderboard once a day, before `daily_refresh`: "
-    "who was on it when. With POLYCOPY_LEADERBOARD_WANTED, the best are added to `traders`.",
+    description="Keeps a snapshot of the source's leaderboard once a day.\n\n"
+    "Before `daily_refresh`: who was on it when. With POLYCOPY_LEADERBOARD_WANTED, the best are "
+    "added to `traders`.\n\n" + LEADERBOARD_PAGE,
 )
 def daily_leaderboard(
     context: dg.ScheduleEvaluationContext, source: SourceResource, store: StoreResource

@@ -7,9 +7,11 @@ Why these are sensors and not automation conditions: `docs/automation.md`.
 import dagster as dg
 import msgspec
 
+from polycopy_assets.assets.pages import AUTOMATION, CHECKS_PAGE, DEAD_RUNS_PAGE
 from polycopy_assets.automation import jobs, policy
 from polycopy_assets.automation.situation import (
     STARTED_BY_SENSOR,
+    backfill_under_way,
     ended_at,
     fetch_situation,
     latest_ended,
@@ -17,6 +19,7 @@ from polycopy_assets.automation.situation import (
     run_under_way,
     work_ended,
 )
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import StoreError, WarehouseError, WrongStore
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job
@@ -48,21 +51,22 @@ class Seen(msgspec.Struct, frozen=True):
     read_at: float = 0.0
     refused: int = 0
     first_refused: list[str] = []
+    rows: int = -1
 
 
 @dg.sensor(
     jobs=[jobs.fetch],
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.STOPPED,
-    description="Registers new wallets of `traders`, and fetches every wallet without a record, "
-    "including those added before the sensor was on. Failed wallets are tried again when their "
-    "next attempt is due. One run at a time, at most 2,000 wallets each.",
+    description="Registers new wallets of `traders`, and fetches every wallet without a record.\n\n"
+    "Also those added before the sensor was on. Failed wallets are tried again when their "
+    "next attempt is due. One run at a time, at most 2,000 wallets each.\n\n" + AUTOMATION,
 )
 def new_wallets(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource, store: StoreResource
 ) -> dg.SensorResult:
     """One tick; reads `traders` only when it has changed, and once an hour."""
-    seen = _remembered(context.cursor)
+    before = seen = _remembered(context.cursor)
     unread = ""
     try:
         table = warehouse.open("new_wallets", "sensor", patience=10.0)
@@ -82,21 +86,34 @@ def new_wallets(
     told = f"{decision.why}{refused}{misnamed}{unread}"
     context.log.info(told)
     cursor = msgspec.json.encode(seen).decode()
+    events = _observed(before, seen)
     if isinstance(decision, policy.Wait):
-        return dg.SensorResult(skip_reason=told, cursor=cursor)
+        return dg.SensorResult(skip_reason=told, cursor=cursor, asset_events=events)
     config = {"select": "due", "limit": WALLETS_A_RUN}
     request = dg.RunRequest(
         run_config={"ops": {"wallet_trades": {"config": config}}}, tags=STARTED_BY_SENSOR
     )
-    return dg.SensorResult(run_requests=[request], cursor=cursor)
+    return dg.SensorResult(run_requests=[request], cursor=cursor, asset_events=events)
+
+
+def _observed(before: Seen, seen: Seen) -> list[dg.AssetObservation]:
+    """What the tick has seen of `traders`; nothing if that has not changed."""
+    if (before.rows, before.first_refused) == (seen.rows, seen.first_refused) or seen.rows < 0:
+        return []
+    metadata = {
+        "dagster/row_count": dg.MetadataValue.int(seen.rows),
+        "refused": dg.MetadataValue.int(seen.refused),
+        **shown("first_refused", seen.first_refused),
+    }
+    return [dg.AssetObservation("traders", metadata=metadata)]
 
 
 @dg.sensor(
     jobs=[jobs.load],
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Combines and loads what is recorded and not in the table: when a fetch has ended, "
-    "and every 15 minutes during a long one.",
+    description="Combines and loads what is recorded and not in the table.\n\n"
+    "When a fetch has ended, and every 15 minutes during a long one.\n\n" + AUTOMATION,
 )
 def new_trades(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
     """One tick; reads only Dagster's database, and before a load the store's id."""
@@ -108,7 +125,8 @@ def new_trades(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.
     jobs=[jobs.check],
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Runs the checks of the wallets after each fetch and load, and every hour.",
+    description="Runs the checks of the wallets after each fetch and load, and every hour.\n\n"
+    "Not between the runs of one backfill.\n\n" + CHECKS_PAGE,
 )
 def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """One tick; reads only Dagster's database."""
@@ -116,9 +134,11 @@ def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     checked = latest_ended(instance, Job.CHECK, 1)
     # Work that ended while the checks ran may not be in their result.
     since = (checked[0].start_time or ended_at(checked[0])) if checked else None
+    # Between the runs of a backfill the checks would only delay it: its last run starts them.
+    between = backfill_under_way(instance)
     decision = policy.check(
         since,
-        work_ended(instance, since) if since else None,
+        work_ended(instance, since) if since and not between else None,
         run_under_way(instance, Job.CHECK),
         clock.now(),
     )
@@ -129,8 +149,8 @@ def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     jobs=[jobs.fetch],
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Ends runs whose process has ended, so that they do not block others. Dagster's "
-    "run retries start them again.",
+    description="Ends runs whose process has ended, so that they do not block others.\n\n"
+    "Dagster's run retries start them again.\n\n" + DEAD_RUNS_PAGE,
 )
 def dead_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     """One tick; see `guard/dead_runs.py`."""
@@ -205,4 +225,5 @@ def _read_traders(
     refused = found.refused
     for line in refusals(refused, " in the table traders"):
         context.log.warning(line)
-    return Seen(state, now, len(refused), [quoted(text) for text in refused[:NAMED]])
+    named = [quoted(text) for text in refused[:NAMED]]
+    return Seen(state, now, len(refused), named, found.rows + found.restored)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from polycopy_assets.assets.load_events import RECORD, TRADES
-from polycopy_assets.assets.step_record import DOWN_TAG, FAILED_TAG, RECORDED_TAG
+from polycopy_assets.assets.step_record import FAILED_TAG, RECORDED_TAG, down_at
 from polycopy_assets.automation import policy
-from polycopy_assets.guard.ours import Job, our_runs
+from polycopy_assets.guard.ours import STARTED_BY_TAG, Job, our_runs
 from polycopy_assets.record import attempts, materializations, refetching
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.system import clock
@@ -24,10 +24,14 @@ UNDER_WAY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE]
-STARTED_BY_SENSOR = {"polycopy/started_by": "new_wallets"}
+DAILY_REFRESH = "daily_refresh"
+"""The schedule that refreshes every wallet. One that was never switched on has no state."""
+
+STARTED_BY_SENSOR = {STARTED_BY_TAG: "new_wallets"}
 """The tag of the runs that `new_wallets` starts. Other runs are ignored: if a person started and
 stopped a run, that says nothing about the source."""
 
+_BACKFILL_TAG = "dagster/backfill"
 _FETCHING = frozenset({Job.FETCH, Job.RECONCILE})
 _WORK = frozenset({materializations.WALLET_TRADES, TRADES})
 
@@ -43,8 +47,8 @@ def fetch_situation(instance: dg.DagsterInstance) -> policy.FetchSituation:
     empty_runs = []
     for record in _fetches_ended(instance):
         run, tags = record.dagster_run, record.dagster_run.tags
-        if DOWN_TAG in tags:
-            empty_runs.append(float(tags[DOWN_TAG]))
+        if (down := down_at(run)) is not None:
+            empty_runs.append(down)
         elif run.job_name == Job.RECONCILE and RECORDED_TAG not in tags:
             continue  # it may have fetched nothing
         elif run.is_success or FAILED_TAG in tags or RECORDED_TAG in tags:
@@ -88,6 +92,10 @@ def load_situation(instance: dg.DagsterInstance) -> policy.LoadSituation:
         fetched=max(recorded.timestamp if recorded else 0.0, *map(ended_at, refreshed), 0.0),
         last_materialized=event.timestamp if event else 0.0,
         failures=failures,
+        refreshes=any(
+            each.name == DAILY_REFRESH and each.is_running
+            for each in instance.all_instigator_state()
+        ),
     )
 
 
@@ -100,7 +108,7 @@ def deciding_runs(instance: dg.DagsterInstance) -> set[str]:
     kept = {record.dagster_run.run_id for job in Job for record in latest_ended(instance, job, 1)}
     for record in _fetches_ended(instance):
         run = record.dagster_run
-        if run.job_name == Job.RECONCILE and not {DOWN_TAG, RECORDED_TAG} & run.tags.keys():
+        if run.job_name == Job.RECONCILE and down_at(run) is None and RECORDED_TAG not in run.tags:
             continue  # it may have fetched nothing: `fetch_situation` passes it over
         kept.add(run.run_id)
         if _has_worked(run):
@@ -118,7 +126,7 @@ def deciding_runs(instance: dg.DagsterInstance) -> set[str]:
 
 def _has_worked(run: dg.DagsterRun) -> bool:
     """Whether `fetch_situation` looks no further back than to this run."""
-    if DOWN_TAG in run.tags:
+    if down_at(run) is not None:
         return False
     if run.job_name == Job.RECONCILE:
         return RECORDED_TAG in run.tags
@@ -168,6 +176,15 @@ def run_under_way(instance: dg.DagsterInstance, job: Job) -> str | None:
     """A run of `job` that goes on, or is about to begin."""
     runs = our_runs(instance, dg.RunsFilter(job_name=job.value, statuses=UNDER_WAY))
     return runs[0].dagster_run.run_id if runs else None
+
+
+def backfill_under_way(instance: dg.DagsterInstance) -> str | None:
+    """A backfill of wallets of which a run goes on, or is about to begin."""
+    for record in our_runs(instance, dg.RunsFilter(statuses=UNDER_WAY)):
+        run = record.dagster_run
+        if _BACKFILL_TAG in run.tags and _works(run):
+            return run.tags[_BACKFILL_TAG]
+    return None
 
 
 def _acts(run: dg.DagsterRun) -> bool:

@@ -5,12 +5,13 @@ windows rank the marked change of equity, `all` ranks realized PnL: the two are 
 """
 
 import re
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.text import one_line, quoted
+from polycopy_assets.trades.wallet import ADDRESS
 
 Kind = Literal["leaderboard", "winners", "holders"]
 Window = Literal["day", "week", "month", "all"]
@@ -41,6 +42,9 @@ MOST = 10_000
 
 MOST_NAME = 256
 """Characters of a name that are kept."""
+
+Rank = Annotated[int, msgspec.Meta(ge=1, le=2**63 - 1)]
+"""A rank as it is decoded: the tables have 64 bits for it."""
 
 _CATEGORY = re.compile(r"[a-z0-9][a-z0-9_-]{0,39}")
 _SLUG = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,254}")
@@ -102,8 +106,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     stands for unavailable.
     """
 
-    rank: int
-    wallet: str
+    rank: Rank
+    wallet: Annotated[str, msgspec.Meta(pattern=rf"\A{ADDRESS.pattern}\Z")]
     name: str = ""
     pnl: float | None = None
     volume: float | None = None

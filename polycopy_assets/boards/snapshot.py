@@ -9,13 +9,14 @@ import gzip
 import re
 import zlib
 from datetime import UTC, date, datetime
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 
 from polycopy_assets.boards.board import SORTS, WINDOWS, Asked, Board, By, Entry, Window
 from polycopy_assets.errors import ContractBroken, ObjectUnreadable
 from polycopy_assets.text import said_by
+from polycopy_assets.trades.segment import LATEST
 
 PREFIX = "leaderboard/"
 VERSION = 1
@@ -51,7 +52,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     version: int = VERSION
-    at: int
+    at: Annotated[int, msgspec.Meta(ge=0, le=LATEST)]
     window: Window
     by: By
     category: str

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from polycopy_assets.checks.computed import NAMED
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.ledger.source_counts import Count
 from polycopy_assets.record import counts
@@ -56,18 +57,16 @@ def agreement(
         metadata={
             "compared": len(latest),
             "differ": len(differ),
-            "first": difference_table(differ[:NAMED]),
+            **shown("first", difference_table(differ[:NAMED])),
             "not_compared": not_compared,
             "failed": len(failed),
-            "first_failed": dg.MetadataValue.json(
-                [[item.wallet, item.reason] for item in failed[:NAMED]]
-            ),
+            **shown("first_failed", [[item.wallet, item.reason] for item in failed[:NAMED]]),
             **({"what_to_do": _TO_DO} if differ else {}),
         },
     )
 
 
-def difference_table(differ: Sequence[Count]) -> dg.MetadataValue:
+def difference_table(differ: Sequence[Count]) -> dg.TableMetadataValue:
     """Wallets whose counts differ, with both numbers."""
     columns = {
         "wallet": "string",

@@ -5,6 +5,7 @@ from time import time
 import dagster as dg
 
 from polycopy_assets.checks.computed import NAMED, computed
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.checks.wallets import WANTED
 from polycopy_assets.reconcile.audit import Audit, audit
 from polycopy_assets.record.materializations import WALLET_TRADES
@@ -56,9 +57,9 @@ def _result(found: Audit) -> dg.AssetCheckResult:
             "segments_read": found.read,
             "wallets_with_losses": len(found.lost),
             "full_refetches_not_ended": found.refetches,
-            "first": dg.MetadataValue.json(first),
-            "left_out": dg.MetadataValue.json(list(found.left_out[:NAMED])),
-            "broken_batches": dg.MetadataValue.json(dict(list(found.broken.items())[:NAMED])),
+            **shown("first", first),
+            **shown("left_out", list(found.left_out[:NAMED])),
+            **shown("broken_batches", dict(list(found.broken.items())[:NAMED])),
             **({"what_to_do": dg.MetadataValue.text(_TO_DO)} if found.lost or found.broken else {}),
         },
     )

@@ -7,6 +7,7 @@ import dagster as dg
 from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.batches.plan import pending
 from polycopy_assets.checks.computed import NAMED, computed
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.record import materializations
 from polycopy_assets.record.store_id import checked_table
@@ -73,7 +74,7 @@ def duplicates(table: Warehouse) -> dg.AssetCheckResult:
         check_name=NO_DUPLICATE_IDS,
         asset_key="trades",
         metadata={
-            "first": dg.MetadataValue.json([list(item) for item in found]),
+            **shown("first", [list(item) for item in found]),
             "looked_at": f"trades{where}" if where else "the whole table",
             **({"what_to_do": _REPAIR_IDS} if found else {}),
             **cost_metadata(table.cost),
@@ -121,13 +122,14 @@ def conservation(
             "compared": "all rows together" if together else "wallet by wallet",
             "wallets_that_differ": len(wrong),
             "not_combined_yet": len(waiting),
-            "first_not_combined_yet": dg.MetadataValue.json(waiting[:NAMED]),
+            **shown("first_not_combined_yet", waiting[:NAMED]),
             "rows_of_other_wallets": sum(n for w, n in counted.items() if w not in recorded),
-            "first": dg.MetadataValue.json(
+            **shown(
+                "first",
                 [
                     {"wallet": wallet, "record": want, "table": have}
                     for wallet, want, have in wrong[:NAMED]
-                ]
+                ],
             ),
             **({"what_to_do": _REPAIR} if wrong else {}),
             **cost_metadata(table.cost),

@@ -11,6 +11,7 @@ from typing import assert_never
 import dagster as dg
 
 from polycopy_assets.checks.computed import NAMED, computed
+from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import Kind
 from polycopy_assets.record import attempts, materializations
 from polycopy_assets.record.attempts import Attempt
@@ -46,7 +47,7 @@ def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
             metadata={
                 "failed": len(failed),
                 "exhausted": sum(each.due is None for each in tried.values()),
-                "first": _named(failed, tried),
+                **shown("first", _named(failed, tried)),
                 **_to_do([*filter(None, map(_advice, kinds)), _AGAIN], failed),
             },
         )
@@ -84,7 +85,7 @@ def no_wallet_late(
             metadata={
                 "late": len(late),
                 "hours": policy.late_hours,
-                "first": _named(late, tried),
+                **shown("first", _named(late, tried)),
                 **_to_do([_LATE], late),
             },
         )
@@ -116,8 +117,9 @@ def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
             ),
             metadata={
                 "broken": len(broken),
-                "first": _named(broken, tried),
-                **{name: dg.MetadataValue.json(dict(found)) for name, found in noticed.items()},
+                **shown("first", _named(broken, tried)),
+                **shown("unknown_fields", noticed["unknown_fields"]),
+                **shown("oddities", noticed["oddities"]),
                 **_to_do([_advice(Kind.CONTRACT)], [*broken, *noticed["unknown_fields"]]),
             },
         )
@@ -156,7 +158,7 @@ def _reason(tried: Mapping[str, Attempt], wallet: str) -> str:
     )
 
 
-def _named(wallets: Collection[str], tried: Mapping[str, Attempt]) -> dg.MetadataValue:
+def _named(wallets: Collection[str], tried: Mapping[str, Attempt]) -> dg.TableMetadataValue:
     first = list(wallets)[:NAMED]
     return dg.MetadataValue.table(
         [dg.TableRecord({"wallet": wallet, "reason": _reason(tried, wallet)}) for wallet in first],

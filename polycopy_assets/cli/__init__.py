@@ -8,6 +8,7 @@ from pkgutil import resolve_name
 
 import click
 
+from polycopy_assets.cli.help import Documented
 from polycopy_assets.system.version import VERSION
 
 
@@ -23,7 +24,7 @@ class Later(click.Command):
         return resolve_name(f"{__name__}.{self._source}")
 
 
-class Commands(click.Group):
+class Commands(Documented, click.Group):
     """A group of commands that are imported when they are called."""
 
     def resolve_command(
@@ -73,6 +74,12 @@ class Commands(click.Group):
         Later("status", "status:status_command", "Count wallets, trades and table rows."),
         Later("wallets", "wallets:wallets", "Manage the wallets to collect."),
     ],
+    examples=(
+        "polycopy demo",
+        "polycopy wallets add 0xeebde7a0e019a63e6b476eb425505b7b3e6eba30",
+        "polycopy backfill",
+    ),
+    page="docs/install.md",
 )
 @click.version_option(VERSION)
 def polycopy() -> None:

@@ -148,21 +148,28 @@ def _refuse_unknown(instance: dg.DagsterInstance, wallets: Sequence[str]) -> Non
         )
 
 
-@click.command("backfill", cls=Command)
+@click.command(
+    "backfill",
+    cls=Command,
+    examples=(
+        "polycopy backfill",
+        "polycopy backfill --refresh --older-than 20h --for 50m",
+    ),
+)
 @click.argument("addresses", nargs=-1, metavar="[WALLET]...")
 @click.option("--refresh", is_flag=True, help="Also fetch the new trades of complete wallets.")
 @click.option(
     "--older-than",
     type=Duration(),
     metavar="DURATION",
-    help="With --refresh: only complete wallets whose coverage ended at least so long ago: 20h.",
+    help="With --refresh: skip complete wallets whose coverage ended less than this long ago: 20h.",
 )
 @click.option(
     "--for",
     "seconds",
     type=Duration(),
     metavar="DURATION",
-    help="Stop fetching after so long (50m), load, and end with 75 if wallets are left.",
+    help="Stop fetching after this long (50m), then load. Exit code 75 if wallets are left.",
 )
 @talkative
 @as_json

@@ -11,6 +11,7 @@ from typing import Any
 import click
 from sqlalchemy.exc import SQLAlchemyError
 
+from polycopy_assets.cli.help import Documented
 from polycopy_assets.errors import ConfigurationError, PolycopyError, with_notes
 from polycopy_assets.record.place import database_error, database_failed
 from polycopy_assets.settings.environment import settings
@@ -18,7 +19,7 @@ from polycopy_assets.settings.place import refuse_nothing
 from polycopy_assets.system.interrupt import end_interrupted, raising_interrupts
 
 
-class Command(click.Command):
+class Command(Documented):
     """A command that calls `ctx.obj`, if it is set, to read the settings before it runs.
 
     `--help` does not: it must work when a setting is wrong. `only_reads`: it creates nothing, and
@@ -39,7 +40,7 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
-class Group(click.Group):
+class Group(Documented, click.Group):
     """A group of such commands, and of such groups."""
 
     command_class = Command

@@ -8,12 +8,19 @@ from polycopy_assets.cli.common import Command
 SHELLS = ("bash", "fish", "zsh")
 
 
-@click.command("completion", cls=Command)
+@click.command(
+    "completion",
+    cls=Command,
+    examples=(
+        "source <(polycopy completion bash)",
+        "polycopy completion fish > ~/.config/fish/completions/polycopy.fish",
+    ),
+)
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion_command(*, shell: str) -> None:
     """Print the completion script of a shell.
 
-    Source it in the shell's start-up file: `source <(polycopy completion bash)`.
+    Source it in the shell's start-up file, ~/.bashrc or ~/.zshrc.
     """
     from polycopy_assets.cli import polycopy  # noqa: PLC0415 - it imports this module by its name
 

@@ -18,7 +18,15 @@ from polycopy_assets.settings.environment import settings
 from polycopy_assets.settings.instance import INSTANCE
 
 
-@click.command("demo", cls=Command)
+@click.command(
+    "demo",
+    cls=Command,
+    examples=(
+        "polycopy demo",
+        "POLYCOPY_STORE=/tmp/try/store polycopy demo --quiet",
+    ),
+    page="docs/install.md",
+)
 @click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -35,7 +43,7 @@ def demo_command(data: Path | None) -> None:
         report = run_backfill(sample.settings, refresh=False)
         rows = open_warehouse(sample.settings, "trades").rows_by_wallet()
     print_report(report)
-    in_table = sum(rows.get(wallet.lower(), 0) for wallet in sample.wallets)
+    in_table = sum(rows.get(wallet, 0) for wallet in sample.wallets)
     right = in_table == sample.trades
     click.echo(
         f"{len(sample.wallets):,} sample wallets, {sample.trades:,} trades served,"

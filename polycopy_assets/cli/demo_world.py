@@ -42,8 +42,8 @@ class Demo(msgspec.Struct, frozen=True):
 
     @property
     def wallets(self) -> list[str]:
-        """The wallets that are wanted."""
-        return self.served.state.world.wallets()
+        """The wallets that are wanted, as they are stored."""
+        return [wallet.lower() for wallet in self.served.state.world.wallets()]
 
     @property
     def trades(self) -> int:
@@ -90,7 +90,7 @@ def refuse_others(instance: dg.DagsterInstance, demo: Demo) -> None:
 
     The demo's trades are invented: they do not belong in a table that is really used.
     """
-    own = {wallet.lower() for wallet in demo.wallets}
+    own = set(demo.wallets)
     for wallet, where in _kept(instance, demo.settings):
         if wallet.lower() not in own:
             raise ConfigurationError(

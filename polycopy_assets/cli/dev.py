@@ -15,7 +15,15 @@ LOCATION = "polycopy_assets.definitions"
 """The name of the code location, the same as in `workspace.yaml`."""
 
 
-@click.command("dev", cls=Command)
+@click.command(
+    "dev",
+    cls=Command,
+    examples=(
+        "polycopy dev",
+        "polycopy dev --port 3001",
+    ),
+    page="docs/automation.md",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 def dev_command(*, host: str, port: int) -> None:

@@ -32,23 +32,41 @@ from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.trades.wallet import refusals, sort_out
 
+_ADDRESS = 42
+"""Characters of a wallet's address."""
+
 Add = Callable[[Settings, Sequence[str]], int]
 
 
 def discover_command(add: Add) -> click.Command:
-    """The command; `add` adds wallets to `traders` and returns how many were new."""
+    """The command; `add` adds wallets to `traders`, unless they were removed.
 
-    @click.command("discover", cls=Command)
+    It returns how many were new there.
+    """
+
+    @click.command(
+        "discover",
+        cls=Command,
+        examples=(
+            "polycopy wallets discover --top 500 --add",
+            "polycopy wallets discover --window month --category politics --by volume",
+            "polycopy wallets discover --market some-market-slug",
+        ),
+    )
     @click.option(
         "--window",
         type=click.Choice(WINDOWS),
-        help="The time that counts. `all` ranks realized PnL, the others what a wallet's worth has"
-        " changed by. Default: week.",
+        help="`all` ranks by realized PnL, the others by the change in a wallet's worth in that"
+        " time. Default: week.",
     )
     @click.option("--category", help=f"politics, sports, crypto, … Default: {OVERALL}.")
-    @click.option("--by", type=click.Choice(SORTS), help="What ranks them. Default: pnl.")
+    @click.option("--by", type=click.Choice(SORTS), help="What to rank by. Default: pnl.")
     @click.option(
-        "--top", type=click.IntRange(1, MOST), default=100, show_default=True, help="How many."
+        "--top",
+        type=click.IntRange(1, MOST),
+        default=100,
+        show_default=True,
+        help="How many wallets.",
     )
     @click.option("--market", help="The holders of this market: the slug in its URL.")
     @click.option("--winners", is_flag=True, help="The biggest single wins, not the leaderboard.")
@@ -65,10 +83,10 @@ def discover_command(add: Add) -> click.Command:
         adds: bool,
         as_json: bool,
     ) -> None:
-        """Find wallets on the source's leaderboard, and print those not in `traders` yet.
+        """Find wallets on the source's boards, without a list.
 
-        Nothing is changed without --add. Needs no list: `polycopy wallets discover --top 500
-        --add`. Exit code 1 if the board is empty.
+        Prints those that are not in `traders` yet. Nothing is changed without --add. Exit code 1 if
+        the board is empty.
         """
         with one_line_errors():
             asked = _asked(window, category, by, market, top, winners=winners)
@@ -143,20 +161,31 @@ def _print(board: Board, new: Sequence[Entry], added: int | None) -> None:
     if not board.entries:
         say(empty(board.asked))
         return
-    if new:
-        held = board.asked.kind == "holders"
-        click.echo(
-            f"{'rank':>6}  {'wallet':<42}  {'PnL in USDC':>17}"
-            f"  {'shares held' if held else 'volume in shares':>20}  name"
-        )
-    for entry in new:
-        amount = entry.volume if entry.shares is None else entry.shares
-        click.echo(
-            f"{entry.rank:>6}  {entry.wallet}  {_number(entry.pnl, 2):>17}"
-            f"  {_number(amount, 0):>20}  {entry.shown}".rstrip()
-        )
+    for line in _table(board, new):
+        click.echo(line)
     for line in _notes(board, len(new), added):
         say(line)
+
+
+def _table(board: Board, new: Sequence[Entry]) -> Iterator[str]:
+    """The new wallets, a line each below a heading; no column is wider than it has to be."""
+    amount = "shares held" if board.asked.kind == "holders" else "volume in shares"
+    rows = [
+        (
+            str(entry.rank),
+            entry.wallet,
+            _number(entry.pnl, 2),
+            _number(entry.volume if entry.shares is None else entry.shares, 0),
+            entry.shown,
+        )
+        for entry in new
+    ]
+    if rows:
+        rows.insert(0, ("rank", f"{'wallet':<{_ADDRESS}}", "PnL in USDC", amount, "name"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)][:-1]
+    for *cells, name in rows:
+        columns = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        yield "  ".join([*columns, name]).rstrip()
 
 
 def _notes(board: Board, new: int, added: int | None) -> Iterator[str]:
@@ -170,7 +199,12 @@ def _notes(board: Board, new: int, added: int | None) -> Iterator[str]:
         )
     yield from refusals(board.refused, " on the board")
     if added is not None:
-        yield f"{added:,} wallets added. Next: `polycopy backfill`"
+        if added < new:
+            yield (
+                f"{new - added:,} of them were not added, because `polycopy wallets remove` has"
+                " removed them: `polycopy wallets add` collects them again"
+            )
+        yield f"{added:,} wallets added" + (". Next: `polycopy backfill`" if added else "")
     elif new:
         yield "Nothing was changed. To add them, give the same command with --add"
 

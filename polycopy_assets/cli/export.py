@@ -20,7 +20,16 @@ from polycopy_assets.warehouse.reading import Form, Selection
 _FORMS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet"}
 
 
-@click.command("export", cls=Command)
+@click.command(
+    "export",
+    cls=Command,
+    only_reads=True,
+    examples=(
+        "polycopy export --to trades.parquet",
+        "polycopy export --wallet 0x… --since 2024-05-06 --to some.csv",
+    ),
+    page="docs/analysis.md",
+)
 @click.option(
     "--to", required=True, help="The file, *.parquet or *.csv; replaces one of that name."
 )
@@ -31,17 +40,15 @@ def export_command(*, to: str, wallets: Sequence[str], since: str | None) -> Non
 
     The file has the columns of the table, and appears when it is whole. Its rows are in no
     particular order: sort by wallet_address, timestamp, sequence. A time without a zone is UTC.
-
-    \b
-    polycopy export --to trades.parquet
-    polycopy export --wallet 0x… --since 2024-05-06 --to some.csv
-    """  # noqa: D301 - click's own mark, which keeps the lines as they are
+    """
     with one_line_errors():
         path = Path(to)
         form = _FORMS.get(path.suffix.lower())
         if form is None:
             raise ConfigurationError(f"--to {quoted(to)}: a name that ends in .parquet or .csv")
-        chosen = Selection([_wallet(each) for each in wallets], _moment(since) if since else None)
+        chosen = Selection(
+            [_wallet(each) for each in wallets], None if since is None else _moment(since)
+        )
         with _whole(path) as partial:
             rows = open_warehouse(settings(), "export").reader.export(chosen, form, partial)
         say(f"{rows:,} trades in {path}, {path.stat().st_size:,} bytes")

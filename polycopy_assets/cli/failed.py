@@ -12,7 +12,7 @@ from polycopy_assets.record import attempts
 from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
 
-UNNOTED = "no reason is noted: the source was down, or the run died"
+UNNOTED = "no reason was recorded: the source was down, or the run died"
 
 
 class FailedWallet(msgspec.Struct, frozen=True, kw_only=True):

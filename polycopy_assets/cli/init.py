@@ -9,7 +9,14 @@ from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings.environment import settings
 
 
-@click.command("init", cls=Command)
+@click.command(
+    "init",
+    cls=Command,
+    examples=(
+        "polycopy init",
+        "polycopy init --accept-store",
+    ),
+)
 @click.option(
     "--accept-store",
     is_flag=True,

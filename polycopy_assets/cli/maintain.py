@@ -12,13 +12,20 @@ from polycopy_assets.settings.environment import settings
 _MB = 1e6
 
 
-@click.command("maintain", cls=Command)
+@click.command(
+    "maintain",
+    cls=Command,
+    examples=(
+        "polycopy maintain --dry-run",
+        "polycopy maintain --keep-days 7",
+    ),
+)
 @click.option(
     "--keep-days",
     type=click.IntRange(min=0, max=MOST_DAYS),
     default=KEEP_DAYS,
     show_default=True,
-    help="Keep everything about runs that ended within so many days.",
+    help="Keep everything about runs that ended in the last N days.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be deleted, and delete nothing.")
 @as_json

@@ -21,30 +21,30 @@ def _steps(  # noqa: PLR0917 - the same
 ) -> Iterator[str]:
     if stands.purging:
         yield (
-            f"{_wallets(stands.purging)} being deleted, and that was interrupted: `polycopy wallets"
+            f"{_wallets(stands.purging)} being purged: if no command is doing it, `polycopy wallets"
             " remove --purge` goes on"
         )
     half = [wallet for wallet in stands.half_removed if wallet not in stands.purging]
     if half:
         yield (
-            f"{_wallets(half)} removed, but still has a row of `traders` or a partition: `polycopy"
-            " wallets remove` takes them away, `polycopy wallets add` collects it again"
+            f"{_wallets(half)} removed, but a row of `traders` or a partition is left: `polycopy"
+            " wallets remove` takes that away, `polycopy wallets add` collects again"
         )
     if stands.lost:
         yield (
             f"{_wallets(stands.lost)} wanted by the store's list, but neither in `traders` nor a"
-            " partition: `polycopy reconcile --apply` brings it back, `polycopy wallets remove`"
-            " ends it"
+            " partition: `polycopy reconcile --apply` registers again, `polycopy wallets"
+            " remove` stops collecting"
         )
     if stands.without_row:
         yield (
             f"{_wallets(stands.without_row)} collected, but without a row of `traders`: `polycopy"
-            " wallets add` writes it, `polycopy wallets remove` stops collecting"
+            " wallets add` writes one, `polycopy wallets remove` stops collecting"
         )
     if stands.without_partition:
         yield (
             f"{_wallets(stands.without_partition)} in `traders`, but without a partition: `polycopy"
-            " backfill` registers and fetches it"
+            " backfill` registers and fetches"
         )
     if not total and not stands.without_partition and not stands.lost:
         yield "no wallets: `polycopy wallets add ADDRESS`, or `polycopy wallets add -f FILE`"

@@ -26,21 +26,29 @@ from polycopy_assets.record.wanted import note_purged
 from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.trades.wanted import State
 
 _SAY_SECONDS = 60.0
 
 
 def purge(
-    instance: dg.DagsterInstance, settings: Settings, wallets: Collection[str], say: Say
-) -> None:
-    """Deletes what is stored and loaded of `wallets`, whose tombstones say that it is being purged.
+    instance: dg.DagsterInstance, settings: Settings, chosen: Collection[str], say: Say
+) -> list[str]:
+    """Deletes what is stored and loaded of those of `chosen` whose tombstones ask for it.
 
-    Waits for a running fetch and a running load. Raises PolycopyError; repeated, it goes on.
+    Waits for a running fetch and a running load, and reads the tombstones only then: a wallet that
+    was added again, or purged by another command, in that time is left alone. Returns the wallets
+    that were purged. Raises PolycopyError; repeated, it goes on.
     """
     store = open_store(settings, instance)
     table = open_table(settings, instance, store, "trades")
-    now = int(time.time())
     with _alone(instance, say) as check:
+        now = int(time.time())
+        known = read_wanted(store)
+        wallets = [wallet for wallet in chosen if known.state(wallet) is State.PURGING]
+        if not wallets:
+            return []
         forget()
         revoke_records(instance, wallets)
         CoverageWriter(store, uuid.uuid4().hex).forget(wallets)
@@ -53,6 +61,7 @@ def purge(
     if batch not in table.loaded_batches():
         raise WarehouseError(f"batch {batch}, which removes the rows, is not in the table yet")
     note_purged(store, wallets)
+    return wallets
 
 
 @contextmanager

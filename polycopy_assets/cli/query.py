@@ -9,7 +9,7 @@ import click
 
 from polycopy_assets.cli.answers import print_csv, print_json, print_table
 from polycopy_assets.cli.common import Command, one_line_errors, say
-from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.warehouse.base import Warehouse
@@ -18,7 +18,16 @@ from polycopy_assets.warehouse.reading import Answer
 Shape = Literal["table", "csv", "json", "parquet"]
 
 
-@click.command("query", cls=Command)
+@click.command(
+    "query",
+    cls=Command,
+    only_reads=True,
+    examples=(
+        'polycopy query "SELECT * FROM wallet_summary LIMIT 10"',
+        "polycopy query -f question.sql --csv > answer.csv",
+    ),
+    page="docs/analysis.md",
+)
 @click.argument("sql", required=False)
 @click.option("-f", "--file", type=click.File(), help="Read the query from a file; - is stdin.")
 @click.option("--csv", "shape", flag_value="csv", help="Print CSV with a heading.")
@@ -32,11 +41,7 @@ def query_command(
 
     One SELECT in the SQL of the warehouse, DuckDB or BigQuery. Times are in UTC. On BigQuery a
     query may bill POLYCOPY_MAX_BYTES_BILLED at most.
-
-    \b
-    polycopy query "SELECT count(*) FROM trades"
-    polycopy query -f question.sql --csv > answer.csv
-    """  # noqa: D301 - click's own mark, which keeps the lines as they are
+    """
     with one_line_errors():
         text = _text(sql, file)
         if shape == "parquet" and sys.stdout.isatty():
@@ -49,7 +54,13 @@ def query_command(
             click.echo("reads a file: free" if size is None else f"would process {size:,} bytes")
             return
         with warehouse.reader.ask(text) as answer:
-            count = _show(answer, shape or "table")
+            try:
+                count = _show(answer, shape or "table")
+                sys.stdout.flush()
+            except BrokenPipeError:
+                raise  # whoever reads it has seen enough
+            except OSError as error:
+                raise PolycopyError(f"the answer cannot be written: {error.strerror}") from error
         _say_cost(warehouse, count)
 
 

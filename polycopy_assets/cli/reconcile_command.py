@@ -30,7 +30,15 @@ NAMED = 3
 _LOOKS_AGAIN = 2
 
 
-@click.command("reconcile", cls=Command)
+@click.command(
+    "reconcile",
+    cls=Command,
+    examples=(
+        "polycopy reconcile",
+        "polycopy reconcile --apply",
+    ),
+    page="docs/reconciliation.md",
+)
 @click.option("--apply", is_flag=True, help="Act on the findings. Otherwise nothing is changed.")
 @click.option(
     "--verify",

@@ -17,7 +17,7 @@ from polycopy_assets.errors import PolycopyError, RunEnded
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.heartbeat import free_run_lock, run_lock_tags, take_run_lock
-from polycopy_assets.guard.ours import Job
+from polycopy_assets.guard.ours import STARTED_BY_TAG, Job
 from polycopy_assets.record.private.interrupts import interrupts_kept
 from polycopy_assets.settings import Settings
 from polycopy_assets.system.interrupt import interrupt
@@ -57,7 +57,11 @@ def run_job(
                     instance=instance,
                     run_config={**_logged(), "ops": ops},
                     run_id=run_id,
-                    tags={**run_lock_tags(run_id), COMMAND_TAG: job.value},
+                    tags={
+                        **run_lock_tags(run_id),
+                        COMMAND_TAG: job.value,
+                        STARTED_BY_TAG: "the command polycopy",
+                    },
                     raise_on_error=False,
                 )
         finally:

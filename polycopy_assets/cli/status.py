@@ -11,6 +11,7 @@ from polycopy_assets.cli.next_steps import next_steps
 from polycopy_assets.cli.usable import usable
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.record import attempts, materializations, refetching
+from polycopy_assets.record.instance import differing_sections
 from polycopy_assets.record.lost_record import warning
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, registered
 from polycopy_assets.record.wanted import standing
@@ -18,6 +19,7 @@ from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.text import first_few
 from polycopy_assets.trades.segment import PREFIX, recorded_rows
 from polycopy_assets.trades.wallet import refusals, sort_out
 
@@ -87,7 +89,15 @@ _RECORDS = {
 }
 
 
-@click.command("status", cls=Command, only_reads=True)
+@click.command(
+    "status",
+    cls=Command,
+    only_reads=True,
+    examples=(
+        "polycopy status",
+        "polycopy status --failed --json",
+    ),
+)
 @click.option("--failed", is_flag=True, help="List the failed wallets, each with its reason.")
 @as_json
 def status_command(*, failed: bool, as_json: bool) -> None:
@@ -124,6 +134,12 @@ def run_status(chosen: Settings) -> Status:
             *named_without_trades(empty),
         ):
             say(line)
+        if chosen.instance != "ephemeral" and (sections := differing_sections(chosen.home)):
+            say(
+                f"{chosen.home}/dagster.yaml: {first_few(sections, 3)} not as this version writes"
+                " it. To take that: stop everything, move the file away, `polycopy init`. If the"
+                " change is yours, delete the file's first line"
+            )
         if lost := warning(
             instance, open_store(chosen, instance, keep=False), found.table_rows, chosen.home
         ):

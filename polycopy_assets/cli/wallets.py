@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,7 +29,13 @@ from polycopy_assets.settings.environment import settings
 from polycopy_assets.trades.wallet import refusals, sort_out
 
 
-@click.group(cls=Group)
+@click.group(
+    cls=Group,
+    examples=(
+        "polycopy wallets add -f my-wallets.txt",
+        "polycopy wallets list",
+    ),
+)
 def wallets() -> None:
     """Manage the wallets to collect."""
 
@@ -37,7 +44,12 @@ wallets.add_command(list_command)
 wallets.add_command(remove)
 
 
-@wallets.command()
+@wallets.command(
+    examples=(
+        "polycopy wallets add 0xeebde7a0e019a63e6b476eb425505b7b3e6eba30",
+        "polycopy wallets add -f my-wallets.txt",
+    ),
+)
 @click.argument("addresses", nargs=-1)
 @click.option("-f", "--file", type=click.File("rb"), help="A file with one address per line.")
 def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
@@ -61,16 +73,16 @@ def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
     sys.exit(2 if count else 0)
 
 
-def add_wallets(chosen: Settings, wallets: Sequence[str]) -> int:
+def add_wallets(chosen: Settings, wallets: Sequence[str], *, removed: bool = True) -> int:
     """Adds wallets to `traders`, to the store's list and to the partitions.
 
-    Returns how many were new in `traders`.
+    With `removed` False those that were removed stay removed. Returns how many were new in
+    `traders`.
     """
     with open_instance(chosen, Needs.NOTHING) as instance:
         check_usable(instance, chosen)
-        return want(
-            instance, open_store(chosen, instance), open_warehouse(chosen, "traders"), wallets
-        )
+        store, table = open_store(chosen, instance), open_warehouse(chosen, "traders")
+        return want(instance, store, table, wallets, removed=removed)
 
 
-wallets.add_command(discover_command(add_wallets))
+wallets.add_command(discover_command(partial(add_wallets, removed=False)))

@@ -62,7 +62,7 @@ def listed(
     they are iterated.
     """
     store = open_store(chosen, instance, keep=False)
-    wallets, retired = registered(instance), read_wanted(store).retired
+    wallets, retired = dict.fromkeys(registered(instance)), read_wanted(store).retired
     recorded, unfinished = materializations.versions(instance), refetching.unfinished(instance)
     complete = recorded.keys() - unfinished.keys()
     failed = set(attempts.failed(instance))
@@ -99,7 +99,15 @@ def listed(
     return len(found), read()
 
 
-@click.command("list", cls=Command, only_reads=True)
+@click.command(
+    "list",
+    cls=Command,
+    only_reads=True,
+    examples=(
+        "polycopy wallets list --state failed",
+        "polycopy wallets list --json",
+    ),
+)
 @click.option(
     "--state",
     "states",
@@ -110,7 +118,7 @@ def listed(
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
-    help=f"At most so many wallets; {LIMIT} by default, 0: all. With --json all by default.",
+    help=f"Show at most this many; {LIMIT} by default, 0 for all. With --json: all by default.",
 )
 @as_json
 def list_command(*, states: Sequence[str], limit: int | None, as_json: bool) -> None:
@@ -129,7 +137,9 @@ def list_command(*, states: Sequence[str], limit: int | None, as_json: bool) -> 
             shown = _print(found)
     if total > shown:
         say(f"{total - shown:,} more: --limit 0 lists all, --state failed only those that failed")
-    if not total:
+    if not total and states:
+        say(f"no wallet is {' or '.join(states)}")
+    elif not total:
         say("no wallets: `polycopy wallets add ADDRESS`, or `polycopy wallets add -f FILE`")
 
 

@@ -23,7 +23,14 @@ from polycopy_assets.trades.wanted import State
 _NAMED = 10
 
 
-@click.command("remove", cls=Command)
+@click.command(
+    "remove",
+    cls=Command,
+    examples=(
+        "polycopy wallets remove 0xeebde7a0e019a63e6b476eb425505b7b3e6eba30",
+        "polycopy wallets remove --purge",
+    ),
+)
 @click.argument("addresses", nargs=-1)
 @click.option("--purge", is_flag=True, help="Also delete their trades: segments and table rows.")
 def remove(addresses: Sequence[str], *, purge: bool) -> None:
@@ -66,8 +73,8 @@ def remove_wallets(chosen: Settings, wallets: Sequence[str], *, purge: bool) -> 
             # What only loads when it is needed: it imports all of the pipeline.
             from polycopy_assets.cli.purge import purge as purge_all  # noqa: PLC0415
 
-            purge_all(instance, chosen, left, say)
-    return found, len(left)
+            return found, len(purge_all(instance, chosen, left, say))
+    return found, 0
 
 
 def _purging(store: Store) -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import dagster as dg
 
-from polycopy_assets.guard.heartbeat import LOCK_TAG, run_lock
+from polycopy_assets.guard.heartbeat import has_taken_its_lock, run_lock
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import Locks
 from polycopy_assets.guard.older_runs import is_older, silent
@@ -43,13 +43,10 @@ def end_dead_runs(
 
 
 def _dead(locks: Locks, record: dg.RunRecord, now: float) -> str:
-    """Why the run is dead; empty if it is alive, or Dagster has yet to start it.
-
-    A retry inherits the tags of the dead run: its lock tag counts only if it names its own lock.
-    """
+    """Why the run is dead; empty if it is alive, or Dagster has yet to start it."""
     run = record.dagster_run
     name = run_lock(run.run_id)
-    begun = run.tags.get(LOCK_TAG) == name
+    begun = has_taken_its_lock(run)
     if not begun and not _overdue(record, now):
         return ""
     if locks.holder(name) is not None:

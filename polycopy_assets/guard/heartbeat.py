@@ -18,14 +18,18 @@ from polycopy_assets.errors import DatabaseBusy, RunEnded
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import Lock, Locks, this_process
+from polycopy_assets.guard.ours import HIDDEN, started_by
 from polycopy_assets.record.place import use
 from polycopy_assets.system import waits
 from polycopy_assets.system.interrupt import one_press
 
 _LOG = logging.getLogger(__name__)
 
-LOCK_TAG = "polycopy/lock"
+LOCK_TAG = f"{HIDDEN}lock"
 """The tag of a run that has taken its lock: the lock's name."""
+
+_LOCK_TAG_BEFORE = "polycopy/lock"
+"""The tag's name in earlier versions, which Dagster's pages showed beside every run."""
 
 Context = dg.AssetExecutionContext | dg.AssetCheckExecutionContext | dg.OpExecutionContext
 
@@ -50,6 +54,14 @@ def run_lock_tags(run_id: str) -> dict[str, str]:
     return {LOCK_TAG: run_lock(run_id)}
 
 
+def has_taken_its_lock(run: dg.DagsterRun) -> bool:
+    """Whether the run has taken its lock.
+
+    A retry inherits the tags of the run that it retries: only its own lock counts.
+    """
+    return run_lock(run.run_id) in {run.tags.get(LOCK_TAG), run.tags.get(_LOCK_TAG_BEFORE)}
+
+
 def take_run_lock(instance: dg.DagsterInstance, run_id: str, job_name: str) -> Lock:
     """Takes the lock of a run, once, and holds it until `free_run_lock` or the process's end.
 
@@ -69,7 +81,7 @@ def take_run_lock(instance: dg.DagsterInstance, run_id: str, job_name: str) -> L
         free_run_lock(run_id)
         raise RunEnded(f"run {run_id} was ended before it began ({run.status.value})")
     if run is not None:
-        instance.add_run_tags(run_id, run_lock_tags(run_id))
+        instance.add_run_tags(run_id, {**run_lock_tags(run_id), **started_by(run)})
     return lock
 
 

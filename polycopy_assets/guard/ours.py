@@ -34,6 +34,12 @@ OUR_TAGS = {OUR_TAG: PACKAGE}
 _NAMESPACE = "polycopy/"
 """The prefix of every tag that our steps, sensors and commands give to a run."""
 
+HIDDEN = ".dagster/polycopy_"
+"""The prefix of tags that only our code reads: Dagster's pages show no tag that begins so."""
+
+STARTED_BY_TAG = "polycopy/started_by"
+"""The tag that says who started a run: a sensor, a schedule, a command, or a person."""
+
 OUR_JOBS = frozenset(Job)
 OUR_STEPS = frozenset(
     {
@@ -74,7 +80,24 @@ def is_ours(run: dg.DagsterRun) -> bool:
     """
     if run.tags.get(OUR_TAG) == PACKAGE or _code_is_ours(run):
         return True
-    return any(tag.startswith(_NAMESPACE) for tag in run.tags) and _names_are_ours(run)
+    return any(tag.startswith((_NAMESPACE, HIDDEN)) for tag in run.tags) and _names_are_ours(run)
+
+
+def started_by(run: dg.DagsterRun) -> dict[str, str]:
+    """The tag that says who started a run; empty if it has one. A retry keeps that of the first."""
+    if STARTED_BY_TAG in run.tags:
+        return {}
+    for tag, who in _STARTERS.items():
+        if tag in run.tags:
+            return {STARTED_BY_TAG: who.format(run.tags[tag])}
+    return {STARTED_BY_TAG: "a person"}
+
+
+_STARTERS = {
+    "dagster/backfill": "backfill {}",
+    "dagster/sensor_name": "{}",
+    "dagster/schedule_name": "{}",
+}
 
 
 def our_runs(

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 
 import dagster as dg
+import yaml
 from sqlalchemy import URL, Connection, MetaData, Table, create_engine, literal, select
 from sqlalchemy.exc import DatabaseError, OperationalError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
@@ -62,6 +63,23 @@ def prepare(home: str) -> bool:
     except OSError as error:
         raise _unusable_home(home, error) from error
     return True
+
+
+def differing_sections(home: str) -> list[str]:
+    """The top-level keys in which a `dagster.yaml` that an earlier version wrote differs from ours.
+
+    None if somebody has made the file their own, by deleting its first line, or if there is none.
+    """
+    path = Path(home) / "dagster.yaml"
+    ours = _dagster_yaml(on_postgres=bool(database_url(os.environ)))
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    if text.partition("\n")[0] != ours.partition("\n")[0]:
+        return []
+    theirs, wanted = (yaml.safe_load(each) or {} for each in (text, ours))
+    return sorted(key for key in theirs | wanted if theirs.get(key) != wanted.get(key))
 
 
 def _check_extra() -> None:

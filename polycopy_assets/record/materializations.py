@@ -7,7 +7,7 @@ such data version and does not make a wallet complete.
 
 import re
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -17,6 +17,7 @@ from dagster import AssetRecordsFilter, DagsterEventType
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.record import commit
+from polycopy_assets.text import size
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import BEGINNING
 from polycopy_assets.trades.segment import Segment, data_version, is_whole, rows_in_version
@@ -33,7 +34,10 @@ NEWER_THAN_FILE = "trades_behind"
 """The key keeps its old name, because records are read for years, also by older versions."""
 
 SEGMENTS = "segments"
-"""The metadata key of the segments: see `record.commit`."""
+"""The metadata key of the segments, for machines: see `record.commit`."""
+
+STORED = "stored"
+"""The metadata key of how many segments there are and how large they are, for people."""
 
 FETCH, HORIZON = "fetch", "horizon"
 """The metadata key of how the wallet was fetched, and in it that of the horizon.
@@ -92,21 +96,23 @@ def materialization(wallet: str, version: str, metadata: Metadata) -> dg.AssetMa
 
 
 def describe(fetched: Fetched) -> tuple[str, Metadata]:
-    """The data version and metadata that record a fetch.
+    """The data version and metadata that record a fetch, in the order in which people read them.
 
     Small, because Dagster keeps them for years: see docs/decisions.
     """
     segments = fetched.segments
     times = [t for s in segments for t in (s.first, s.last) if t is not None]
     metadata: dict[str, dg.MetadataValue] = {
-        "dagster/row_count": dg.MetadataValue.int(sum(s.rows for s in segments)),
-        "new_rows": dg.MetadataValue.int(fetched.new_rows),
-        "covered_until": dg.MetadataValue.timestamp(_utc(fetched.covered_until)),
-        SEGMENTS: dg.MetadataValue.text(commit.encode(segments, fetched.covered_until)),
+        "covered_until": dg.MetadataValue.timestamp(_utc(fetched.covered_until))
     }
     if times:
         metadata["first_trade"] = dg.MetadataValue.timestamp(_utc(min(times)))
         metadata["last_trade"] = dg.MetadataValue.timestamp(_utc(max(times)))
+    metadata |= {
+        "dagster/row_count": dg.MetadataValue.int(sum(s.rows for s in segments)),
+        "new_rows": dg.MetadataValue.int(fetched.new_rows),
+        STORED: dg.MetadataValue.text(_stored(segments)),
+    }
     how: dict[str, object] = {
         "source": fetched.source,
         "requests": fetched.requests,
@@ -118,7 +124,13 @@ def describe(fetched: Fetched) -> tuple[str, Metadata]:
     for name in COUNTED:
         if found := getattr(fetched, name):
             metadata[name] = dg.MetadataValue.json(dict(found))
+    metadata[SEGMENTS] = dg.MetadataValue.text(commit.encode(segments, fetched.covered_until))
     return data_version(segments), metadata
+
+
+def _stored(segments: Sequence[Segment]) -> str:
+    many = "1 segment" if len(segments) == 1 else f"{len(segments):,} segments"
+    return f"{many}, {size(sum(s.size for s in segments))}"
 
 
 def versions(

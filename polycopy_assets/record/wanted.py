@@ -27,13 +27,14 @@ class Registered(NamedTuple):
 
     `new` are the wallets that got a partition, `refused` the texts that are no wallets, `retired`
     the wallets that have a row although they were removed, and `restored` says how many rows a lost
-    table got from the store.
+    table got from the store. `rows` are those that the table had.
     """
 
     new: list[str]
     refused: list[str]
     retired: list[str]
     restored: int
+    rows: int = 0
 
 
 def register_wanted(
@@ -42,8 +43,9 @@ def register_wanted(
     """Copies `traders` to the store, and registers its wallets.
 
     If `traders` has no row at all although the store's list wants wallets, the table was lost: it
-    is filled from that list. With `change` False only partitions are added. Raises WarehouseError
-    and StoreError, before anything is registered.
+    is filled from that list. Partitions that a removal has left, because it was killed, are
+    deleted. With `change` False only partitions are added. Raises WarehouseError and StoreError,
+    before anything is registered.
     """
     texts = table.traders()
     rows, refused = sort_out(texts)
@@ -55,7 +57,10 @@ def register_wanted(
         copy_rows(store, rows, known)
     retired = [wallet for wallet in rows if wallet in known.retired]
     new, _ = register(instance, [wallet for wallet in rows if wallet not in known.retired] or lost)
-    return Registered(new, refused, retired, len(lost))
+    if change and (new or known.retired):
+        # Read again: meanwhile one may have been removed, or added again.
+        unregister(instance, read_wanted(store).retired)
+    return Registered(new, refused, retired, len(lost), len(texts))
 
 
 def copy_rows(store: Store, rows: Collection[str], known: Wanted) -> None:
@@ -68,21 +73,28 @@ def copy_rows(store: Store, rows: Collection[str], known: Wanted) -> None:
 
 
 def want(
-    instance: dg.DagsterInstance, store: Store, table: Warehouse, wallets: Collection[str]
+    instance: dg.DagsterInstance,
+    store: Store,
+    table: Warehouse,
+    wallets: Collection[str],
+    *,
+    removed: bool = True,
 ) -> int:
     """Adds wallets to the list in the store, to `traders` and to the partitions, in this order.
 
-    A removed one is collected again. Returns how many `traders` did not hold.
+    A removed one is collected again, unless `removed` is False. Returns how many `traders` did not
+    hold.
     """
     register_wanted(instance, store, table)
-    change_wanted(
-        store,
-        lambda found: _entries(
-            [w for w in wallets if found.state(w) is not State.WANTED], State.WANTED
-        ),
-    )
-    added = table.add_traders(wallets)
-    register(instance, wallets)
+    wanted: list[str] = []
+
+    def decide(found: Wanted) -> list[Entry]:
+        wanted[:] = [w for w in wallets if removed or w not in found.retired]
+        return _entries([w for w in wanted if found.state(w) is not State.WANTED], State.WANTED)
+
+    change_wanted(store, decide)
+    added = table.add_traders(wanted)
+    register(instance, wanted)
     return added
 
 
@@ -104,9 +116,8 @@ def retire(
 ) -> Removed:
     """Stops collecting wallets: a tombstone in the store, then the row, then the partition.
 
-    With `purge` the tombstone says that what is stored is being deleted. Those of
-    which nothing is known are left alone. Can be repeated after a kill
-    anywhere.
+    With `purge` the tombstone says that what is stored is being deleted. Those of which nothing is
+    known are left alone. Can be repeated after a kill anywhere.
     """
     register_wanted(instance, store, table)  # other rows must not get lost with an old table
     before = read_wanted(store).entries

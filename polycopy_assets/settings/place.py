@@ -1,7 +1,7 @@
 """Where a command works: the nearest directory with `.polycopy`, found upwards as git finds `.git`.
 
-A Dagster home names classes that Dagster runs. So a directory above that belongs to another user is
-not used by itself, only when a setting names it.
+A Dagster home names classes that Dagster runs. So what belongs to another user, `.polycopy` or the
+`.env` beside it, is not used from below, only when a setting names it, or in the directory itself.
 """
 
 import os
@@ -35,9 +35,21 @@ def root(start: Path) -> Path:
     here = start.absolute()
     for directory in (here, *here.parents):
         if (directory / FOLDER).is_dir():
-            ours = directory == here or (directory / FOLDER).stat().st_uid == os.geteuid()
-            return directory if ours else start
+            return directory if directory == here or _is_ours(directory) else start
     return start
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether `.polycopy`, and an `.env` beside it, are of this user: links and what they name."""
+    try:
+        return all(
+            each.stat(follow_symlinks=follow).st_uid == os.geteuid()
+            for each in (directory / FOLDER, directory / ENV_FILE)
+            if os.path.lexists(each)
+            for follow in (False, True)
+        )
+    except OSError:
+        return False  # a link to nothing, or to what we may not see
 
 
 def anchor(environ: MutableMapping[str, str], directory: Path, given: Collection[str]) -> None:
@@ -62,7 +74,7 @@ def refuse_nothing(settings: Settings, where: Path) -> None:
         raise ConfigurationError(
             f"there is nothing in {where.absolute()}: no {FOLDER} there or above. Change to the"
             " directory where polycopy has worked, or set POLYCOPY_STORE, POLYCOPY_WAREHOUSE and"
-            " DAGSTER_HOME"
+            " DAGSTER_HOME. To begin here: `polycopy wallets add`, or `polycopy demo`"
         )
 
 

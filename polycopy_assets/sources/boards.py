@@ -7,11 +7,11 @@ account. A market's slug is looked up in the market service (Gamma), which is an
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
-from typing import Annotated, TypeVar
+from typing import TypeVar
 
 import msgspec
 
-from polycopy_assets.boards.board import Asked, Board, is_condition
+from polycopy_assets.boards.board import Asked, Board, Rank, is_condition
 from polycopy_assets.boards.walk import BoardPage, Row, Walk
 from polycopy_assets.errors import ConfigurationError, ContractBroken
 from polycopy_assets.settings.checked import refuse_credentials
@@ -27,8 +27,6 @@ HOLDERS_LIMIT = 100
 
 T = TypeVar("T")
 
-_Rank = Annotated[int, msgspec.Meta(ge=1)]
-
 
 class _Pagination(msgspec.Struct):
     has_more: bool
@@ -36,7 +34,7 @@ class _Pagination(msgspec.Struct):
 
 
 class _Trader(msgspec.Struct):
-    rank: _Rank
+    rank: Rank
     user_id: str
     pnl: float | None = None
     volume: float | None = None
@@ -54,7 +52,7 @@ class _Trader(msgspec.Struct):
 
 
 class _Win(msgspec.Struct):
-    win_rank: _Rank
+    win_rank: Rank
     user_id: str
     pnl: float | None = None
     user_name: str | None = None

@@ -9,8 +9,8 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable, Mapping
-
-import msgspec
+from dataclasses import dataclass, field
+from functools import cached_property
 
 from polycopy_assets.errors import (
     ContractBroken,
@@ -41,7 +41,8 @@ _PAUSE_SECONDS = 0.05
 _LOG = logging.getLogger(__name__)
 
 
-class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
     """What the list says of each wallet.
 
     `base` is the number of the whole object that counts (0: none yet) and `last` that of the last
@@ -52,7 +53,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     entries: Mapping[str, Entry]
     base: int = 0
     last: int = 0
-    damaged: Mapping[str, str] = {}
+    damaged: Mapping[str, str] = field(default_factory=dict)
     strange: tuple[str, ...] = ()
 
     def state(self, wallet: str) -> State | None:
@@ -60,12 +61,12 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
         found = self.entries.get(wallet)
         return found.state if found else None
 
-    @property
+    @cached_property
     def wanted(self) -> list[str]:
         """The wallets that are collected, sorted."""
         return sorted(w for w, item in self.entries.items() if item.state is State.WANTED)
 
-    @property
+    @cached_property
     def retired(self) -> dict[str, State]:
         """The wallets that are not collected any more."""
         return {w: item.state for w, item in self.entries.items() if item.state != State.WANTED}
@@ -122,11 +123,15 @@ def change_wanted(
 
 
 def _read(store: Store, seen: _Seen) -> Wanted:
+    before: Mapping[str, str] = {}
     for _ in range(_READ_AGAIN):
         try:
-            return _read_once(store, seen)
+            found = _read_once(store, seen)
         except ObjectLost:
             continue  # another process has folded the list since it was listed
+        if found.damaged == before:
+            return found
+        before = found.damaged  # a directory that changes while it is listed may lack an object
     return _read_once(store, seen)
 
 
@@ -137,13 +142,12 @@ def _read_once(store: Store, seen: _Seen) -> Wanted:
     later: list[list[Entry]] = []
     base: Packed | None = None
     last = max(numbers, default=0)
-    first = min(numbers, default=1)
-    number = last
-    for number in range(last, first - 1, -1):
-        name = wanted_name(number)
-        if number not in numbers:
-            damaged[name] = "is missing"
-            continue
+    number = above = last
+    for number in sorted(numbers, reverse=True):
+        if gap := range(number + 1, above):
+            damaged[wanted_name(gap[0])] = _missing(len(gap))
+        above = number
+        name = numbers[number]
         if name not in seen:
             seen[name] = _unpacked(store.read(name))
         found = seen[name]
@@ -164,6 +168,10 @@ def _read_once(store: Store, seen: _Seen) -> Wanted:
         damaged=damaged,
         strange=tuple(name for name in names if parse_wanted_name(name) is None),
     )
+
+
+def _missing(objects: int) -> str:
+    return "is missing" if objects == 1 else f"is missing, and the {objects - 1:,} after it"
 
 
 def _unpacked(data: bytes) -> Packed | ContractBroken:

@@ -13,11 +13,13 @@ from typing import NamedTuple
 
 import msgspec
 
-from polycopy_assets.errors import ContractBroken, StoreError
+from polycopy_assets.errors import ContractBroken, InvalidWallet, StoreError
+from polycopy_assets.text import quoted
 from polycopy_assets.trades.wallet import ADDRESS
 
 WANTED = "wanted/"
 FORM = 1
+_LAST = 9_999_999_999
 _NAME = re.compile(r"wanted/([0-9]{10})\.jsonl\.gz")
 
 
@@ -58,7 +60,12 @@ class Packed(NamedTuple):
 
 
 def wanted_name(number: int) -> str:
-    """`wanted/{number}.jsonl.gz`, ten digits."""
+    """`wanted/{number}.jsonl.gz`, ten digits; raises StoreError if they are used up."""
+    if number > _LAST:
+        raise StoreError(
+            f"{WANTED} has no number left: polycopy did not write the object with the last one, so"
+            " move it elsewhere"
+        )
     return f"{WANTED}{number:010d}.jsonl.gz"
 
 
@@ -69,8 +76,14 @@ def parse_wanted_name(name: str) -> int | None:
 
 
 def pack(entries: Iterable[Entry], *, whole: bool) -> bytes:
-    """An object of the list: gzip, one JSON value a line; the same entries give the same bytes."""
-    lines = msgspec.json.Encoder().encode_lines([_Header(form=FORM, whole=whole), *entries])
+    """An object of the list: gzip, one JSON value a line; the same entries give the same bytes.
+
+    Raises InvalidWallet: an object with a text that is no wallet could not be read again.
+    """
+    items = list(entries)
+    if (wrong := _not_a_wallet(items)) is not None:
+        raise InvalidWallet(f"not a wallet: {quoted(wrong)}")
+    lines = msgspec.json.Encoder().encode_lines([_Header(form=FORM, whole=whole), *items])
     return gzip.compress(lines, compresslevel=6, mtime=0)
 
 
@@ -89,7 +102,11 @@ def unpack(data: bytes) -> Packed:
         entries = msgspec.json.Decoder(Entry).decode_lines(rest)
     except (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ContractBroken(str(error)) from error
-    wrong = next((item for item in entries if not ADDRESS.fullmatch(item.wallet)), None)
-    if wrong:
-        raise ContractBroken(f"no such wallet: {wrong.wallet!r}")
+    if (wrong := _not_a_wallet(entries)) is not None:
+        raise ContractBroken(f"not a wallet: {quoted(wrong)}")
     return Packed(header.whole, entries)
+
+
+def _not_a_wallet(entries: Iterable[Entry]) -> str | None:
+    """The first text that is no wallet; None if all are."""
+    return next((item.wallet for item in entries if not ADDRESS.fullmatch(item.wallet)), None)

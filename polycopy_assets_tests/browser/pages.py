@@ -1,7 +1,8 @@
 """Dagster's pages as a person uses them, in headless Chromium."""
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -65,6 +66,32 @@ class Pages:
         self.page.get_by_role("button", name="Materialize").first.click(timeout=LONG)
         self.page.get_by_role("button", name=choice, exact=True).click(timeout=LONG)
         self.page.wait_for_timeout(500)
+
+    def choose(self, partitions: Sequence[str]) -> None:
+        """Opens the dialog of a backfill of `wallet_trades` with these partitions chosen."""
+        self.go("/assets/wallet_trades?view=partitions")
+        self.page.get_by_role("button", name="Materialize").first.click(timeout=LONG)
+        self.page.get_by_role("button", name="Custom", exact=True).click(timeout=LONG)
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_text(re.compile("partitions selected$")).first.click(timeout=LONG)
+        # All are chosen at first, also under `Custom`; this chooses none.
+        self.page.locator("label").filter(has_text="Select all").click(timeout=LONG)
+        for partition in partitions:
+            self.page.get_by_placeholder("Filter partitions", exact=True).fill(partition)
+            # The list shows the beginning and the end of an address.
+            self.page.locator("label").filter(has_text=partition[:8]).click(timeout=LONG)
+        self.page.keyboard.press("Escape")
+
+    def open_partition(self, wallet: str) -> None:
+        """Opens a partition of the page of all partitions."""
+        self.page.get_by_placeholder("Filter by name…").fill(wallet)
+        begins = re.compile(f"^{wallet[:8]}")
+        self.page.locator("span").filter(has_text=begins).first.click(timeout=LONG)
+
+    def open_history(self, wallet: str) -> None:
+        """From a partition to its latest event, opened to what was noted."""
+        self.page.get_by_role("button", name=re.compile("View all historical events")).click()
+        self.page.get_by_role("cell", name=wallet).last.click(timeout=LONG)
 
     def launch_job(self, job: str, config: str) -> None:
         """Launches a job from its launchpad, with `config` written into it; shows the run."""

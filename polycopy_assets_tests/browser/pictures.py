@@ -1,12 +1,16 @@
-"""Makes the pictures of the documentation from those that `make browser-test` left; small."""
+"""Makes the pictures of the documentation from those that tests left; small.
 
+Pages come from `make browser-test`. Terminals come from `make first-hour`, and keep their size.
+"""
+
+from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 WIDTH, COLOURS = 820, 48
-SHOWN = (
+PAGES = (
     "asset-graph",
     "automation",
     "backfill-dialog",
@@ -18,12 +22,23 @@ SHOWN = (
     "run",
     "trades",
 )
+TERMINALS = ("discovered", "progress", "interrupted", "standing", "query")
+
+
+def made() -> Iterator[tuple[Path, str]]:
+    """The pictures that tests left, each with its name in the documentation."""
+    for name in PAGES:
+        yield ROOT / ".browser" / f"{name}.png", name
+    for name in TERMINALS:
+        (found,) = (ROOT / ".first-hour").glob(f"[0-9][0-9]-{name}.png")
+        yield found, f"terminal-{name}"
+
 
 if __name__ == "__main__":
     folder = ROOT / "docs" / "pictures"
     folder.mkdir(exist_ok=True)
-    for name in SHOWN:
-        with Image.open(ROOT / ".browser" / f"{name}.png") as picture:
+    for source, name in made():
+        with Image.open(source) as picture:
             height = picture.height * WIDTH // picture.width
             small = picture.convert("RGB").resize((WIDTH, height), Image.Resampling.LANCZOS)
             small.quantize(COLOURS).save(folder / f"{name}.png", optimize=True)

@@ -19,6 +19,8 @@ from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double
 from polycopy_assets_tests.fakes.gcs import GCS
 
+pytestmark = pytest.mark.exhaustive
+
 WALLETS = 3
 Damage = Callable[[Store, str, str], None]
 

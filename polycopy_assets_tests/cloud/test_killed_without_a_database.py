@@ -1,15 +1,14 @@
 """Without a database, on a bucket: killed twice, and nothing is asked twice or lost."""
 
 import json
-import signal
 from pathlib import Path
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.guard.lease import LEASES
 from polycopy_assets.record.snapshot import SNAPSHOTS
 from polycopy_assets_tests.cloud.google import GoogleDeployment
+from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.crash.test_kill_without_a_database import (
-    KILLED,
     WALLETS,
     WITHIN_A_FETCH,
     wanted,
@@ -43,8 +42,7 @@ def test_on_a_bucket_the_command_after_two_kills_asks_for_what_is_missing_alone(
         wanted(deployment, world.wallets()[4:])
         served.state.counts.reset()
         for place in (WITHIN_A_FETCH, CREATED_AND_NOT_TOLD):
-            killed = deployment.polycopy("backfill", first=KILLED + place)
-            assert killed.returncode == -signal.SIGKILL, killed.stderr
+            killed(deployment, place, "backfill")
         ended, said = deployment.here("backfill", "--json")
         assert ended == 0
         found = json.loads(said)

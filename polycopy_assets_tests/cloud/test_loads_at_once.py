@@ -22,6 +22,8 @@ from polycopy_assets_tests.cloud.batches import (
 )
 from polycopy_assets_tests.fakes.bigquery import Double, Job, JobError
 
+pytestmark = pytest.mark.exhaustive
+
 Gate = tuple[threading.Event, threading.Event]
 
 

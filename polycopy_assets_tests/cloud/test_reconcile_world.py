@@ -22,6 +22,8 @@ from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
 
+pytestmark = pytest.mark.exhaustive
+
 DAY = 86_400
 Laid = tuple[World, Deployment, Served, Double | None]
 PROCESSED = LAST + 10 * DAY

@@ -1,13 +1,15 @@
 """The container image: built from Debian's packages, and run with as little as it needs."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 
-from polycopy_assets_tests.container.conftest import MEMORY, SECRETS, Images
-from polycopy_assets_tests.container.isolated import PEAK
+from polycopy_assets_tests.container.images import SECRETS, Images
+from polycopy_assets_tests.container.in_the_image import (
+    nothing_but_the_volume_can_be_written,
+    the_demo_needs_no_more_than_it_may_use,
+)
 
 pytestmark = [
     pytest.mark.container,
@@ -17,46 +19,12 @@ pytestmark = [
 _SPECIAL = "find / -xdev -type f \\( -perm -4000 -o -perm -2000 -o -perm -0002 \\)"
 
 
-def test_two_builds_give_the_same_image(images: Images):
-    one, two = images.inspect("one"), images.inspect("two")
-    assert (one["Id"], one["Digest"]) == (two["Id"], two["Digest"])
-
-
 def test_the_demo_runs_in_512_mb_and_a_second_one_fetches_nothing(images: Images, scratch: Path):
-    assert images.run(scratch, "id", "-u").stdout == "10001\n"
-    first = images.run(scratch, "python3", "-c", PEAK, "polycopy", "demo")
-    assert first.returncode == 0, first.stdout + first.stderr
-    assert "nothing was fetched again" not in first.stdout
-    peak = int(first.stdout.splitlines()[-1])
-    print(f"the demo used at most {peak / 2**20:.0f} MB")
-    assert 50 * 2**20 < peak <= MEMORY
-    again = images.run(scratch, "polycopy", "demo")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert "nothing was fetched again" in again.stdout
-    told = images.run(scratch, "polycopy", "status", "--json")
-    assert told.returncode == 0, told.stderr
-    counts = json.loads(told.stdout)
-    assert counts["remaining"] == counts["failed"] == 0
-    assert counts["total"] == counts["complete"] > 0
-    found = re.search(r"([\d,]+) rows in the table", again.stdout)
-    assert found
-    assert counts["table_rows"] == counts["trades"] == int(found[1].replace(",", ""))
+    the_demo_needs_no_more_than_it_may_use(images.run, scratch)
 
 
-@pytest.mark.parametrize("way", ["with a limit", "without"])
-def test_nothing_but_the_volume_can_be_written(images: Images, scratch: Path, way: str):
-    limited = way == "with a limit"
-    if limited and not images.limited:
-        pytest.skip("this machine gives podman no cgroup")
-    run = images.run_with_limit if limited else images.run_without
-    for place in ("/x", "/tmp/x", "/var/tmp/x", "/opt/polycopy/x", "/run/x"):
-        refused = run(scratch, "touch", place)
-        assert refused.returncode == 1, place
-        assert re.search("Read-only file system|Permission denied|No such file", refused.stderr)
-    assert run(scratch, "touch", "/scratch/x").returncode == 0
-    assert (scratch / "x").stat().st_uid == 10001
-    rights = run(scratch, "grep", "-E", "^(CapPrm|CapEff|NoNewPrivs):", "/proc/self/status").stdout
-    assert rights.split()[1::2] == ["0" * 16, "0" * 16, "1"]
+def test_nothing_but_the_volume_can_be_written(images: Images, scratch: Path):
+    nothing_but_the_volume_can_be_written(images.run, scratch)
 
 
 def test_the_image_has_no_secrets_no_installer_and_no_special_rights(images: Images, scratch: Path):

@@ -1,4 +1,4 @@
-"""A fetch that is killed at a certain place of its code, as a process of its own."""
+"""Commands and fetches that are killed at a certain place of their code, as processes."""
 
 import json
 import signal
@@ -7,22 +7,28 @@ import sys
 
 from polycopy_assets_tests.deployment import Deployment
 
-_DIE = """
+DIE = """
 import os, signal, sys
 
 def die(*args, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 
-def after(owner, name, calls):
+def after(owner, name, calls=1, of=""):
     real, count = getattr(owner, name), [0]
     def called(*args, **options):
         result = real(*args, **options)
-        count[0] += 1
+        count[0] += not of or any(str(arg).startswith(of) for arg in args)
         if count[0] == calls:
             die()
         return result
     setattr(owner, name, called)
 """
+"""Code for `die`, and `after(owner, name, calls, of)`: die after so many calls of it.
+
+With `of`, those with an argument that begins with it: without a database, a command also writes and
+deletes objects of its lock, before all others.
+"""
+
 _BY_DAGSTER = """
 from dagster._cli import main
 sys.argv = ["dagster", *sys.argv[1:]]
@@ -42,21 +48,24 @@ sys.exit("it was not killed")
 _JOB = ("job", "execute", "-m", "polycopy_assets.definitions", "-j", "fetch", "-c", "fetch.json")
 
 
+def killed(deployment: Deployment, kill: str, *args: str) -> None:
+    """The command with these arguments, killed at `kill`: code that may use what is in `DIE`."""
+    done = deployment.polycopy(*args, first=DIE + kill)
+    assert done.returncode == -signal.SIGKILL, done.stdout[-2000:] + done.stderr[-2000:]
+
+
 def killed_fetch(deployment: Deployment, kill: str, **config: object) -> None:
     """The job `fetch` with this configuration, by Dagster's own command, killed at `kill`.
 
-    The code `kill` may use `die`, and `after(owner, name, calls)`: die after so many calls of it.
     Without a database there is no such command: then the job is run as a command of ours does it.
     """
     if deployment.settings.instance == "ephemeral":
-        first = _DIE + kill + _BY_COMMAND.format(config=config)
-        done = deployment.polycopy("status", first=first)
-        assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+        killed(deployment, kill + _BY_COMMAND.format(config=config), "status")
         return
     ops = {"ops": {"wallet_trades": {"config": config}}}
     (deployment.root / "fetch.json").write_text(json.dumps(ops))
     ended = subprocess.run(
-        [sys.executable, "-c", _DIE + kill + _BY_DAGSTER, *_JOB],
+        [sys.executable, "-c", DIE + kill + _BY_DAGSTER, *_JOB],
         env=deployment.process_environ(),
         cwd=deployment.root,
         capture_output=True,

@@ -36,7 +36,7 @@ BEFORE_THE_RECORD = {
 }
 AFTER_THE_RECORD = {
     "before the pieces are removed": "Leftovers.remove = die",
-    "after the first is removed": "after(LocalStore, 'delete', 1)",
+    "after the first is removed": "after(LocalStore, 'delete', 1, 'trades/')",
     "after all are removed": "after(Leftovers, 'remove', 1)",
 }
 

@@ -19,9 +19,9 @@ from polycopy_assets.store.local import LocalStore
 KILLS = {
     "before the marker": "refetch.begin = die",
     "after the marker": "after(refetch, 'begin', 1)",
-    "after the third new segment": "after(LocalStore, 'create', 4)",
+    "after the third new segment": "after(LocalStore, 'create', 4, 'trades/')",
     "before the old ones are removed": "refetch.finish = die",
-    "after the first old one is removed": "after(LocalStore, 'delete', 1)",
+    "after the first old one is removed": "after(LocalStore, 'delete', 1, 'trades/')",
     "after all old ones are removed": "after(refetch, 'finish', 1)",
 }
 EVERY_WAY = ("after the marker", "after the third new segment", "before the old ones are removed")

@@ -4,7 +4,6 @@ Each kill has a wallet of its own: what it left behind meets the next one.
 """
 
 import json
-import signal
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,21 +16,10 @@ from polycopy_assets.record.partitions import registered
 from polycopy_assets.store.wanted import FOLD_AFTER, change_wanted, read_wanted
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.trades.wanted import Entry, State
+from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
-_DIE = """
-import os, signal
-def die(*args, **options):
-    os.kill(os.getpid(), signal.SIGKILL)
-def after(owner, name, calls=1):
-    real, count = getattr(owner, name), [0]
-    def called(*args, **options):
-        result = real(*args, **options)
-        count[0] += 1
-        if count[0] == calls:
-            die()
-        return result
-    setattr(owner, name, called)
+_STEPS = """
 from polycopy_assets.record import wanted
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -44,11 +32,11 @@ from polycopy_assets.pipeline import purge as engine
 
 PURGES = {
     "after the tombstone": "DuckDBWarehouse.remove_traders = die",
-    "after the row": "wanted.unregister = die",
+    "after the row": "after(DuckDBWarehouse, 'remove_traders')",
     "after the record is revoked": "purge.CoverageWriter = die",
     "before the batch is committed": "engine.combine = die",
     "after the batch": "purge.delete_segments = die",
-    "after a segment": "after(LocalStore, 'delete')",
+    "after a segment": "after(LocalStore, 'delete', 1, 'trades/')",
     "before the load": "purge.run_job = die",
     "after the load": "purge.note_purged = die",
 }
@@ -59,7 +47,7 @@ ADDITIONS = {
 }
 REMOVALS = {
     "after the tombstone": "DuckDBWarehouse.remove_traders = die",
-    "after the row": "wanted.unregister = die",
+    "after the row": "after(DuckDBWarehouse, 'remove_traders')",
 }
 
 WORLD = generate(73, len(PURGES) + 2, whales=0, most_trades=25)
@@ -76,11 +64,6 @@ def there(tmp_path: Path) -> Iterator[Deployment]:
         assert deployment.here("wallets", "add", *WALLETS)[0] == 0
         assert deployment.here("backfill")[0] == 0
         yield deployment
-
-
-def killed(deployment: Deployment, kill: str, *args: str) -> None:
-    done = deployment.polycopy(*args, first=_DIE + kill)
-    assert done.returncode == -signal.SIGKILL, done.stdout + done.stderr
 
 
 def rows(deployment: Deployment) -> set[str]:
@@ -107,7 +90,7 @@ def table_without(deployment: Deployment, wallets: set[str]) -> Counter[tuple[ob
 def test_a_purge_that_is_killed_anywhere_is_said_and_goes_on(there: Deployment):
     gone: set[str] = set()
     for wallet, (when, kill) in zip(WALLETS, PURGES.items(), strict=False):
-        killed(there, _PURGING + kill, "wallets", "remove", "--purge", wallet)
+        killed(there, _STEPS + _PURGING + kill, "wallets", "remove", "--purge", wallet)
         assert state(there, wallet) is State.PURGING, when
         assert "`polycopy wallets remove --purge` goes on" in next_steps(there), when
         gone.add(wallet)
@@ -132,17 +115,17 @@ def test_a_purge_that_is_killed_anywhere_is_said_and_goes_on(there: Deployment):
 
 def test_additions_and_removals_that_are_killed_or_run_at_once_lose_nothing(there: Deployment):
     for wallet, (when, kill) in zip(WALLETS, REMOVALS.items(), strict=False):
-        killed(there, kill, "wallets", "remove", wallet)
+        killed(there, _STEPS + kill, "wallets", "remove", wallet)
         assert state(there, wallet) is State.REMOVED, when
-        assert "still has a row of `traders` or a partition" in next_steps(there), when
+        assert "a row of `traders` or a partition is left" in next_steps(there), when
         assert there.here("wallets", "remove", wallet)[0] == 0
         assert wallet not in rows(there) | partitions(there), when
-        assert "still has" not in next_steps(there), when
+        assert "partition is left" not in next_steps(there), when
     for number, (when, kill) in enumerate(ADDITIONS.items()):
         new = f"0x{number + 1:040x}"
-        killed(there, kill, "wallets", "add", new)
+        killed(there, _STEPS + kill, "wallets", "add", new)
         if when == "after the list is written":
-            assert "`polycopy reconcile --apply` brings it back" in next_steps(there)
+            assert "`polycopy reconcile --apply` registers again" in next_steps(there)
         assert there.here("wallets", "add", new)[0] == 0, when
         assert state(there, new) is State.WANTED, when
         assert new in rows(there) & partitions(there), when

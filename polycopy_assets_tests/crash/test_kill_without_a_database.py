@@ -15,15 +15,11 @@ from polycopy_assets.guard.lease import LEASES, take_lease
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
 WALLETS = 8
 
-KILLED = """
-import os, signal
-def die(*args, **more):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
 BEFORE_THE_SNAPSHOT = """
 from polycopy_assets.record import snapshot
 snapshot.write = die
@@ -96,8 +92,7 @@ def test_a_command_is_killed(deployed: Deployed, place: str):
         assert deployment.here("backfill")[0] == 0
         wanted(deployment, world.wallets()[4:])
         served.state.counts.reset()
-        killed = deployment.polycopy("backfill", first=KILLED + PLACES[place])
-        assert killed.returncode == -9, killed.stderr
+        killed(deployment, PLACES[place], "backfill")
         ended, said = deployment.here("backfill", "--json")
         assert ended == 0
         found = json.loads(said)

@@ -21,6 +21,8 @@ from polycopy_assets.sources.http import LONGEST_WHOLE
 from polycopy_assets.trades.bounds import THIN_PAGES
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 
+pytestmark = pytest.mark.exhaustive
+
 TIMEOUT = 0.4
 """Seconds of silence; an answer may then take four of them, and three may be too slow."""
 

@@ -29,6 +29,8 @@ from polycopy_assets_tests.crash.redone import asked_again
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.stores import KINDS, BucketDeployment, deployed_on
 
+pytestmark = pytest.mark.exhaustive
+
 Spans = dict[str, list[Interval]]
 
 

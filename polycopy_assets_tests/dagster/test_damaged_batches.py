@@ -28,6 +28,8 @@ from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import MANIFESTS, Manifest, manifest_name
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 
+pytestmark = pytest.mark.exhaustive
+
 WALLETS = 4
 
 

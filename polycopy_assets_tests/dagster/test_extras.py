@@ -3,7 +3,6 @@
 What the extras bring cannot be imported in the processes below, as if it were not there.
 """
 
-import re
 import tarfile
 import tomllib
 import zipfile
@@ -13,41 +12,16 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from packaging.requirements import Requirement
 from setuptools import build_meta
 
 from polycopy_assets.assets.charts import NO_CHART
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.deployment import Deployed, Deployment
+from polycopy_assets_tests.requirements import brought, named
 
 ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-
-
-def named(text: str) -> str:
-    return re.sub(r"[-_.]+", "-", Requirement(text).name).lower()
-
-
-def brought(roots: list[str]) -> set[str]:
-    """The packages that `pip install` of `roots` brings, as far as they are installed here."""
-    found: set[tuple[str, str]] = set()
-    left = [Requirement(root) for root in roots]
-    while left:
-        wanted = left.pop()
-        name = named(wanted.name)
-        for extra in {"", *wanted.extras} - {extra for known, extra in found if known == name}:
-            found.add((name, extra))
-            try:
-                needs = metadata.requires(name) or []
-            except metadata.PackageNotFoundError:
-                continue
-            left += [
-                need
-                for need in map(Requirement, needs)
-                if need.marker is None or need.marker.evaluate({"extra": extra})
-            ]
-    return {name for name, _ in found}
 
 
 PLAIN = brought(PROJECT["dependencies"])
@@ -126,7 +100,7 @@ def test_google_cloud_without_its_extra_is_one_line_that_says_what_to_install(
 def test_the_packages_that_are_built_hold_what_runs_and_what_people_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in ("polycopy_assets", "docs"):
+    for name in ("polycopy_assets", "docs", "examples"):
         (tmp_path / name).symlink_to(ROOT / name)
     for file in (*ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "setup.py", ROOT / "MANIFEST.in"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -142,8 +116,19 @@ def test_the_packages_that_are_built_hold_what_runs_and_what_people_read(
     }
     assert files <= inside
     assert not any(name.startswith("polycopy_assets_tests") for name in inside)
+    share = "data/data/share/doc/polycopy-assets"
+    pages = {name.partition("data/data/")[2] for name in inside if share in name}
+    assert {f"{share[10:]}/docs/{path.name}" for path in (ROOT / "docs").glob("*.md")} <= pages
     assert "Provides-Extra: google" in said
     with tarfile.open(tmp_path / build_meta.build_sdist(str(tmp_path))) as source:
         held = {name.partition("/")[2] for name in source.getnames()}
     assert {"CHANGELOG.md", "README.md", "SECURITY.md", "pyproject.toml"} <= held
     assert files <= held
+    example = "examples/dagster_project"
+    assert {
+        "examples/trades_a_day.sql",
+        f"{example}/.dagster/dagster.yaml",
+        f"{example}/my_project/defs/polymarket/defs.yaml",
+        f"{example}/my_project/definitions.py",
+    } <= held
+    assert not any(name.endswith(".pyc") for name in held)

@@ -25,6 +25,8 @@ from polycopy_assets_tests.deployment import (
     truth,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 HOURS = 2 * 3600
 LIES: dict[str, dict[str, Any]] = {
     "a status that is not refreshed": {"hidden_lag": HOURS, "status_frozen": -HOURS},

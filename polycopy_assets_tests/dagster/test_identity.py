@@ -21,6 +21,8 @@ from polycopy_assets_tests.days import refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
 from polycopy_assets_tests.stores import KINDS, deployed_on
 
+pytestmark = pytest.mark.exhaustive
+
 ELSEWHERE = {"local": "{root}/elsewhere", "gcs": "{store}-elsewhere"}
 Scene = tuple[World, Deployment, Served]
 

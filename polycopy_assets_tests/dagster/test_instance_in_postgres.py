@@ -24,6 +24,8 @@ from polycopy_assets_tests.fakes.postgres import PASSWORD, new_database
 from polycopy_assets_tests.instances import FORMS, execute, on_postgres
 from polycopy_assets_tests.leaks import everything, traces
 
+pytestmark = pytest.mark.exhaustive
+
 GONE = "postgresql://polycopy:pssst%2Fsecret%40word@127.0.0.1:9/nothing"
 SECRET = "pssst/secret@word"
 _WITHOUT_EXTRA = """

@@ -1,11 +1,13 @@
 """Wallets are found on the boards, by command; and the leaderboard is kept every day."""
 
+import io
 import json
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Collection
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import dagster as dg
@@ -66,6 +68,12 @@ def test_wallets_are_found_without_a_list_and_added_on_request(tmp_path: Path, d
         again = json.loads(said)
         assert [each["known"] for each in again["wallets"]] == [True, True, False, False]
         assert (again["new"], again["added"]) == (2, 2)
+
+        deployment.here("wallets", "remove", ranked()[0])
+        with redirect_stderr(io.StringIO()) as errors:
+            assert deployment.here(*ALL, "--top", "4", "--add")[0] == 0
+        assert "1 of them were not added, because `polycopy wallets remove`" in errors.getvalue()
+        assert json.loads(deployment.here("status", "--json")[1])["total"] == 3
 
         nothing = deployment.polycopy(*ALL, "--category", "nope")
         assert (nothing.returncode, nothing.stdout) == (1, "")

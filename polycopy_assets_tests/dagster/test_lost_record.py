@@ -22,6 +22,8 @@ from polycopy_assets_tests.fakes.postgres import PASSWORD, new_database
 from polycopy_assets_tests.instances import on_postgres
 from polycopy_assets_tests.leaks import traces
 
+pytestmark = pytest.mark.exhaustive
+
 WORLD = generate(51, 8, most_trades=20)
 REBUILD = "Run `polycopy reconcile --apply`"
 

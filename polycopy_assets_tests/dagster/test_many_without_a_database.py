@@ -15,6 +15,8 @@ from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.segment import segment_name
 from polycopy_assets_tests.deployment import Deployment, truth
 
+pytestmark = pytest.mark.exhaustive
+
 WALLETS = 10_000
 DAY = 86_400
 

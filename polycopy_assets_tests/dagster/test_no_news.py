@@ -40,7 +40,7 @@ def events(deployment: Deployment) -> int:
     """How many materializations of wallets there are."""
     with deployment.instance() as instance:
         found = instance.fetch_materializations(materializations.WALLET_TRADES, limit=1000)
-        return len(found.records)
+        return sum(item.partition_key is not None for item in found.records)
 
 
 def later(served: Served, seconds: int) -> None:
@@ -215,7 +215,7 @@ def test_chosen_partitions_are_materialized_one_by_one(deployed: Deployed):
         assert events(deployment) == written + 1
 
 
-def test_a_record_stays_below_three_thousand_bytes(deployed: Deployed):
+def test_a_record_stays_below_3200_bytes(deployed: Deployed):
     world = generate(79, 2, most_trades=10)
     with deployed(world, lag_seconds=DAY) as (deployment, served):
         wallets = filled(deployment, world)
@@ -231,7 +231,7 @@ def test_a_record_stays_below_three_thousand_bytes(deployed: Deployed):
             sizes = [len(serialize_value(item.event_log_entry)) for item in found]
             (record,) = records_of(instance, wallets[:1])
         assert len(found) > 12
-        assert max(sizes) <= 3_000
+        assert max(sizes) <= 3_200
         assert 8 < len(record.segments) <= 16
         theirs = {name for name in objects(deployment) if wallets[0] in name}
         assert theirs == {segment.name for segment in record.segments}

@@ -36,6 +36,8 @@ from polycopy_assets_tests.deployment import (
 )
 from polycopy_assets_tests.old_job import OldJob
 
+pytestmark = pytest.mark.exhaustive
+
 
 def unforeseen(what: str) -> Any:
     """An error that no code of ours foresees."""

@@ -4,6 +4,7 @@ import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -109,6 +110,36 @@ def test_another_users_place_is_not_used_from_below(
     monkeypatch.setattr("os.geteuid", lambda: 4_000_000)
     assert place.root(below) == below
     assert place.root(tmp_path) == tmp_path, "whoever stands in it has chosen it"
+
+
+@pytest.mark.parametrize("what", [".polycopy", ".env"])
+def test_another_users_link_or_file_is_not_used_from_below(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    """Anybody may put a link to a directory of ours, or an `.env`, into /tmp."""
+    below, ours = tmp_path / "shared/below", tmp_path / "ours"
+    below.mkdir(parents=True)
+    ours.mkdir()
+    if what == ".polycopy":
+        (below.parent / what).symlink_to(ours)
+    else:
+        (below.parent / ".polycopy").mkdir()
+        (below.parent / what).write_text("POLYCOPY_SOURCE_URL=http://127.0.0.1:9")
+    assert place.root(below) == below.parent
+    stat = os.stat
+
+    def of_others(path: Path, *args: Any, **options: Any) -> Any:
+        found = stat(path, *args, **options)
+        if Path(path).name == what and not options.get("follow_symlinks", True):
+            return os.stat_result((*found[:4], 4_000_000, *found[5:10]))
+        return found
+
+    monkeypatch.setattr("os.stat", of_others)
+    assert place.root(below) == below
+    monkeypatch.undo()
+    (below.parent / ".env").unlink(missing_ok=True)
+    (below.parent / ".env").symlink_to(tmp_path / "nothing")
+    assert place.root(below) == below, "a link to nothing"
 
 
 @pytest.mark.parametrize(

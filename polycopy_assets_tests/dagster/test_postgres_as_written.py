@@ -18,6 +18,8 @@ from polycopy_assets_tests.fakes.postgres_access import (
 from polycopy_assets_tests.instances import execute, on_postgres
 from polycopy_assets_tests.leaks import traces
 
+pytestmark = pytest.mark.exhaustive
+
 WAYS = ("variable", "postgres_url", "postgres_db", "parts")
 
 

@@ -13,15 +13,19 @@ from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 ROOT = Path(__file__).parents[2]
-PROGRAMS = (".venv/bin/polycopy", ".venv/bin/dagster")
+PROGRAMS = (".venv/bin/polycopy", ".venv/bin/dagster", ".venv/bin/dg")
+
+
+def shell_commands(document: Path) -> list[list[str]]:
+    """Every command of a document's shell blocks, as words."""
+    blocks = re.findall(r"```sh\n(.*?)```", document.read_text(), re.DOTALL)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    return [words for line in lines if (words := shlex.split(line, comments=True))]
 
 
 def commands(document: str) -> list[list[str]]:
-    """Every command of a document's shell blocks that calls one of our programs."""
-    blocks = re.findall(r"```sh\n(.*?)```", (ROOT / document).read_text(), re.DOTALL)
-    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
-    found = [shlex.split(line, comments=True) for line in lines]
-    return [words for words in found if words and words[0] in PROGRAMS]
+    """Those of a document that call one of our programs."""
+    return [words for words in shell_commands(ROOT / document) if words[0] in PROGRAMS]
 
 
 def run(words: list[str], deployment: Deployment) -> subprocess.CompletedProcess[str]:
@@ -29,10 +33,11 @@ def run(words: list[str], deployment: Deployment) -> subprocess.CompletedProcess
     program, *arguments = words
     if program.endswith("/polycopy"):
         return deployment.polycopy(*arguments, timeout=120)
+    is_dg = program.endswith("/dg")
     return subprocess.run(
-        [sys.executable, "-m", "dagster", *arguments],
+        [sys.executable, "-m", "dagster_dg_cli.cli" if is_dg else "dagster", *arguments],
         env=deployment.process_environ(),
-        cwd=deployment.root,
+        cwd=ROOT if is_dg else deployment.root,  # `dg` works where pyproject.toml is
         capture_output=True,
         text=True,
         timeout=120,
@@ -67,7 +72,7 @@ def test_the_commands_about_an_old_jobs_remains_work_as_they_stand_there(
 def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path, deployed: Deployed):
     found = commands("README.md")
     wallets = {word for words in found for word in words if word.startswith("0x")}
-    assert len(found) == 13
+    assert len(found) == 14
     assert len(wallets) == 1
     world = generate(97, 3, whales=3, whale_trades=20)
     (tmp_path / "my-wallets.txt").write_text("\n".join(world.wallets()))

@@ -27,6 +27,8 @@ from polycopy_assets_tests.deployment import (
 )
 from polycopy_assets_tests.old_job import OldJob, old_file
 
+pytestmark = pytest.mark.exhaustive
+
 DAY = 86_400
 
 

@@ -10,9 +10,14 @@ from typing import Any
 
 import pytest
 
+from polycopy_assets.cli.purge import purge
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
+from polycopy_assets.guard.exclusive import SOURCE
+from polycopy_assets.guard.instance_locks import instance_locks
+from polycopy_assets.guard.lock import this_process
 from polycopy_assets.record.partitions import register, registered, unregister
+from polycopy_assets.record.wanted import retire
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.trades.wanted import WANTED, State
@@ -95,7 +100,12 @@ def test_removed_is_removed_and_added_again_goes_on_where_it_was(deployed: Deplo
         deployment.execute("INSERT INTO {}traders VALUES (@wallet)", wallet=gone)
         assert f"{gone} was removed" in told(deployment, "backfill")
         assert gone not in partitions(deployment)
-        assert "still has a row" in " ".join(status(deployment)["next_steps"])
+        assert "a row of `traders` or a partition is left" in " ".join(
+            status(deployment)["next_steps"]
+        )
+
+        # Nor does a partition, of a removal that was killed or of a run that was queued before it.
+        _not_fetched_although_it_is_a_partition(deployment, served, gone)
 
         served.state.counts.reset()
         told(deployment, "wallets", "add", gone)
@@ -103,6 +113,20 @@ def test_removed_is_removed_and_added_again_goes_on_where_it_was(deployed: Deplo
         assert served.state.counts.trade_requests == 0, "it was fetched again"
         assert deployment.reconcile("--verify")["counts"] == {"consistent": 5}
         assert deployment.table() == truth(WORLD)
+
+
+def _not_fetched_although_it_is_a_partition(
+    deployment: Deployment, served: Served, gone: str
+) -> None:
+    served.state.counts.reset()
+    with deployment.instance() as instance:
+        register(instance, [gone])
+        deployment.fetch(instance, select="all", wallets=[gone, WALLETS[0]])
+    assert {item.wallet for item in served.state.counts.log} <= {WALLETS[0]}
+    assert gone in partitions(deployment)
+    told(deployment, "backfill", "--refresh")
+    assert {item.wallet for item in served.state.counts.log} <= {*WALLETS} - {gone}
+    assert gone not in partitions(deployment)
 
 
 def test_purged_trades_are_gone_also_from_a_table_that_is_made_again(deployed: Deployed):
@@ -138,6 +162,21 @@ def test_purged_trades_are_gone_also_from_a_table_that_is_made_again(deployed: D
         told(deployment, "wallets", "add", gone[0])
         told(deployment, "backfill")
         assert {item.wallet for item in served.state.counts.log} == {gone[0]}
+        assert deployment.table() == left(gone[1:])
+        assert deployment.reconcile("--verify")["counts"] == {"retired": 1, "consistent": 4}
+
+        # A purge that waits for a fetch; meanwhile its wallet is added again.
+        with deployment.instance() as instance:
+            retire(instance, deployment.store, deployment.warehouse, [gone[0]], purge=True)
+            fetching = instance_locks(instance).try_acquire(SOURCE, this_process("fetch"))
+            assert fetching
+
+            def add_again(waiting: str) -> None:
+                assert waiting.startswith("Waiting for")
+                told(deployment, "wallets", "add", gone[0])
+                fetching.release()
+
+            assert purge(instance, deployment.settings, [gone[0]], add_again) == []
         assert deployment.table() == left(gone[1:])
         assert deployment.reconcile("--verify")["counts"] == {"retired": 1, "consistent": 4}
 

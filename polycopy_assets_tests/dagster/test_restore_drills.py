@@ -10,11 +10,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.postgres import new_database
+
+pytestmark = pytest.mark.exhaustive
 
 WORLD = generate(61, 12, most_trades=60)
 WALLETS = sorted(wallet.lower() for wallet in WORLD.wallets())

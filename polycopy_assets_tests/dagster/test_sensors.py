@@ -7,6 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster._core.scheduler.instigation import InstigatorStatus
 from sqlalchemy import Engine, event
 
 from polycopy_assets.assets.step_record import DOWN_TAG
@@ -30,7 +31,17 @@ from polycopy_assets.record import attempts, materializations
 from polycopy_assets.record.attempts import RETRY_AFTER
 from polycopy_assets.record.partitions import registered_at
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from polycopy_assets_tests.days import DAY, HOUR, MINUTE, Days, days, refresh_asked, skipped, ticked
+from polycopy_assets_tests.days import (
+    DAY,
+    HOUR,
+    MINUTE,
+    Days,
+    days,
+    refresh_asked,
+    skipped,
+    switch,
+    ticked,
+)
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
 from polycopy_assets_tests.old_job import OldJob
@@ -274,7 +285,7 @@ def test_a_load_that_fails_is_tried_again_later_and_then_waits_for_a_person(
         assert told == "the table has everything that is recorded"
 
 
-def test_a_table_into_which_nothing_new_comes_does_not_turn_stale_while_it_is_refreshed(
+def test_a_table_into_which_nothing_new_comes_turns_stale_only_while_a_refresh_is_missed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     world = generate(13, 3, most_trades=20)
@@ -289,6 +300,9 @@ def test_a_table_into_which_nothing_new_comes_does_not_turn_stale_while_it_is_re
             for _ in range(2):
                 sim.follow("load", ticked(new_trades, sim.instance, sim.deployment))
             assert sim.runs["load"] == loads
+        switch(sim.instance, InstigatorStatus.STOPPED)
+        sim.follow("load", ticked(new_trades, sim.instance, sim.deployment))
+        assert sim.runs["load"] == 2, "nobody has asked for a daily refresh"
         assert sim.deployment.table() == truth(world)
 
 

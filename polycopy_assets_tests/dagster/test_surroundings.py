@@ -13,6 +13,8 @@ import pytest
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 
+pytestmark = pytest.mark.exhaustive
+
 POLYCOPY = Path(sysconfig.get_path("scripts")) / "polycopy"
 
 

@@ -17,6 +17,8 @@ from polycopy_assets.store.identity import NAME, new_id, read_id
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, sample_api, truth
 
+pytestmark = pytest.mark.exhaustive
+
 Scene = tuple[World, Deployment, Served]
 
 

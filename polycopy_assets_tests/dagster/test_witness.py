@@ -35,6 +35,8 @@ from polycopy_assets_tests.deployment import (
     truth,
 )
 
+pytestmark = pytest.mark.exhaustive
+
 WHALE = 3500
 AGREES = dg.AssetCheckKey(counts.SOURCE_COUNTS, "source_agrees")
 

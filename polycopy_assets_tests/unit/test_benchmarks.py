@@ -15,6 +15,7 @@ from benchmarks.pages import Wallet, World, render
 from benchmarks.processes import ROOT, run
 from benchmarks.run import BENCHES, MINUTES, run_all
 from benchmarks.server import serving
+from polycopy_assets_tests.browser.pages import CHROMIUM
 
 UNTIL = 1_800_000_000
 REQUESTS = {"tiny_wallets": [21], "nothing_to_do": [0]}
@@ -70,6 +71,32 @@ def test_a_bench_prints_its_figures_and_their_ratios_and_its_invariants_hold(nam
         requests = [figure.value for figure in measured if figure.unit == "requests"]
         assert requests == REQUESTS.get(name, [])
         assert compared or name in {"kill", "end_to_end"}, "a figure stands beside a baseline"
+
+
+@pytest.mark.bench
+def test_the_bench_of_scaling_measures_commands_pages_and_the_sensor_on_postgres(tmp_path):
+    assert CHROMIUM, "chromium is not installed: apt-get install chromium"
+    written = tmp_path / "figures.json"
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.scaling", "--size", "smoke", "--json", str(written)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    report = msgspec.json.decode(written.read_bytes(), type=Report)
+    measured = {figure.what.partition(" wallets, ")[2]: figure.value for figure in report.figures}
+    assert all(figure.what in ended.stdout for figure in report.figures)
+    assert all(math.isfinite(number) and number >= 0 for number in measured.values())
+    positive = {what for what, number in measured.items() if number > 0}
+    assert positive >= {
+        *("wallets add", "first backfill", "backfill, nothing to do", "status", "reconcile"),
+        *("a day's refresh without news", "maintain", "tick of the sensor new_wallets"),
+        *("partition page", "asset page", "partition page: received", "the database at the end"),
+        "planning: from the start to the first page",
+    }
 
 
 def test_a_bench_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):

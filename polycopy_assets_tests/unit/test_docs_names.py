@@ -14,7 +14,11 @@ from polycopy_assets.ledger.kinds import FindingKind
 from polycopy_assets_tests.documents import DOCUMENTS, ROOT
 
 PACKAGE = ROOT / "polycopy_assets"
-HOMES = (ROOT, PACKAGE, ROOT / "polycopy_assets_tests", ROOT / "docs")
+EXAMPLE = ROOT / "examples" / "dagster_project"
+HOMES = (
+    *(ROOT, PACKAGE, ROOT / "polycopy_assets_tests", ROOT / "docs"),
+    *(EXAMPLE, EXAMPLE / "my_project"),
+)
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 HISTORY = ROOT / "CHANGELOG.md"
 """It tells of what was, also by its old name."""

@@ -253,6 +253,7 @@ def test_the_metadata_of_a_record_has_these_keys_and_types(bench: Bench):
         "dagster/row_count": "Int",
         "new_rows": "Int",
         "covered_until": "Timestamp",
+        "stored": "Text",
         "segments": "Text",
         "fetch": "Json",
         "first_trade": "Timestamp",

@@ -20,6 +20,7 @@ LAYERS = (
     ("__main__",),
     ("cli",),
     ("definitions", "event_log", "postgres_storage", "run_storage"),
+    ("components",),
     ("assembly",),
     ("automation",),
     ("assets",),

@@ -71,6 +71,11 @@ def test_a_table_that_needs_nothing_says_so_twice_a_day_as_long_as_wallets_are_f
     assert isinstance(policy.load(fresh, NOW + policy.MATERIALIZE_EVERY), Act)
     nobody_fetches = replace(fresh, fetched=NOW - 60)
     assert isinstance(policy.load(nobody_fetches, NOW + 10 * policy.MATERIALIZE_EVERY), Wait)
+    nobody_asked = replace(nobody_fetches, refreshes=False)
+    assert isinstance(policy.load(nobody_asked, NOW + policy.MATERIALIZE_EVERY - 1), Wait)
+    assert isinstance(policy.load(nobody_asked, NOW + policy.MATERIALIZE_EVERY), Act)
+    never = replace(nobody_asked, fetched=0.0, last_materialized=0.0)
+    assert isinstance(policy.load(never, NOW), Wait), "there is no table yet"
 
 
 def test_checks_run_after_work_and_every_hour():

@@ -221,6 +221,7 @@ def test_trades_are_exported_with_all_columns_and_types(
         (["--to", "folder.csv"], "--to 'folder.csv' is a directory"),
         (["--to", "x.csv", "--wallet", "0x1"], "--wallet: not a wallet: '0x1'"),
         (["--to", "x.csv", "--since", "monday"], "--since 'monday': expected a day or a time"),
+        (["--to", "x.csv", "--since", ""], "--since '': expected a day or a time"),
     ],
 )
 def test_an_export_that_cannot_be_is_refused_in_one_line(
@@ -233,6 +234,24 @@ def test_an_export_that_cannot_be_is_refused_in_one_line(
     assert said in told
     assert told.count("\n") == 1
     assert [each.name for each in tmp_path.iterdir()] == ["folder.csv"]
+
+
+@pytest.mark.parametrize("shape", ["--csv", "--parquet"])
+def test_an_answer_that_cannot_be_written_is_said_and_blamed_on_the_output(
+    shape: str, demo: DemoTable
+):
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "polycopy_assets", "query", shape, "SELECT * FROM trades"],
+            env=demo.deployment.process_environ(),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert ended.returncode == 1
+    assert ended.stderr == "polycopy: the answer cannot be written: No space left on device\n"
 
 
 @pytest.mark.parametrize("name", ["trades.parquet", "trades.csv"])

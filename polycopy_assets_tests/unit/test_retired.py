@@ -115,9 +115,9 @@ def test_where_rows_partitions_and_list_agree_nothing_is_to_be_done():
         ([WALLET], [], State.WANTED, "collected, but without a row of `traders`"),
         ([], [WALLET], State.WANTED, "in `traders`, but without a partition"),
         ([], [], State.WANTED, "neither in `traders` nor a partition"),
-        ([WALLET], [], State.REMOVED, "still has a row of `traders` or a partition"),
-        ([], [WALLET], State.REMOVED, "still has a row of `traders` or a partition"),
-        ([], [], State.PURGING, "and that was interrupted"),
+        ([WALLET], [], State.REMOVED, "a row of `traders` or a partition is left"),
+        ([], [WALLET], State.REMOVED, "a row of `traders` or a partition is left"),
+        ([], [], State.PURGING, "`polycopy wallets remove --purge` goes on"),
     ],
 )
 def test_a_wallet_that_is_wanted_in_one_place_only_is_named_with_what_to_do(

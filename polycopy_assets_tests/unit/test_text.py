@@ -13,7 +13,7 @@ from polycopy_assets.cli.common import one_line_errors
 from polycopy_assets.errors import ContractBroken, PolycopyError
 from polycopy_assets.ledger.failure import Failure, by_reason
 from polycopy_assets.settings.parse import wrong
-from polycopy_assets.text import MESSAGE, first_few, first_lines, one_line, quoted, said_by
+from polycopy_assets.text import MESSAGE, first_few, first_lines, one_line, quoted, said_by, size
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
 NASTY = "\x1b[31mred\x1b[0m\r\nforged\u2028line \u202eback \u2066\x9b\udc80\x00\ttab"
@@ -139,3 +139,9 @@ def test_what_was_noted_on_an_error_is_told_by_the_step_and_by_the_command(
     assert told.startswith("the disk is full; the last wallets could not be recorded: ")
     assert told.isprintable()
     assert capsys.readouterr().err == f"polycopy: {told}\n"
+
+
+def test_a_number_of_bytes_is_read_at_a_glance():
+    said = {0: "0 bytes", 999: "999 bytes", 1_000: "1.0 kB", 999_949: "999.9 kB"}
+    said |= {999_951: "1.0 MB", 7_500_000: "7.5 MB", 10**9: "1.0 GB", 10**16: "10000.0 TB"}
+    assert {count: size(count) for count in said} == said

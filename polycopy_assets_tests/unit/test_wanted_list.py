@@ -2,13 +2,17 @@
 
 import gzip
 import random
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from polycopy_assets.errors import StoreError
+from polycopy_assets.errors import InvalidWallet, StoreError
+from polycopy_assets.record.wanted import register_wanted
+from polycopy_assets.store.base import Stored
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.store.wanted import (
     FOLD_AFTER,
@@ -212,6 +216,86 @@ def test_a_damaged_whole_object_loses_nothing_because_the_one_before_it_is_kept(
     change_wanted(there, stating(1_000))
     assert len(read_wanted(there).wanted) == 5 * FOLD_AFTER + 1
     assert not read_wanted(there).damaged
+
+
+@pytest.mark.parametrize(("number", "room"), [(4_000_000, True), (9_999_999_999, False)])
+def test_an_object_with_a_number_out_of_line_is_read_in_no_time_and_never_hides_a_change(
+    tmp_path: Path, number: int, *, room: bool
+):
+    """One that a person has put there: the reader once counted all numbers below it."""
+    there = store(tmp_path)
+    change_wanted(there, stating(1))
+    there.create(wanted_name(number), pack([Entry(wallet(2), State.WANTED, 1)], whole=False))
+    found = read_wanted(there)
+    assert found.wanted == [wallet(1), wallet(2)]
+    assert found.damaged == {wanted_name(2): f"is missing, and the {number - 3:,} after it"}
+    if not room:
+        with pytest.raises(StoreError, match="no number left"):
+            change_wanted(there, stating(3))
+        return
+    change_wanted(there, stating(3))
+    assert len(read_wanted(there).wanted) == 3
+    assert not read_wanted(there).damaged
+
+
+class Torn:
+    """A store whose first listing lacks one object: the directory is changed meanwhile."""
+
+    def __init__(self, there: LocalStore, name: str) -> None:
+        self._there, self._name = there, name
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._there, name)
+
+    def list(self, prefix: str) -> list[Stored]:
+        name, self._name = self._name, ""
+        return [item for item in self._there.list(prefix) if item.name != name]
+
+
+def test_a_listing_that_lacks_an_object_loses_no_change(tmp_path: Path):
+    there = store(tmp_path)
+    for number in range(4):
+        change_wanted(there, stating(number))
+    torn = Torn(there, wanted_name(3))
+    assert len(read_wanted(torn).wanted) == 4  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "0xABC", wallet(1).upper(), f"{wallet(1)}\n", "../../x"])
+def test_a_text_that_is_no_wallet_is_refused_before_it_makes_an_object_unreadable(
+    tmp_path: Path, text: str
+):
+    there = store(tmp_path)
+    with pytest.raises(InvalidWallet, match="not a wallet"):
+        change_wanted(
+            there, lambda _: [Entry(wallet(1), State.WANTED, 1), Entry(text, State.WANTED, 1)]
+        )
+    assert names(there) == []
+
+
+def test_registering_takes_time_in_proportion_to_the_wallets(tmp_path: Path):
+    """It once built the list of removed wallets anew for each row: minutes for 5,000."""
+    there, every = store(tmp_path), [wallet(number) for number in range(20_000)]
+    entries = [
+        Entry(each, State.REMOVED if n % 100 == 0 else State.WANTED, 1)
+        for n, each in enumerate(every)
+    ]
+    change_wanted(there, lambda _: entries)
+    table = LocalTable(every)
+    with dg.DagsterInstance.ephemeral() as instance:
+        started = time.process_time()
+        found = register_wanted(instance, there, table)  # type: ignore[arg-type]
+        assert (len(found.new), len(found.retired)) == (19_800, 200)
+        assert time.process_time() - started < 10
+
+
+class LocalTable:
+    """`traders` with rows that never change."""
+
+    def __init__(self, rows: list[str]) -> None:
+        self._rows = rows
+
+    def traders(self) -> list[str]:
+        return self._rows
 
 
 def test_what_a_newer_version_wrote_is_refused(tmp_path: Path):

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from polycopy_assets.warehouse.reading import Form, Selection
 
 _SHARE = 0.5
 """DuckDB's part of the memory that the command may use."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _ROWS = 5_000
 """Rows that are read at a time."""
@@ -114,7 +117,7 @@ class DuckDBReader:
                 parameters["wallets"] = list(chosen.wallets)
             if chosen.since is not None:
                 since = '"timestamp" >= moment($since)'
-                parameters["since"] = int(chosen.since.timestamp()) * 1_000_000
+                parameters["since"] = (chosen.since - _EPOCH) // timedelta(microseconds=1)
             form_of = _FORMS[form]
             copy = _sql("export").format(columns=select, whose=whose, since=since, form=form_of)
             copied = db.execute(copy, parameters).fetchone()

@@ -7,21 +7,14 @@ import uuid
 from collections.abc import Mapping
 from datetime import timedelta
 from email.message import Message
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from polycopy_assets_tests.fakes.answering import Answer
 from polycopy_assets_tests.fakes.storage.model import Body, Bucket, Refused, Version, crc32c, utc
 from polycopy_assets_tests.fakes.storage.passing_time import pass_time
 
 UNFINISHED = 308
-
-
-class Answer(NamedTuple):
-    """A status, headers and the content."""
-
-    status: int
-    headers: Mapping[str, str]
-    content: bytes
 
 
 class Storage:
