@@ -23,7 +23,7 @@ from polycopy_assets.settings.instance import INSTANCE
     cls=Command,
     examples=(
         "polycopy demo",
-        "POLYCOPY_STORE=/tmp/try/store polycopy demo --quiet",
+        "POLYCOPY_STORE=try/store polycopy demo --quiet",
     ),
     page="docs/install.md",
 )
