@@ -56,6 +56,8 @@ test-ephemeral: .venv/.installed-dev ## the tests of kills, with an instance for
 	  polycopy_assets_tests/crash/test_kill_compaction.py \
 	  polycopy_assets_tests/crash/test_kill_reconcile.py \
 	  polycopy_assets_tests/crash/test_kill_refetch.py \
+	  polycopy_assets_tests/crash/test_kill_wanted.py::test_a_purge_that_is_killed_anywhere_is_said_and_goes_on \
+	  polycopy_assets_tests/crash/test_kill_purge_without_a_database.py \
 	  polycopy_assets_tests/crash/test_kill_without_a_database.py \
 	  polycopy_assets_tests/cloud/test_killed_without_a_database.py
 

@@ -24,6 +24,7 @@ from benchmarks.figures import Figure
 from benchmarks.processes import Ended, resident
 from benchmarks.server import PageServer, serving
 from benchmarks.tiny import tiny_world
+from polycopy_assets.record import overview
 from polycopy_assets_tests.browser.pages import Pages, browser
 from polycopy_assets_tests.deployment import Deployment as OfTests
 from polycopy_assets_tests.dev import Ui, dagster_dev
@@ -109,6 +110,7 @@ def live(scaled: Scaled, deployment: Deployment, server: PageServer) -> None:
     server.reset()
     scaled.command("backfill, nothing to do", "backfill", "--json")
     scaled.command("status", "status")
+    scaled.command("wallets list", "wallets", "list")
     scaled.command("reconcile", "reconcile")
     must(server.counts().requests == 0, "nothing was requested")
     started = time.time()
@@ -123,6 +125,8 @@ def live(scaled: Scaled, deployment: Deployment, server: PageServer) -> None:
 def look(scaled: Scaled, deployment: Deployment, wallets: int, work: Path) -> None:
     """The pages and the sensor's tick, by a webserver with a daemon."""
     served = OfTests(deployment.root, "", **deployment.environ)
+    with served.instance() as instance, scaled.timed("numbers of the overview"):
+        overview.write(instance)
     with dagster_dev(served) as ui:
         scaled.note(
             "dagster dev, all processes, before the first page: memory", "MB", resident(ui.leader)

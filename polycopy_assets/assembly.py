@@ -3,7 +3,9 @@
 import dagster as dg
 
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
+from polycopy_assets.assets.beta import with_code_references
 from polycopy_assets.assets.combined_trades import combined_trades
+from polycopy_assets.assets.dimensions import dimensions
 from polycopy_assets.assets.leaderboard import leaderboard
 from polycopy_assets.assets.reconciliation import reconciliation
 from polycopy_assets.assets.source_counts import source_counts
@@ -16,6 +18,7 @@ from polycopy_assets.automation.schedules import (
     daily_audit,
     daily_leaderboard,
     daily_maintenance,
+    daily_markets,
     daily_refresh,
     daily_witness,
 )
@@ -31,26 +34,34 @@ from polycopy_assets.resources.chosen import (
 from polycopy_assets.resources.embedded import PolicyResource
 from polycopy_assets.settings import Settings
 
+ASSETS = (
+    traders,
+    backfill_checkpoint,
+    wallet_trades,
+    combined_trades,
+    trades,
+    reconciliation,
+    source_counts,
+    leaderboard,
+    dimensions,
+)
+
 
 def build(
-    chosen: Settings, progress: Progress | None = None, deadline: Deadline | None = None
+    chosen: Settings,
+    progress: Progress | None = None,
+    deadline: Deadline | None = None,
+    *,
+    code_references: bool = False,
 ) -> dg.Definitions:
     """The definitions for `chosen`; `progress` shows what runs in this process.
 
-    At the `deadline` a fetch in this process ends; without one it has no end.
+    At the `deadline` a fetch in this process ends; without one it has no end. Dagster's pages show
+    `code_references`; commands do without them.
     """
     counted, end = progress or Progress(), deadline or Deadline()
     return dg.Definitions(
-        assets=[
-            traders,
-            backfill_checkpoint,
-            wallet_trades,
-            combined_trades,
-            trades,
-            reconciliation,
-            source_counts,
-            leaderboard,
-        ],
+        assets=with_code_references(ASSETS) if code_references else ASSETS,
         asset_checks=CHECKS,
         jobs=[
             jobs.fetch,
@@ -60,6 +71,7 @@ def build(
             jobs.reconcile,
             jobs.witness,
             jobs.leaderboard,
+            jobs.markets,
             maintain,
         ],
         sensors=SENSORS,
@@ -68,6 +80,7 @@ def build(
             daily_audit,
             daily_witness,
             daily_leaderboard,
+            daily_markets,
             daily_maintenance,
         ],
         resources={

@@ -18,4 +18,4 @@ def _kept(chosen: Settings) -> Settings:
     return chosen
 
 
-defs = build(_kept(settings()))
+defs = build(_kept(settings()), code_references=True)

@@ -64,11 +64,19 @@ def duration(seconds: float) -> str:
 def size(count: int) -> str:
     """`812 bytes`, `3.4 kB`, `1.2 MB`: a number of bytes that people read at a glance."""
     if count < _THOUSAND:
-        return f"{count} bytes"
+        return counted(count, "byte")
     amount, power = float(count), 0
     while amount >= _ROUNDS_UP and power < len(_UNITS):
         amount, power = amount / _THOUSAND, power + 1
     return f"{amount:.1f} {_UNITS[power - 1]}"
+
+
+def counted(number: int, one: str, more: str = "") -> str:
+    """`1 wallet`, `2,000 wallets`: a number and what it counts, in the singular or the plural.
+
+    `more` is the plural where it is not `one` and an s: `counted(n, "wallet has", "wallets have")`.
+    """
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def first_few(names: Iterable[str], most: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from alembic.script import ScriptDirectory
 from dagster._core.storage.defs_state.base import set_defs_state_storage
+from hypothesis import HealthCheck, settings
 
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
@@ -26,6 +27,10 @@ def _kinds() -> list[str]:
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 4 * 2**30
+
+# No test is about how fast the machine is: a busy one generates slowly, and misses a deadline.
+settings.register_profile("ours", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ours")
 
 
 def pytest_configure() -> None:

@@ -19,6 +19,7 @@ import dagster as dg
 import duckdb
 import msgspec
 
+from polycopy_assets.assembly import build
 from polycopy_assets.cli import polycopy
 from polycopy_assets.cli.backfill import BackfillReport, backfill
 from polycopy_assets.cli.instance import open_instance
@@ -237,6 +238,12 @@ def truth(world: World, wallets: Sequence[str] | None = None) -> Trades:
         for wallet in (world.wallets() if wallets is None else wallets)
         for t in world.truth(wallet)
     )
+
+
+def backfill_job(settings: Settings) -> dg.JobDefinition:
+    """The job of a run of Dagster's backfill of `wallet_trades`: the asset, with partitions."""
+    every = build(settings).resolve_implicit_global_asset_job_def()
+    return every.get_subset(asset_selection={materializations.WALLET_TRADES})
 
 
 @contextmanager

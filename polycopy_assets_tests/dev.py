@@ -135,12 +135,17 @@ def dagster_dev(deployment: Deployment, workspace: Path | None = None) -> Iterat
             wait_for(lambda: answers(f"{url}/server_info"), 180, "the webserver")
             yield Ui(url, process.pid)
         finally:
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            for pid in processes(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait(10)
+            end_session(process)
+
+
+def end_session(process: subprocess.Popen[Any]) -> None:
+    """Interrupts the leader of a session, and kills what is left of the session."""
+    process.send_signal(signal.SIGINT)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(20)
+    for pid in processes(process.pid):
+        os.kill(pid, signal.SIGKILL)
+    process.wait(10)
 
 
 def answers(url: str) -> bool:

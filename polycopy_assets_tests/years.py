@@ -24,7 +24,7 @@ from polycopy_assets.retention.maintain import Freed, maintain
 from polycopy_assets.retention.old_runs import SETTLE_SECONDS
 from polycopy_assets.system import clock
 from polycopy_assets_tests.days import skipped, ticked
-from polycopy_assets_tests.deployment import Deployment, records_of
+from polycopy_assets_tests.deployment import Deployment, backfill_job, records_of
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
 
 LAG = 100_000
@@ -54,13 +54,15 @@ def live(deployment: Deployment, served: Served, world: World, refreshes: int) -
         with deployment.instance() as instance:
             job(deployment, instance, "check")
             # As a person does on the page of a partition.
-            job(deployment, instance, "fetch", partition_key=wallets[-1])
+            backfill_job(deployment.settings).execute_in_process(
+                instance=instance, raise_on_error=False, partition_key=wallets[-1]
+            )
 
 
-def job(deployment: Deployment, instance: dg.DagsterInstance, name: str, **more: Any) -> None:
+def job(deployment: Deployment, instance: dg.DagsterInstance, name: str) -> None:
     """Runs a job to its end."""
     build(deployment.settings).resolve_job_def(name).execute_in_process(
-        instance=instance, raise_on_error=False, **more
+        instance=instance, raise_on_error=False
     )
 
 

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.beta import observed_tables
 from polycopy_assets.assets.pages import MIGRATING_PAGE
 from polycopy_assets.guard.heartbeat import heartbeat
@@ -21,6 +21,7 @@ from polycopy_assets.warehouse.base import cost_metadata
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,
+            tags=TAGS,
             metadata={
                 "dagster/column_schema": dg.TableSchema(
                     columns=[

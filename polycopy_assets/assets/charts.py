@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from polycopy_assets.fetch.progress import Sample
 from polycopy_assets.ledger.kinds import FindingKind
+from polycopy_assets.text import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,7 +63,7 @@ def progress_chart(samples: Sequence[Sample], total: int, left: str = "") -> str
     def ended(axes: "Axes") -> None:
         minutes = [sample.seconds / 60 for sample in samples]
         axes.plot(minutes, [sample.ended for sample in samples], color=_GOOD)
-        done = f"{samples[-1].ended if samples else 0:,} of {total:,} wallets"
+        done = f"{samples[-1].ended if samples else 0:,} of {counted(total, 'wallet')}"
         axes.set_title(", ".join(filter(None, [done, left])))
         axes.set_ylim(0, max(total, 1) * 1.05)
         axes.set_xlim(left=0)

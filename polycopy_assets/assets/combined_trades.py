@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.assets.load_events import (
     BATCHES_HOLD,
@@ -43,6 +43,7 @@ class CombineConfig(dg.Config):
     group_name="trades",
     kinds={"polars", "parquet"},
     owners=OWNERS,
+    tags=TAGS,
     description="Turns recorded trades that no batch holds yet into batches of sorted Parquet.\n\n"
     "A batch has a manifest that lists every segment. Work grows with what is new.\n\n"
     "More: docs/formats.md, 'Manifests'.",

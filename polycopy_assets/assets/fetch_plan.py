@@ -16,6 +16,7 @@ from polycopy_assets.record.partitions import (
     registered,
     wallets_and_others,
 )
+from polycopy_assets.record.step_context import StepContext
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.system import clock
 from polycopy_assets.text import first_few
@@ -78,7 +79,7 @@ class Plan(NamedTuple):
 
 
 def plan_fetch(
-    context: dg.AssetExecutionContext,
+    context: StepContext,
     config: FetchConfig,
     coverage: CoverageWriter,
     removed: Collection[str],
@@ -131,12 +132,12 @@ def _expected(instance: dg.DagsterInstance, wallets: Sequence[str], again: froze
     return sum(rows.values()) if len(rows) == len(set(wallets)) else 0
 
 
-def has_partitions(context: dg.AssetExecutionContext) -> bool:
+def has_partitions(context: StepContext) -> bool:
     """Whether the run is for chosen partitions."""
     return context.has_partition_key or context.has_partition_key_range
 
 
-def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]:
+def _chosen(context: StepContext, config: FetchConfig) -> list[str]:
     """The wallets to choose from: the partitions, the configured ones, or all."""
     if has_partitions(context):
         if config.wallets:
@@ -159,9 +160,7 @@ def _chosen(context: dg.AssetExecutionContext, config: FetchConfig) -> list[str]
     return list(chosen)
 
 
-def _without(
-    removed: Collection[str], chosen: list[str], context: dg.AssetExecutionContext
-) -> list[str]:
+def _without(removed: Collection[str], chosen: list[str], context: StepContext) -> list[str]:
     """The `chosen` wallets that are collected; the others are named.
 
     A run that was queued before the removal still names them, and so does a partition that a killed
@@ -176,7 +175,7 @@ def _without(
 
 
 def _targets(
-    context: dg.AssetExecutionContext,
+    context: StepContext,
     config: FetchConfig,
     chosen: list[str],
     coverage: CoverageWriter,
@@ -211,7 +210,7 @@ def _targets(
 
 
 def _longest_ago_first(
-    context: dg.AssetExecutionContext,
+    context: StepContext,
     config: FetchConfig,
     wallets: list[str],
     coverage: CoverageWriter,
@@ -220,9 +219,7 @@ def _longest_ago_first(
     return oldest_coverage.longest_ago_first(context.instance, wallets, coverage.of, before=before)
 
 
-def _chosen_means(
-    context: dg.AssetExecutionContext, config: FetchConfig
-) -> Literal["all", "remaining"]:
+def _chosen_means(context: StepContext, config: FetchConfig) -> Literal["all", "remaining"]:
     """What `chosen` stands for.
 
     If a selection of assets matches nothing, Dagster runs all assets, without partitions: that must
@@ -240,7 +237,7 @@ def _chosen_means(
     )
 
 
-def _done_by_family(context: dg.AssetExecutionContext, coverage: CoverageWriter) -> set[str]:
+def _done_by_family(context: StepContext, coverage: CoverageWriter) -> set[str]:
     """The wallets that the runs that this one retries have fetched; not to be fetched again.
 
     They were recorded; or, in runs that do not record a wallet without news, had none.

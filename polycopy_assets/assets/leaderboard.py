@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.pages import LEADERBOARD_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.boards.board import MOST, Asked, asked_of
@@ -24,7 +24,6 @@ from polycopy_assets.resources.embedded import (
     WarehouseResource,
 )
 from polycopy_assets.settings.boards import parse_boards
-from polycopy_assets.system import clock
 from polycopy_assets.warehouse.base import cost_metadata
 
 NAME = "leaderboard"
@@ -53,6 +52,7 @@ class LeaderboardConfig(dg.Config):
     group_name="wanted",
     kinds={"python", "table"},
     owners=OWNERS,
+    tags=TAGS,
     description="Who was on the source's leaderboard when.\n\n"
     "One snapshot a day of each board, kept in the store and loaded into the table `leaderboard`. "
     "If a policy is set, the best are added to `traders`.\n\n" + LEADERBOARD_PAGE,
@@ -76,7 +76,7 @@ def leaderboard(  # noqa: PLR0917 - Dagster passes the resources
 ) -> dg.MaterializeResult:
     """Takes the snapshots that the day still lacks, adds who is wanted, and loads the table.
 
-    A run that is repeated sends no request and doubles no row.
+    A run that is repeated asks the source only for its clock, and doubles no row.
     """
     first = policy.leaderboard_wanted if config.wanted < 0 else config.wanted
     with failing_plainly(context), working(context, SOURCE, progress) as permit:
@@ -93,7 +93,6 @@ def leaderboard(  # noqa: PLR0917 - Dagster passes the resources
             open_boards=source.boards(progress, permit),
             want=add,
             check=permit.check,
-            now=clock.now,
         )
         kept = keep_snapshots(boards, first, ports)
     for name in kept.damaged:

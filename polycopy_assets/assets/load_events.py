@@ -15,6 +15,7 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.loads import COMBINED_TRADES, RECORD, TRADES
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
 from polycopy_assets.store.base import Store
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import PARTS, current, manifest_name
 from polycopy_assets.trades.segment import record_digest, recorded_rows
 from polycopy_assets.warehouse.base import Warehouse, cost_metadata
@@ -95,12 +96,12 @@ def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: War
     }
 
 
-def qualified(uri: str) -> str:
-    """The table's name as Dagster wants it: database, schema, table."""
+def qualified(uri: str, table: str = "trades") -> str:
+    """A table's name as Dagster wants it: database, schema, table."""
     place = uri.removeprefix(BIGQUERY)
     if place == uri:
-        return f"{PurePath(uri).stem}.main.trades"
-    return f"{place.replace('/', '.')}.trades"
+        return f"{PurePath(uri).stem}.main.{table}"
+    return f"{place.replace('/', '.')}.{table}"
 
 
 def _picture(instance: dg.DagsterInstance, table: Warehouse) -> dict[str, dg.MetadataValue]:
@@ -175,8 +176,8 @@ def check_of_record(lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
             **shown("first_wallets", named),
         },
         description=(
-            f"{len(lost)} wallets were left out, because their record, or segments that it names,"
-            f" are gone, changed or cannot be read: {_first(named)}."
+            f"{counted(len(lost), 'wallet was', 'wallets were')} left out, because the record, or"
+            f" segments that it names, are gone, changed or cannot be read: {_first(named)}."
             " `polycopy reconcile --apply` fetches them again"
             if lost
             else "every new segment is in the store"
@@ -208,10 +209,12 @@ def check_of_batches(found: Combined) -> dg.AssetCheckResult:
             _BATCHES_LEFT: len(found.stuck),
         },
         description=(
-            f"{len(found.stuck)} broken batches could not be set aside, first {first[0]}:"
-            f" {first[1]}. Their trades are combined again; move them away by hand"
+            f"{counted(len(found.stuck), 'broken batch', 'broken batches')} could not be set"
+            f" aside, first {first[0]}: {first[1]}. Their trades are combined"
+            " again; move them away by hand"
             if first
-            else f"{len(found.broken)} broken batches are set aside, and combined again"
+            else f"{counted(len(found.broken), 'broken batch is', 'broken batches are')} set aside,"
+            " and combined again"
             if found.broken
             else "every batch is intact"
         ),

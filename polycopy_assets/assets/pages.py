@@ -2,7 +2,7 @@
 
 SCATTERED = (
     "**Many scattered wallets:** Dagster's dialog starts one run for each contiguous range of the "
-    "chosen partitions, whatever it says. The fast way is the job `fetch`, *Open launchpad*: with "
+    "chosen partitions, whatever it says. The fast way is the job `fetch`, *Launchpad*: with "
     '`wallets: ["0x…", "0x…"]`, or with `select: failed`, one run fetches them all. '
     "docs/automation.md, *Fetching by hand*, has the figures."
 )
@@ -13,6 +13,7 @@ CHECKS_PAGE = "More: docs/automation.md, 'Checks'."
 DEAD_RUNS_PAGE = "More: docs/automation.md, 'Runs that die'."
 WITNESS_PAGE = "More: docs/automation.md, 'A daily comparison with the source'."
 LEADERBOARD_PAGE = "More: docs/automation.md, 'A daily snapshot of the leaderboard'."
+MARKETS_PAGE = "More: docs/automation.md, 'Tokens and markets'."
 AUDIT_PAGE = "More: docs/automation.md, 'The daily audit'."
 RECORD_PAGE = "More: docs/formats.md, 'The record'."
 TABLE_PAGE = "More: docs/formats.md, 'What is loaded'."

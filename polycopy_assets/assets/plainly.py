@@ -12,6 +12,7 @@ from polycopy_assets.errors import (
     WarehouseBusy,
     with_notes,
 )
+from polycopy_assets.record.step_context import StepContext
 
 PAUSE_SECONDS = 15.0
 TRIES_AGAIN = 1
@@ -20,7 +21,7 @@ STOPPED_TAG = "polycopy/stopped"
 
 
 @contextmanager
-def failing_plainly(context: dg.AssetExecutionContext) -> Iterator[None]:
+def failing_plainly(context: StepContext) -> Iterator[None]:
     """Turns an error of ours into the step's failure, described by its message.
 
     If another process holds the DuckDB file, the step is tried once more, after the run's other

@@ -7,7 +7,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.charts import CHARTED_WALLETS, reconciliation_chart
 from polycopy_assets.assets.pages import RECONCILIATION_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
@@ -33,7 +33,7 @@ from polycopy_assets.resources.embedded import (
 )
 from polycopy_assets.settings import AdoptWord
 from polycopy_assets.sources.open import check_can_count
-from polycopy_assets.text import NAME, first_lines, one_line
+from polycopy_assets.text import NAME, counted, first_lines, one_line
 from polycopy_assets.warehouse.base import cost_metadata
 
 NAMED = 5
@@ -75,6 +75,7 @@ class ReconcileConfig(dg.Config):
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
+    tags=TAGS,
     description="Compares record, store, checkpoint and table, and says what to do.\n\n"
     "Wallet by wallet. Materializing it changes nothing unless `apply` is set.\n\n"
     + RECONCILIATION_PAGE,
@@ -171,11 +172,15 @@ def _say_what_was_done(context: dg.AssetExecutionContext, report: ReconcileRepor
     trouble = {kind: n for kind, n in report.counts.items() if not kind.settled}
     for kind, wallets in trouble.items():
         context.log.info(
-            f"{kind.value}: {wallets:,} wallets, action: {kind.action.value};"
+            f"{kind.value}: {counted(wallets, 'wallet')}, action: {kind.action.value};"
             f" {report.left.get(kind, 0):,} left"
         )
     if not trouble:
-        context.log.info(f"{len(report.findings):,} wallets are in order: there was nothing to do")
+        context.log.info(f"{_in_order(report)}: there was nothing to do")
+
+
+def _in_order(report: ReconcileReport) -> str:
+    return f"{counted(len(report.findings), 'wallet is', 'wallets are')} in order"
 
 
 def _chart(report: ReconcileReport) -> dict[str, dg.MetadataValue]:
@@ -259,5 +264,5 @@ def _check(report: ReconcileReport) -> dg.AssetCheckResult:
             **({} if report.clean else {"what_to_do": dg.MetadataValue.text(_TO_DO)}),
         },
         description="; ".join(part for part in (told, *first_lines(broken, NAMED), checks) if part)
-        or f"{len(report.findings)} wallets are in order",
+        or _in_order(report),
     )

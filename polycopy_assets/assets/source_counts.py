@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.beta import single_run_asset
 from polycopy_assets.assets.count_plan import CountConfig, in_the_table, plan_counts
 from polycopy_assets.assets.fetch_plan import has_partitions
@@ -27,6 +27,7 @@ from polycopy_assets.record import counts
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
 from polycopy_assets.sources.open import check_can_count
+from polycopy_assets.text import counted
 
 NAMED = 20
 
@@ -42,6 +43,7 @@ NAMED = 20
     group_name="trades",
     kinds={"python"},
     owners=OWNERS,
+    tags=TAGS,
     description="Compares the source's own count of a wallet's trades with the table.\n\n"
     "Over whole UTC days. Materializing it sends one request per wallet.\n\n" + WITNESS_PAGE,
     metadata={
@@ -99,8 +101,8 @@ def source_counts(  # noqa: PLR0917 - Dagster passes the resources
 def _failure(failed: list[Failed], wallets: int) -> dg.Failure:
     named = "\n".join(by_reason(failed, NAMED))
     return dg.Failure(
-        f"{len(failed)} of {wallets} wallets could not be compared; the others are recorded.\n"
-        + named,
+        f"{len(failed):,} of {counted(wallets, 'wallet')} could not be compared;"
+        f" the others are recorded.\n{named}",
         metadata={"failed": len(failed)},
         allow_retries=False,
     )

@@ -17,8 +17,10 @@ from polycopy_assets.record import attempts, fetch_reports, materializations, ov
 from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.private.planned import mark_attempted
 from polycopy_assets.record.records_ahead import RecordsAhead
+from polycopy_assets.record.step_context import StepContext
 from polycopy_assets.record.step_events import log_event, log_materializations
 from polycopy_assets.system import clock
+from polycopy_assets.text import counted
 from polycopy_assets.trades.segment import Segment
 
 CHART_EVERY_SECONDS = 900.0
@@ -50,20 +52,30 @@ it fetched and recorded."""
 COMMAND_TAG = "polycopy/command"
 """The tag of a run that is part of a command: the job that the command runs."""
 
+MANY = 50
+"""A fetch of more wallets says in its log where the log is without an event for each of them."""
+
+_LINES = (
+    "the lines alone, without an event for each wallet: untick Event under Levels, or open"
+    " /runs/{run}?levels=critical|error|info|warning"
+)
+
 NAMED_FAILURES = 20
 REWRITTEN_TOGETHER = 200
 """Records of skipped wallets that are written again in one batch."""
 
 
-def tag_plan(context: dg.AssetExecutionContext, wallets: int) -> None:
-    """Tags the run with how many wallets it is to fetch."""
+def tag_plan(context: StepContext, wallets: int) -> None:
+    """Tags the run with how many wallets it is to fetch; of many, its log says how to read it."""
+    if wallets > MANY:
+        context.log.info(_LINES.format(run=context.run.run_id))
     tags = {WALLETS_TAG: f"{wallets:,}"}
     if PROGRESS_TAG in context.run.tags:  # a retry inherits the tags of the run before
-        tags[PROGRESS_TAG] = f"0/{wallets:,} wallets"
+        tags[PROGRESS_TAG] = f"0/{counted(wallets, 'wallet')}"
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
-def tag_run(context: dg.AssetExecutionContext, report: FetchReport) -> None:
+def tag_run(context: StepContext, report: FetchReport) -> None:
     """Tags the run with how many wallets were recorded, how many failed, and what was down."""
     tags = {FAILED_TAG: str(len(report.failures))} if report.failures else {}
     if report.recorded:
@@ -91,7 +103,7 @@ class StepRecord:
 
     def __init__(
         self,
-        context: dg.AssetExecutionContext,
+        context: StepContext,
         targets: Sequence[str],
         *,
         mark: bool,
@@ -106,7 +118,8 @@ class StepRecord:
         )
         self._before: dict[str, Record] = {}
         self._unwritten: list[Fetched] = []
-        self._without_news = 0
+        self._wallets = len(targets)
+        self._ended = self._without_news = 0
         self._said: set[str] = set()
         self._charted = self._tagged = monotonic()
         self._has_tag = False
@@ -132,8 +145,13 @@ class StepRecord:
         Everything that they rely on has to be durable before they are written.
         """
         fetched, self._unwritten = self._unwritten, []
-        news = [each for each in fetched if self._is_news(each)]
-        log_materializations(self._context, [_commit(each) for each in news])
+        news, lines = [], []
+        for each in fetched:
+            self._ended += 1
+            if self._is_news(each):
+                news.append(_commit(each))
+                lines.append(f"{self._ended:,}/{counted(self._wallets, 'wallet')}: {_trades(each)}")
+        log_materializations(self._context, news, lines)
         self._without_news += len(fetched) - len(news)
 
     def _is_news(self, fetched: Fetched) -> bool:
@@ -158,6 +176,7 @@ class StepRecord:
         At once, and not when the run ends: terminating the run must not hide a failure.
         """
         self._before.pop(failure.wallet, None)
+        self._ended += 1
         if failure.reason not in self._said:
             self._said.add(failure.reason)
             self._context.log.error(f"{failure.wallet}: {failure.reason}")
@@ -198,7 +217,7 @@ class StepRecord:
         ended = progress.done + progress.failed
         failed_so_far = f", {progress.failed:,} failed" if progress.failed else ""
         at = f"{datetime.fromtimestamp(clock.now(), UTC):%H:%M} UTC"
-        line = f"{ended:,}/{progress.wallets:,} wallets{failed_so_far}, at {at}"
+        line = f"{ended:,}/{counted(progress.wallets, 'wallet')}{failed_so_far}, at {at}"
         self._instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: line})
 
     def write_again(self, wallets: set[str]) -> list[Failed]:
@@ -210,6 +229,7 @@ class StepRecord:
         left = self._legible(wallets, illegible)
         while batch := list(islice(left, REWRITTEN_TOGETHER)):
             log_materializations(self._context, batch)
+        self._wallets += len(illegible)
         return illegible
 
     def _legible(
@@ -245,11 +265,17 @@ def _commit(fetched: Fetched) -> dg.AssetMaterialization:
     return materializations.materialization(fetched.wallet, version, metadata)
 
 
+def _trades(fetched: Fetched) -> str:
+    """What the run's page says of a wallet; its address stands below the line."""
+    rows = sum(segment.rows for segment in fetched.segments)
+    return f"{counted(fetched.new_rows, 'new trade')}, {rows:,} in all"
+
+
 def _no_news(wallets: int) -> dg.AssetObservation:
     """The wallets that have no trades since their last materialization, all together."""
     return dg.AssetObservation(
         asset_key=materializations.WALLET_TRADES,
-        description=f"{wallets:,} wallets have no new trades",
+        description=f"{counted(wallets, 'wallet has', 'wallets have')} no new trades",
         metadata={fetch_reports.WITHOUT_NEWS: wallets},
     )
 

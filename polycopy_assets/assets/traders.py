@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.beta import observed_tables
 from polycopy_assets.assets.pages import WALLETS_PAGE
 from polycopy_assets.checks.shown import shown
@@ -26,6 +26,7 @@ NAMED = 20
             group_name="wanted",
             kinds={"table"},
             owners=OWNERS,
+            tags=TAGS,
             metadata={
                 "dagster/column_schema": dg.TableSchema(
                     columns=[

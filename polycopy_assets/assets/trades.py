@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import dagster as dg
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.assets.load_events import loaded_metadata, loaded_version
 from polycopy_assets.assets.pages import TABLE_PAGE
@@ -27,6 +27,7 @@ from polycopy_assets.trades.batch import SCHEMA
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
+    tags=TAGS,
     description="Every trade of every complete wallet, once: the table `trades`.\n\n"
     "Inside a batch's claims, the table holds exactly the batch's rows.\n\n" + TABLE_PAGE,
     freshness_policy=dg.FreshnessPolicy.time_window(

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 from msgspec.structs import replace
 
-from polycopy_assets.assets import OWNERS
+from polycopy_assets.assets import OWNERS, TAGS
 from polycopy_assets.assets.beta import single_run_asset
 from polycopy_assets.assets.fetch_plan import FetchConfig, has_partitions, plan_fetch
 from polycopy_assets.assets.pages import RECORD_PAGE, SCATTERED
@@ -32,6 +32,7 @@ from polycopy_assets.resources.embedded import SourceResource, StoreResource, Wa
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.text import counted
 
 
 @single_run_asset(
@@ -43,6 +44,7 @@ from polycopy_assets.store.wanted import read_wanted
     group_name="trades",
     kinds={"python", "json"},
     owners=OWNERS,
+    tags=TAGS,
     description="Every trade of a wallet as the source served it; a partition is a wallet.\n\n"
     "Gzip JSON lines in immutable segments, up to the source's lag. A materialization of a "
     "partition is the commit of its wallet. One without a partition has the numbers of all "
@@ -58,7 +60,7 @@ from polycopy_assets.store.wanted import read_wanted
     },
 )
 def wallet_trades(
-    context: dg.AssetExecutionContext,
+    context: dg.OpExecutionContext,
     config: FetchConfig,
     source: SourceResource,
     store: StoreResource,
@@ -100,7 +102,7 @@ def wallet_trades(
             report = _nothing_done(context, config, store)
         context.log.info(progress.line())
         if report.left:
-            context.log.info(f"{report.left:,} wallets are left: start it again, it continues")
+            context.log.info(f"{counted(report.left, 'wallet')} left: start it again, it continues")
         if report.failures:
             tag_run(context, report)
             raise _failure(report)
@@ -108,7 +110,7 @@ def wallet_trades(
 
 
 def _refuse_unsuitable(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, store: Store
+    context: dg.OpExecutionContext, warehouse: WarehouseResource, store: Store
 ) -> None:
     """Raises Unsuitable if the trades of `store` could never be loaded into the table.
 
@@ -123,7 +125,7 @@ def _refuse_unsuitable(
 
 
 def _nothing_done(
-    context: dg.AssetExecutionContext, config: FetchConfig, store: StoreResource
+    context: dg.OpExecutionContext, config: FetchConfig, store: StoreResource
 ) -> FetchReport:
     """The report of a fetch whose time was up before it could begin."""
     objects = store.open(context.instance)
@@ -149,8 +151,8 @@ def _with(report: FetchReport, record: StepRecord, illegible: Sequence[Failed]) 
 def _failure(report: FetchReport) -> dg.Failure:
     named = by_reason(report.failures, NAMED_FAILURES)
     return dg.Failure(
-        f"{len(report.failures)} of {report.wallets} wallets failed; the others are recorded.\n"
-        + "\n".join(named),
+        f"{len(report.failures):,} of {counted(report.wallets, 'wallet')} failed;"
+        " the others are recorded.\n" + "\n".join(named),
         metadata={"failed": len(report.failures), "recorded": report.recorded},
         allow_retries=False,
     )

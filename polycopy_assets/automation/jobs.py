@@ -11,24 +11,25 @@ from polycopy_assets.assets.pages import (
     AUTOMATION,
     CHECKS_PAGE,
     LEADERBOARD_PAGE,
+    MARKETS_PAGE,
     RECONCILIATION_PAGE,
     SCATTERED,
     WITNESS_PAGE,
 )
+from polycopy_assets.assets.wallet_trades import wallet_trades
 from polycopy_assets.guard.ours import OUR_TAGS, Job
 
 _DAY = 86_400
 
-fetch = dg.define_asset_job(
-    Job.FETCH.value,
-    selection=["wallet_trades"],
+fetch = dg.GraphDefinition(name=Job.FETCH.value, node_defs=[wallet_trades.op]).to_job(
     description="Fetches wallets from the source into the store and records them.\n\n"
-    "Without a partition, one run fetches all wallets that the configuration selects, however "
-    "scattered: leave *Partition* empty in the launchpad. Dagster frames it red, and asks once "
-    "more: continue.\n\n" + SCATTERED,
+    "One run fetches all wallets that the configuration selects, however scattered: *Launchpad*. "
+    "As it opens (`select: chosen`, no `wallets`) it fetches what remains.\n\n" + SCATTERED,
+    config={"ops": {"wallet_trades": {"config": {"select": "chosen", "wallets": []}}}},
     executor_def=dg.in_process_executor,
     tags=OUR_TAGS,
 )
+"""Not a job of the asset: Dagster would ask for a partition, and take none for a mistake."""
 
 load = dg.define_asset_job(
     Job.LOAD.value,
@@ -65,10 +66,20 @@ leaderboard = dg.define_asset_job(
     Job.LEADERBOARD.value,
     selection=["leaderboard"],
     description="Keeps today's snapshot of the source's leaderboard.\n\n"
-    "Adds who is wanted of it to `traders`. Repeated on the same day, it sends no request. The "
+    "Adds who is wanted of it to `traders`. Repeated on the same day, it reads no board. The "
     "schedule `daily_leaderboard` starts it.\n\n" + LEADERBOARD_PAGE,
     executor_def=dg.in_process_executor,
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
+)
+
+markets = dg.define_asset_job(
+    Job.MARKETS.value,
+    selection=["tokens", "markets"],
+    description="Keeps the tables `tokens` and `markets` up to date.\n\n"
+    "Asks for every condition in `trades` that is new, or of which something may still change. The "
+    "schedule `daily_markets` starts it.\n\n" + MARKETS_PAGE,
+    executor_def=dg.in_process_executor,
+    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 2)},
 )
 
 audit = dg.define_asset_job(

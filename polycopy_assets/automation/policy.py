@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 import msgspec
 
+from polycopy_assets.text import counted
+
 MINUTE, HOUR = 60.0, 3_600.0
 
 EMPTY_RUN_WAITS = (MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR)
@@ -72,11 +74,13 @@ def fetch(situation: FetchSituation, now: float) -> Decision:
         wait = _nth(EMPTY_RUN_WAITS, len(situation.empty_runs))
         left = situation.empty_runs[0] + wait - now
         if left > 0:
+            many = len(situation.empty_runs)
+            runs = "run" if many == 1 else counted(many, "run")
             return Wait(
-                f"the last {len(situation.empty_runs)} runs fetched nothing (their pages say why);"
+                f"the last {runs} fetched nothing (each run's page says why);"
                 f" next try in {left:.0f} s",
             )
-    return Act(f"{situation.due} wallets to fetch")
+    return Act(f"{counted(situation.due, 'wallet')} to fetch")
 
 
 class LoadSituation(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,10 +119,11 @@ def load(situation: LoadSituation, now: float) -> Decision:
     failed = len(situation.failures)
     if failed > len(LOAD_WAITS):
         return Wait(
-            f"loading failed {failed} times in a row: repair the cause, then launch the job `load`",
+            f"loading failed {counted(failed, 'time')} in a row: repair the cause, then launch"
+            " the job `load`",
         )
     if failed and (left := situation.failures[0] + LOAD_WAITS[failed - 1] - now) > 0:
-        return Wait(f"loading failed {failed} times in a row; next try in {left:.0f} s")
+        return Wait(f"loading failed {counted(failed, 'time')} in a row; next try in {left:.0f} s")
     if situation.fetching and (left := situation.since + LOAD_EVERY - now) > 0:
         return Wait(f"a fetch is under way; next load when it ends, or in {left:.0f} s")
     return Act(

@@ -10,6 +10,7 @@ from polycopy_assets.assets.pages import (
     AUTOMATION,
     HISTORY_PAGE,
     LEADERBOARD_PAGE,
+    MARKETS_PAGE,
     WITNESS_PAGE,
 )
 from polycopy_assets.automation import jobs, policy
@@ -130,6 +131,29 @@ def daily_leaderboard(
     wanted = dg.RunsFilter(job_name=jobs.leaderboard.name, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still reading the board")
+    decision = unless_wrong_store(policy.Act("daily"), context.instance, store)
+    if isinstance(decision, policy.Wait):
+        return dg.SkipReason(decision.why)
+    return dg.RunRequest()
+
+
+@dg.schedule(
+    job=jobs.markets,
+    cron_schedule="0 7 * * *",
+    execution_timezone="UTC",
+    default_status=dg.DefaultScheduleStatus.STOPPED,
+    description="Updates the tables `tokens` and `markets` once a day.\n\n"
+    "After `daily_refresh`: what new trades are about, and what was resolved.\n\n" + MARKETS_PAGE,
+)
+def daily_markets(
+    context: dg.ScheduleEvaluationContext, source: SourceResource, store: StoreResource
+) -> dg.RunRequest | dg.SkipReason:
+    """One update, unless the last one still goes on, or the source says nothing of markets."""
+    if not has_boards(source.kind):
+        return dg.SkipReason(f"the source {source.kind!r} says nothing of markets")
+    wanted = dg.RunsFilter(job_name=jobs.markets.name, statuses=UNDER_WAY)
+    if going_on := our_runs(context.instance, wanted):
+        return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still asking")
     decision = unless_wrong_store(policy.Act("daily"), context.instance, store)
     if isinstance(decision, policy.Wait):
         return dg.SkipReason(decision.why)

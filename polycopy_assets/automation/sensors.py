@@ -28,7 +28,7 @@ from polycopy_assets.record.store_id import checked
 from polycopy_assets.record.wanted import register_wanted
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 from polycopy_assets.system import clock
-from polycopy_assets.text import first_few, first_lines, quoted
+from polycopy_assets.text import counted, first_few, first_lines, quoted
 from polycopy_assets.trades.wallet import refusals
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -55,7 +55,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 @dg.sensor(
-    jobs=[jobs.fetch],
+    job_name=jobs.fetch.name,
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Registers new wallets of `traders`, and fetches every wallet without a record.\n\n"
@@ -78,7 +78,11 @@ def new_wallets(
     decision = policy.fetch(fetch_situation(context.instance), clock.now())
     left = seen.refused - len(seen.first_refused)
     named = ", ".join(first_lines(seen.first_refused, NAMED, left=left))
-    refused = f"; {seen.refused} rows of `traders` are not wallets: {named}" if seen.refused else ""
+    refused = (
+        f"; {counted(seen.refused, 'row')} of `traders` not accepted: {named}"
+        if seen.refused
+        else ""
+    )
     misnamed = "".join(
         f"; {line}" for line in refusals(invalid_keys(context.instance), IN_PARTITIONS)
     )
@@ -146,7 +150,7 @@ def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 @dg.sensor(
-    jobs=[jobs.fetch],
+    job_name=jobs.fetch.name,
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ends runs whose process has ended, so that they do not block others.\n\n"
@@ -218,7 +222,7 @@ def _read_traders(
         state = table.traders_state()
         context.log.warning(f"`traders` had no rows: {found.restored} were added from the store")
     if found.new:
-        context.log.info(f"{len(found.new)} new wallets")
+        context.log.info(counted(len(found.new), "new wallet"))
     if found.retired:
         named = first_few(found.retired, NAMED)
         context.log.info(f"in `traders`, but removed by `polycopy wallets remove`: {named}")

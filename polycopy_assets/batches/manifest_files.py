@@ -10,6 +10,7 @@ import msgspec
 
 from polycopy_assets.errors import ObjectLost, StoreError
 from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import (
     PARTS,
     SCHEMA,
@@ -190,7 +191,7 @@ def wrong_files(store: Store, manifest: Manifest) -> str:
         if item is None:
             return f"{part.name} is gone"
         if item.size != part.size:
-            return f"{part.name} has {item.size} bytes and should have {part.size}"
+            return f"{part.name} has {counted(item.size, 'byte')} and should have {part.size}"
         try:
             checksum = item.crc32c or _checksum(store, part.name)
         except ObjectLost:

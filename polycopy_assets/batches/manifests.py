@@ -16,6 +16,7 @@ from polycopy_assets.batches import summaries
 from polycopy_assets.batches.manifest_files import Broken, forget_bytes, stream
 from polycopy_assets.errors import StoreError
 from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import MANIFESTS, Header, Manifest, parse_manifest_name
 from polycopy_assets.trades.holdings import Holdings
 
@@ -194,8 +195,10 @@ def summarize(store: Store, log: Logger) -> None:
     try:
         name = summaries.write(store, found.listed, found.sound, found.held)
     except (StoreError, OSError) as error:  # OSError: there is no room for a temporary file
-        log.warning(f"no summary of {len(found.sound)} manifests could be written: {error}")
+        log.warning(
+            f"no summary of {counted(len(found.sound), 'manifest')} could be written: {error}"
+        )
         return
-    log.info(f"{len(found.sound)} manifests are summarized in {name}")
+    log.info(f"{counted(len(found.sound), 'manifest')} summarized in {name}")
     with _remembered.lock:
         _remembered.put(store, msgspec.structs.replace(found, summarized=max(found.listed)))

@@ -18,6 +18,7 @@ from polycopy_assets.errors import ContractBroken, ObjectLost, ObjectUnreadable
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.store.reading import Readable, Readings
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Claim, Part, claim
 from polycopy_assets.trades.frame import columns_of, part_rows, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
@@ -196,7 +197,9 @@ def _rows(blocks: Iterable[_Block]) -> Iterator[_Read]:
         size += len(block.lines)
         split = []
         if block.last and count != item.rows:
-            raise ObjectLost(item.segment, f"has {count} rows, its record says {item.rows}")
+            raise ObjectLost(
+                item.segment, f"has {counted(count, 'row')}, its record says {item.rows}"
+            )
         if block.last:
             count = 0
         elif rows:

@@ -18,6 +18,7 @@ import msgspec
 
 from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost
 from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import SCHEMA, Header
 from polycopy_assets.trades.digest import as_text
 from polycopy_assets.trades.holdings import Held, Holdings
@@ -170,7 +171,7 @@ def _read(store: Store, name: str, last: int, manifests: str) -> Summary | None:
             raise _Damaged("it is of other manifests")
         held = dict(_wallets(lines))
     if len(held) != head.wallets:
-        raise _Damaged(f"it has {len(held)} wallets and should have {head.wallets}")
+        raise _Damaged(f"it has {counted(len(held), 'wallet')} and should have {head.wallets}")
     return Summary(last=head.last, batches=head.batches, held=Holdings(held, head.others))
 
 

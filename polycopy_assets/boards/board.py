@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 import msgspec
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.text import one_line, quoted
+from polycopy_assets.text import counted, one_line, quoted
 from polycopy_assets.trades.wallet import ADDRESS
 
 Kind = Literal["leaderboard", "winners", "holders"]
@@ -142,14 +142,15 @@ class Board(msgspec.Struct, frozen=True, kw_only=True):
         """How deep the board goes, in one sentence for people."""
         found = len(self.entries)
         if not self.ended:
-            return f"The board goes deeper than these {found:,} wallets; --top asks for more."
+            return f"The board goes deeper than {counted(found, 'wallet')}; --top asks for more."
         if self.asked.kind == "winners":
             return (
-                f"The board ends here: {found:,} wallets have all of its {self.rows:,} wins. The"
+                f"The board ends here: {counted(found, 'wallet has', 'wallets have')} all of its"
+                f" {counted(self.rows, 'win')}. The"
                 " source keeps no more of them, so --top cannot ask for more."
             )
         return (
-            f"The board ends here: it has {found:,} wallets. The source keeps no more of them, so"
+            f"The board ends here: it has {counted(found, 'wallet')}. The source keeps no more, so"
             " --top cannot ask for more."
         )
 

@@ -11,6 +11,7 @@ from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.ledger.source_counts import Count
 from polycopy_assets.record import counts
 from polycopy_assets.record.partitions import registered
+from polycopy_assets.text import counted
 
 SOURCE_AGREES = dg.AssetCheckSpec(
     "source_agrees",
@@ -40,12 +41,13 @@ def agreement(
     if differ:
         first = differ[0]
         told.append(
-            f"{len(differ)} wallets differ, first {first.wallet}: {first.source} trades by the "
-            f"source, {first.ours} in the table, before {_day(first.until)}"
+            f"{counted(len(differ), 'wallet differs', 'wallets differ')}, first {first.wallet}: "
+            f"{counted(first.source, 'trade')} by the source, {first.ours:,} in the table, "
+            f"before {_day(first.until)}"
         )
     if failed:
         told.append(
-            f"{len(failed)} wallets could not be compared, first {failed[0].wallet}: "
+            f"{counted(len(failed), 'wallet')} could not be compared, first {failed[0].wallet}: "
             f"{failed[0].reason}"
         )
     return dg.AssetCheckResult(
@@ -53,7 +55,7 @@ def agreement(
         asset_key=SOURCE_AGREES.asset_key,
         passed=not told,
         severity=dg.AssetCheckSeverity.WARN,
-        description="; ".join(told) or f"{len(latest)} wallets agree",
+        description="; ".join(told) or counted(len(latest), "wallet agrees", "wallets agree"),
         metadata={
             "compared": len(latest),
             "differ": len(differ),

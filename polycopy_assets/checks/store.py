@@ -10,6 +10,7 @@ from polycopy_assets.checks.wallets import WANTED
 from polycopy_assets.reconcile.audit import Audit, audit
 from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.resources.embedded import StoreResource
+from polycopy_assets.text import counted
 
 NAME = "store_has_the_record"
 _DAY = 86_400
@@ -43,13 +44,14 @@ def _result(found: Audit) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not found.lost and not found.broken,
         description=(
-            f"{len(found.lost)} wallets have lost recorded segments, first"
-            f" {next(iter(first))}: {next(iter(first.values()))}"
+            f"{counted(len(found.lost), 'wallet has', 'wallets have')} lost recorded segments,"
+            f" first {next(iter(first))}: {next(iter(first.values()))}"
             if found.lost
-            else f"{len(found.broken)} batches are broken, first"
+            else f"{counted(len(found.broken), 'batch is', 'batches are')} broken, first"
             f" {next(iter(found.broken))}: {next(iter(found.broken.values()))}"
             if found.broken
-            else f"all {found.segments} recorded segments are in the store; {found.read} were read"
+            else f"all recorded segments are in the store: {found.segments:,}, of which"
+            f" {found.read:,} were read"
         ),
         metadata={
             "wallets": found.wallets,

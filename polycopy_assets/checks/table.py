@@ -13,6 +13,7 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 from polycopy_assets.store.base import Store
+from polycopy_assets.text import counted
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import ADDRESS
@@ -103,12 +104,12 @@ def conservation(
     expected = _expected(recorded, held, frozenset(waiting))
     checked_table(instance, store, table, keep=False)
     together = table.cost is not None and table.count_rows() == sum(expected.values())
-    counted = {} if together else table.rows_by_wallet()
-    wrong = [] if together else _wrong(instance, table, expected, counted)
+    in_table = {} if together else table.rows_by_wallet()
+    wrong = [] if together else _wrong(instance, table, expected, in_table)
     known = recorded.keys() | materializations.revoked(instance).keys()
     # Another instance that shares the store may have recorded the wallets that its batches name.
     unknown = [
-        w for w in counted if w and ADDRESS.fullmatch(w) and w not in known and not held.names(w)
+        w for w in in_table if w and ADDRESS.fullmatch(w) and w not in known and not held.names(w)
     ]
     wrong += [(wallet, 0, rows) for wallet, rows in table.loaded_rows(unknown).items()]
     return dg.AssetCheckResult(
@@ -123,7 +124,7 @@ def conservation(
             "wallets_that_differ": len(wrong),
             "not_combined_yet": len(waiting),
             **shown("first_not_combined_yet", waiting[:NAMED]),
-            "rows_of_other_wallets": sum(n for w, n in counted.items() if w not in recorded),
+            "rows_of_other_wallets": sum(n for w, n in in_table.items() if w not in recorded),
             **shown(
                 "first",
                 [
@@ -135,12 +136,12 @@ def conservation(
             **cost_metadata(table.cost),
         },
         description=(
-            f"{len(wrong)} wallets differ, first {wrong[0][0]}: "
-            f"{wrong[0][1]} rows in the record, {wrong[0][2]} in the table"
+            f"{counted(len(wrong), 'wallet differs', 'wallets differ')}, first {wrong[0][0]}: "
+            f"{counted(wrong[0][1], 'row')} in the record, {wrong[0][2]:,} in the table"
             if wrong
-            else f"{sum(expected.values())} rows in the record and in the table"
+            else f"{counted(sum(expected.values()), 'row')} in the record and in the table"
             if together
-            else f"{len(expected)} wallets agree"
+            else counted(len(expected), "wallet agrees", "wallets agree")
         ),
     )
 

@@ -17,6 +17,7 @@ from polycopy_assets.record import attempts, materializations
 from polycopy_assets.record.attempts import Attempt
 from polycopy_assets.record.partitions import registered, registered_at
 from polycopy_assets.resources.embedded import PolicyResource
+from polycopy_assets.text import counted
 
 WANTED = "traders"
 _LATE = (
@@ -40,7 +41,8 @@ def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
         outcome.result = dg.AssetCheckResult(
             passed=not failed,
             description=(
-                f"{len(failed)} wallets failed, first {failed[0]}: {_reason(tried, failed[0])}"
+                f"{counted(len(failed), 'wallet')} failed, "
+                f"first {failed[0]}: {_reason(tried, failed[0])}"
                 if failed
                 else "no wallet failed"
             ),
@@ -77,10 +79,10 @@ def no_wallet_late(
         outcome.result = dg.AssetCheckResult(
             passed=not late,
             description=(
-                f"{len(late)} wallets are not complete after {policy.late_hours} hours, first "
-                f"{late[0]}: {_reason(tried, late[0])}"
+                f"{counted(len(late), 'wallet is', 'wallets are')} not complete after "
+                f"{counted(policy.late_hours, 'hour')}, first {late[0]}: {_reason(tried, late[0])}"
                 if late
-                else f"no wallet has waited longer than {policy.late_hours} hours"
+                else f"no wallet has waited longer than {counted(policy.late_hours, 'hour')}"
             ),
             metadata={
                 "late": len(late),
@@ -111,7 +113,7 @@ def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
             passed=not broken and not any(noticed.values()),
             severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
             description=(
-                f"{len(broken)} wallets, first {broken[0]}: {_reason(tried, broken[0])}"
+                f"{counted(len(broken), 'wallet')}, first {broken[0]}: {_reason(tried, broken[0])}"
                 if broken
                 else _warning(noticed) or "the source keeps its contract"
             ),

@@ -62,6 +62,11 @@ class Commands(Documented, click.Group):
             "Delete old runs, events and ticks that no longer count.",
         ),
         Later(
+            "markets",
+            "markets:markets_command",
+            "Update the tables of tokens and markets.",
+        ),
+        Later(
             "query",
             "query:query_command",
             "Ask the tables a question in SQL, and change nothing.",

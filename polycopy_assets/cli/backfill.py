@@ -29,7 +29,7 @@ from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.system.interrupt import TO_BE_CONTINUED, continues_later
-from polycopy_assets.text import duration, first_few
+from polycopy_assets.text import counted, duration, first_few
 from polycopy_assets.trades.wallet import refusals
 
 NAMED_FAILURES = 10
@@ -81,7 +81,8 @@ def backfill(
     stop, nothing more is loaded.
 
     With `only` no other wallets are fetched or counted; all that is recorded is loaded. Raises
-    ConfigurationError, which names them, if some of them are not wanted.
+    ConfigurationError, which names them, if some of them are not wanted, and WarehouseBusy if that
+    cannot be found out.
 
     Failed wallets are in the report and do not keep the others from being loaded; neither does a
     fetch that ended early. Raises PolycopyError if the work cannot begin.
@@ -91,7 +92,7 @@ def backfill(
     for run_id, cause in end_dead_runs(instance).items():
         say(f"run {run_id} was dead, and has been ended: {cause}")
     busy = _begin(instance, settings, say)
-    _refuse_unknown(instance, only)
+    _refuse_unknown(instance, only, busy)
     if busy:
         say(f"{busy}. Registered wallets are fetched now; the table is tried again at the end")
     work.do("all" if refresh else "remaining")
@@ -140,8 +141,12 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
     return busy
 
 
-def _refuse_unknown(instance: dg.DagsterInstance, wallets: Sequence[str]) -> None:
+def _refuse_unknown(
+    instance: dg.DagsterInstance, wallets: Sequence[str], busy: WarehouseBusy | None
+) -> None:
     unknown = sorted({*wallets} - {*registered(instance)}) if wallets else []
+    if unknown and busy:
+        raise busy  # they may be in `traders`, which could not be read
     if unknown:
         raise ConfigurationError(
             f"not collected: {first_few(unknown, NAMED_FAILURES)}. `polycopy wallets add` adds them"
@@ -151,6 +156,7 @@ def _refuse_unknown(instance: dg.DagsterInstance, wallets: Sequence[str]) -> Non
 @click.command(
     "backfill",
     cls=Command,
+    needs_data=True,
     examples=(
         "polycopy backfill",
         "polycopy backfill --refresh --older-than 20h --for 50m",
@@ -238,15 +244,24 @@ def run_backfill(
 def print_report(report: BackfillReport) -> None:
     """Prints the result of a backfill."""
     took = duration(report.seconds) if report.seconds >= _LONG else f"{report.seconds:.1f} s"
-    if not report.requests and not report.failures and not report.errors and not report.left:
-        click.echo(f"Nothing to fetch: all {report.complete:,} wallets are complete ({took}).")
+    if not report.wallets:
+        click.echo("No wallets to fetch: `polycopy wallets add ADDRESS` adds some.")
+    elif not report.requests and not report.failures and not report.errors and not report.left:
+        are = counted(report.complete, "wallet is", "wallets are")
+        click.echo(f"Nothing to fetch: {'all ' * (report.complete > 1)}{are} complete ({took}).")
     else:
         click.echo(
-            f"{report.trades_fetched:,} trades fetched with {report.requests:,} requests in {took}."
+            f"{counted(report.trades_fetched, 'trade')} fetched with"
+            f" {counted(report.requests, 'request')} in {took}."
         )
     click.echo(
-        f"{report.complete:,} of {report.wallets:,} wallets complete, {report.failed:,} failed;"
-        + ("" if report.table_rows is None else f" {report.table_rows:,} rows in the table.")
+        f"{report.complete:,} of {counted(report.wallets, 'wallet')} complete,"
+        f" {report.failed:,} failed"
+        + (
+            "."
+            if report.table_rows is None
+            else f"; {counted(report.table_rows, 'row')} in the table."
+        )
     )
     for line in by_reason(report.failures, NAMED_FAILURES):
         say(f"failed: {line}")
@@ -255,7 +270,7 @@ def print_report(report: BackfillReport) -> None:
     for error in report.errors:
         say(f"polycopy: {error}")
     if report.left or report.to_be_continued:
-        say(f"out of time, {report.left:,} wallets left: start it again, it continues")
+        say(f"out of time, {counted(report.left, 'wallet')} left: start it again, it continues")
 
 
 def exit_code(report: BackfillReport) -> int:

@@ -87,14 +87,22 @@ class Beside:
     ) -> None:
         """Ends the thread."""
         self._ended.set()
-        if error is None:
-            while self._thread.is_alive() and not self._deadline.told:
-                self._progress.step.follow(self._progress.beside)
-                self._thread.join(SHOWN_SECONDS)
-            self._progress.begin("")
-        if error is not None or self._deadline.told:
-            self._stopped.set()
-            self._thread.join(STOP_SECONDS if error is not None else TOLD_SECONDS)
+        patience = STOP_SECONDS
+        try:
+            if error is None:
+                self._wait()
+                patience = TOLD_SECONDS
+        finally:  # also if the wait is interrupted: nothing may work on when this has ended
+            if self._thread.is_alive():
+                self._stopped.set()
+                self._thread.join(patience)
+
+    def _wait(self) -> None:
+        """Waits for a load under way, and shows it; not if the process was told to stop."""
+        while self._thread.is_alive() and not self._deadline.told:
+            self._progress.step.follow(self._progress.beside)
+            self._thread.join(SHOWN_SECONDS)
+        self._progress.begin("")
 
     def _watch(self) -> None:
         try:

@@ -22,20 +22,20 @@ from polycopy_assets.system.interrupt import end_interrupted, raising_interrupts
 class Command(Documented):
     """A command that calls `ctx.obj`, if it is set, to read the settings before it runs.
 
-    `--help` does not: it must work when a setting is wrong. `only_reads`: it creates nothing, and
-    has an error instead of zeros where there is nothing to read.
+    `--help` does not: it must work when a setting is wrong. With `needs_data` it refuses the
+    wrong directory, in which there is nothing, and creates nothing there.
     """
 
-    def __init__(self, *args: Any, only_reads: bool = False, **options: Any) -> None:
+    def __init__(self, *args: Any, needs_data: bool = False, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._only_reads = only_reads
+        self._needs_data = needs_data
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; a wrong setting is one line, and exit code 2."""
         if ctx.obj:
             with one_line_errors():
                 ctx.obj()
-                if self._only_reads:
+                if self._needs_data:
                     refuse_nothing(settings(), Path())
         return super().invoke(ctx)
 

@@ -16,6 +16,7 @@ from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.settings.instance import INSTANCE
+from polycopy_assets.text import counted
 
 
 @click.command(
@@ -46,9 +47,10 @@ def demo_command(data: Path | None) -> None:
     in_table = sum(rows.get(wallet, 0) for wallet in sample.wallets)
     right = in_table == sample.trades
     click.echo(
-        f"{len(sample.wallets):,} sample wallets, {sample.trades:,} trades served,"
-        f" {in_table:,} rows in the table{'' if right else ': THEY DIFFER'};"
-        f" {sample.trade_requests:,} trade requests"
+        f"{counted(len(sample.wallets), 'sample wallet')}, "
+        f"{counted(sample.trades, 'trade')} served,"
+        f" {counted(in_table, 'row')} in the table{'' if right else ': THEY DIFFER'};"
+        f" {counted(sample.trade_requests, 'trade request')}"
         + ("" if sample.trade_requests else ": nothing was fetched again")
     )
     click.echo(f"  segments and batches  {_place(sample.settings.store)}")

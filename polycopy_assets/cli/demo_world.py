@@ -9,9 +9,9 @@ import msgspec
 
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.demo.recorded import load_directory
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
-from polycopy_assets.demo.world import load_directory
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import registered
@@ -19,7 +19,7 @@ from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset
 from polycopy_assets.store.wanted import read_wanted
-from polycopy_assets.text import quoted
+from polycopy_assets.text import counted, quoted
 from polycopy_assets.trades.segment import PREFIX
 
 SEED = 7
@@ -82,7 +82,11 @@ def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
             proxy="",
             rate_limit=RATE_LIMIT,
         )
-        yield Demo(settings, served, f"{world.count():,} trades of {len(world.wallets())} wallets")
+        yield Demo(
+            settings,
+            served,
+            f"{counted(world.count(), 'trade')} of {counted(len(world.wallets()), 'wallet')}",
+        )
 
 
 def refuse_others(instance: dg.DagsterInstance, demo: Demo) -> None:

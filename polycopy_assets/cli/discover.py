@@ -30,6 +30,7 @@ from polycopy_assets.pipeline.discover import read_board
 from polycopy_assets.resources.chosen import open_warehouse, source_resource
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
+from polycopy_assets.text import counted
 from polycopy_assets.trades.wallet import refusals, sort_out
 
 _ADDRESS = 42
@@ -190,12 +191,12 @@ def _table(board: Board, new: Sequence[Entry]) -> Iterator[str]:
 
 def _notes(board: Board, new: int, added: int | None) -> Iterator[str]:
     found = len(board.entries)
-    yield f"{board.asked.title}: {found:,} wallets, {new:,} of them not in `traders` yet"
+    yield f"{board.asked.title}: {counted(found, 'wallet')}, {new:,} of them not in `traders` yet"
     yield board.depth
     if board.repeated and board.asked.kind == "leaderboard":
         yield (
-            f"{board.repeated:,} rows named a wallet again: the board was refreshed while it was"
-            " read, and a few wallets may have been missed. Run it again to see them"
+            f"{counted(board.repeated, 'row')} named a wallet again: the board was refreshed while"
+            " it was read, and a few wallets may have been missed. Run it again to see them"
         )
     yield from refusals(board.refused, " on the board")
     if added is not None:
@@ -204,7 +205,7 @@ def _notes(board: Board, new: int, added: int | None) -> Iterator[str]:
                 f"{new - added:,} of them were not added, because `polycopy wallets remove` has"
                 " removed them: `polycopy wallets add` collects them again"
             )
-        yield f"{added:,} wallets added" + (". Next: `polycopy backfill`" if added else "")
+        yield f"{counted(added, 'wallet')} added" + (". Next: `polycopy backfill`" if added else "")
     elif new:
         yield "Nothing was changed. To add them, give the same command with --add"
 

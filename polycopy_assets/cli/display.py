@@ -69,7 +69,7 @@ class _Picture:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         progress, width = self._progress, options.max_width - 1
-        first, *others = [waits.line()] if waits.line() else progress.pieces() or ["preparing"]
+        first, *others = [told] if (told := waits.line()) else progress.pieces() or ["preparing"]
         spent = duration(monotonic() - progress.started)
         if width >= _LEAST_FOR_A_BAR:
             yield _with_bar(self._title, progress, width, f"{first}{_BETWEEN}{spent}")

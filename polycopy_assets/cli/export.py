@@ -13,7 +13,7 @@ from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.errors import ConfigurationError, InvalidWallet
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings.environment import settings
-from polycopy_assets.text import quoted
+from polycopy_assets.text import counted, quoted
 from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.reading import Form, Selection
 
@@ -23,7 +23,7 @@ _FORMS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet"}
 @click.command(
     "export",
     cls=Command,
-    only_reads=True,
+    needs_data=True,
     examples=(
         "polycopy export --to trades.parquet",
         "polycopy export --wallet 0x… --since 2024-05-06 --to some.csv",
@@ -51,7 +51,7 @@ def export_command(*, to: str, wallets: Sequence[str], since: str | None) -> Non
         )
         with _whole(path) as partial:
             rows = open_warehouse(settings(), "export").reader.export(chosen, form, partial)
-        say(f"{rows:,} trades in {path}, {path.stat().st_size:,} bytes")
+        say(f"{counted(rows, 'trade')} in {path}, {counted(path.stat().st_size, 'byte')}")
 
 
 def _wallet(text: str) -> str:

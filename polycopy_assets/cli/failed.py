@@ -11,6 +11,7 @@ from polycopy_assets.cli.usable import usable
 from polycopy_assets.record import attempts
 from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
+from polycopy_assets.text import counted
 
 UNNOTED = "no reason was recorded: the source was down, or the run died"
 
@@ -60,7 +61,7 @@ def print_failed(chosen: Settings, *, as_json: bool) -> None:
     for item in found:
         click.echo(f"{item.wallet}  {item.reason}{_when(item)}")
     click.echo(
-        f"{len(found):,} wallets failed."
+        f"{counted(len(found), 'wallet')} failed."
         + (" `polycopy backfill` tries them again at once." if found else "")
     )
 

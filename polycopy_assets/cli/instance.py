@@ -30,7 +30,7 @@ from polycopy_assets.resources.chosen import open_warehouse, store_resource, war
 from polycopy_assets.settings import Settings
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.read_only import ReadOnly
-from polycopy_assets.text import first_lines
+from polycopy_assets.text import counted, first_lines
 
 if TYPE_CHECKING:
     from polycopy_assets.reconcile.restore import Report
@@ -148,7 +148,7 @@ def _restored(instance: dg.DagsterInstance, store: Store, *, change: bool) -> "R
 def _say_restored(report: "Report") -> None:
     lost = f", {report.revoked:,} with lost data" if report.revoked else ""
     say(
-        f"record: {report.kept:,} wallets from {report.snapshot or 'no snapshot'},"
+        f"record: {counted(report.kept, 'wallet')} from {report.snapshot or 'no snapshot'},"
         f" {report.rebuilt:,} from what is stored{lost}, in {report.seconds:.1f} s"
     )
     lines = [f"{each.wallet}: {each.reason}" for each in report.failures]

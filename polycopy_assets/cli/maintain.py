@@ -8,6 +8,7 @@ from polycopy_assets.cli.common import Command, as_json, one_line_errors
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.retention.maintain import KEEP_DAYS, MOST_DAYS, Freed, maintain
 from polycopy_assets.settings.environment import settings
+from polycopy_assets.text import counted
 
 _MB = 1e6
 
@@ -15,6 +16,7 @@ _MB = 1e6
 @click.command(
     "maintain",
     cls=Command,
+    needs_data=True,
     examples=(
         "polycopy maintain --dry-run",
         "polycopy maintain --keep-days 7",
@@ -35,10 +37,14 @@ def maintain_command(*, keep_days: int, dry_run: bool, as_json: bool) -> None:
     The latest record of every wallet stays, and so does everything that a decision depends on. It
     can run beside everything else, and be killed and repeated.
     """
-    with one_line_errors(), open_instance(settings(), Needs.NOTHING) as instance:
-        freed = maintain(
-            instance, keep_days=keep_days, kept=lambda: deciding_runs(instance), dry_run=dry_run
-        )
+    with one_line_errors():
+        chosen = settings()
+        # A dry run only reads, and creates no home. An ephemeral instance has nothing to delete.
+        reads = dry_run and chosen.instance != "ephemeral"
+        with open_instance(chosen, Needs.RECORD if reads else Needs.NOTHING) as instance:
+            freed = maintain(
+                instance, keep_days=keep_days, kept=lambda: deciding_runs(instance), dry_run=dry_run
+            )
     if as_json:
         click.echo(msgspec.json.encode(freed))
     else:
@@ -54,7 +60,7 @@ def _print(freed: Freed) -> None:
     click.echo(f"  files          {freed.files:>12,}  ({freed.file_bytes / _MB:,.1f} MB)")
     if freed.thinned_runs:
         click.echo(
-            f"{freed.thinned_runs:,} more runs lost their logs and old events: some record of"
+            f"{counted(freed.thinned_runs, 'more run')} lost logs and old events: some record of"
             " theirs is still the latest of its wallet"
         )
     if freed.left:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from polycopy_assets.record.wanted import Standing
-from polycopy_assets.text import first_few
+from polycopy_assets.text import counted, first_few
 
 _NAMED = 1
 
@@ -59,5 +59,4 @@ def _steps(  # noqa: PLR0917 - the same
 def _wallets(names: Sequence[str]) -> str:
     """`3 wallets (0x… and 2 more): are`, as the beginning of a sentence."""
     verb = "is" if len(names) == 1 else "are"
-    noun = "wallet" if len(names) == 1 else "wallets"
-    return f"{len(names):,} {noun} ({first_few(names, _NAMED)}) {verb}"
+    return f"{counted(len(names), 'wallet')} ({first_few(names, _NAMED)}) {verb}"

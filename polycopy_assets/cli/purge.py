@@ -27,6 +27,8 @@ from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.text import counted
+from polycopy_assets.trades.segment import LATEST
 from polycopy_assets.trades.wanted import State
 
 _SAY_SECONDS = 60.0
@@ -55,8 +57,8 @@ def purge(
         check()
         batch = commit_emptiness(store, wallets, table.loaded_batches(), now)
         deleted = delete_segments(store, wallets, check)
-        table.delete_mixed_case(dict.fromkeys(wallets, now))
-    say(f"{deleted:,} segments deleted; the rows leave the table with batch {batch}")
+        table.delete_mixed_case(dict.fromkeys(wallets, LATEST - 1))  # whatever the clock says
+    say(f"{counted(deleted, 'segment')} deleted; the rows leave the table with batch {batch}")
     raise_failure(instance, run_job(instance, settings, Job.LOAD, {}, Progress()))
     if batch not in table.loaded_batches():
         raise WarehouseError(f"batch {batch}, which removes the rows, is not in the table yet")

@@ -12,6 +12,7 @@ from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.errors import ConfigurationError, PolycopyError
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings.environment import settings
+from polycopy_assets.text import counted
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.reading import Answer
 
@@ -21,7 +22,7 @@ Shape = Literal["table", "csv", "json", "parquet"]
 @click.command(
     "query",
     cls=Command,
-    only_reads=True,
+    needs_data=True,
     examples=(
         'polycopy query "SELECT * FROM wallet_summary LIMIT 10"',
         "polycopy query -f question.sql --csv > answer.csv",
@@ -51,7 +52,9 @@ def query_command(
         warehouse = open_warehouse(settings(), "query")
         if dry_run:
             size = warehouse.reader.estimate(text)
-            click.echo("reads a file: free" if size is None else f"would process {size:,} bytes")
+            click.echo(
+                "reads a file: free" if size is None else f"would process {counted(size, 'byte')}"
+            )
             return
         with warehouse.reader.ask(text) as answer:
             try:
@@ -97,8 +100,8 @@ def _show(answer: Answer, shape: Shape) -> int | None:
 
 
 def _say_cost(warehouse: Warehouse, count: int | None) -> None:
-    said = [] if count is None else [f"{count:,} row{'' if count == 1 else 's'}"]
+    said = [] if count is None else [counted(count, "row")]
     if warehouse.cost is not None:
-        said.append(f"{warehouse.cost.bytes_billed:,} bytes billed")
+        said.append(f"{counted(warehouse.cost.bytes_billed, 'byte')} billed")
     if said:
         say(", ".join(said))

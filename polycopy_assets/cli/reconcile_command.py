@@ -24,7 +24,7 @@ from polycopy_assets.resources.chosen import open_store, open_table
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.sources.open import check_can_count
-from polycopy_assets.text import first_lines, quoted
+from polycopy_assets.text import counted, first_lines, quoted
 
 NAMED = 3
 _LOOKS_AGAIN = 2
@@ -33,6 +33,7 @@ _LOOKS_AGAIN = 2
 @click.command(
     "reconcile",
     cls=Command,
+    needs_data=True,
     examples=(
         "polycopy reconcile",
         "polycopy reconcile --apply",
@@ -150,10 +151,15 @@ def _name(what: str, lines: Sequence[str]) -> None:
 def _summary(report: ReconcileReport) -> str:
     asking = sum(n for kind, n in report.counts.items() if not kind.settled)
     if not asking and report.broken:
-        return f"{len(report.broken):,} batches are broken. `--apply` sets them aside."
+        broken = counted(len(report.broken), "batch is", "batches are")
+        them = "it" if len(report.broken) == 1 else "them"
+        return f"{broken} broken. `--apply` sets {them} aside."
     if not asking:
         return "Nothing to do."
     if not report.applied:
-        return f"{asking:,} wallets need action; nothing was changed. `--apply` acts."
+        need = counted(asking, "wallet needs", "wallets need")
+        return f"{need} action; nothing was changed. `--apply` acts."
     left = sum(n for kind, n in report.left.items() if not kind.settled)
-    return f"{asking:,} wallets needed action; {left:,} still do, after {report.seconds:.1f} s."
+    still = "still does" if left == 1 else "still do"
+    needed = counted(asking, "wallet")
+    return f"{needed} needed action; {left:,} {still}, after {report.seconds:.1f} s."

@@ -81,6 +81,7 @@ _OPS = {
     Job.RECONCILE: "reconciliation",
     Job.WITNESS: "source_counts",
     Job.LEADERBOARD: "leaderboard",
+    Job.MARKETS: "dimensions",
 }
 
 

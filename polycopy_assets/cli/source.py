@@ -6,7 +6,7 @@ import click
 
 from polycopy_assets.cli.common import say
 from polycopy_assets.ledger.source_counts import Count, Witnessed
-from polycopy_assets.text import first_lines
+from polycopy_assets.text import counted, first_lines
 
 NAMED = 20
 
@@ -49,10 +49,14 @@ def print_source(found: Witnessed | None) -> None:
     if max(len(differ), len(failed)) > NAMED:
         say("`--json` names all wallets")
     if found.not_asked:
-        say(f"{found.not_asked:,} wallets were not compared: the source is down. Run it again.")
+        say(
+            f"{counted(found.not_asked, 'wallet was', 'wallets were')} not compared:"
+            " the source is down. Run it again."
+        )
     refetched = f" {len(found.refetched):,} were fetched again in full." if found.refetched else ""
     click.echo(
-        f"The source's own count: {found.agree:,} wallets agree, {len(found.disagree):,} differ,"
+        f"The source's own count: {counted(found.agree, 'wallet agrees', 'wallets agree')},"
+        f" {len(found.disagree):,} differ,"
         f" {len(found.failed):,} failed, {found.not_compared:,} cannot be compared yet.{refetched}"
     )
 
@@ -63,5 +67,5 @@ def _difference(count: Count) -> str:
     if count.refetched:
         tried = f"; a full refetch on {datetime.fromtimestamp(count.refetched, UTC):%Y-%m-%d}"
         tried += " did not help" if count.left else " had settled an earlier difference"
-    numbers = f"the source counts {count.source:,} trades, {count.ours:,} are in the table"
+    numbers = f"the source counts {counted(count.source, 'trade')}, {count.ours:,} are in the table"
     return f"{numbers} (before {day}){tried}"

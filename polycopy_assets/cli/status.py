@@ -92,7 +92,7 @@ _RECORDS = {
 @click.command(
     "status",
     cls=Command,
-    only_reads=True,
+    needs_data=True,
     examples=(
         "polycopy status",
         "polycopy status --failed --json",

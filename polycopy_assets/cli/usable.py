@@ -12,7 +12,7 @@ from polycopy_assets.record.wanted import Registered, register_wanted
 from polycopy_assets.resources.chosen import open_store, open_warehouse, store_resource
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset, wrong
-from polycopy_assets.text import first_lines
+from polycopy_assets.text import counted, first_lines
 from polycopy_assets.trades.wallet import refusals
 
 _NAMED = 3
@@ -106,9 +106,12 @@ def register_new(instance: dg.DagsterInstance, settings: Settings, say: Say) -> 
 def say_registered(found: Registered, say: Say) -> None:
     """Says what a reading of `traders` led to."""
     if found.restored:
-        say(f"`traders` had no rows: {found.restored:,} wallets were added from the store's list")
+        say(
+            f"`traders` had no rows: {counted(found.restored, 'wallet was', 'wallets were')}"
+            " added from the store's list"
+        )
     if found.new:
-        say(f"{len(found.new)} new wallets")
+        say(counted(len(found.new), "new wallet"))
     lines = [
         f"{wallet} was removed, and is not collected although it is in the table traders:"
         f" `polycopy wallets add {wallet}` collects it again"

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.text import first_lines, quoted
+from polycopy_assets.text import counted, first_lines, quoted
 from polycopy_assets.trades.wallet import sort_out
 
 MOST_BYTES = 100_000_000
@@ -117,9 +117,10 @@ def list_refusals(found: WalletList, name: str, most: int = 10) -> Iterable[str]
     yield from first_lines(lines, most, "refused: ")
     if found.commented:
         first = found.commented[0]
+        has = "has" if len(found.commented) == 1 else "have"
         yield (
-            f"not added: {len(found.commented):,} lines of {name} have an address only in a"
-            f" comment, the first is line {first.line}, {quoted(first.text)}: to add one, remove"
+            f"not added: {counted(len(found.commented), 'line')} of {name} {has} an address only in"
+            f" a comment, the first is line {first.line}, {quoted(first.text)}: to add one, remove"
             " its `#`"
         )
     if found.looks_like:
@@ -127,7 +128,7 @@ def list_refusals(found: WalletList, name: str, most: int = 10) -> Iterable[str]
 
 
 def _refusal(item: RefusedLine, name: str) -> str:
-    count = f"{item.addresses} addresses" if item.addresses else "no address"
+    count = counted(item.addresses, "address", "addresses") if item.addresses else "no address"
     return (
         f"{quoted(item.text)}, line {item.line} of {name}, holds {count}"
         " (expected one: 0x and 40 hex digits)"
@@ -175,7 +176,7 @@ def _looks_like(lines: Sequence[str]) -> str:
         if columns
         else ("no column holds addresses")
     )
-    return f"this looks like a CSV with {width} columns; {where}"
+    return f"this looks like a CSV with {counted(width, 'column')}; {where}"
 
 
 def _filled(row: list[str]) -> list[str]:

@@ -102,7 +102,7 @@ def listed(
 @click.command(
     "list",
     cls=Command,
-    only_reads=True,
+    needs_data=True,
     examples=(
         "polycopy wallets list --state failed",
         "polycopy wallets list --json",

@@ -26,6 +26,7 @@ _NAMED = 10
 @click.command(
     "remove",
     cls=Command,
+    needs_data=True,
     examples=(
         "polycopy wallets remove 0xeebde7a0e019a63e6b476eb425505b7b3e6eba30",
         "polycopy wallets remove --purge",

@@ -17,7 +17,7 @@ from polycopy_assets.record.wanted import want
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.system import clock
-from polycopy_assets.text import first_few
+from polycopy_assets.text import counted, first_few
 
 JOB = "register_wallets"
 EVERY_SECONDS = 60
@@ -36,14 +36,15 @@ def registration(wallets: Collection[str]) -> dg.JobDefinition:
             _refuse_temporary(context.instance)
             objects = store.open(context.instance)
             table = warehouse.open_for(context.instance, objects, JOB, context.run_id)
-            removed = read_wanted(objects).retired
-            wanted = [wallet for wallet in wallets if wallet not in removed]
-            added = want(context.instance, objects, table, wanted)
+            added = want(context.instance, objects, table, wallets, removed=False)
+            removed = read_wanted(objects).retired.keys() & set(wallets)
         except PolycopyError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
-        context.log.info(f"{len(wanted):,} wallets in YAML, {added:,} of them new in `traders`")
-        if kept_out := sorted(removed.keys() & set(wallets)):
-            context.log.warning(_removed(kept_out))
+        context.log.info(
+            f"{counted(len(wallets), 'wallet')} in YAML, {added:,} of them new in `traders`"
+        )
+        if removed:
+            context.log.warning(_removed(sorted(removed)))
 
     @dg.job(
         name=JOB,

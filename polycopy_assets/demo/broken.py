@@ -6,6 +6,8 @@ import msgspec
 
 from polycopy_assets.demo.odd_rows import ODD_ROWS, odd_row
 
+UNKNOWN_TYPE = "AIRDROP"
+
 
 class Names(msgspec.Struct, frozen=True):
     """What a contract calls the wallet of a row, and the cursor in `pagination`."""
@@ -44,3 +46,5 @@ def _break_row(kind: str | None, row: dict[str, Any], names: Names) -> None:
         del row["price"]
     elif kind == "extra_field":
         row["is_combo"] = False
+    elif kind == "unknown_type" and "type" in row:
+        row["type"] = UNKNOWN_TYPE

@@ -4,19 +4,23 @@ import hashlib
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping
+from typing import Generic, TypeVar
 
 import msgspec
 
+from polycopy_assets.demo.entry import Entry
 from polycopy_assets.demo.world import Trade, World
+
+Row = TypeVar("Row", Trade, Entry)
 
 _KEY = b"the sample API signs its cursors so that made-up ones are refused"
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What a trade request asks for; `start` and `end` inclusive, epoch seconds.
+class Window(msgspec.Struct, frozen=True, kw_only=True):
+    """The wallet and the time that a request of any feed asks for.
 
-    `filters` identifies a set of filters as they were sent: an omitted bound is the same on every
-    page, though the clock goes on.
+    `start` and `end` are inclusive, in epoch seconds. `filters` identifies a set of filters as they
+    were sent: an omitted bound is the same on every page, though the clock goes on.
     """
 
     user: str
@@ -24,6 +28,11 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     limit: int
     filters: str
+
+
+class Query(Window, frozen=True, kw_only=True):
+    """What a trade request asks for."""
+
     taker_only: bool = False
     smallest: float = 0.0
     smallest_cash: float = 0.0
@@ -43,24 +52,26 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cursor(msgspec.Struct, frozen=True):
-    """Where a walk stands: strictly before `position`, with `limit` rows a page."""
+    """Where a walk stands: strictly before `position`, or after, with `limit` rows a page."""
 
     timestamp: int
     sequence: int
     limit: int
     filters: str
+    feed: str = "trades"
+    ascending: bool = False
 
     def encode(self) -> str:
         """Opaque and signed."""
         body = msgspec.json.encode(self)
-        return urlsafe_b64encode(_sign(body) + body).decode()
+        return urlsafe_b64encode(sign(body) + body).decode()
 
     @staticmethod
     def decode(text: str) -> "Cursor":
         """The cursor that `text` holds; raises ValueError for one that is not ours."""
         data = urlsafe_b64decode(text.encode())
         signature, body = data[:16], data[16:]
-        if not hmac.compare_digest(signature, _sign(body)):
+        if not hmac.compare_digest(signature, sign(body)):
             raise ValueError("not a cursor of this API")
         return msgspec.json.decode(body, type=Cursor)
 
@@ -71,19 +82,22 @@ def fingerprint(params: Mapping[str, str], *without: str) -> str:
     return hashlib.sha256(msgspec.json.encode(filters)).hexdigest()[:16]
 
 
-def read_cursor(text: str | None, *, or_none: bool) -> Cursor | None:
+def read_cursor(text: str | None, *, or_none: bool, feed: str = "trades") -> Cursor | None:
     """The cursor in `text`, if there is one; `or_none` lets made-up ones pass as none.
 
-    Raises ValueError for one that is not ours.
+    Raises ValueError for one that is not ours, or of another feed.
     """
     if not text:
         return None
     try:
-        return Cursor.decode(text)
+        cursor = Cursor.decode(text)
     except ValueError:
         if or_none:
             return None
         raise
+    if cursor.feed != feed:
+        raise ValueError(f"a cursor of {cursor.feed}")
+    return cursor
 
 
 def whole_number(text: str | None, default: int) -> int:
@@ -95,18 +109,19 @@ def whole_number(text: str | None, default: int) -> int:
     return int(text)
 
 
-def _sign(body: bytes) -> bytes:
-    return hmac.digest(_KEY, body, "sha256")[:16]
+def sign(body: bytes, key: bytes = _KEY) -> bytes:
+    """The signature of a cursor."""
+    return hmac.digest(key, body, "sha256")[:16]
 
 
-class Walked(msgspec.Struct):
-    """One page of a walk, newest first."""
+class Walked(msgspec.Struct, Generic[Row]):
+    """One page of a walk, in the order served."""
 
-    trades: list[Trade]
+    rows: list[Row]
     next_cursor: str | None
 
 
-def page(world: World, query: Query, cursor: Cursor | None, newest_served: int) -> Walked:
+def page(world: World, query: Query, cursor: Cursor | None, newest_served: int) -> Walked[Trade]:
     """The next page; a cursor with other filters is ignored: the walk starts again.
 
     Trades after `newest_served` (epoch seconds) are not in the feed yet.

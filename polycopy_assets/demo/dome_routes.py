@@ -68,7 +68,7 @@ def _orders(state: State, request: Request) -> Response:
         walked = endless_page(fault, state.world, query, mark, state.newest_served)
     else:
         walked = page(state.world, query, cursor, state.newest_served)
-    rows = [dome_row(trade) for trade in walked.trades]
+    rows = [dome_row(trade) for trade in walked.rows]
     pagination: dict[str, Any] = {
         "limit": query.limit,
         "offset": 0,
@@ -79,7 +79,7 @@ def _orders(state: State, request: Request) -> Response:
         pagination["pagination_key"] = walked.next_cursor
     body = {"orders": rows, "pagination": pagination}
     break_page(fault, body, rows, query.limit, _NAMES)
-    state.served(query.user, query.start, query.end, walked.trades, cursor)
+    state.served(query, walked.rows, cursor)
     return json(body)
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from polycopy_assets.demo.contract import Query, Walked
+from polycopy_assets.demo.contract import Walked, Window
 from polycopy_assets.demo.world import Trade, World
 
 ENDLESS = ("endless_pages", "tiny_pages", "crowded_second")
@@ -12,10 +12,20 @@ pages of one and the same second. Each with a cursor that was never seen before.
 _MARK = "and-on"
 
 
-def endless_page(kind: str, world: World, query: Query, cursor: str | None, newest: int) -> Walked:
+def endless_page(
+    kind: str,
+    world: World,
+    query: Window,
+    cursor: str | None,
+    newest: int,
+    *,
+    ascending: bool = False,
+) -> Walked[Trade]:
     """The next page of `kind`, made up: whatever interval is asked for is full of trades."""
     number = int(cursor.removeprefix(_MARK)) if cursor and cursor.startswith(_MARK) else 0
-    at = min(query.end, newest) - (0 if kind == "crowded_second" else number)
+    passed = 0 if kind == "crowded_second" else number
+    last = min(query.end, newest)
+    at = min(query.start + passed, last) if ascending else last - passed
     count = 1 if kind == "tiny_pages" else query.limit
     trades = [
         msgspec.structs.replace(

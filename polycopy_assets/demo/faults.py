@@ -42,10 +42,14 @@ WALLET_FAULTS = (
     *ODD_ROWS,
     *BAD_ANSWERS,
     *ENDLESS,
+    "unknown_type",
     *LIES,
 )
 """Faults that one wallet can get every time. All break the contract, refuse, or do not end, except
-`extra_field`, most odd rows and the lies."""
+`extra_field`, `unknown_type` (a row of activity of a type that nobody knows), most odd rows and the
+lies. `activity:NAME` or `trades:NAME` is the fault of one feed alone."""
+
+FEEDS = ("trades", "activity")
 
 
 class Faults:
@@ -82,7 +86,8 @@ class Faults:
     def set_wallets(self, wallets: Mapping[str, str]) -> None:
         """Faults by wallet; raises ValueError for a fault that does not exist."""
         for name in wallets.values():
-            if name not in WALLET_FAULTS:
+            feed, _, fault = name.rpartition(":")
+            if fault not in WALLET_FAULTS or feed not in ("", *FEEDS):
                 raise ValueError(f"no such fault: {name}; there are {', '.join(WALLET_FAULTS)}")
         self.wallets = {wallet.lower(): name for wallet, name in wallets.items()}
 
@@ -102,9 +107,14 @@ class Faults:
         with self._lock:
             return self._rng.randrange(below)
 
-    def of(self, wallet: str) -> str | None:
-        """The fault of one wallet, if it has one; counts it."""
-        name = self.wallets.get(wallet.lower())
+    def named(self, wallet: str, feed: str) -> str | None:
+        """The fault that one wallet has in a feed, if it has one; not counted."""
+        only, _, name = self.wallets.get(wallet.lower(), "").rpartition(":")
+        return name or None if only in ("", feed) else None
+
+    def of(self, wallet: str, feed: str = "trades") -> str | None:
+        """The fault that one wallet has in a feed, if it has one; counts it."""
+        name = self.named(wallet, feed)
         if name:
             with self._lock:
                 self.counts[name] += 1
@@ -112,7 +122,7 @@ class Faults:
 
 
 class Asked(msgspec.Struct, frozen=True):
-    """A trade request that was answered: what was asked, and the rows that were served."""
+    """A request of a feed that was answered: what was asked, and the rows that were served."""
 
     wallet: str
     start: int
@@ -124,7 +134,7 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class Counts:
-    """What the sample API was asked; thread-safe."""
+    """What the sample API was asked of one feed, of counts and of boards; thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -142,7 +152,7 @@ class Counts:
             self.board_arrivals: list[float] = []
 
     def arrived(self, wallet: str, at: float) -> None:
-        """A trade request, whatever its result."""
+        """A request of the feed, whatever its result."""
         with self._lock:
             self.arrivals.append(at)
             self.requests[wallet.lower()] += 1
@@ -154,12 +164,12 @@ class Counts:
             self.count_requests[wallet.lower()] += 1
 
     def board_arrived(self, _: str, at: float) -> None:
-        """A request for a board or a market, whatever its result."""
+        """A request for a board, whatever its result."""
         with self._lock:
             self.board_arrivals.append(at)
 
     def served(self, asked: Asked) -> None:
-        """A trade request that got its rows."""
+        """A request of the feed that got its rows."""
         with self._lock:
             self.rows[asked.wallet] += asked.rows
             self.log.append(asked)

@@ -5,14 +5,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from polycopy_assets.demo import awkward
+from polycopy_assets.demo.awkward import FIRST, LAST
+from polycopy_assets.demo.ledger.generate import generate_ledgers
 from polycopy_assets.demo.world import SMALLEST_SHARES, Trade, World
-
-FIRST = 1_640_995_200
-"""2022-01-01: some trades are older than the three years that a client without `start` gets."""
-LAST = 1_790_812_800
-"""2026-10-01."""
-BUSIEST_SECOND = 48
-MOST_FILLS = 10
 
 
 class Market(msgspec.Struct, frozen=True):
@@ -25,26 +21,32 @@ class Market(msgspec.Struct, frozen=True):
 
 
 def generate(
-    seed: int, wallets: int, *, whales: int = 0, whale_trades: int = 0, most_trades: int = 300
+    seed: int,
+    wallets: int,
+    *,
+    whales: int = 0,
+    whale_trades: int = 0,
+    most_trades: int = 300,
+    ledgers: bool = False,
+    markets: int = 40,
 ) -> World:
     """A world of `wallets` wallets, of which `whales` have `whale_trades` trades.
 
-    The others have up to `most_trades`, most of them few; one in twenty has none.
+    The others have up to `most_trades`, most of them few; one in twenty has none. With `ledgers`
+    each wallet has a whole ledger, and the markets are known: other trades, but as awkward.
     """
     rng = random.Random(seed)
-    markets = [_market(rng, number) for number in range(40)]
+    sizes = {"whales": whales, "whale_trades": whale_trades, "most_trades": most_trades}
+    if ledgers:
+        return generate_ledgers(rng, wallets, markets, **sizes)
+    there_are = [_market(rng, number) for number in range(markets)]
     world = World()
     for number in range(wallets):
-        address = _address(rng)
+        address = awkward.address(rng)
         world.add_wallet(address)
-        if number < whales:
-            size = whale_trades
-        elif number % 20 == 10:
-            size = 0
-        else:
-            size = 1 + int(most_trades * rng.random() ** 4)
+        size = awkward.wallet_size(rng, number, **sizes)
         served = address if number % 3 else address.lower()
-        world.add(_trades(rng, markets, served, size))
+        world.add(_trades(rng, there_are, served, size))
     return world
 
 
@@ -52,10 +54,9 @@ def _trades(rng: random.Random, markets: list[Market], wallet: str, size: int) -
     times = sorted(rng.randrange(FIRST, LAST) for _ in range(max(size // 3, 1)))
     made = 0
     for second in times:
-        burst = BUSIEST_SECOND if rng.random() < 0.005 else rng.choice((1, 1, 2, 3, 8))
-        burst_end = min(made + burst, size)
+        burst_end = min(made + awkward.burst(rng), size)
         while made < burst_end:
-            fills = min(rng.choice((1, 1, 1, 2, 3, MOST_FILLS)), burst_end - made)
+            fills = min(awkward.fills(rng), burst_end - made)
             yield from _transaction(rng, rng.choice(markets), wallet, second, made, fills)
             made += fills
     last = times[-1]
@@ -69,7 +70,7 @@ def _transaction(
     rng: random.Random, market: Market, wallet: str, second: int, sequence: int, fills: int
 ) -> Iterator[Trade]:
     """Fills of one transaction; about half of them are twins of the one before."""
-    tx_hash = f"0x{rng.getrandbits(256):064x}"
+    tx_hash = awkward.tx_hash(rng)
     size, price, outcome, side = 0.0, 0.0, 0, "BUY"
     for fill in range(fills):
         if fill == 0 or rng.random() < 0.5:
@@ -103,12 +104,7 @@ def _transaction(
 def _market(rng: random.Random, number: int) -> Market:
     return Market(
         condition_id=f"0x{rng.getrandbits(256):064x}",
-        tokens=(str(rng.randrange(10**76, 10**77)), str(rng.randrange(10**76, 10**77))),
+        tokens=(awkward.token_id(rng), awkward.token_id(rng)),
         title=f"Will sample market {number} resolve to Yes?",
         slug=f"sample-market-{number}",
     )
-
-
-def _address(rng: random.Random) -> str:
-    digits = f"{rng.getrandbits(160):040x}"
-    return "0x" + "".join(c.upper() if rng.random() < 0.5 else c for c in digits)

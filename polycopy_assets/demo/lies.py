@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from polycopy_assets.demo.contract import Walked
+from polycopy_assets.demo.contract import Row, Walked
+from polycopy_assets.demo.entry import Entry
 from polycopy_assets.demo.world import Trade
 
 LIES = ("page_edge", "withheld", "dropped", "count_off", "count_broken")
@@ -20,14 +21,14 @@ ONE_IN = 7
 OFF_BY = 2
 
 
-def served(lie: str | None, walked: Walked) -> Walked:
+def served(lie: str | None, walked: Walked[Row]) -> Walked[Row]:
     """The page as the feed serves it."""
-    trades = walked.trades
+    rows = walked.rows
     if lie == "page_edge" and walked.next_cursor:
-        trades = trades[:-1]
+        rows = rows[:-1]
     elif lie in ("withheld", "dropped"):
-        trades = [trade for trade in trades if not left_out(trade)]
-    return msgspec.structs.replace(walked, trades=trades)
+        rows = [row for row in rows if not left_out(row)]
+    return msgspec.structs.replace(walked, rows=rows)
 
 
 def counted(lie: str | None, trades: Sequence[Trade]) -> int | str:
@@ -39,6 +40,6 @@ def counted(lie: str | None, trades: Sequence[Trade]) -> int | str:
     return len(trades) + (OFF_BY if lie == "count_off" else 0)
 
 
-def left_out(trade: Trade) -> bool:
-    """Whether the trade is one of those that are left out; whole transactions are."""
+def left_out(trade: Trade | Entry) -> bool:
+    """Whether the row is one of those that are left out; whole transactions are."""
     return int(trade.tx_hash[-4:], 16) % ONE_IN == 0

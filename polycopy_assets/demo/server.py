@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from polycopy_assets.demo import board_routes, control, dome_routes, polymarket_routes
 from polycopy_assets.demo.freshness import now
+from polycopy_assets.demo.ledger import routes as ledger_routes
 from polycopy_assets.demo.state import State, v2_error
 
 
@@ -34,6 +35,7 @@ def app(state: State) -> Starlette:
         routes=[
             *polymarket_routes.routes(state),
             *board_routes.routes(state),
+            *ledger_routes.routes(state),
             *dome_routes.routes(state),
             *control.routes(state),
         ],

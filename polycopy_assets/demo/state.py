@@ -3,8 +3,8 @@
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -12,8 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from polycopy_assets.demo.bad_answers import BAD_ANSWERS, bad_answer
+from polycopy_assets.demo.contract import Window
+from polycopy_assets.demo.entry import Entry, Labels
 from polycopy_assets.demo.faults import Asked, Counts, Faults
 from polycopy_assets.demo.freshness import Freshness, now
+from polycopy_assets.demo.limits import Limits
 from polycopy_assets.demo.world import Trade, World
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -28,7 +31,9 @@ class State:
 
     `lag_seconds` is how far the feed trails at first.
 
-    `rate_limit` (requests, seconds) refuses what exceeds it, as the real API does.
+    `rate_limit` (requests, seconds) refuses what exceeds it, as the real API does; `rate_limits`
+    has more of them, by what a path begins with. `counts` is about trades, `activity` about the
+    other feed, `requests` has all requests by path.
     """
 
     def __init__(
@@ -39,18 +44,21 @@ class State:
         lag_seconds: int = 5,
         dome_key: str = "demo-key",
         rate_limit: tuple[int, float] | None = None,
+        rate_limits: Mapping[str, tuple[int, float]] | None = None,
     ) -> None:
         self.world = world
         self.faults = faults
         self.counts = Counts()
+        self.activity = Counts()
+        self.requests: Counter[str] = Counter()
+        self.labels = Labels()
         self.freshness = Freshness(lag=lag_seconds)
         self.latency = 0.0
         self.board_shift = 1
         self.down = False
         self.dome_key = dome_key
-        self.rate_limit = rate_limit
-        self.refused = 0
-        self._recent: deque[float] = deque()
+        everything = {"": rate_limit} if rate_limit else {}
+        self.limits = Limits({**everything, **(rate_limits or {})})
 
     @property
     def lag_seconds(self) -> int:
@@ -62,34 +70,37 @@ class State:
         self.freshness.lag = seconds
 
     @property
+    def refused(self) -> int:
+        """How many requests exceeded a rate limit."""
+        return self.limits.refused.total()
+
+    def counts_of(self, feed: str) -> Counts:
+        """What was asked of a feed."""
+        return {"trades": self.counts, "activity": self.activity}[feed]
+
+    @property
     def newest_served(self) -> int:
         """The latest second whose trades are in the feed."""
         return self.freshness.newest_served(now())
 
-    def over_limit(self, moment: float) -> bool:
-        """Whether a request at `moment` (monotonic) is one too many; counts it if so."""
-        if self.rate_limit is None:
-            return False
-        requests, seconds = self.rate_limit
-        while self._recent and self._recent[0] <= moment - seconds:
-            self._recent.popleft()
-        if len(self._recent) >= requests:
-            self.refused += 1
-            return True
-        self._recent.append(moment)
-        return False
-
-    def served(self, wallet: str, start: int, end: int, trades: list[Trade], cursor: Any) -> None:
+    def served(
+        self,
+        query: Window,
+        rows: Sequence[Trade | Entry],
+        cursor: Any,
+        feed: str = "trades",
+    ) -> None:
         """Notes what a request got."""
-        self.counts.served(
+        times = [row.timestamp for row in rows]
+        self.counts_of(feed).served(
             Asked(
-                wallet=wallet.lower(),
-                start=start,
-                end=end,
+                wallet=query.user.lower(),
+                start=query.start,
+                end=query.end,
                 first_page=cursor is None,
-                rows=len(trades),
-                newest=trades[0].timestamp if trades else None,
-                oldest=trades[-1].timestamp if trades else None,
+                rows=len(rows),
+                newest=max(times, default=None),
+                oldest=min(times, default=None),
             )
         )
 
@@ -126,17 +137,19 @@ def trade_route(
     error: ErrorShape = v2_error,
     *,
     arrived: Callable[[str, float], None] | None = None,
+    feed: str = "trades",
 ) -> Handler:
     """A route that counts its requests and fails as often as it is set to.
 
-    `arrived` counts them (wallet, monotonic seconds); without it they are trade requests.
+    `arrived` counts them (wallet, monotonic seconds); without it they are requests of the feed.
     """
-    note = arrived or state.counts.arrived
+    note = arrived or state.counts_of(feed).arrived
 
     async def route(request: Request) -> Response:
         now = time.monotonic()
         note(request.query_params.get("user", ""), now)
-        if state.over_limit(now):
+        state.requests[request.url.path] += 1
+        if state.limits.exceeded(request.url.path, now):
             return error(429, "rate_limited", "too many requests")
         if state.down:
             return error(503, "dependency_unavailable", "down")
@@ -149,7 +162,7 @@ def trade_route(
         if fault and fault not in BAD_ANSWERS:
             return await _fail(state, fault, error)
         whole = await handler(request)
-        own = state.faults.wallets.get(request.query_params.get("user", "").lower())
+        own = state.faults.named(request.query_params.get("user", ""), feed)
         return _spoiled(state.faults, fault or own, whole)
 
     return route

@@ -24,6 +24,7 @@ from polycopy_assets.errors import (
     Unreachable,
 )
 from polycopy_assets.ledger.failure import Failure
+from polycopy_assets.text import counted
 
 DOWN_AFTER = 8
 """Consecutive outages after which the source is asked for its status, or the store counts as
@@ -137,10 +138,15 @@ class Streaks:
             case _:
                 assert_never(failure.fault)
         if self._store >= DOWN_AFTER:
-            self.give_up(f"the store failed {self._store} wallets in a row, last: {failure.reason}")
+            self.give_up(
+                f"the store failed {counted(self._store, 'wallet')} in a row,"
+                f" last: {failure.reason}"
+            )
         if self._hopeless:
             failed_in_a_row = self._outages if self._can_ask else self._failures
-            self.give_up(f"{failed_in_a_row} wallets in a row failed, last: {failure.reason}")
+            self.give_up(
+                f"{counted(failed_in_a_row, 'wallet')} in a row failed, last: {failure.reason}"
+            )
 
     @property
     def _hopeless(self) -> bool:

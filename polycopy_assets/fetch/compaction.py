@@ -17,6 +17,7 @@ import google_crc32c
 
 from polycopy_assets.errors import ContractBroken, ObjectLost, PolycopyError, Stopped
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.text import counted
 from polycopy_assets.trades.compaction import unions
 from polycopy_assets.trades.digest import as_text, total
 from polycopy_assets.trades.interval import Interval, subtract
@@ -163,4 +164,7 @@ def _checked(piece: Segment, payload: bytes) -> Iterator[bytes]:
     except ContractBroken as error:
         raise ObjectLost(piece.name, f"is damaged: {error}") from error
     if end != b"\n" or breaks != piece.rows:
-        raise ObjectLost(piece.name, f"has {breaks} lines, its record says {piece.rows} rows")
+        raise ObjectLost(
+            piece.name,
+            f"has {counted(breaks, 'line')}, its record says {counted(piece.rows, 'row')}",
+        )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from polycopy_assets.system.step import Step
-from polycopy_assets.text import duration
+from polycopy_assets.text import counted, duration
 
 SAMPLES = 1000
 
@@ -19,6 +19,8 @@ LARGE = 10_000
 """A wallet with so many trades counts as large in the line that says what is still fetched."""
 
 _NAMED = 2
+_SENTENCE = ". "
+"""A step that waits says in a second sentence what to do: a line of its own on a terminal."""
 
 Clock = Callable[[], float]
 
@@ -160,22 +162,24 @@ class Progress(msgspec.Struct):
             return ""
         large = sum(trades >= LARGE for _, trades in running)
         many = large or len(running)
-        what = f"{many:,} {'large ' if large else ''}{'wallet' if many == 1 else 'wallets'}"
-        named = ", ".join(f"{wallet[:6]}… {trades:,} trades" for wallet, trades in running[:_NAMED])
+        what = counted(many, "large wallet" if large else "wallet")
+        named = ", ".join(
+            f"{wallet[:6]}… {counted(trades, 'trade')}" for wallet, trades in running[:_NAMED]
+        )
         return f"still fetching {what}: {named}" + (", …" if len(running) > _NAMED else "")
 
     def pieces(self, clock: Clock = time.monotonic) -> list[str]:
         """What there is to say, the most important first, in pieces that are not to be cut."""
         if self.step.name:
-            return [self.step.line()]
+            return self.step.line().split(_SENTENCE)
         ended = self.done + self.failed
         if not self.wallets:
             return []
-        said = [f"{ended:,}/{self.wallets:,} wallets"]
+        said = [f"{ended:,}/{counted(self.wallets, 'wallet')}"]
         if not self.fetching:
-            return [*said, f"{self.trades:,} trades"]
+            return [*said, counted(self.trades, "trade")]
         requests, trades = self._recent.rates(clock(), self._fetching_since)
-        said += [f"{self.trades:,} trades"]
+        said += [counted(self.trades, "trade")]
         said += [f"{self.failed:,} failed"] if self.failed else []
         said += [f"{requests:.1f} requests/s", f"{trades:,.0f} trades/s", self.left(clock)]
         said += [self.still(), self.beside.line()]
@@ -183,4 +187,5 @@ class Progress(msgspec.Struct):
 
     def line(self, clock: Clock = time.monotonic) -> str:
         """One line for a log: the same pieces, and the time since the start."""
-        return ", ".join([*self.pieces(clock), f"{duration(clock() - self.started)} so far"])
+        said = (_SENTENCE if self.step.name else ", ").join(self.pieces(clock))
+        return f"{said} ({duration(clock() - self.started)} so far)"

@@ -14,6 +14,7 @@ import dagster as dg
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import Holder, Lock, held, this_process
+from polycopy_assets.record.step_context import StepContext
 
 SOURCE = "source"
 """Asking the source: one fetch at a time keeps the request budget."""
@@ -36,7 +37,7 @@ class Exclusive(NamedTuple):
 
 @contextmanager
 def exclusive(
-    context: dg.AssetExecutionContext,
+    context: StepContext,
     name: str,
     say: Callable[[str], None],
     check: Callable[[], None],

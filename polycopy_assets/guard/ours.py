@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Protocol
 
 import dagster as dg
-from dagster import RunRecord, RunsFilter
+from dagster import DagsterInvariantViolationError, RunRecord, RunsFilter
 
 
 class Job(StrEnum):
@@ -23,19 +23,23 @@ class Job(StrEnum):
     AUDIT = "audit"
     WITNESS = "witness"
     LEADERBOARD = "leaderboard_snapshot"
+    MARKETS = "update_markets"
     MAINTAIN = "maintain"
 
 
 PACKAGE = "polycopy_assets"
-OUR_TAG = "polycopy/code"
-OUR_TAGS = {OUR_TAG: PACKAGE}
-"""The tags of all our jobs; a run without a job has none, and is recognised by its origin."""
-
 _NAMESPACE = "polycopy/"
 """The prefix of every tag that our steps, sensors and commands give to a run."""
 
 HIDDEN = ".dagster/polycopy_"
 """The prefix of tags that only our code reads: Dagster's pages show no tag that begins so."""
+
+OUR_TAG = f"{HIDDEN}code"
+OUR_TAGS = {OUR_TAG: PACKAGE}
+"""The tags of all our jobs; a run without a job has none, and is recognised by its origin."""
+
+_OUR_TAG_BEFORE = f"{_NAMESPACE}code"
+"""The tag's name in earlier versions, which Dagster's pages showed beside every run."""
 
 STARTED_BY_TAG = "polycopy/started_by"
 """The tag that says who started a run: a sensor, a schedule, a command, or a person."""
@@ -49,14 +53,25 @@ OUR_STEPS = frozenset(
         "reconciliation",
         "source_counts",
         "leaderboard",
+        "dimensions",
     }
 )
-OUR_ASSETS = frozenset(dg.AssetKey(name) for name in (*OUR_STEPS, "traders"))
+OUR_ASSETS = frozenset(
+    dg.AssetKey(name) for name in (*OUR_STEPS - {"dimensions"}, "tokens", "markets", "traders")
+)
+
+
+class _CodeLocation(Protocol):
+    @property
+    def location_name(self) -> str: ...
+
+    @property
+    def loadable_target_origin(self) -> object: ...
 
 
 class _Repository(Protocol):
     @property
-    def code_location_origin(self) -> object: ...
+    def code_location_origin(self) -> _CodeLocation: ...
 
 
 class RemoteOrigin(Protocol):
@@ -78,7 +93,7 @@ def is_ours(run: dg.DagsterRun) -> bool:
     Commands of older versions set no such tag, and their runs have no origin. These are recognised
     by another tag of ours, if they are for our jobs or assets alone.
     """
-    if run.tags.get(OUR_TAG) == PACKAGE or _code_is_ours(run):
+    if PACKAGE in {run.tags.get(OUR_TAG), run.tags.get(_OUR_TAG_BEFORE)} or _code_is_ours(run):
         return True
     return any(tag.startswith((_NAMESPACE, HIDDEN)) for tag in run.tags) and _names_are_ours(run)
 
@@ -109,13 +124,15 @@ def our_runs(
     """
     if limit is None:
         return [run for run in instance.get_run_records(wanted) if is_ours(run.dagster_run)]
-    tagged = RunsFilter(
-        job_name=wanted.job_name,
-        statuses=wanted.statuses,
-        tags={**wanted.tags, **OUR_TAGS},
-        updated_after=wanted.updated_after,
-    )
-    found = {run.storage_id: run for run in instance.get_run_records(tagged, limit=limit)}
+    found = {}
+    for tag in (OUR_TAG, _OUR_TAG_BEFORE):
+        tagged = RunsFilter(
+            job_name=wanted.job_name,
+            statuses=wanted.statuses,
+            tags={**wanted.tags, tag: PACKAGE},
+            updated_after=wanted.updated_after,
+        )
+        found |= {run.storage_id: run for run in instance.get_run_records(tagged, limit=limit)}
     for run in instance.get_run_records(wanted, limit=_BEFORE_TAGS):
         if is_ours(run.dagster_run):
             found[run.storage_id] = run
@@ -137,8 +154,11 @@ def _code_is_ours(run: dg.DagsterRun) -> bool:
 def from_our_code(origin: RemoteOrigin) -> bool:
     """Whether a job, a sensor or a schedule of that origin was loaded from this package."""
     location = origin.repository_origin.code_location_origin
-    # A code server that someone else started has no such attribute: its code is unknown here.
-    return _from_package(getattr(location, "loadable_target_origin", None))
+    try:
+        return _from_package(location.loadable_target_origin)
+    except DagsterInvariantViolationError:
+        # A code server that `dagster dev` or someone else has started: only its name tells.
+        return location.location_name.partition(".")[0] == PACKAGE
 
 
 def _from_package(pointer: object) -> bool:

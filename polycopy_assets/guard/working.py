@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import dagster as dg
-
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import exclusive
 from polycopy_assets.guard.heartbeat import heartbeat
+from polycopy_assets.record.step_context import StepContext
 
 
 class Permit(NamedTuple):
@@ -21,7 +20,7 @@ class Permit(NamedTuple):
 
 @contextmanager
 def working(
-    context: dg.AssetExecutionContext,
+    context: StepContext,
     lock: str,
     progress: Progress,
     deadline: Deadline | None = None,

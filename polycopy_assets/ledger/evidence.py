@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from polycopy_assets.ledger.facts import Checkpoint, Facts, OldFile
-from polycopy_assets.text import quoted
+from polycopy_assets.text import counted, quoted
 from polycopy_assets.trades.interval import BEGINNING
 
 MARGIN = 86_400
@@ -71,7 +71,7 @@ def _evidence(facts: Facts, now: int) -> Iterator[Evidence]:
     file, *others = facts.old_files
     if others:
         names = ", ".join(file.name for file in facts.old_files)
-        yield Refuted(f"it has {len(facts.old_files)} files: {names}")
+        yield Refuted(f"it has {counted(len(facts.old_files), 'file')}: {names}")
     own = [tick for tick in ticks if tick.upload_successful and _names(tick, facts.wallet)]
     if not own:
         yield Refuted(f"the checkpoint names another file: {quoted(ticks[0].gcs_file)}")
@@ -85,7 +85,7 @@ def _of_file(file: OldFile, ticks: list[Checkpoint], now: int) -> Iterator[Evide
         yield Unread(file)
     borne_out = [tick for tick in ticks if tick.trade_count in {None, file.rows}]
     if not borne_out:
-        yield Refuted(f"{file.name} has {file.rows} rows, {_counted(ticks)}")
+        yield Refuted(f"{file.name} has {counted(file.rows or 0, 'row')}, {_counted(ticks)}")
     if not file.rows:
         yield Empty()
     if (file.last or BEGINNING) > now + MARGIN:

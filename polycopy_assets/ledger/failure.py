@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
-from polycopy_assets.text import first_lines
+from polycopy_assets.text import counted, first_lines
 
 
 class Failure(msgspec.Struct, frozen=True):
@@ -27,7 +27,12 @@ def by_reason(failures: Iterable[Failure], most: int) -> Iterator[str]:
     yield from first_lines(lines, most, left=left)
 
 
+def beside(wallet: str, reason: str) -> str:
+    """The reason where the wallet stands beside it: without its address."""
+    return reason.replace(f" of {wallet}", "")
+
+
 def _line(reason: str, wallets: list[str]) -> str:
     if len(wallets) == 1:
-        return f"{wallets[0]}: {reason}"
-    return f"{len(wallets):,} wallets, the first {wallets[0]}: {reason}"
+        return f"{wallets[0]}: {beside(wallets[0], reason)}"
+    return f"{counted(len(wallets), 'wallet')}, the first {wallets[0]}: {reason}"

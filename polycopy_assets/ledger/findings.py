@@ -26,7 +26,7 @@ from polycopy_assets.ledger.facts import (
     whole_until,
 )
 from polycopy_assets.ledger.kinds import Action, Adopt, FindingKind
-from polycopy_assets.text import first_few
+from polycopy_assets.text import counted, first_few
 from polycopy_assets.trades.segment import StoredSegment
 from polycopy_assets.trades.shapes import CHECKPOINT
 from polycopy_assets.trades.wanted import State
@@ -70,17 +70,17 @@ def to_read(facts: Facts, *, adopt: Adopt, now: int) -> str | None:
 
 def count(findings: Iterable[Finding]) -> dict[FindingKind, int]:
     """How many wallets have each finding; findings that no wallet has are left out."""
-    counted = Counter(item.finding for item in findings)
-    return {kind: counted[kind] for kind in FindingKind if counted[kind]}
+    wallets = Counter(item.finding for item in findings)
+    return {kind: wallets[kind] for kind in FindingKind if wallets[kind]}
 
 
 def table_differs(facts: Facts, rows: int) -> str:
     """How the table differs from the `rows` that the store holds; empty if it does not."""
     inside, ours = facts.tally.inside, facts.tally.ours
     if ours < rows:
-        return f"{rows} trades in the store, {ours} of them in the table"
+        return f"{counted(rows, 'trade')} in the store, {ours:,} of them in the table"
     if inside > rows:
-        return f"{rows} trades in the store, {inside} rows in the table"
+        return f"{counted(rows, 'trade')} in the store, {counted(inside, 'row')} in the table"
     return ""
 
 
@@ -93,7 +93,9 @@ def lost_segments(record: Recorded, stored: Iterable[StoredSegment]) -> dict[str
         if found is None:
             lost[segment.name] = "is gone"
         elif found.size != segment.size:
-            lost[segment.name] = f"has {found.size} bytes, its record says {segment.size}"
+            lost[segment.name] = (
+                f"has {counted(found.size, 'byte')}, its record says {segment.size}"
+            )
         elif found.crc32c not in {None, segment.crc32c}:
             lost[segment.name] = "has a different checksum than its record says"
     return lost
@@ -143,10 +145,16 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found
         yield FindingKind.ORPHAN, "the store covers more than its record says"
     adopted = sum(segment.source == CHECKPOINT for segment in record.segments)
     if adopted and adopt is Adopt.REFETCH:
-        yield FindingKind.ADOPTED, f"{adopted} segments come from the old job"
+        yield (
+            FindingKind.ADOPTED,
+            f"{counted(adopted, 'segment comes', 'segments come')} from the old job",
+        )
     if record.newer:
-        why = f"{record.newer} trades are newer than what was taken over from the old job's file"
-        yield FindingKind.NEWER_THAN_FILE, why
+        newer = counted(record.newer, "trade is", "trades are")
+        yield (
+            FindingKind.NEWER_THAN_FILE,
+            f"{newer} newer than what was taken over from the old job's file",
+        )
     yield from _of_refetch(facts)
     yield from _of_the_table(facts, record.rows)
     if not facts.registered:
@@ -210,7 +218,7 @@ def _of_unrecorded(facts: Facts, adopt: Adopt, now: int) -> Iterator[Found]:
     if facts.unclaimed:
         yield (
             FindingKind.UNCLAIMED,
-            f"{facts.unclaimed} rows, but no record, no segment and no batch",
+            f"{counted(facts.unclaimed, 'row')}, but no record, no segment and no batch",
         )
     yield FindingKind.CONSISTENT, "rows in the table, of a wallet that is not wanted"
 
@@ -228,7 +236,7 @@ def _of_marked(found: Evidence, adopt: Adopt) -> Iterator[Found]:
         case Believed() | Unread() if adopt is Adopt.NEVER:
             return
         case Believed(file):
-            yield FindingKind.ADOPTABLE, f"{file.name} has {file.rows} trades"
+            yield FindingKind.ADOPTABLE, f"{file.name} has {counted(file.rows or 0, 'trade')}"
         case Unread(file):
             raise ValueError(f"{file.name} has to be read first")
         case _:

@@ -7,6 +7,8 @@ import msgspec
 from polycopy_assets.ledger.facts import Facts, kept_until, stored_until
 from polycopy_assets.ledger.findings import classify, lost_coverage, lost_segments
 from polycopy_assets.ledger.kinds import Adopt, FindingKind
+from polycopy_assets.trades.interval import BEGINNING
+from polycopy_assets.trades.wanted import DELETED
 
 
 class Restored(NamedTuple):
@@ -26,9 +28,13 @@ def restored(facts: Facts, now: int) -> Restored:
     """What to do for the wallet of `facts`, whose record is that of a snapshot; `now` as there.
 
     The store is newer. It may have got segments, and it may have united or replaced those that the
-    snapshot names. Only what nothing in the store covers any more is lost.
+    snapshot names. Only what nothing in the store covers any more is lost. A purge may have been
+    killed before a snapshot without the wallet was written: the wanted list says so.
     """
     record = facts.record
+    if facts.retired in DELETED:
+        known = record is not None or facts.revoked is not None
+        return Restored(revoke=BEGINNING if known else None)
     if record is None:
         orphan = _orphan(facts, now)
         return Restored(rebuild=orphan, revoke=None if orphan else facts.revoked)

@@ -19,6 +19,7 @@ from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile
 from polycopy_assets.migration.old_job import BOM, as_row, cut, read_line
 from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.text import counted
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
 from polycopy_assets.trades.interval import (
     BEGINNING,
@@ -73,7 +74,9 @@ def adopt(
     with store.local(believed.file.name) as path:
         lines = _lines(path, wallet)
         if len(lines) != believed.file.rows:
-            raise ContractBroken(f"{believed.file.name} has changed: {len(lines)} rows now")
+            raise ContractBroken(
+                f"{believed.file.name} has changed: {counted(len(lines), 'row')} now"
+            )
         for gap in reversed(subtract(Interval(BEGINNING, believed.until), stored)):
             for draft in cut(_rows(path, lines, gap, wallet), gap, segment_bytes):
                 described |= _write(store, wallet, draft)

@@ -27,6 +27,7 @@ from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.system.step import Step
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Claim, Header, Manifest
 from polycopy_assets.trades.segment import record_digest
 
@@ -215,6 +216,6 @@ def _lost_still(
 
 def _line(manifest: Manifest) -> str:
     return (
-        f"batch {manifest.batch}: {manifest.rows:,} trades of {len(manifest.claims):,} segments"
-        f" in {len(manifest.parts)} parts"
+        f"batch {manifest.batch}: {counted(manifest.rows, 'trade')} of"
+        f" {counted(len(manifest.claims), 'segment')} in {counted(len(manifest.parts), 'part')}"
     )

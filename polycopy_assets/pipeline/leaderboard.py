@@ -2,11 +2,15 @@
 
 In this order: the snapshot is created in the store, the wallets that are wanted are added, the
 table is loaded. A kill anywhere leaves a snapshot that the table lacks, and the next run goes on
-there, without a request.
+there, without reading the board again.
+
+Which day it is, the source says, as it does in the snapshot: with a machine whose clock is a day
+late, the snapshot of yesterday would pass for that of today, and today would have none.
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from datetime import timedelta
+from contextlib import closing
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from polycopy_assets.boards.board import Asked
@@ -23,7 +27,7 @@ from polycopy_assets.boards.snapshot import (
 )
 from polycopy_assets.boards.wanted import wanted
 from polycopy_assets.errors import ContractBroken, ObjectExists, ObjectLost
-from polycopy_assets.pipeline.discover import OpenBoards, read_board
+from polycopy_assets.pipeline.discover import OpenBoards, read_boards
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.warehouse.base import BoardTable
@@ -34,14 +38,13 @@ lost and loaded again does not bring back the wallets of last year."""
 
 
 class SnapshotPorts(NamedTuple):
-    """What a run needs: `want` adds wallets and returns how many were new; `now` is epoch s."""
+    """What a run needs: `want` adds wallets and returns how many were new."""
 
     store: Store
     table: BoardTable
     open_boards: OpenBoards
     want: Callable[[Collection[str]], int]
     check: Callable[[], None]
-    now: Callable[[], float]
 
 
 class Kept(NamedTuple):
@@ -58,26 +61,35 @@ class Kept(NamedTuple):
 def keep_snapshots(boards: Iterable[Asked], first: int, ports: SnapshotPorts) -> Kept:
     """Takes today's snapshot of each board that has none, and loads all that the table lacks.
 
-    The wallets of rank `first` and better are wanted; 0 for none. Raises SourceError, StoreError,
-    WarehouseError and Stopped; what was taken before is kept.
+    Today is the UTC day of the source's clock. The wallets of rank `first` and better are wanted; 0
+    for none. Raises SourceError, StoreError, WarehouseError and Stopped; what was taken before is
+    kept.
     """
     kept = Kept([], [], [], 0, 0, [])
-    requests = 0
-    for asked in boards:
-        ports.check()
-        key = key_of(asked, ports.now())
-        if _stored(ports.store, key):
-            kept.there.append(key)
-            continue
-        board = read_board(asked, ports.open_boards, ports.check)
-        requests += board.requests
-        snapshot = snapshot_of(board)
-        if _created(ports.store, snapshot):
-            kept.taken.append(snapshot)
-        else:
-            kept.there.append(snapshot.key)
+    today = date.min
+    requests = 1  # for the clock
+
+    def lacking(now: float) -> Iterator[Asked]:
+        """The boards without a snapshot of the day; each is looked for just before it is read."""
+        nonlocal today
+        today = day_of(now)
+        for asked in boards:
+            key = key_of(asked, now)
+            if _stored(ports.store, key):
+                kept.there.append(key)
+            else:
+                yield asked
+
+    with closing(read_boards(lacking, ports.open_boards, ports.check)) as found:
+        for board in found:
+            requests += board.requests
+            snapshot = snapshot_of(board)
+            if _created(ports.store, snapshot):
+                kept.taken.append(snapshot)
+            else:
+                kept.there.append(snapshot.key)
     added = 0
-    oldest = day_of(ports.now()) - timedelta(days=WANTED_DAYS)
+    oldest = today - timedelta(days=WANTED_DAYS)
     for snapshot in _lacking(ports, kept.damaged):
         ports.check()
         if snapshot.key.day >= oldest and (chosen := wanted(snapshot.entries, first, ())):

@@ -12,6 +12,7 @@ from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.pipeline.ports import LoadPorts, Records
 from polycopy_assets.store.base import Store
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Header, Manifest
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.warehouse.base import Loaded, Warehouse
@@ -35,7 +36,8 @@ def load_batches(ports: LoadPorts) -> LoadReport:
         inserted += loaded.inserted
         deleted += loaded.deleted
         ports.log.info(
-            f"batch {manifest.batch}: {loaded.inserted:,} rows in, {loaded.deleted:,} rows out"
+            f"batch {manifest.batch}: {counted(loaded.inserted, 'row')} in, "
+            f"{counted(loaded.deleted, 'row')} out"
         )
         ports.check()
     if batches:
@@ -104,7 +106,8 @@ class Lacking(msgspec.Struct, frozen=True, kw_only=True):
         """
         wallets = self.uncombined
         if len(wallets) > left_out:
-            return f"{len(wallets)} wallets are recorded and not combined, first {wallets[0]}"
+            named = counted(len(wallets), "wallet is", "wallets are")
+            return f"{named} recorded and not combined, first {wallets[0]}"
         if len(self.broken) > stuck:
             return f"{self.broken[0].name} is broken: {self.broken[0].why}"
         if self.unknown:
@@ -160,6 +163,6 @@ def lost_rows(table: Warehouse, found: Lacking, versions: Mapping[str, str]) -> 
     if table.has_rows(expected):
         return ""
     return (
-        f"the table has {table.count_rows():,} rows, but {expected:,} were loaded into it:"
+        f"the table has {counted(table.count_rows(), 'row')}, but {expected:,} were loaded into it:"
         " something else has deleted rows. `polycopy reconcile --apply` loads them again"
     )

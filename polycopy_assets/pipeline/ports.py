@@ -7,6 +7,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from polycopy_assets.dimensions.facts import Said
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.deadline import Deadline
@@ -159,6 +160,30 @@ class LoadPorts(NamedTuple):
     check: Check
     memory: int = DEFAULT_MEMORY
     step: Step | None = None
+
+
+class DimensionSource(Protocol):
+    """A source that knows conditions; every method raises SourceError."""
+
+    @property
+    def at_once(self) -> int:
+        """How many requests at the same time are of use now."""
+        ...
+
+    async def tokens(self, conditions: Sequence[str]) -> Said:
+        """The tokens of at most 10 conditions."""
+        ...
+
+    async def resolutions(self, conditions: Sequence[str]) -> Said:
+        """The resolutions of at most 20 conditions."""
+        ...
+
+    async def markets(self, conditions: Sequence[str]) -> Said:
+        """The markets of at most 20 conditions."""
+        ...
+
+
+OpenDimensions = Callable[[], AbstractAsyncContextManager[DimensionSource]]
 
 
 class CountRecord(Protocol):

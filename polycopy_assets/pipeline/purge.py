@@ -20,6 +20,8 @@ from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.segment import LATEST, data_version, parse_name, wallet_prefix
 
 _DELETERS = 8
+_CHECKED = 200
+"""Objects after which a deletion asks whether it may go on: a wallet may have thousands."""
 
 
 def commit_emptiness(
@@ -50,8 +52,8 @@ def commit_emptiness(
 def delete_segments(store: Store, wallets: Collection[str], check: Check) -> int:
     """Deletes the segments of `wallets`, and markers of full refetches; returns how many objects.
 
-    An older job's files stay. `check` raises Stopped if it must not go on. Raises StoreError, for
-    instance ObjectKept.
+    An older job's files stay. `check` raises Stopped if it must not go on, and is called now and
+    then. Raises StoreError, for instance ObjectKept.
     """
     deleted = 0
     with ThreadPoolExecutor(_DELETERS, thread_name_prefix="delete") as deleters:
@@ -60,6 +62,8 @@ def delete_segments(store: Store, wallets: Collection[str], check: Check) -> int
             names = list(_ours(store, wallet))
             for _ in deleters.map(store.delete, names):
                 deleted += 1
+                if deleted % _CHECKED == 0:
+                    check()  # if it raises, what is not begun is cancelled
     return deleted
 
 

@@ -11,6 +11,7 @@ from polycopy_assets.ledger.source_counts import Count, Witnessed, summed_up
 from polycopy_assets.reconcile.engine import Engine
 from polycopy_assets.reconcile.recording import Say
 from polycopy_assets.record import counts, materializations
+from polycopy_assets.text import counted
 
 AGREED = frozenset({FindingKind.CONSISTENT, FindingKind.UNEXPORTED})
 """Findings of wallets that are recorded, stored and in the table alike."""
@@ -51,7 +52,10 @@ class Comparison:
         wallets = sorted(count.wallet for count in differing if count.to_refetch(self._now))
         if not wallets:
             return False
-        self._say(f"{len(wallets):,} wallets differ from the source's count: fetching in full")
+        self._say(
+            f"{counted(len(wallets), 'wallet differs', 'wallets differ')} from the source's count:"
+            " fetching in full"
+        )
         report = self._engine.fetch(wallets, full=True)
         failed = {each.wallet for each in report.failures}
         self._not_refetched += [each.plain for each in report.failures]

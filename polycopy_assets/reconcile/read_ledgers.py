@@ -36,6 +36,7 @@ from polycopy_assets.record.partitions import invalid_keys, registered
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.store.wanted import Wanted, read_wanted
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Header
 from polycopy_assets.trades.segment import PREFIX
 from polycopy_assets.warehouse.base import Warehouse
@@ -99,7 +100,8 @@ def read_ledgers(
     refused += [Refused("store", name) for name in (*coverage.strange, *coverage.damaged)]
     if recorded and not stored and not batches.sound and not coverage.objects:
         raise PolycopyError(
-            f"{len(recorded)} wallets are recorded, but there is nothing in {store.uri(PREFIX)}:"
+            f"{counted(len(recorded), 'wallet is', 'wallets are')} recorded, but there is"
+            f" nothing in {store.uri(PREFIX)}:"
             " is POLYCOPY_STORE right? If the data is really lost, `dagster asset wipe"
             " wallet_trades` deletes the record, and the next backfill fetches it all"
         )

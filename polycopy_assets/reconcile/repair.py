@@ -28,6 +28,7 @@ from polycopy_assets.record.partitions import register
 from polycopy_assets.record.wanted import copy_rows
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
+from polycopy_assets.text import counted
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.segment import segment_name, wallet_prefix
 from polycopy_assets.trades.shapes import CHECKPOINT
@@ -111,7 +112,7 @@ class Repair:
         unlisted = [facts.wallet for facts in self._ledgers.facts.values() if facts.unlisted]
         if unlisted:
             added = self._warehouse.add_traders(unlisted)
-            self._say(f"{added:,} wallets of the store's list added to `traders`")
+            self._say(f"{counted(added, 'wallet')} of the store's list added to `traders`")
         copy_rows(self._store, self._ledgers.rows, self._ledgers.listed)
 
     def _set_markers_aside(self) -> None:
@@ -135,7 +136,8 @@ class Repair:
                 continue  # only time without trades: the fetch does not believe it either
             with self._failing(facts):
                 refetch.begin(self._store, facts.wallet, names)
-                self._say(f"{facts.wallet}: {len(names)} segments reach too far, and are replaced")
+                reach = counted(len(names), "segment reaches", "segments reach")
+                self._say(f"{facts.wallet}: {reach} too far: to be replaced")
 
     def _to_refetch(self) -> set[str]:
         """Ends full refetches whose new segments are recorded; returns the other wallets."""
@@ -199,9 +201,9 @@ class Repair:
         known = sum(f.tally.ours for f in self._ledgers.facts.values() if f.record is not None)
         if rows > known:
             why = (
-                f"the table has {rows:,} rows of {len(unclaimed):,} wallets that no ledger knows,"
-                f" and only {known:,} of recorded ones: is this the table of this store? If it is,"
-                " delete them by hand (docs/reconciliation.md)"
+                f"the table has {counted(rows, 'row')} of {counted(len(unclaimed), 'wallet')} that"
+                f" no ledger knows, and only {known:,} of recorded ones: is this the table of this"
+                " store? If it is, delete them by hand (docs/reconciliation.md)"
             )
             self.failures += [Failure(facts.wallet, why) for facts in unclaimed]
             return
@@ -209,7 +211,10 @@ class Repair:
         recorded = materializations.versions(self._instance, [facts.wallet for facts in unclaimed])
         wallets = [facts.wallet for facts in unclaimed if facts.wallet not in recorded]
         deleted = self._warehouse.delete_loaded(wallets)
-        self._say(f"{deleted:,} rows deleted of {len(wallets):,} wallets that no ledger knows")
+        self._say(
+            f"{counted(deleted, 'row')} deleted of {counted(len(wallets), 'wallet')} that"
+            " no ledger knows"
+        )
 
     def _wrong_in_table(self, to_fetch: Collection[str]) -> set[str]:
         """The wallets whose rows in the table are not what was loaded.
@@ -242,7 +247,7 @@ class Repair:
         claims = {item.wallet: item.covered_until for item in self._complete(wallets)}
         if claims:
             deleted = self._warehouse.delete_mixed_case(claims)
-            self._say(f"{deleted:,} rows deleted whose address was not in lower case")
+            self._say(f"{counted(deleted, 'row')} deleted whose address was not in lower case")
 
     # -- the checkpoint -------------------------------------------------------------------------
 
@@ -262,7 +267,7 @@ class Repair:
                 why = f"the checkpoint could not be updated: {error}"
                 self.failures += [Failure(wallet, why) for wallet in chunk]
             else:
-                self._say(f"{len(chunk):,} wallets marked complete in the checkpoint")
+                self._say(f"{counted(len(chunk), 'wallet')} marked complete in the checkpoint")
 
     def _tick(self, item: materializations.Record) -> Checkpoint:
         return Checkpoint(

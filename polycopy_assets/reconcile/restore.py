@@ -6,7 +6,7 @@ reconciliation does it (`recording.py`). What is lost is revoked, so that a fetc
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 import dagster as dg
 import msgspec
@@ -32,6 +32,7 @@ from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.trades.holdings import Holdings
+from polycopy_assets.trades.wanted import DELETED
 
 _LOST = "the store holds less than the snapshot of the record says"
 
@@ -67,10 +68,9 @@ def restore(
     keep_found(instance, store)
     name, found, records = snapshot.newest(store, say, change=change)
     facts = _facts(store, found, records, now)
-    # If nothing at all is stored, the store may not be mounted: nothing is taken for lost.
-    empty = not any(item.stored or item.covered for item in facts.values())
+    unexplained = _unexplained(store, facts)
     decided = {
-        wallet: Restored(keep=True) if empty and item.record else restored(item, now)
+        wallet: Restored(keep=True) if wallet in unexplained else restored(item, now)
         for wallet, item in facts.items()
     }
     _register(instance, facts, found.lines)
@@ -99,6 +99,26 @@ def restore(
         failures=recording.failures,
         seconds=time.monotonic() - started,
     )
+
+
+def _unexplained(store: Store, facts: Mapping[str, Facts]) -> Collection[str]:
+    """The wallets whose records stay although the store holds nothing of them.
+
+    If it holds nothing of any wallet, its trades may not be mounted, and nothing is taken for lost:
+    a reconciliation says so. But not if a purge has deleted them. It leaves its tombstone, or, if
+    the wallet was added again since, a batch which says that the wallet has no trades.
+    """
+    if any(item.stored or item.covered for item in facts.values()):
+        return ()
+    doubtful = {
+        w: r for w, item in facts.items() if (r := item.record) and item.retired not in DELETED
+    }
+    held = sound_batches(store).held if doubtful else Holdings()
+    return {
+        wallet
+        for wallet, record in doubtful.items()
+        if not (record.rows and held.names(wallet) and not held.get(wallet).packed)
+    }
 
 
 def _facts(store: Store, found: State, records: Mapping[str, Record], now: int) -> dict[str, Facts]:

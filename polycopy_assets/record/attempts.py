@@ -62,15 +62,15 @@ def event(attempt: Attempt) -> dg.AssetObservation:
         partition=attempt.wallet,
         description=attempt.reason,
         metadata={
-            "reason": dg.MetadataValue.text(attempt.reason),
-            "kind": dg.MetadataValue.text(attempt.kind.value),
-            "failed_attempt": dg.MetadataValue.int(attempt.number),
             "failed_at": dg.MetadataValue.timestamp(_utc(attempt.at)),
             "next_attempt": (
                 dg.MetadataValue.timestamp(_utc(attempt.due))
                 if attempt.due
                 else dg.MetadataValue.text(_EXHAUSTED)
             ),
+            "failed_attempt": dg.MetadataValue.int(attempt.number),
+            "kind": dg.MetadataValue.text(attempt.kind.value),
+            "reason": dg.MetadataValue.text(attempt.reason),
         },
     )
 

@@ -7,8 +7,12 @@ from polycopy_assets.errors import Kind
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.text import counted
 
 _REPORT = "fetch_report"
+_TRADERS = dg.AssetKey("traders")
+"""A sensor observes the table whenever it has changed: each time counts until the next."""
+
 PICTURE = "progress"
 """The metadata key of a fetch's progress chart."""
 
@@ -31,15 +35,17 @@ def observation(report: FetchReport, most: int | None = None) -> dg.AssetObserva
     kept = msgspec.to_builtins(msgspec.structs.replace(report, failures=()))
     return dg.AssetObservation(
         asset_key=WALLET_TRADES,
-        description=f"{report.recorded:,} wallets recorded, {len(report.failures):,} failed",
+        description=f"{counted(report.recorded, 'wallet')} recorded,"
+        f" {len(report.failures):,} failed",
         metadata={_REPORT: dg.MetadataValue.json({**kept, "failures": failures})},
     )
 
 
 def only_tells(event: dg.AssetObservation) -> bool:
-    """Whether an observation only tells people what a run has done: nothing is decided by it."""
-    return event.partition is None and not event.metadata.keys().isdisjoint(
-        {_REPORT, PICTURE, WITHOUT_NEWS}
+    """Whether an observation only tells people what was done or seen: nothing is decided by it."""
+    return event.partition is None and (
+        event.asset_key == _TRADERS
+        or not event.metadata.keys().isdisjoint({_REPORT, PICTURE, WITHOUT_NEWS})
     )
 
 

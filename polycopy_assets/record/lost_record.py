@@ -3,6 +3,9 @@
 `DAGSTER_HOME` or the Postgres database was cleaned up or restored, or is the wrong one. A fetch
 would not request stored trades again, but would request new trades of every wallet; and counts from
 an empty record mean nothing. So nothing is fetched before the record is rebuilt.
+
+A purged wallet has nothing left to rebuild a record from, so batches that say no more than that it
+is empty are no sign of a lost record: a fetch would wait for it for ever.
 """
 
 import os
@@ -10,19 +13,28 @@ import os
 import dagster as dg
 from dagster import DagsterEventType
 
+from polycopy_assets.batches.manifests import sound_batches
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.record.postgres import shown
 from polycopy_assets.record.private.database import postgres_url
-from polycopy_assets.settings.instance import EPHEMERAL, INSTANCE
+from polycopy_assets.settings.instance import EPHEMERAL, INSTANCE, database_url
 from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import MANIFESTS, parse_manifest_name
+from polycopy_assets.store.wanted import read_wanted
+from polycopy_assets.text import counted
+from polycopy_assets.trades.batch import COMBINED, MANIFESTS
 from polycopy_assets.trades.coverage import COVERAGE, parse_coverage_name
 from polycopy_assets.trades.segment import PREFIX, parse_name
+from polycopy_assets.trades.wanted import DELETED
 
 _REBUILD = (
     "Run `polycopy reconcile --apply`: it rebuilds the record from the store and asks the source"
     " for nothing that is there"
+)
+
+_NOTHING_LEFT = (
+    "The store holds nothing to rebuild it from: is POLYCOPY_STORE right, and complete? If its"
+    " trades are lost, move {} elsewhere, and everything is fetched again"
 )
 
 
@@ -34,12 +46,12 @@ def is_empty(instance: dg.DagsterInstance) -> bool:
 
 
 def refuse_lost_record(instance: dg.DagsterInstance, store: Store) -> None:
-    """Raises PolycopyError if nothing is recorded, but the store holds batches."""
-    if is_empty(instance) and _has_batches(store):
+    """Raises PolycopyError if nothing is recorded, but the store holds batches with trades."""
+    if is_empty(instance) and _has_trades(store):
         lost = _lost(instance, os.environ.get("DAGSTER_HOME", ""))
         raise PolycopyError(
             f"nothing was fetched: {lost}, but {store.uri(MANIFESTS)} holds batches that"
-            f" were made from it. {_REBUILD}. Then start this again"
+            f" were made from it. {_advice(store)}. Then start this again"
         )
 
 
@@ -47,15 +59,15 @@ def warning(instance: dg.DagsterInstance, store: Store, rows: int, home: str) ->
     """What is wrong with an empty record, in one line; empty if nothing is.
 
     The table has `rows` rows; `home` is the directory that the settings name, which need not exist.
-    Lists the store only if the record is empty.
+    Reads the store only if the record is empty.
     """
     if not is_empty(instance):
         return ""
     lost = _lost(instance, home)
-    if _has_batches(store):
+    if _has_trades(store):
         return (
-            f"{lost}, but {store.uri(MANIFESTS)} holds batches, and the table {rows:,} rows."
-            f" {_REBUILD}"
+            f"{lost}, but {store.uri(MANIFESTS)} holds batches, and the table"
+            f" {counted(rows, 'row')}. {_advice(store)}"
         )
     if _has_segments(store):
         return (
@@ -64,7 +76,7 @@ def warning(instance: dg.DagsterInstance, store: Store, rows: int, home: str) ->
         )
     if rows:
         return (
-            f"{lost}, and so is the store, but the table holds {rows:,} rows. If an"
+            f"{lost}, and so is the store, but the table holds {counted(rows, 'row')}. If an"
             f" older job wrote them, all is well; otherwise check {_chosen_by(instance)}"
         )
     return ""
@@ -83,15 +95,26 @@ def _chosen_by(instance: dg.DagsterInstance) -> str:
     """The settings that may name the wrong place."""
     if os.environ.get(INSTANCE) == EPHEMERAL:
         return "POLYCOPY_STORE"
-    if os.environ.get(INSTANCE):
+    if database_url(os.environ):
         return f"{INSTANCE} and POLYCOPY_STORE"
     if postgres_url(instance):
         return "the database in dagster.yaml, and POLYCOPY_STORE"
     return "DAGSTER_HOME and POLYCOPY_STORE"
 
 
-def _has_batches(store: Store) -> bool:
-    return any(parse_manifest_name(item.name) is not None for item in store.list(MANIFESTS))
+def _advice(store: Store) -> str:
+    return _REBUILD if _has_segments(store) else _NOTHING_LEFT.format(store.uri(COMBINED))
+
+
+def _has_trades(store: Store) -> bool:
+    """Whether batches hold, or may hold, trades of a wallet that was not purged."""
+    found = sound_batches(store)
+    if found.broken:
+        return True
+    retired = read_wanted(store).retired if found.sound else {}
+    gone = {wallet for wallet, state in retired.items() if state in DELETED}
+    with_trades = {wallet for wallet, held in found.held if held.packed}
+    return bool((with_trades | found.held.others) - gone)
 
 
 def _has_segments(store: Store) -> bool:

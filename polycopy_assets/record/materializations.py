@@ -17,7 +17,7 @@ from dagster import AssetRecordsFilter, DagsterEventType
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.record import commit
-from polycopy_assets.text import size
+from polycopy_assets.text import counted, size
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import BEGINNING
 from polycopy_assets.trades.segment import Segment, data_version, is_whole, rows_in_version
@@ -129,8 +129,7 @@ def describe(fetched: Fetched) -> tuple[str, Metadata]:
 
 
 def _stored(segments: Sequence[Segment]) -> str:
-    many = "1 segment" if len(segments) == 1 else f"{len(segments):,} segments"
-    return f"{many}, {size(sum(s.size for s in segments))}"
+    return f"{counted(len(segments), 'segment')}, {size(sum(s.size for s in segments))}"
 
 
 def versions(

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets.record import attempts, materializations
 from polycopy_assets.record.attempts import Attempt
 from polycopy_assets.record.materializations import WALLET_TRADES
@@ -68,7 +69,7 @@ def _failed(failed: Mapping[str, Attempt]) -> dg.MetadataValue:
                     "failed_at": _minute(each.at),
                     "next_attempt": _minute(each.due) if each.due else "none",
                     "wallet": each.wallet,
-                    "reason": one_line(each.reason, _REASON),
+                    "reason": one_line(beside(each.wallet, each.reason), _REASON),
                 }
             )
             for each in latest

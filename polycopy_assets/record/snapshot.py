@@ -27,6 +27,7 @@ from polycopy_assets.record.partitions import registered_at
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.system.version import VERSION
+from polycopy_assets.text import counted, quoted
 from polycopy_assets.trades.wallet import ADDRESS
 
 SNAPSHOTS = "record/snapshots/"
@@ -34,14 +35,23 @@ FORM = 1
 KEPT = 3
 """Snapshots that are kept, with the newest."""
 
+_LAST = 99_999_999
 _NAME = re.compile(r"record/snapshots/([0-9]{8})-[0-9a-f]{8}\.jsonl\.gz")
 _READ_AGAIN = 5
 _LOG = logging.getLogger(__name__)
-_KINDS: Mapping[str, tuple[type, Callable[[Any], dg.MetadataValue]]] = {
-    "int": (dg.IntMetadataValue, dg.MetadataValue.int),
-    "json": (dg.JsonMetadataValue, dg.MetadataValue.json),
-    "text": (dg.TextMetadataValue, dg.MetadataValue.text),
-    "time": (dg.TimestampMetadataValue, dg.MetadataValue.timestamp),
+
+
+class _Kind(NamedTuple):
+    found: type
+    made: Callable[[Any], dg.MetadataValue]
+    plain: tuple[type, ...]  # of its value
+
+
+_KINDS: Mapping[str, _Kind] = {
+    "int": _Kind(dg.IntMetadataValue, dg.MetadataValue.int, (int,)),
+    "json": _Kind(dg.JsonMetadataValue, dg.MetadataValue.json, (dict, list)),
+    "text": _Kind(dg.TextMetadataValue, dg.MetadataValue.text, (str,)),
+    "time": _Kind(dg.TimestampMetadataValue, dg.MetadataValue.timestamp, (int, float)),
 }
 
 
@@ -54,6 +64,12 @@ class Load(msgspec.Struct, frozen=True, array_like=True):
     asset: str
     version: str
     record: str = ""
+
+
+class _Form(msgspec.Struct, frozen=True):
+    """What every version's header has."""
+
+    form: int
 
 
 class Header(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,7 +108,7 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
 
     def values(self) -> Metadata:
         """The metadata as Dagster has them."""
-        return {name: _KINDS[kind][1](value) for name, (kind, value) in self.metadata.items()}
+        return {name: _KINDS[kind].made(value) for name, (kind, value) in self.metadata.items()}
 
 
 class State(msgspec.Struct, frozen=True):
@@ -166,7 +182,9 @@ def _chosen(state: State, wallets: Collection[str]) -> Iterator[tuple[str, Line]
 
 
 def write(store: Store, state: State) -> str:
-    """Creates a snapshot, and deletes old ones; returns its name. Raises StoreError.
+    """Creates a snapshot, and deletes old ones; returns its name.
+
+    Raises StoreError, also if no number is left.
 
     For the process that holds the lock on the record.
     """
@@ -176,6 +194,11 @@ def write(store: Store, state: State) -> str:
     )
     before = _listed(store)
     number = max((each for each, _ in before), default=0) + 1
+    if number > _LAST:
+        raise StoreError(
+            f"{store.uri(SNAPSHOTS)} has no number left: polycopy did not write the object with the"
+            " last one, so move it elsewhere"
+        )
     name = f"{SNAPSHOTS}{number:08d}-{uuid.uuid4().hex[:8]}.jsonl.gz"
     store.create(name, data, {"wallets": str(state.header.wallets)})
     try:
@@ -215,18 +238,22 @@ def decode(name: str, data: bytes) -> Found:
     """The snapshot in an object; raises Damaged if it is none."""
     try:
         first, *rest = gzip.decompress(data).splitlines()
-        header = msgspec.json.decode(first, type=Header)
-        if header.form > FORM:
+        # By itself: the rest of a newer version's header may be anything.
+        if (form := msgspec.json.decode(first, type=_Form).form) > FORM:
             raise StoreError(
-                f"{name} was written by a newer version of polycopy (form {header.form}): use the"
-                " newer version"
+                f"{name} was written by a newer version of polycopy (form {form}): use the newer"
+                " version"
             )
+        header = msgspec.json.decode(first, type=Header)
         decoder = msgspec.json.Decoder(Line)
         lines = {line.wallet: line for line in map(decoder.decode, rest)}
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise Damaged(f"is damaged: {error or 'it is empty'}") from error
     if len(lines) != header.wallets or len(rest) != header.wallets:
-        raise Damaged(f"is damaged: {len(rest)} wallets, not {header.wallets}")
+        raise Damaged(
+            f"is damaged: {counted(len(lines), 'wallet')} in {counted(len(rest), 'line')}, not"
+            f" {header.wallets}"
+        )
     found = ((wallet, _record(line)) for wallet, line in lines.items())
     records = {wallet: record for wallet, record in found if record is not None}
     return Found(name, State(header, lines), records)
@@ -234,15 +261,18 @@ def decode(name: str, data: bytes) -> Found:
 
 def _record(line: Line) -> Record | None:
     """The record of a line, if it has one; raises Damaged if the line is not a sound one."""
-    kinds = {kind for kind, _ in line.metadata.values()}
-    if not ADDRESS.fullmatch(line.wallet) or kinds - _KINDS.keys():
-        raise Damaged(f"is damaged: {line.wallet}")
+    if not ADDRESS.fullmatch(line.wallet) or not all(map(_is_plain, line.metadata.values())):
+        raise Damaged(f"is damaged: {quoted(line.wallet)}")
     try:
-        if not line.version:
-            line.values()
         return line.record()
     except (PolycopyError, dg.DagsterError, TypeError, ValueError) as error:
         raise Damaged(f"is damaged: {line.wallet}") from error
+
+
+def _is_plain(item: tuple[str, Any]) -> bool:
+    """Whether kind and value are such that Dagster makes metadata of them."""
+    kind, value = item
+    return kind in _KINDS and isinstance(value, _KINDS[kind].plain)
 
 
 def _listed(store: Store) -> list[tuple[int, str]]:
@@ -256,8 +286,8 @@ def _plain(metadata: Metadata) -> dict[str, tuple[str, Any]]:
     return {
         name: (kind, getattr(value, "data" if kind == "json" else "value"))
         for name, value in metadata.items()
-        for kind, (known, _) in _KINDS.items()
-        if isinstance(value, known)
+        for kind, known in _KINDS.items()
+        if isinstance(value, known.found)
     }
 
 

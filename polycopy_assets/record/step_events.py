@@ -12,23 +12,27 @@ from collections.abc import Sequence
 import dagster as dg
 
 from polycopy_assets.record.private import run_events
+from polycopy_assets.record.step_context import StepContext, of_op
 
 Event = dg.AssetMaterialization | dg.AssetObservation
 
 
-def log_event(context: dg.AssetExecutionContext, event: Event) -> None:
+def log_event(context: StepContext, event: Event) -> None:
     """Writes `event` into the event log; it is there when this returns."""
     context.log_event(event)
-    for _ in context.op_execution_context.consume_events():
+    for _ in of_op(context).consume_events():
         pass
 
 
 def log_materializations(
-    context: dg.AssetExecutionContext, materializations: Sequence[dg.AssetMaterialization]
+    context: StepContext,
+    materializations: Sequence[dg.AssetMaterialization],
+    lines: Sequence[str] = (),
 ) -> None:
     """Writes all of `materializations`, in their order, or none; they are there when this returns.
 
-    Only for materializations whose data is durable: see `record.private.run_events`.
+    Only for materializations whose data is durable: see `record.private.run_events`. `lines`, one
+    for each, are what the run's page says of them; they are no part of the record.
     """
     if materializations:
-        run_events.write(context, materializations)
+        run_events.write(context, materializations, lines)

@@ -25,6 +25,7 @@ def source_resource(settings: Settings) -> SourceResource:
         kind=settings.source,
         url=settings.source_url,
         rate_limit=settings.rate_limit,
+        route_limits=settings.route_limits,
         concurrency=settings.concurrency,
         timeout=settings.timeout,
         segment_bytes=settings.segment_bytes,

@@ -1,6 +1,7 @@
 """Dagster's view of source, store and warehouse: configuration that people can see."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
@@ -10,12 +11,16 @@ from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.working import Permit
 from polycopy_assets.pipeline.discover import OpenBoards
-from polycopy_assets.pipeline.ports import Limits, OpenSource
+from polycopy_assets.pipeline.ports import Limits, OpenDimensions, OpenSource
 from polycopy_assets.record.store_id import checked, checked_table
 from polycopy_assets.settings import DEFAULT_LATE_HOURS, AdoptWord, SourceKind
 from polycopy_assets.settings.boards import DEFAULT_LEADERBOARD, MOST
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
-from polycopy_assets.settings.parse import parse_rate_limit
+from polycopy_assets.settings.parse import (
+    DEFAULT_ROUTE_LIMITS,
+    parse_rate_limit,
+    parse_route_limits,
+)
 from polycopy_assets.settings.shared import UMASKS, Shared
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.store.base import Store
@@ -26,6 +31,9 @@ from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+
+if TYPE_CHECKING:
+    from polycopy_assets.sources.hosts import Sending
 
 
 class StoreResource(dg.ConfigurableResource):
@@ -139,6 +147,10 @@ class SourceResource(dg.ConfigurableResource):
     kind: SourceKind = Field(description="`polymarket` (Data API v2) or `dome` (Dome's contract).")
     url: str = Field(description="Base URL, without a trailing slash.")
     rate_limit: str = Field(description="REQUESTS/SECONDS windows, e.g. `100/1,500/10`.")
+    route_limits: str = Field(
+        default=DEFAULT_ROUTE_LIMITS,
+        description="Windows of single routes: `/PATH=REQUESTS/SECONDS[,…][;…]`.",
+    )
     concurrency: int = Field(ge=1, le=1000, description="Requests in flight.")
     timeout: float = Field(
         default=30.0, gt=0, le=600, description="Seconds of silence before a retry."
@@ -167,6 +179,15 @@ class SourceResource(dg.ConfigurableResource):
     def _accepted(cls, text: str) -> str:
         try:
             parse_rate_limit(text)
+        except ConfigurationError as error:
+            raise ValueError(str(error)) from error
+        return text
+
+    @field_validator("route_limits")
+    @classmethod
+    def _accepted_routes(cls, text: str) -> str:
+        try:
+            parse_route_limits(text)
         except ConfigurationError as error:
             raise ValueError(str(error)) from error
         return text
@@ -207,6 +228,18 @@ class SourceResource(dg.ConfigurableResource):
             permit=may_send,
         )
 
+    def dimensions(self, progress: Progress, permit: Permit) -> OpenDimensions:
+        """A function that opens what the source says of conditions; call it on the event loop.
+
+        Raises ConfigurationError if the source says nothing of them.
+        """
+        from polycopy_assets.sources.boards import check_has_boards  # noqa: PLC0415
+        from polycopy_assets.sources.dimensions import open_dimensions  # noqa: PLC0415
+
+        check_has_boards(self.kind)
+        how = self._sending(progress, permit)
+        return lambda: open_dimensions(self.url, self.markets_url or self.url, how)
+
     def boards(self, progress: Progress, permit: Permit) -> OpenBoards:
         """A function that opens the source's boards; call it on the event loop that uses it.
 
@@ -215,10 +248,19 @@ class SourceResource(dg.ConfigurableResource):
         from polycopy_assets.sources.boards import check_has_boards, open_boards  # noqa: PLC0415
 
         check_has_boards(self.kind)
-        return lambda: open_boards(
-            self.url,
-            self.markets_url or self.url,
+        how = self._sending(progress, permit)
+        return lambda: open_boards(self.url, self.markets_url or self.url, how)
+
+    def _sending(self, progress: Progress, permit: Permit) -> "Sending":
+        """How requests to the source's hosts are sent."""
+        from polycopy_assets.sources.hosts import Sending  # noqa: PLC0415
+
+        return Sending(
             windows=[Window(*each) for each in parse_rate_limit(self.rate_limit)],
+            routes={
+                path: [Window(*each) for each in windows]
+                for path, windows in parse_route_limits(self.route_limits).items()
+            },
             concurrency=self.concurrency,
             timeout=self.timeout,
             proxy=self.proxy,

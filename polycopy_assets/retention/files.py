@@ -8,9 +8,11 @@ from uuid import UUID
 
 import dagster as dg
 
+from polycopy_assets.errors import PolycopyError
 from polycopy_assets.guard.heartbeat import run_lock
 from polycopy_assets.guard.instance_locks import FOLDER, instance_locks
-from polycopy_assets.guard.lock import this_process
+from polycopy_assets.guard.lock import Locks, this_process
+from polycopy_assets.record.private.database import postgres_url
 from polycopy_assets.record.private.stored_events import NO_RUN, PAGE, StoredEvents
 from polycopy_assets.retention.failures import Failures
 
@@ -113,24 +115,38 @@ class RunFiles:
 
     def _delete_locks(self) -> None:
         """Deletes the lock files of processes that were killed: free ones, of runs that ended."""
+        if postgres_url(self._instance):
+            return  # its locks are in the database: such files are not its own
+        locks = instance_locks(self._instance)
         for path in sorted((self._home / FOLDER).glob(f"{_LOCK}*.lock")):
             run_id = path.stem.removeprefix(_LOCK)
+            if not _is_run_id(run_id):
+                continue
             run = self._instance.get_run_by_id(run_id)
             if run is not None and not run.is_finished:
                 continue
-            locks, name = instance_locks(self._instance), run_lock(run_id)
-            if locks.holder(name) is not None:
-                continue
-            size = path.stat().st_size if path.exists() else 0
-            if not self._dry_run:
-                lock = locks.try_acquire(name, this_process("maintain"))
-                if lock is None:
-                    continue
-                lock.release()  # which removes the file
-            self._count(size)
+            try:
+                self._delete_lock(locks, path, run_lock(run_id))
+            except PolycopyError as error:
+                self._failures.add(path, error)
+
+    def _delete_lock(self, locks: Locks, path: Path, name: str) -> None:
+        if locks.holder(name) is not None:
+            return
+        size = 0
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+        if not self._dry_run:
+            lock = locks.try_acquire(name, this_process("maintain"))
+            if lock is None:
+                return
+            lock.release()  # which removes the file
+        self._count(size)
 
     def _delete_folder(self, folder: Path) -> bool:
         """Deletes a folder with all that is in it; returns whether nothing of it was left."""
+        if folder.is_symlink():
+            return self._delete(folder)  # what it names may be anybody's
         gone = True
 
         def unlisted(error: OSError) -> None:

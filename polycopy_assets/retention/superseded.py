@@ -5,7 +5,7 @@ The rule knows nothing of what our events contain, so it holds for events of lat
 - The latest event of each kind stays, for each partition and for each asset.
 - A failed attempt (an observation) and a plan to materialize count until the partition is
   materialized. Dagster derives from them that a wallet has failed.
-- An observation without a partition stays, unless it only tells people what a run has done.
+- An observation without a partition stays, unless it only tells people what was done or seen.
 - The event with a result of a check stays as long as the result.
 """
 
@@ -71,7 +71,7 @@ def _of_asset(
 
 
 def _only_told(instance: dg.DagsterInstance, asset: str, ids: Sequence[int]) -> list[int]:
-    """Those of the observations `ids` that only tell people what a run has done."""
+    """Those of the observations `ids` that only tell people what was done or seen."""
     key = dg.AssetKey.from_db_string(asset)
     if not ids or key is None:
         return []

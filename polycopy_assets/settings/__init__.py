@@ -26,6 +26,8 @@ from polycopy_assets.settings.instance import InstanceKind, instance_kind
 from polycopy_assets.settings.memory import DEFAULT_MEMORY, LEAST_MEMORY, MEMORY, MOST_MEMORY
 from polycopy_assets.settings.names import check_names
 from polycopy_assets.settings.parse import (
+    DEFAULT_ROUTE_LIMITS,
+    ROUTE_LIMITS,
     directory,
     emulator,
     is_url,
@@ -34,6 +36,7 @@ from polycopy_assets.settings.parse import (
     parse_bucket,
     parse_dataset,
     parse_rate_limit,
+    parse_route_limits,
     wrong,
 )
 from polycopy_assets.settings.proxy import proxy_variable
@@ -71,7 +74,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """All settings but the secrets, which stay in the environment (see `needs_api_key`).
 
     `proxy` is the name of the variable that holds the proxy to the source, with its password.
-    `rate_limit` is as written, e.g. `100/1,500/10`; `timeout` seconds; `segment_bytes` bytes;
+    `rate_limit` and `route_limits` are as written; `timeout` seconds; `segment_bytes` bytes;
     `max_lag` seconds; `memory` MB; `max_bytes_billed` bytes a query; `bigquery_emulator` is empty
     for the real BigQuery; `instance` says where Dagster's record is, not the URL of the database;
     `leaderboard` is as written, `leaderboard_wanted` the last rank on it that is wanted (0: none).
@@ -81,6 +84,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     source_url: str = SOURCES["polymarket"]
     proxy: str = ""
     rate_limit: str = DEFAULT_RATE_LIMIT
+    route_limits: str = DEFAULT_ROUTE_LIMITS
     concurrency: int = 16
     timeout: float = 30.0
     segment_bytes: int = SEGMENT_BYTES
@@ -127,15 +131,18 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
     refuse_credentials("POLYCOPY_SOURCE_URL", url)
     rate_limit = environ.get("POLYCOPY_RATE_LIMIT") or DEFAULT_RATE_LIMIT
     parse_rate_limit(rate_limit)
+    route_limits = environ.get(ROUTE_LIMITS) or DEFAULT_ROUTE_LIMITS
+    parse_route_limits(route_limits)
     store = environ.get("POLYCOPY_STORE") or DEFAULT_STORE
     warehouse = environ.get("POLYCOPY_WAREHOUSE") or DEFAULT_WAREHOUSE
     if parse_bucket(store) is None and "://" in store:
         raise wrong("POLYCOPY_STORE", store, "the path of a directory, or gs://BUCKET[/PREFIX]")
-    if parse_dataset(warehouse) is None and "://" in warehouse:
+    # DuckDB puts its log beside what stands before a `?`.
+    if parse_dataset(warehouse) is None and ("://" in warehouse or "?" in warehouse):
         raise wrong(
             "POLYCOPY_WAREHOUSE",
             warehouse,
-            "the path of a DuckDB file, or bigquery://PROJECT/DATASET",
+            "the path of a DuckDB file, without `?`, or bigquery://PROJECT/DATASET",
         )
     for name, path in (("POLYCOPY_STORE", store), ("POLYCOPY_WAREHOUSE", warehouse)):
         directory(name, path)
@@ -160,6 +167,7 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         source_url=url,
         proxy=proxy_variable(environ, url),
         rate_limit=rate_limit,
+        route_limits=route_limits,
         concurrency=int(number(environ, "POLYCOPY_CONCURRENCY", 16, 1, 1000, whole=True)),
         timeout=number(environ, "POLYCOPY_TIMEOUT", 30.0, 0.1, 600.0),
         segment_bytes=int(

@@ -1,7 +1,7 @@
 """`POLYCOPY_INSTANCE`: where Dagster keeps its record, if not in files of DAGSTER_HOME.
 
-It is the URL of a Postgres database, or the word `ephemeral`: then nothing keeps the record, and
-each command rebuilds it from the store.
+It is the URL of a Postgres database, `sqlite` for the files, or `ephemeral`: then nothing keeps the
+record, and each command rebuilds it from the store.
 
 The URL holds a password: it stays in the environment, and no message shows any part of it but the
 name of the variable. What is accepted here is read in the same way by SQLAlchemy and by libpq.
@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from polycopy_assets.errors import ConfigurationError
 
 INSTANCE = "POLYCOPY_INSTANCE"
-EPHEMERAL = "ephemeral"
+EPHEMERAL, SQLITE = "ephemeral", "sqlite"
 InstanceKind = Literal["files", "postgres", "ephemeral"]
 KINDS: tuple[InstanceKind, ...] = get_args(InstanceKind)
 _DRIVER = "postgresql+psycopg2"
@@ -34,7 +34,7 @@ def instance_kind(environ: Mapping[str, str]) -> InstanceKind:
     """Where Dagster's record is kept: in files of DAGSTER_HOME, in Postgres, or nowhere.
 
     Raises ConfigurationError, which does not show the value, if it is neither the URL of a database
-    nor `ephemeral`.
+    nor `sqlite` or `ephemeral`.
     """
     if environ.get(INSTANCE) == EPHEMERAL:
         return "ephemeral"
@@ -44,9 +44,9 @@ def instance_kind(environ: Mapping[str, str]) -> InstanceKind:
     if not _URL.fullmatch(url):
         raise ConfigurationError(
             "POLYCOPY_INSTANCE is not accepted (its value is not shown: it may hold a password):"
-            " expected postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE[?OPTION=VALUE], or"
-            " `ephemeral`; write special characters in a password as %XX (@ is %40, / is %2F, # is"
-            " %23, % is %25)"
+            " expected postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE[?OPTION=VALUE],"
+            " `sqlite` or `ephemeral`; write special characters in a password as %XX (@ is %40, /"
+            " is %2F, # is %23, % is %25)"
         )
     return "postgres"
 
@@ -54,7 +54,7 @@ def instance_kind(environ: Mapping[str, str]) -> InstanceKind:
 def database_url(environ: Mapping[str, str]) -> str:
     """The URL of the database, unchecked; empty if none is named."""
     value = environ.get(INSTANCE) or ""
-    return "" if value == EPHEMERAL else value
+    return "" if value in {EPHEMERAL, SQLITE} else value
 
 
 def with_driver(url: str) -> str:

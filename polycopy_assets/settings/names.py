@@ -9,6 +9,7 @@ from polycopy_assets.settings.boards import LEADERBOARD, MARKETS_URL, WANTED
 from polycopy_assets.settings.checked import API_KEY
 from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.settings.memory import MEMORY
+from polycopy_assets.settings.parse import ROUTE_LIMITS
 from polycopy_assets.settings.shared import SHARED
 
 NAMES = (
@@ -25,6 +26,7 @@ NAMES = (
     "POLYCOPY_MAX_LAG",
     MEMORY,
     "POLYCOPY_RATE_LIMIT",
+    ROUTE_LIMITS,
     "POLYCOPY_SEGMENT_BYTES",
     SHARED,
     "POLYCOPY_SOURCE",

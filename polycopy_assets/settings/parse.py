@@ -65,18 +65,35 @@ def directory(name: str, text: str) -> str:
         raise wrong(name, text, f"the path of a directory: {error}") from error
 
 
-def parse_rate_limit(text: str) -> tuple[tuple[int, float], ...]:
-    """Sliding windows, as (requests, seconds), from `REQUESTS/SECONDS[,REQUESTS/SECONDS…]`.
+ROUTE_LIMITS = "POLYCOPY_ROUTE_LIMITS"
+DEFAULT_ROUTE_LIMITS = "/v2/tokens=200/10;/v2/resolutions=200/10;/markets/keyset=300/10"
+"""What the services publish for their routes, or for the nearest one that has a number."""
+
+
+def parse_route_limits(text: str) -> dict[str, tuple[tuple[int, float], ...]]:
+    """The sliding windows of each route, from `/PATH=REQUESTS/SECONDS[,…][;/PATH=…]`.
 
     Raises ConfigurationError for anything else.
+    """
+    found: dict[str, tuple[tuple[int, float], ...]] = {}
+    for part in filter(None, (part.strip() for part in text.split(";"))):
+        path, _, windows = part.partition("=")
+        if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path) or path in found:
+            raise wrong(ROUTE_LIMITS, text, "/PATH=REQUESTS/SECONDS[;…], each path once")
+        found[path] = parse_rate_limit(windows, ROUTE_LIMITS)
+    return found
+
+
+def parse_rate_limit(text: str, name: str = "POLYCOPY_RATE_LIMIT") -> tuple[tuple[int, float], ...]:
+    """Sliding windows, as (requests, seconds), from `REQUESTS/SECONDS[,REQUESTS/SECONDS…]`.
+
+    Raises ConfigurationError for anything else, with the `name` of the setting.
     """
     windows = []
     for part in text.split(","):
         found = re.fullmatch(r"\s*([0-9]{1,9})/([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*", part)
         if not found or int(found[1]) < 1 or float(found[2]) <= 0:
-            raise wrong(
-                "POLYCOPY_RATE_LIMIT", text, "REQUESTS/SECONDS, both above 0, e.g. 100/1,500/10"
-            )
+            raise wrong(name, text, "REQUESTS/SECONDS, both above 0, e.g. 100/1,500/10")
         windows.append((int(found[1]), float(found[2])))
     return tuple(windows)
 

@@ -64,18 +64,27 @@ def anchor(environ: MutableMapping[str, str], directory: Path, given: Collection
 
 
 def refuse_nothing(settings: Settings, where: Path) -> None:
-    """Raises ConfigurationError if a command that only reads would find nothing at all.
+    """Raises ConfigurationError if a command that needs data would find nothing at all.
 
     Else it would show zeros to somebody who is in the wrong directory.
     """
     places = (settings.home, settings.store, settings.warehouse)
     elsewhere = settings.instance != "files" or any(map(_is_url, places))
-    if not elsewhere and not any(Path(each).expanduser().exists() for each in places):
+    paths = [Path(each).expanduser() for each in places]
+    if not elsewhere and not any(_cannot_be(path) or path.exists() for path in paths):
         raise ConfigurationError(
             f"there is nothing in {where.absolute()}: no {FOLDER} there or above. Change to the"
             " directory where polycopy has worked, or set POLYCOPY_STORE, POLYCOPY_WAREHOUSE and"
             " DAGSTER_HOME. To begin here: `polycopy wallets add`, or `polycopy demo`"
         )
+
+
+def _cannot_be(path: Path) -> bool:
+    """Whether a place is below a file, or where we may not look: its user names the setting."""
+    return any(
+        os.path.lexists(parent) and not (parent.is_dir() and os.access(parent, os.X_OK))
+        for parent in path.parents
+    )
 
 
 def _is_url(place: str) -> bool:

@@ -14,10 +14,8 @@ import msgspec
 from polycopy_assets.boards.board import Asked, Board, Rank, is_condition
 from polycopy_assets.boards.walk import BoardPage, Row, Walk
 from polycopy_assets.errors import ConfigurationError, ContractBroken
-from polycopy_assets.settings.checked import refuse_credentials
-from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.hosts import Sending, two_hosts
 from polycopy_assets.sources.http import Answer, Http
-from polycopy_assets.sources.masking import Mask, proxy_secrets
 from polycopy_assets.sources.polymarket import LIMIT, Polymarket
 from polycopy_assets.sources.rows import decode_page
 from polycopy_assets.text import quoted
@@ -111,6 +109,10 @@ class Boards:
         self._http = http
         self._markets = markets
 
+    async def clock(self) -> float:
+        """The source's clock, epoch seconds; one request. Raises SourceError."""
+        return await self._http.read("/v2/status", {}, "the source's clock", _clock)
+
     async def walk(self, asked: Asked) -> AsyncIterator[Board]:
         """Yields, after each page, what was found so far; the last is the whole answer.
 
@@ -167,41 +169,10 @@ class Boards:
 
 
 @asynccontextmanager
-async def open_boards(
-    url: str,
-    markets_url: str,
-    *,
-    windows: Sequence[Window],
-    concurrency: int,
-    timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
-    proxy: str = "",
-    idle: float = float("inf"),
-    permit: Callable[[], None] = lambda: None,
-    on_request: Callable[[], None] = lambda: None,
-) -> AsyncIterator[Boards]:
-    """The boards of the Data API at `url`, with the market service at `markets_url`.
-
-    The other arguments are those of `open_source`. The two hosts have a budget each.
-    """
-    refuse_credentials("the source's URL", url)
-    refuse_credentials("the market service's URL", markets_url)
-
-    def http(base: str, idle: float) -> Http:
-        return Http(
-            base,
-            windows=windows,
-            concurrency=concurrency,
-            timeout=timeout,
-            proxy=proxy,
-            mask=Mask([], proxy_secrets(proxy)),
-            on_request=on_request,
-            idle=idle,
-            permit=permit,
-        )
-
-    async with http(markets_url, idle) as markets, http(url, idle) as data:
-        # One host for both, as the sample API is: then they share a budget too.
-        yield Boards(data, data if markets_url == url else markets)
+async def open_boards(url: str, markets_url: str, how: Sending) -> AsyncIterator[Boards]:
+    """The boards of the Data API at `url`, with the market service at `markets_url`."""
+    async with two_hosts(url, markets_url, how) as (data, markets):
+        yield Boards(data, markets)
 
 
 def has_boards(kind: str) -> bool:
@@ -216,6 +187,12 @@ def check_has_boards(kind: str) -> None:
             f"POLYCOPY_SOURCE={kind!r} has no leaderboard; the source that has one:"
             f" {Polymarket.name}"
         )
+
+
+def _clock(answer: Answer) -> float:
+    if answer.date is None:
+        raise ContractBroken("an answer without `Date`: the day is that of the source's clock")
+    return answer.date + answer.age
 
 
 def _leaderboard(answer: Answer) -> BoardPage:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Hashable, Iterator
 
 import httpx
 
-from polycopy_assets.text import NAME, one_line, said_by
+from polycopy_assets.text import NAME, counted, one_line, said_by
 from polycopy_assets.trades.odd_json import MOST_VALUES, UNREADABLE, Json, TooOdd, readable
 
 PAGE_BYTES = 8 * 2**20
@@ -65,7 +65,7 @@ def _checked(body: bytes) -> Json:
         raise _bad(body, f"a broken JSON body ({said_by(error)})") from error
     # Ordinary pages are not counted: only a bomb is worth the cost.
     if len(body) > PAGE_BYTES // 4 and (values := body.count(b",")) > MOST_VALUES:
-        raise _bad(body, f"a body of {values:,} values")
+        raise _bad(body, f"a body of {counted(values, 'value')}")
     return found
 
 

@@ -11,6 +11,7 @@ from polycopy_assets.errors import (
     TransientError,
     Unreachable,
 )
+from polycopy_assets.text import counted
 
 SAME_ANSWERS = 3
 """After this many identical broken answers in a row, the contract counts as broken."""
@@ -98,7 +99,7 @@ def failure(error: RequestRefused | Retryable, what: str, tries: Tries) -> Sourc
     """The error to raise for the attempts: all text from outside passes through here."""
     if isinstance(error, RequestRefused):
         return PermanentError(f"{what}: {error}")
-    used = f"{tries.used} attempts"
+    used = counted(tries.used, "attempt")
     if error.unreachable:
         return Unreachable(f"{error}, {used}")
     if tries.alike > 1 and tries.alike == min(tries.used, SAME_ANSWERS):

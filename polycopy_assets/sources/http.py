@@ -4,8 +4,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from types import MappingProxyType
 from typing import Any, Self, TypeVar
 
 import httpx
@@ -27,6 +29,9 @@ from polycopy_assets.text import one_line, said_by
 from polycopy_assets.trades.odd_json import Json
 
 T = TypeVar("T")
+
+Params = Mapping[str, str | int | Sequence[str]]
+"""The parameters of a request; a sequence is a parameter that is repeated."""
 
 ATTEMPTS = 8
 
@@ -69,7 +74,8 @@ class Http:
     """JSON over GET for one source; all requests of the process share its budget.
 
     `timeout` is seconds of silence before an attempt counts as failed; `proxy` the URL of the proxy
-    to go through; `mask` takes secrets out of errors. `explain` may turn a refusal (status, decoded
+    to go through; `mask` takes secrets out of errors. `routes` are the windows of paths that have
+    some of their own, beside `windows` for all. `explain` may turn a refusal (status, decoded
     error body) into a clearer reason; `on_request` is called for every request that is sent; `idle`
     is for how many seconds no other process has sent a request; `permit` is called before each
     request. To be used as an async context manager.
@@ -84,6 +90,7 @@ class Http:
         timeout: float = 30.0,
         headers: Mapping[str, str] | None = None,
         proxy: str = "",
+        routes: Mapping[str, Sequence[Window]] = MappingProxyType({}),
         mask: Mask = Mask(()),  # noqa: B008 - it knows nothing and keeps nothing
         attempts: int = ATTEMPTS,
         explain: Callable[[int, Mapping[str, Any]], str | None] = lambda status, body: None,
@@ -93,8 +100,8 @@ class Http:
     ) -> None:
         self._base = base_url.rstrip("/")
         self._route = Route(self._base, proxy)
-        self._budget = Budget(windows, permit=permit)
-        self._budget.hold(max(window.seconds for window in windows) - idle)
+        self._budget = _budget(windows, idle, permit)
+        self._routes = {path: _budget(each, idle, permit) for path, each in routes.items()}
         self._flow = Flow(concurrency)
         self._mask = mask
         self._attempts = attempts
@@ -129,7 +136,7 @@ class Http:
         """How many requests at the same time are of use now."""
         return self._flow.at_once
 
-    async def get(self, path: str, params: Mapping[str, str | int], what: str) -> Answer:
+    async def get(self, path: str, params: Params, what: str) -> Answer:
         """The JSON body at `path`; `what` names the request in errors.
 
         Raises PermanentError when the source refuses, TransientError when it failed on every
@@ -143,7 +150,7 @@ class Http:
     async def read(
         self,
         path: str,
-        params: Mapping[str, str | int],
+        params: Params,
         what: str,
         read: Callable[[Answer], T],
         *,
@@ -165,7 +172,7 @@ class Http:
     async def _get(
         self,
         path: str,
-        params: Mapping[str, str | int],
+        params: Params,
         what: str,
         read: Callable[[Answer], T],
         *,
@@ -200,10 +207,9 @@ class Http:
             trace=self._mask(answer.trace),
         )
 
-    async def _once(
-        self, path: str, params: Mapping[str, str | int], tries: Tries, place: Place
-    ) -> Answer:
-        async with self._budget.slot():
+    async def _once(self, path: str, params: Params, tries: Tries, place: Place) -> Answer:
+        route = self._routes.get(path)
+        async with route.slot() if route else nullcontext(), self._budget.slot():
             self._on_request()
             with tries.one():
                 try:
@@ -221,7 +227,7 @@ class Http:
                 except httpx.TransportError as error:
                     raise self._failed(error) from error
 
-    async def _exchange(self, path: str, params: Mapping[str, str | int], place: Place) -> Answer:
+    async def _exchange(self, path: str, params: Params, place: Place) -> Answer:
         request = self._client.stream("GET", self._base + path, params=dict(params))
         async with request as response:
             place.answered()
@@ -270,6 +276,13 @@ class Http:
             return Retryable(f"no data from {where} for {self._timeout:g} s")
         said = said_by(error) or type(error).__name__
         return Retryable(f"the connection to {where} broke off: {said}")
+
+
+def _budget(windows: Sequence[Window], idle: float, permit: Callable[[], None]) -> Budget:
+    """A budget in which the requests of other processes, `idle` seconds ago, still count."""
+    budget = Budget(windows, permit=permit)
+    budget.hold(max(window.seconds for window in windows) - idle)
+    return budget
 
 
 def _trusted() -> ssl.SSLContext:

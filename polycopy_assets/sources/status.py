@@ -6,15 +6,14 @@ stopped while the others are at head, only `ingestion` does. If no stream is nam
 none lags: the status leaves out dormant streams.
 """
 
-from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
 
 from polycopy_assets.errors import ContractBroken, TransientError
 from polycopy_assets.sources.http import Answer
+from polycopy_assets.sources.moment import moment
 from polycopy_assets.sources.rows import decode_page
-from polycopy_assets.text import quoted
 from polycopy_assets.trades.horizon import Freshness
 
 SECONDS_PER_BLOCK = 2
@@ -22,10 +21,6 @@ SECONDS_PER_BLOCK = 2
 
 FEED = "activity_feed"
 """The mechanism that serves trades; a stalled `pnl` does not affect them."""
-
-_MILLISECONDS = 10**11
-_YEAR_10000 = 253_402_300_800
-"""Epoch seconds after any date."""
 
 _Number = float | None
 
@@ -112,29 +107,7 @@ def _age(data: _Data, answer: Answer) -> float:
     """Seconds by which the status is older than the answer; the largest of the known ages."""
     told = [] if data.age_seconds is None else [data.age_seconds]
     if data.computed_at is not None and answer.date is not None:
-        told.append(answer.date - _moment(data.computed_at))
+        told.append(answer.date - moment(data.computed_at, "a status computed at"))
     if not told:
         raise TransientError("the source's status does not say how old it is")
     return max(told)
-
-
-def _moment(value: float | str) -> float:
-    """Epoch seconds from seconds, milliseconds or ISO 8601; raises ContractBroken."""
-    try:
-        moment = _seconds(value)
-    except (ValueError, OverflowError) as error:
-        raise _no_time(value) from error
-    if not 0 <= moment < _YEAR_10000:
-        raise _no_time(value)
-    return moment
-
-
-def _seconds(value: float | str) -> float:
-    if isinstance(value, str):
-        moment = datetime.fromisoformat(value)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    return value / 1000 if value > _MILLISECONDS else float(value)
-
-
-def _no_time(value: float | str) -> ContractBroken:
-    return ContractBroken(f"a status computed at {quoted(value)}, which is no time")

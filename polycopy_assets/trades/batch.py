@@ -9,6 +9,7 @@ import msgspec
 from polycopy_assets.trades.interval import Interval, union
 from polycopy_assets.trades.segment import Segment, rows_digest, segment_name
 
+COMBINED = "combined/"
 MANIFESTS = "combined/manifests/"
 PARTS = "combined/parts/"
 SCHEMA = 2

@@ -7,6 +7,7 @@ inconsistent one is not acted on.
 import re
 from collections.abc import Collection, Iterator
 
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import PARTS, SCHEMA, Claim, Manifest, claimed_intervals
 from polycopy_assets.trades.segment import LATEST, parse_name
 from polycopy_assets.trades.wallet import ADDRESS
@@ -96,7 +97,13 @@ def _of_sums(manifest: Manifest) -> Iterator[str]:
     in_parts = sum(part.rows for part in manifest.parts)
     in_claims = sum(claim.rows for claim in manifest.claims)
     if not manifest.rows == in_parts == in_claims:
-        yield f"{manifest.rows} rows in all, {in_parts} in its parts, {in_claims} in its claims"
+        yield (
+            f"{counted(manifest.rows, 'row')} in all, {in_parts:,} in its parts, {in_claims:,} in"
+            " its claims"
+        )
     intervals = len(claimed_intervals(manifest.claims))
     if manifest.claims_part and manifest.claims_part.rows != intervals:
-        yield f"{manifest.claims_part.rows} rows in its file of claims, and {intervals} intervals"
+        yield (
+            f"{counted(manifest.claims_part.rows, 'row')} in its file of claims, and"
+            f" {counted(intervals, 'interval')}"
+        )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from isal.isal_zlib import crc32
 
 from polycopy_assets.errors import ContractBroken, TransientError
+from polycopy_assets.text import counted
 from polycopy_assets.trades.page import Page, Rows
 
 SECOND_ROWS = 20_000
@@ -103,7 +104,7 @@ class Bounds:
         if cursor is None:
             return
         if cursor in self._cursors:
-            raise ContractBroken(f"a cursor was repeated after {self._pages - 1} pages")
+            raise ContractBroken(f"a cursor was repeated after {counted(self._pages - 1, 'page')}")
         if len(cursor) > CURSOR_LENGTH:
             raise ContractBroken(f"a cursor of {len(cursor):,} characters")
         self._cursors.append(cursor)

@@ -39,6 +39,10 @@ class State(StrEnum):
     """The same, and nothing is left."""
 
 
+DELETED = frozenset({State.PURGING, State.PURGED})
+"""What is stored of such a wallet is deleted, or is about to be."""
+
+
 class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """A statement about a wallet; a later one replaces it. `at` is epoch seconds, of the writer."""
 
@@ -47,8 +51,11 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     at: int
 
 
-class _Header(msgspec.Struct, frozen=True, kw_only=True):
+class _Form(msgspec.Struct, frozen=True):
     form: int
+
+
+class _Header(_Form, frozen=True, kw_only=True):
     whole: bool
 
 
@@ -94,11 +101,12 @@ def unpack(data: bytes) -> Packed:
     """
     try:
         first, _, rest = gzip.decompress(data).partition(b"\n")
-        header = msgspec.json.decode(first, type=_Header)
-        if header.form > FORM:
+        # By itself: the rest of a newer version's header may be anything.
+        if (form := msgspec.json.decode(first, type=_Form).form) > FORM:
             raise StoreError(
-                f"the wanted list was written by a newer version of polycopy (form {header.form})"
+                f"the wanted list was written by a newer version of polycopy (form {form})"
             )
+        header = msgspec.json.decode(first, type=_Header)
         entries = msgspec.json.Decoder(Entry).decode_lines(rest)
     except (OSError, EOFError, zlib.error, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ContractBroken(str(error)) from error

@@ -63,7 +63,7 @@ def cost_metadata(cost: Cost | None) -> Mapping[str, int]:
 
 
 class Parts(Protocol):
-    """Gives access to the Parquet files of a batch."""
+    """Gives access to Parquet files of a store."""
 
     def uri(self, name: str) -> str:
         """The file's address."""
@@ -89,6 +89,18 @@ class BoardTable(Protocol):
         ...
 
 
+class DimensionTables(Protocol):
+    """The tables `tokens` and `markets`: what the source said of them, and when."""
+
+    def replace(self, name: str, file: str, rows: int, files: Parts) -> None:
+        """Makes table `name` hold exactly the `rows` rows of Parquet `file` of the store `files`.
+
+        Atomic; doing it again changes nothing. Creates the table if it is missing. Raises
+        WarehouseError.
+        """
+        ...
+
+
 class Warehouse(Protocol):
     """The tables `traders`, `trades` and, where an old job left it, `backfill_checkpoint`.
 
@@ -105,6 +117,11 @@ class Warehouse(Protocol):
     @property
     def boards(self) -> BoardTable:
         """The table `leaderboard`."""
+        ...
+
+    @property
+    def dimensions(self) -> DimensionTables:
+        """The tables `tokens` and `markets`."""
         ...
 
     @property

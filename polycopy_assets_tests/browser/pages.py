@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Locator, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 PICTURES = Path(__file__).parents[2] / ".browser"
@@ -95,11 +95,18 @@ class Pages:
 
     def launch_job(self, job: str, config: str) -> None:
         """Launches a job from its launchpad, with `config` written into it; shows the run."""
-        self.go(f"/locations/polycopy_assets.definitions/jobs/{job}/playground")
-        editor = self.page.locator(".CodeMirror").first
-        editor.click(timeout=LONG)
+        self.open_launchpad(job).click(timeout=LONG)
         self.page.keyboard.press("Control+A")
         self.page.keyboard.insert_text(config)
+        self.launch_run()
+
+    def open_launchpad(self, job: str) -> Locator:
+        """Opens the launchpad of a job; its configuration."""
+        self.go(f"/locations/polycopy_assets.definitions/jobs/{job}/playground")
+        return self.page.locator(".CodeMirror").first
+
+    def launch_run(self) -> None:
+        """Launches what the launchpad has; shows the run."""
         self.page.get_by_role("button", name="Launch run").click(timeout=LONG)
 
     def launch(self) -> None:

@@ -16,10 +16,12 @@ PAGES = (
     "backfill-dialog",
     "checks",
     "failed-wallet-reason",
+    "launchpad",
     "partitions",
     "reconciliation",
     "reconciliation-check",
     "run",
+    "run-lines",
     "trades",
 )
 TERMINALS = ("discovered", "progress", "interrupted", "standing", "query")

@@ -69,8 +69,13 @@ def test_a_page_of_a_run_that_is_open_shows_what_the_run_says_later(deployed: De
             browser(ui.url, PICTURES) as pages,
             deployment.instance() as instance,
         ):
-            run_id = ui.launch_job("fetch", {})
-            pages.go(f"/runs/{run_id}")
+            opened = pages.open_launchpad("fetch")
+            expect(opened.get_by_text("chosen")).to_be_visible(timeout=LONG)
+            assert not pages.page.get_by_placeholder("Partition").count(), "it asks for a partition"
+            pages.shot("launchpad")
+            pages.launch_run()
+            pages.page.wait_for_url(re.compile("/runs/"), timeout=LONG)
+            (run_id,) = [run.run_id for run in _ended(instance, "fetch")]
             started = dg.DagsterRunStatus.STARTED
             wait_for(lambda: _status(instance, run_id) == started, 90, "the start of the run")
             pages.page.get_by_placeholder("Filter…").last.fill("far")
@@ -78,9 +83,23 @@ def test_a_page_of_a_run_that_is_open_shows_what_the_run_says_later(deployed: De
             assert not pages.page.get_by_text(line).count(), "the page was opened too late"
             expect(pages.page.get_by_text(line).first).to_be_visible(timeout=25_000)
             assert _status(instance, run_id) == started, "the line was seen when all was over"
+            _read_how_far_it_is(pages, run_id)
             last = pages.page.get_by_text(re.compile("120/120 wallets")).first
             expect(last).to_be_visible(timeout=LONG)
     assert len(served.state.counts.requests) == 120
+
+
+def _read_how_far_it_is(pages, run_id: str) -> None:
+    """The event of each wallet says it; the address that the log names shows the lines alone."""
+    pages.go(f"/runs/{run_id}")
+    event = pages.page.get_by_text(re.compile(r"\d+/120 wallets: \d+ new trades?, \d+ in all"))
+    expect(event.last).to_be_visible(timeout=LONG)
+    pages.shot("run-with-events")
+    pages.go(f"/runs/{run_id}?levels=critical|error|info|warning")
+    line = pages.page.get_by_text(re.compile(r"\d+/120 wallets, .* so far"))
+    expect(line.last).to_be_visible(timeout=LONG)
+    assert not event.count()
+    pages.shot("run-lines")
 
 
 def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
@@ -180,7 +199,7 @@ def _read_the_run(pages, instance: dg.DagsterInstance) -> None:
     """The page of the run says how far it came and who failed."""
     (run,) = [r for r in instance.get_runs() if r.tags.get("dagster/backfill")]
     pages.go(f"/runs/{run.run_id}")
-    expect(pages.page.get_by_text("20 of 1000 wallets failed").first).to_be_visible(timeout=LONG)
+    expect(pages.page.get_by_text("20 of 1,000 wallets failed").first).to_be_visible(timeout=LONG)
     pages.shot("run")
     pages.page.get_by_placeholder("Filter…").first.fill("far")
     expect(pages.page.get_by_text(re.compile("1,000/1,000 wallets")).first).to_be_visible(

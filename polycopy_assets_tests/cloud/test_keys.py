@@ -59,6 +59,8 @@ def test_all_that_a_load_leaves_has_the_default_key_of_the_dataset(bench: Bench,
     manifest = bench.batch(*WALLETS[:2])
     bench.load()
     bench.warehouse.load(manifest, bench.store)
+    with bench.warehouse.reader.ask("SELECT id FROM trades LIMIT 1") as answer:  # a person's
+        assert list(answer.rows())
     assert keys == {"trades": {KEY}, "polycopy_batches": {KEY}, "staging": {KEY}}
     assert {key_of(job) for job in double.done("load")} == {KEY}
     reads = [job for job in double.done("query") if job.rows and not is_change(job)]

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,19 @@ def asked(bench: Bench):
             pass
 
     return ask
+
+
+def test_a_time_in_a_csv_file_has_a_fraction_of_a_second_only_where_there_is_one(tmp_path: Path):
+    whole = datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
+    path = tmp_path / "times.csv"
+    rows = [[whole], [whole.replace(microsecond=500_000)], [None]]
+    assert files.write(rows, {"at": pl.Datetime("us", "UTC")}, "csv", path) == 3
+    assert path.read_text().splitlines() == [
+        "at",
+        "2024-05-06T07:08:09Z",
+        "2024-05-06T07:08:09.500000Z",
+        "",
+    ]
 
 
 def test_trades_are_exported_the_same_listed_or_asked_for(

@@ -175,10 +175,34 @@ def test_a_dataset_in_which_we_may_only_write_rows_is_loaded_all_the_same(
         bench.warehouse.describe()
     assert bench.warehouse.count_rows() == manifest.rows
     told = [record.getMessage() for record in caplog.records]
-    assert any("view wallet_summary is left as it is" in each for each in told)
-    assert any("columns of table trades is left" in each for each in told)
+    assert any("view wallet_summary is not made" in each for each in told)
+    assert any("descriptions of table trades are left" in each for each in told)
     with pytest.raises(exceptions.NotFound):
         place.client.get_table(f"{name}.wallet_summary")
+
+
+def test_a_view_that_bigquery_does_not_take_is_named_and_the_others_are_made(
+    place: Place, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    bench = place.bench(place.dataset())
+    bench.batch(WALLETS[0])
+    bench.load()
+    make, name = server.create_table, dataset_of(bench)
+
+    def refused(*args: Any) -> Any:
+        if "market_summary" in str(args) and "wallet_summary" not in str(args):
+            raise JobError("invalidQuery", "Unrecognized name: title\nat [3:5]")
+        return make(*args)
+
+    monkeypatch.setattr(server, "create_table", refused)
+    with caplog.at_level(logging.WARNING):
+        bench.warehouse.describe()
+    (told,) = [each for each in caplog.messages if "market_summary" in each]
+    assert told.startswith(f"{bench.warehouse.uri}: view market_summary is not made")
+    assert "Unrecognized name: title" in told
+    assert "\n" not in told
+    made = {item.table_id for item in place.client.list_tables(name)} & VIEWS.keys()
+    assert made == VIEWS.keys() - {"market_summary"}
 
 
 def test_every_column_has_a_meaning():

@@ -10,8 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from polycopy_assets_tests.container.isolated import command_in
 from polycopy_assets_tests.dev import ROOT
+
+MARKS = [
+    pytest.mark.container,
+    pytest.mark.timeout(1_200),
+    pytest.mark.xdist_group("container"),
+]
+"""Of each module with tests of the image."""
 
 BUILD = ROOT / ".container"
 MEMORY = 512 * 2**20

@@ -3,19 +3,13 @@
 import json
 from pathlib import Path
 
-import pytest
-
-from polycopy_assets_tests.container.images import SECRETS, Images
+from polycopy_assets_tests.container.images import MARKS, SECRETS, Images
 from polycopy_assets_tests.container.in_the_image import (
     nothing_but_the_volume_can_be_written,
     the_demo_needs_no_more_than_it_may_use,
 )
 
-pytestmark = [
-    pytest.mark.container,
-    pytest.mark.timeout(1_200),
-    pytest.mark.xdist_group("container"),
-]
+pytestmark = MARKS
 _SPECIAL = "find / -xdev -type f \\( -perm -4000 -o -perm -2000 -o -perm -0002 \\)"
 
 

@@ -4,17 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from polycopy_assets_tests.container.images import MEMORY, Ended, Images, Run, missing
+from polycopy_assets_tests.container.images import MARKS, MEMORY, Ended, Images, Run, missing
 from polycopy_assets_tests.container.in_the_image import (
     nothing_but_the_volume_can_be_written,
     the_demo_needs_no_more_than_it_may_use,
 )
 
-pytestmark = [
-    pytest.mark.container,
-    pytest.mark.timeout(1_200),
-    pytest.mark.xdist_group("container"),
-]
+pytestmark = MARKS
 _LIMIT = """
 for file in memory.max memory/memory.limit_in_bytes; do
   [ ! -e /sys/fs/cgroup/$file ] || cat /sys/fs/cgroup/$file

@@ -40,6 +40,9 @@ def killing(owner, name, call, before):
     setattr(owner, name, instead)
 """
 
+SMALLER = "the databases get smaller"
+"""Files do; a database in Postgres looks after itself."""
+
 STEPS = {
     "the run is gone, Dagster's part of its events is not": (
         "killing(SqlEventLogStorage, 'delete_events', 0, True)"
@@ -49,7 +52,7 @@ STEPS = {
     "results of checks are next": "killing(StoredEvents, 'delete_checks', 1, True)",
     "results of checks are gone": "killing(StoredEvents, 'delete_checks', 3, False)",
     "the log of a run is gone": "killing(RunFiles, 'delete_log', 1, False)",
-    "the databases get smaller": "killing(maintain, 'shrink', 0, True)",
+    SMALLER: "killing(maintain, 'shrink', 0, True)",
 }
 
 
@@ -63,6 +66,8 @@ def test_killed_at_any_step_nothing_is_lost_and_the_next_one_finishes(
     with deployment.instance() as instance:
         before = everything(deployment, instance)
     for step, code in STEPS.items():
+        if step == SMALLER and deployment.settings.instance != "files":
+            continue
         ended = deployment.polycopy("maintain", "--keep-days", "0", first=f"{_LATER}{_KILL}{code}")
         assert ended.returncode in (-9, 137), (step, ended.stderr)
         with deployment.instance() as instance:

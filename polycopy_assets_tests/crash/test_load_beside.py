@@ -7,10 +7,13 @@ import dagster as dg
 import pytest
 
 from polycopy_assets.assets.load_events import RECORD, TRADES
+from polycopy_assets.cli.beside import Beside
+from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.ours import Job
+from polycopy_assets.system.step import Step
 from polycopy_assets_tests.crash.load_beside import (
     SAID,
     SETTINGS,
@@ -27,7 +30,7 @@ from polycopy_assets_tests.crash.load_beside import (
     until,
     versions,
 )
-from polycopy_assets_tests.deployment import Deployed, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
 
 @pytest.mark.timeout(300)
@@ -177,3 +180,22 @@ def test_told_to_stop_while_it_waits_for_a_load_a_backfill_ends_in_one_line(depl
         assert err.splitlines()[-1] == SAID
         assert err.count("polycopy:") == 1, err
         finish(deployment, served)
+
+
+def test_an_interrupt_of_the_wait_ends_the_thread_before_its_store_is_given_up(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+):
+    def load(beside: Beside) -> None:
+        while not beside._stopped.wait(0.01):
+            pass
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Beside, "_load_often", load)
+    with deployment.instance() as instance:
+        beside = Beside(instance, deployment.settings, Progress())
+        monkeypatch.setattr(Step, "follow", interrupt)
+        with pytest.raises(KeyboardInterrupt), beside:
+            pass
+        assert not beside._thread.is_alive()

@@ -10,7 +10,8 @@ import pytest
 
 from polycopy_assets.demo.faults import RANDOM_FAULTS, Faults
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.demo.world import World, load_directory
+from polycopy_assets.demo.recorded import load_directory
+from polycopy_assets.demo.world import World
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.record import attempts, materializations
 from polycopy_assets.system.step import Step

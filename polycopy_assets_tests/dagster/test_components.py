@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -13,7 +14,7 @@ import duckdb
 import pytest
 import yaml
 
-from polycopy_assets.components import PolymarketWallets
+from polycopy_assets.components import PolymarketWallets, registration
 from polycopy_assets.components.registration import JOB
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import ConfigurationError
@@ -22,6 +23,8 @@ from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.record.wanted import retire
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
+from polycopy_assets.store import wanted
+from polycopy_assets.system import clock
 from polycopy_assets_tests.dagster.test_dg import run
 from polycopy_assets_tests.dagster.test_readme import shell_commands
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
@@ -216,6 +219,10 @@ def test_the_sensor_registers_the_yaml_and_leaves_removed_wallets_alone(
         first = tick()
         assert first == tick(), "one run for the same wallets in an hour"
         assert "registered" not in str(first)
+        with monkeypatch.context() as patch:
+            now = clock.now() + 3_600
+            patch.setattr(clock, "now", lambda: now)
+            assert first != tick(), "a run that failed is started again an hour later"
         assert job.execute_in_process(instance=instance).success
         assert registered(instance) == [WALLET, OTHER]
         assert tick() == "all wallets of the YAML are registered"
@@ -224,6 +231,13 @@ def test_the_sensor_registers_the_yaml_and_leaves_removed_wallets_alone(
         assert f"in the YAML, but removed by `polycopy wallets remove`: {OTHER}" in str(tick())
         assert job.execute_in_process(instance=instance).success
         assert registered(instance) == [WALLET], "the YAML does not undo a removal"
+        # Removed after the job has read the list.
+        stale = wanted.read_wanted(opened)
+        monkeypatch.setattr(registration, "read_wanted", lambda store: replace(stale, entries={}))
+        assert job.execute_in_process(instance=instance).success
+        monkeypatch.undo()
+        monkeypatch.setenv("DAGSTER_HOME", str(project.root / ".dagster"))
+        assert registered(instance) == [WALLET], "nor does it at the same moment"
         monkeypatch.delenv("DAGSTER_HOME")
         failed = job.execute_in_process(instance=instance, raise_on_error=False)
         (event,) = [each for each in failed.all_events if each.is_step_failure]

@@ -423,7 +423,7 @@ def test_rows_that_we_loaded_of_a_wallet_that_nothing_knows_are_named_and_delete
         )
     edited(scene, 1, EDITS["no rows"])
     (check,) = scene.deployment.backfill().failed_checks
-    assert f"rows_match_record of trades: 1 wallets differ, first {OTHER}: 0 rows" in check
+    assert f"rows_match_record of trades: 1 wallet differs, first {OTHER}: 0 rows" in check
     found = scene.deployment.reconcile(code=1)
     assert found["counts"] == {"unclaimed": 1, "consistent": WALLETS + 2}
     assert [x["wallet"] for x in found["findings"] if x["finding"] == "unclaimed"] == [OTHER]

@@ -1,12 +1,9 @@
 """`dg` in the checkout: `[tool.dg]` of `pyproject.toml`, as people type it there."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,7 @@ from polycopy_assets.cli.dev import LOCATION
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.record import materializations
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
-from polycopy_assets_tests.dev import Ui, answers, free_port, processes, wait_for
+from polycopy_assets_tests.dev import Ui, answers, end_session, free_port, wait_for
 
 ROOT = Path(__file__).parents[2]
 
@@ -109,9 +106,4 @@ def test_dg_dev_opens_the_ui_on_the_code_location_of_that_name(
             found = ui.query(LOCATIONS)["workspaceOrError"]["locationEntries"]
             assert found == [{"name": LOCATION, "loadStatus": "LOADED"}]
         finally:
-            process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(20)
-            for pid in processes(process.pid):
-                os.kill(pid, signal.SIGKILL)
-            process.wait(10)
+            end_session(process)

@@ -17,9 +17,8 @@ from setuptools import build_meta
 from polycopy_assets.assets.charts import NO_CHART
 from polycopy_assets.demo.generate import generate
 from polycopy_assets_tests.deployment import Deployed, Deployment
-from polycopy_assets_tests.requirements import brought, named
+from polycopy_assets_tests.packages import ROOT, brought, linked_sources, named
 
-ROOT = Path(__file__).parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 
@@ -58,6 +57,7 @@ def test_a_plain_installation_is_small_and_the_extras_are_the_rest():
     assert "--editable '.[google,charts]'" in makefile, "the first command of the README has both"
 
 
+@pytest.mark.files
 def test_a_plain_installation_collects_wallets_and_names_the_extras(deployed: Deployed):
     world = generate(31, 12, most_trades=8)
     with deployed(world) as (deployment, _):
@@ -73,6 +73,7 @@ def test_a_plain_installation_collects_wallets_and_names_the_extras(deployed: De
         assert NO_CHART in shown
 
 
+@pytest.mark.files
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
@@ -100,11 +101,7 @@ def test_google_cloud_without_its_extra_is_one_line_that_says_what_to_install(
 def test_the_packages_that_are_built_hold_what_runs_and_what_people_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    for name in ("polycopy_assets", "docs", "examples"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    for file in (*ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "setup.py", ROOT / "MANIFEST.in"):
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(linked_sources(tmp_path))
     with zipfile.ZipFile(tmp_path / build_meta.build_wheel(str(tmp_path))) as wheel:
         inside = set(wheel.namelist())
         about = next(name for name in inside if name.endswith("/METADATA"))

@@ -14,7 +14,7 @@ from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.record import attempts, materializations
-from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, backfill_job, truth
 
 RANGE = "dagster/asset_partition_range_"
 LAST_SECOND = 1_700_000_000
@@ -23,15 +23,14 @@ LAST_SECOND = 1_700_000_000
 def fetched(
     deployment: Deployment, instance: dg.DagsterInstance, tags: dict[str, str], **config: Any
 ) -> dg.ExecuteInProcessResult:
-    return (
-        build(deployment.settings)
-        .resolve_job_def("fetch")
-        .execute_in_process(
-            instance=instance,
-            run_config={"ops": {"wallet_trades": {"config": config}}},
-            tags=tags,
-            raise_on_error=False,
-        )
+    """A run of the job `fetch`; with `tags` that choose partitions, one of a backfill."""
+    whole = build(deployment.settings)
+    job = backfill_job(deployment.settings) if tags else whole.resolve_job_def("fetch")
+    return job.execute_in_process(
+        instance=instance,
+        run_config={"ops": {"wallet_trades": {"config": config}}},
+        tags=tags,
+        raise_on_error=False,
     )
 
 
@@ -279,6 +278,7 @@ def test_a_refresh_that_is_started_again_leaves_out_what_was_refreshed_lately(de
 def test_a_time_that_makes_no_sense_is_refused_in_one_line(
     deployment: Deployment, options: tuple[str, ...], said: str
 ):
+    assert deployment.here("init")[0] == 0
     done = deployment.polycopy("backfill", *options)
     assert done.returncode == 2
     assert said in done.stderr

@@ -1,6 +1,7 @@
 """The asset graph and what starts it, pinned: a change of either has to be meant."""
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -41,6 +42,7 @@ def _asset(node: Any) -> dict[str, object]:
         "group": node.group_name,
         "kinds": sorted(node.kinds),
         "owners": list(node.owners),
+        "tags": sorted(key for key in node.tags if not key.startswith("dagster/")),
         "executable": node.is_executable,
         "described": bool(node.description),
         "columns": [column.name for column in node.metadata["dagster/column_schema"].columns],
@@ -53,6 +55,8 @@ def _asset(node: Any) -> dict[str, object]:
 def _job(job: dg.JobDefinition) -> dict[str, object]:
     layer = job.asset_layer
     return {
+        "ops": sorted(node.name for node in job.nodes),
+        "partitions": getattr(job.partitions_def, "name", None),
         "assets": sorted(key.to_user_string() for key in layer.selected_asset_keys),
         "checks": sorted(
             f"{key.asset_key.to_user_string()}: {key.name}"
@@ -81,6 +85,14 @@ def _schedule(schedule: Any) -> dict[str, object]:
         "timezone": schedule.execution_timezone,
         "described": bool(schedule.description),
     }
+
+
+def test_a_job_is_resolved_without_a_warning():
+    """Dagster copies sensors that have a job which is no asset job, and warns of their owners."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", dg.BetaWarning)
+        for name in (Job.FETCH, Job.LOAD):
+            build(read_settings({})).resolve_job_def(name.value)
 
 
 def test_the_asset_graph_is_the_one_that_was_agreed():

@@ -75,8 +75,8 @@ def test_the_dagster_yaml_for_postgres_has_all_that_the_one_for_files_has(
     tmp_path: Path, server: str
 ):
     written = {}
-    for name, more in (("files", {}), ("postgres", {"POLYCOPY_INSTANCE": new_database(server)})):
-        deployment = Deployment(tmp_path / name, "http://127.0.0.1:9", **more)
+    for name, instance in (("files", "sqlite"), ("postgres", new_database(server))):
+        deployment = Deployment(tmp_path / name, "http://127.0.0.1:9", POLYCOPY_INSTANCE=instance)
         deployment.root.mkdir()
         assert deployment.polycopy("init").returncode == 0
         home = Path(deployment.settings.home)

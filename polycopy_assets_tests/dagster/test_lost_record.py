@@ -1,6 +1,7 @@
 """Somebody tidies DAGSTER_HOME: what may go, and what is said when the record is gone."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -128,6 +129,27 @@ def test_segments_of_a_first_fetch_that_was_killed_are_no_reason_to_stop(tmp_pat
         assert "`polycopy backfill` continues it" in line
         assert deployment.polycopy("backfill").returncode == 0
     assert deployment.table() == truth(WORLD)
+
+
+def test_with_nothing_left_to_rebuild_it_from_the_line_says_what_helps(deployed: Deployed):
+    with deployed(WORLD) as (deployment, served):
+        deployment.want(WORLD.wallets())
+        deployment.backfill()
+        deployment.lose_record()
+        store = Path(deployment.settings.store)
+        for folder in ("trades", "coverage"):
+            shutil.rmtree(store / folder, ignore_errors=True)
+        served.state.counts.reset()
+        refused = deployment.polycopy("backfill")
+        assert refused.returncode == 1
+        (line,) = [each for each in refused.stderr.splitlines() if "nothing was fetched" in each]
+        assert "holds nothing to rebuild it from" in line
+        assert served.state.counts.trade_requests == 0
+        told = re.search(r"move (\S+) elsewhere", line)
+        assert told
+        Path(told[1]).rename(store.parent / "elsewhere")
+        assert deployment.polycopy("backfill").returncode == 0
+        assert deployment.table() == truth(WORLD)
 
 
 def test_a_table_of_an_older_job_is_no_lost_record(deployed: Deployed):

@@ -153,7 +153,7 @@ def test_a_table_full_of_something_else_is_told_in_few_lines(
     assert isinstance(result, dg.SensorResult)
     assert len(lines) == NAMED + 1
     assert "49,991 more" in lines[-1]
-    assert "50001 rows" in skipped(result)
+    assert "50,001 rows" in skipped(result)
     assert "'zz7'" in skipped(result)
     for text in (*lines, skipped(result), result.cursor or ""):
         assert len(text) < 100 * NAMED

@@ -360,7 +360,7 @@ def test_a_record_that_cannot_be_read_is_its_wallets_failure_and_the_rest_is_fet
             said = why_failed(result)
             legible = {item.wallet: item for item in records_of(instance, wallets)}
         assert "1 of 2 wallets failed" in said
-        assert f"the record of {illegible}" in said
+        assert f"{illegible}: internal: the record" in said
         assert "lists no segments" in said
         assert legible.keys() == {new, *others}
         assert {item.run_id for item in legible.values()} == {result.run_id}

@@ -68,6 +68,7 @@ def of_ours(instance: dg.DagsterInstance, deployment: Deployment, status: S):
         add(instance, name, status, job_code_origin=origin(OUR_FILE, name)),
         add(instance, "load", status, job_code_origin=origin(OURS, "load")),
         add(instance, "fetch", status, tags={"polycopy/worker": "an-older-version@elsewhere:1"}),
+        add(instance, "fetch", status, tags={"polycopy/code": "polycopy_assets"}),
     ]
 
 
@@ -101,8 +102,11 @@ def test_what_others_have_run_is_no_history_of_ours_however_much_it_is(deploymen
             of_theirs(instance, S.FAILURE)
         assert work_ended(instance, time.time() - 60) is None
         found = latest_ended(instance, Job.FETCH, 3)
-        assert [run.dagster_run.run_id for run in found] == [ours[4].run_id, ours[0].run_id]
+        assert [run.dagster_run.run_id for run in found] == [
+            ours[number].run_id for number in (5, 4, 0)
+        ]
         for _ in range(120):
             add(instance, "fetch", S.FAILURE, job_code_origin=origin(THEIRS, "fetch"))
         wanted = dg.RunsFilter(job_name="fetch", statuses=[S.FAILURE])
-        assert [run.dagster_run.run_id for run in our_runs(instance, wanted, 3)] == [ours[0].run_id]
+        tagged = [run.dagster_run.run_id for run in our_runs(instance, wanted, 3)]
+        assert tagged == [ours[5].run_id, ours[0].run_id]

@@ -1,6 +1,7 @@
 """Where a command works: the directory with `.polycopy`, from anywhere below it."""
 
 import os
+import socket
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from polycopy_assets.cli.dev import check_free
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings import place
@@ -15,7 +17,16 @@ from polycopy_assets_tests import forks
 from polycopy_assets_tests.deployment import sample_api
 
 WORLD = generate(51, 2)
-READING = (["status"], ["status", "--json"])
+NEED_DATA = (
+    ["status", "--json"],
+    ["backfill"],
+    ["reconcile", "--apply"],
+    ["maintain"],
+    ["wallets", "list"],
+    ["wallets", "remove", WORLD.wallets()[0]],
+    ["query", "SELECT 1"],
+    ["export", "--to", "trades.csv"],
+)
 
 
 def run(cwd: Path, *args: str, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -30,7 +41,7 @@ def everything(folder: Path) -> dict[str, int]:
     return {str(each): each.stat().st_mtime_ns for each in folder.rglob("*") if each.is_file()}
 
 
-@pytest.mark.parametrize("args", READING, ids=" ".join)
+@pytest.mark.parametrize("args", NEED_DATA, ids=" ".join)
 def test_the_wrong_directory_is_said_and_nothing_is_created(tmp_path: Path, args: list[str]):
     done = run(tmp_path, *args)
     assert (done.returncode, done.stdout) == (2, "")
@@ -63,6 +74,7 @@ def test_a_command_works_in_the_place_above(tmp_path: Path):
         file.rmdir() if file.is_dir() else file.unlink()
     home.rmdir()
     assert run(below, "status").returncode == 0
+    assert run(below, "maintain", "--dry-run").returncode == 0
     assert not home.exists(), "a command that reads creates no Dagster home"
 
 
@@ -180,4 +192,26 @@ def test_the_ui_needs_a_record_and_a_free_port(tmp_path: Path):
         port = served.url.rsplit(":", 1)[1]
         done = run(tmp_path, "dev", "--port", port)
     assert done.returncode == 2
-    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert f"cannot listen on 127.0.0.1:{port}: Address already in use. Choose" in done.stderr
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+def test_any_address_of_the_machine_is_free_or_taken(host: str):
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, 0), family=family)
+    except OSError as error:
+        pytest.skip(f"this machine has no {host}: {error}")
+    with listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(ConfigurationError, match="Address already in use"):
+            check_free(host, port)
+    assert check_free(host, port) == f"http://{'[::1]' if ':' in host else host}:{port}"
+
+
+@pytest.mark.parametrize("host", ["", " ", "a" * 300, "x..y", "192.0.2.7"])
+def test_an_address_that_is_not_of_the_machine_is_refused_in_one_line(host: str):
+    with pytest.raises(ConfigurationError) as refused:
+        check_free(host, 3000)
+    assert str(refused.value).startswith("--host ")
+    assert str(refused.value).isprintable()

@@ -72,7 +72,7 @@ def test_the_commands_about_an_old_jobs_remains_work_as_they_stand_there(
 def test_every_command_of_the_readme_works_as_it_stands_there(tmp_path: Path, deployed: Deployed):
     found = commands("README.md")
     wallets = {word for words in found for word in words if word.startswith("0x")}
-    assert len(found) == 14
+    assert len(found) == 15
     assert len(wallets) == 1
     world = generate(97, 3, whales=3, whale_trades=20)
     (tmp_path / "my-wallets.txt").write_text("\n".join(world.wallets()))

@@ -7,11 +7,10 @@ import dagster as dg
 import pytest
 
 from polycopy_assets.automation.sensors import new_wallets
-from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.record import attempts, materializations
 from polycopy_assets.resources.chosen import store_resource, warehouse_resource
-from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, backfill_job, truth
 from polycopy_assets_tests.old_job import upper
 
 RANGE = "dagster/asset_partition_range_"
@@ -52,13 +51,9 @@ def test_of_chosen_partitions_the_one_that_is_no_wallet_is_left_out(deployed: De
         stray(deployment, "foo")
         deployment.want(world.wallets())
         with deployment.instance() as instance:
-            result = (
-                build(deployment.settings)
-                .resolve_job_def("fetch")
-                .execute_in_process(
-                    instance=instance,
-                    tags={f"{RANGE}start": "foo", f"{RANGE}end": world.wallets()[-1].lower()},
-                )
+            result = backfill_job(deployment.settings).execute_in_process(
+                instance=instance,
+                tags={f"{RANGE}start": "foo", f"{RANGE}end": world.wallets()[-1].lower()},
             )
             assert result.success
             assert materializations.versions(instance).keys() == {

@@ -2,7 +2,6 @@
 
 import io
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -10,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from polycopy_assets.cli import backfill
 from polycopy_assets.cli.purge import purge
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
+from polycopy_assets.errors import WarehouseBusy
 from polycopy_assets.guard.exclusive import SOURCE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import this_process
@@ -134,7 +135,8 @@ def test_purged_trades_are_gone_also_from_a_table_that_is_made_again(deployed: D
     with filled(deployed) as (deployment, served):
         deployment.execute(
             "INSERT INTO {}trades (wallet_address, id, timestamp) VALUES (@wallet, 'of an old job',"
-            " TIMESTAMP '2023-01-01 00:00:00')",
+            " TIMESTAMP '2023-01-01 00:00:00'), (@wallet, 'of a clock that was ahead',"
+            " TIMESTAMP '2100-01-01 00:00:00')",
             wallet=gone[0].upper().replace("X", "x"),
         )
         said = told(deployment, "wallets", "remove", "--purge", *gone)
@@ -198,7 +200,7 @@ def test_from_the_store_alone_everybody_who_was_wanted_comes_back(deployed: Depl
         assert served.state.counts.trade_requests == 0
 
         Path(deployment.settings.warehouse).unlink()
-        shutil.rmtree(deployment.environ["DAGSTER_HOME"])
+        deployment.lose_record()
         told(deployment, "init")
         found = deployment.reconcile(code=1)
         assert found["counts"] == {"orphan": 5, "unlisted": 2}
@@ -235,7 +237,8 @@ def test_status_says_where_rows_and_partitions_differ_and_what_to_do(deployed: D
         ]
         text = told(deployment, "status")
         assert all(step in text for step in first)
-        for where in (deployment.settings.store, deployment.settings.warehouse, "dagster"):
+        record = "dagster" if deployment.settings.instance == "files" else "Postgres"
+        for where in (deployment.settings.store, deployment.settings.warehouse, record):
             assert where in text
         # What they say helps.
         told(deployment, "wallets", "remove", half)
@@ -246,7 +249,13 @@ def test_status_says_where_rows_and_partitions_differ_and_what_to_do(deployed: D
         assert rows_of_traders(deployment) == partitions(deployment) == {*WALLETS} - {half}
 
 
-def test_wallets_are_listed_failed_ones_have_reasons_and_some_can_be_fetched(deployed: Deployed):
+def busy(*_: object) -> None:
+    raise WarehouseBusy("it is held by somebody")
+
+
+def test_wallets_are_listed_failed_ones_have_reasons_and_some_can_be_fetched(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+):
     with deployed(WORLD) as (deployment, served):
         broken = WALLETS[4]
         served.state.faults.wallets[broken] = "404"
@@ -255,6 +264,10 @@ def test_wallets_are_listed_failed_ones_have_reasons_and_some_can_be_fetched(dep
         assert "'nonsense' is not a wallet" in said
         said = told(deployment, "backfill", NEVER, code=2)
         assert f"not collected: {NEVER}. `polycopy wallets add`" in said
+        with monkeypatch.context() as patch:
+            patch.setattr(backfill, "check_usable", busy)
+            said = told(deployment, "backfill", NEVER, code=1)
+        assert "it is held by somebody" in said, "it may be in the table that cannot be read"
         assert served.state.counts.trade_requests == 0
         found = json.loads(deployment.here("backfill", "--json", *WALLETS[:2])[1])
         assert (found["wallets"], found["complete"], found["remaining"]) == (2, 2, 0)
@@ -267,7 +280,7 @@ def test_wallets_are_listed_failed_ones_have_reasons_and_some_can_be_fetched(dep
         assert failed["reason"]
         text = told(deployment, "status", "--failed")
         assert f"{broken}  {failed['reason']}" in text
-        assert "1 wallets failed" in text
+        assert "1 wallet failed" in text
 
         found = json.loads(deployment.here("wallets", "list", "--json")[1])
         assert found["total"] == 5

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -12,7 +12,10 @@ from unittest.mock import patch
 import dagster as dg
 import pytest
 from dagster._core.definitions.run_request import InstigatorType
+from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
 from dagster._core.remote_origin import (
+    CodeLocationOrigin,
+    GrpcServerCodeLocationOrigin,
     ManagedGrpcPythonEnvCodeLocationOrigin,
     RemoteInstigatorOrigin,
     RemoteRepositoryOrigin,
@@ -237,7 +240,23 @@ def test_runs_of_a_backfill_or_a_retry_that_goes_on_stay(
     later(monkeypatch)
     with deployment.instance() as instance:
         # The latest of each job decides: these are not.
-        first, second, *_ = of_ours(instance, deployment, S.FAILURE)
+        first, second, *others = of_ours(instance, deployment, S.FAILURE)
+        third, fourth = others[0], others[1]
+        for run, status in (
+            (third, BulkActionStatus.REQUESTED),
+            (fourth, BulkActionStatus.COMPLETED_SUCCESS),
+        ):
+            backfill = f"of {run.run_id}"
+            instance.add_run_tags(run.run_id, {"dagster/backfill": backfill})
+            instance.add_backfill(
+                PartitionBackfill(
+                    backfill_id=backfill,
+                    status=status,
+                    from_failure=False,
+                    tags={},
+                    backfill_timestamp=time.time(),
+                )
+            )
         of_ours(instance, deployment, S.SUCCESS)
         instance.run_storage.add_run(
             dg.DagsterRun(
@@ -249,8 +268,8 @@ def test_runs_of_a_backfill_or_a_retry_that_goes_on_stay(
         )
         maintained(instance)
         left = set(instance.get_run_ids())
-        assert first.run_id in left
-        assert second.run_id not in left
+        assert {first.run_id, third.run_id} <= left
+        assert not {second.run_id, fourth.run_id} & left
 
 
 def test_the_runs_by_which_the_sensors_decide_stay(
@@ -280,15 +299,39 @@ def test_the_runs_by_which_the_sensors_decide_stay(
         assert (fetch_situation(instance), load_situation(instance)) != before
 
 
-@pytest.mark.parametrize("kind", [InstigatorType.SENSOR, InstigatorType.SCHEDULE])
+Location = Callable[[str], CodeLocationOrigin]
+
+
+def loaded(module: str) -> CodeLocationOrigin:
+    """A module that the daemon itself loads."""
+    target = LoadableTargetOrigin(module_name=module)
+    return ManagedGrpcPythonEnvCodeLocationOrigin(target, location_name=module)
+
+
+def served(module: str) -> CodeLocationOrigin:
+    """A module that a code server has loaded, as under `dagster dev`: its target is unknown."""
+    return GrpcServerCodeLocationOrigin("localhost", socket="/run/code", location_name=module)
+
+
+@pytest.mark.parametrize(
+    ("kind", "location"),
+    [
+        (InstigatorType.SENSOR, loaded),
+        (InstigatorType.SCHEDULE, loaded),
+        (InstigatorType.SCHEDULE, served),
+    ],
+)
 def test_old_ticks_of_ours_go_but_for_the_latest(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, kind: InstigatorType
+    deployment: Deployment,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: InstigatorType,
+    location: Location,
 ):
     monkeypatch.setattr(ticks, "_PAGE", 3)
     now = time.time()
     with deployment.instance() as instance:
-        ours = ticking(instance, kind, "polycopy_assets.definitions", now)
-        theirs = ticking(instance, kind, "risk.definitions", now)
+        ours = ticking(instance, kind, location("polycopy_assets.definitions"), now)
+        theirs = ticking(instance, kind, location("risk.definitions"), now)
         assert maintained(instance, dry_run=True).ticks == 7
         assert maintained(instance).ticks == 7
         kept = instance.get_ticks(ours.instigator_origin_id, ours.selector_id)
@@ -302,12 +345,9 @@ def test_old_ticks_of_ours_go_but_for_the_latest(
 
 
 def ticking(
-    instance: dg.DagsterInstance, kind: InstigatorType, module: str, now: float
+    instance: dg.DagsterInstance, kind: InstigatorType, location: CodeLocationOrigin, now: float
 ) -> InstigatorState:
     """A sensor or schedule of a code location, with nine ticks: seven are old."""
-    location = ManagedGrpcPythonEnvCodeLocationOrigin(
-        LoadableTargetOrigin(module_name=module), location_name=module
-    )
     origin = RemoteInstigatorOrigin(RemoteRepositoryOrigin(location, "__repository__"), "each")
     data: Any = SensorInstigatorData()
     if kind == InstigatorType.SCHEDULE:
@@ -405,11 +445,20 @@ def test_events_without_a_run_go_once_they_are_superseded(
                 event = materializations.materialization(wallet, record.version, record.metadata)
                 for _ in range(4):
                     instance.report_runless_asset_event(event)
+            for rows in range(4):  # as the sensor that watches the table
+                seen = dg.AssetObservation("traders", metadata={"dagster/row_count": rows})
+                instance.report_runless_asset_event(seen)
+            log = stored_events.StoredEvents(instance).run_file(stored_events.NO_RUN)
+            maintained(instance)
+            assert log is None or log.is_file(), "it was written a moment ago"
             later(monkeypatch)
             before = everything(deployment, instance)
             freed = maintained(instance)
             assert freed.events >= 3 * 3
             assert everything(deployment, instance) == before
+            (kept,) = instance.fetch_observations(dg.AssetKey("traders"), limit=9).records
+            assert kept.asset_observation
+            assert kept.asset_observation.metadata["dagster/row_count"].value == 3
             for wallet in materializations.versions(instance):
                 every = instance.fetch_materializations(
                     dg.AssetRecordsFilter(
@@ -439,6 +488,7 @@ def test_files_of_runs_that_are_gone_go_too(deployed: Deployed, monkeypatch: pyt
         later(monkeypatch)
         with deployment.instance() as instance:
             assert maintained(instance).files >= len(left)
+            assert maintained(instance).files == 0, "what stays is not counted as deleted"
         assert not any(path.exists() for path in left)
         assert all(path.exists() for path in others)
 

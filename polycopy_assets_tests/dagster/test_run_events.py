@@ -209,6 +209,21 @@ def _broken(*args: object) -> None:
         raise RuntimeError("the process ends here")
 
 
+def test_the_line_of_an_event_is_what_the_runs_page_says_and_no_part_of_the_record(
+    tmp_path: Path, request: pytest.FixtureRequest
+):
+    lines = [f"{number}/{len(EVENTS)} wallets" for number in range(1, len(EVENTS) + 1)]
+
+    def together(context: dg.AssetExecutionContext, events: Events) -> None:
+        log_materializations(context, events, lines)
+
+    with kept("pooled", tmp_path, request) as instance:
+        run_id = run(instance, together)
+        logs = instance.all_logs(run_id, of_type=MATERIALIZED)
+        assert [entry.message for entry in logs] == lines
+        assert [entry.asset_materialization for entry in logs] == list(EVENTS)
+
+
 def test_nothing_to_write_writes_nothing(tmp_path: Path, request: pytest.FixtureRequest):
     with kept("pooled", tmp_path, request) as instance:
 

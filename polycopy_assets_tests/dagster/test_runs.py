@@ -35,7 +35,7 @@ from polycopy_assets.record.private.run_storage import (
 )
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.coverage import read_coverage
-from polycopy_assets_tests.deployment import Deployed, Deployment
+from polycopy_assets_tests.deployment import Deployed, Deployment, backfill_job
 
 RANGE = "dagster/asset_partition_range_"
 
@@ -43,7 +43,7 @@ RANGE = "dagster/asset_partition_range_"
 def _fetch(
     deployment: Deployment, instance: dg.DagsterInstance, first: str, last: str, **tags: str
 ) -> dg.ExecuteInProcessResult:
-    job = build(deployment.settings).resolve_job_def("fetch")
+    job = backfill_job(deployment.settings)
     return job.execute_in_process(
         instance=instance,
         tags={f"{RANGE}start": first, f"{RANGE}end": last, **tags},
@@ -157,7 +157,7 @@ def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
             if not fails_in_the_end:
                 served.state.faults.set_wallets({})
             served.state.counts.reset()
-            job = build(deployment.settings).resolve_job_def("fetch")
+            job = backfill_job(deployment.settings)
             run = instance.create_run_for_job(
                 job,
                 tags={f"{RANGE}start": keys[0], f"{RANGE}end": keys[5]},
@@ -192,7 +192,8 @@ def test_a_retried_run_records_what_its_family_only_stated(
         with deployment.instance() as instance:
             config = {} if chosen else {"select": "all"}
             tags = {f"{RANGE}start": keys[0], f"{RANGE}end": keys[-1]} if chosen else {}
-            job = build(deployment.settings).resolve_job_def("fetch")
+            whole = build(deployment.settings)
+            job = backfill_job(deployment.settings) if chosen else whole.resolve_job_def("fetch")
 
             def run(first: dg.DagsterRun | None) -> dg.DagsterRun:
                 made = instance.create_run_for_job(
@@ -201,7 +202,7 @@ def test_a_retried_run_records_what_its_family_only_stated(
                     tags=tags,
                     parent_run_id=first and first.run_id,
                     root_run_id=first and first.run_id,
-                    asset_selection=frozenset({materializations.WALLET_TRADES}),
+                    asset_selection=frozenset({materializations.WALLET_TRADES}) if chosen else None,
                 )
                 list(dg._core.execution.api.execute_run_iterator(_job(job), made, instance))
                 return made

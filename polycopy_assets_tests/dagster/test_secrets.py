@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.fakes.echoing import answers, echoing
 from polycopy_assets_tests.leaks import everything, pages, traces, webserver
@@ -11,6 +13,7 @@ QUICK = "import stamina; stamina.set_testing(True, attempts=4)"
 WALLETS = [f"0x{number:040x}" for number in range(1, len(answers("")) + 3)]
 
 
+@pytest.mark.files
 def test_the_key_is_in_no_output_file_cell_log_tag_or_page_after_each_kind_of_failure(
     tmp_path: Path,
 ):

@@ -86,7 +86,8 @@ def test_a_home_that_may_not_be_entered_and_other_settings_that_cannot_be(
 
 def test_a_home_that_may_not_be_entered_and_is_not_used_stops_nothing(deployment: Deployment):
     (deployment.root / "closed").mkdir(mode=0)
-    done = shell(deployment, "polycopy backfill", HOME=str(deployment.root / "closed"))
+    script = "polycopy init; polycopy backfill"
+    done = shell(deployment, script, HOME=str(deployment.root / "closed"))
     assert done.returncode == 0, done.stderr
 
 

@@ -236,7 +236,7 @@ def test_the_check_says_what_is_recorded_of_a_wallet_that_is_combined_in_part(
     recorded = len(world.truth(wallet))
     assert 0 < rows < recorded
     (check,) = [each for each in checks if "rows_match_record" in each]
-    assert f"first {wallet}: {recorded} rows in the record, {rows} in the table" in check
+    assert f"first {wallet}: {recorded:,} rows in the record, {rows:,} in the table" in check
     deployment.store.create(newest, kept)
     assert deployment.backfill().failed_checks == []
     assert deployment.table() == truth(world)

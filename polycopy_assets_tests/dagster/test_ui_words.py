@@ -10,7 +10,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from polycopy_assets.assets.load_events import qualified
 from polycopy_assets.automation.sensors import checks_due, new_wallets
-from polycopy_assets.definitions import build
+from polycopy_assets.definitions import build, defs
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.heartbeat import has_taken_its_lock, run_lock
@@ -51,6 +51,12 @@ def test_the_overview_has_the_numbers_of_all_wallets_and_why_some_failed(deploye
         shown = str(said["first_failed"])
         assert bad in shown
         assert "refused with 404" in shown
+        assert shown.count(bad) == 1, "each address once"
+        (tried,) = instance.fetch_observations(
+            dg.AssetRecordsFilter(asset_key=WALLET_TRADES, asset_partitions=[bad]), limit=9
+        ).records
+        assert tried.asset_observation
+        assert list(tried.asset_observation.metadata)[:2] == ["failed_at", "next_attempt"]
         assert set(materializations.versions(instance)) == {*wallets} - {bad}, "it commits nothing"
 
         (run,) = instance.get_runs()
@@ -58,6 +64,11 @@ def test_the_overview_has_the_numbers_of_all_wallets_and_why_some_failed(deploye
         assert has_taken_its_lock(run)
         assert visible.pop("polycopy/started_by") == "the command polycopy"
         assert visible.pop("polycopy/wallets") == "4"
+        assert "polycopy/code" not in visible
+        recorded = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+        assert len(recorded) == 3
+        for each in recorded:
+            assert re.fullmatch(r"[1-4]/4 wallets: (\d+) new trades?, \1 in all", each.message)
         assert run.run_id not in str(visible), "the name of a lock is for machines"
 
         for record in records_of(instance, wallets):
@@ -157,6 +168,17 @@ def test_a_run_of_an_earlier_version_is_known_by_its_tags(deployment: Deployment
         assert end_dead_runs(instance) == {}
         instance.add_run_tags(run.run_id, {"polycopy/lock": run_lock(run.run_id)})
         assert end_dead_runs(instance) == {run.run_id: "the process that ran it has ended"}
+
+
+def test_the_page_of_an_asset_names_the_file_of_its_code():
+    for asset in defs.assets or ():
+        assert isinstance(asset, dg.AssetsDefinition)
+        for key in asset.keys:
+            found = asset.metadata_by_key[key]["dagster/code_references"]
+            assert isinstance(found, dg.CodeReferencesMetadataValue)
+            (named,) = found.code_references
+            assert isinstance(named, dg.LocalFileCodeReference)
+            assert f"def {asset.op.name}(" in Path(named.file_path).read_text()
 
 
 def test_every_description_says_first_what_it_does_and_names_a_page_that_there_is():

@@ -127,10 +127,31 @@ def test_links_in_the_output_go_and_what_they_name_stays(
     (output.parent / "folder").symlink_to(kept.parent)
     (output.parent / "file").symlink_to(kept)
     (output.parent / "nothing").symlink_to(tmp_path / "nothing")
+    moved = home / "storage" / GONE.replace("4000", "4001")
+    moved.symlink_to(kept.parent)
     with deployment.instance() as instance:
         assert maintained(instance).failures == 0
     assert not (home / "storage" / GONE).exists()
+    assert not moved.is_symlink()
     assert kept.read_text() == "kept"
+
+
+@pytest.mark.files
+def test_a_lock_that_cannot_be_used_is_told_and_those_of_others_stay(
+    deployment: Deployment, home: Path
+):
+    locks = home / "locks"
+    unusable, free = (locks / f"run-{GONE.replace('4000', n)}.lock" for n in ("4000", "4001"))
+    unusable.mkdir(parents=True)
+    free.write_text("")
+    others = locks / "run-of a person.lock"
+    others.write_text("")
+    with deployment.instance() as instance:
+        freed = maintained(instance)
+        assert freed.failures == 1
+        assert freed.first_failure.startswith(f"{unusable}: PolycopyError: the lock {unusable} can")
+        assert (free.exists(), others.exists()) == (False, True)
+        assert maintained(instance).files == 0
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,5 @@
 """What Dagster's pages live on: whoever watches a run sees each event, whoever writes it."""
 
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +8,7 @@ from dagster import EventLogEntry
 from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from polycopy_assets.record.private.event_log import PooledSqliteEventLogStorage
+from polycopy_assets_tests.talking import talking
 
 EVENTS = 20
 RUN = "0b4e1a3c-0000-4000-8000-000000000001"
@@ -45,20 +44,13 @@ def test_who_watches_a_run_sees_every_event_while_its_process_goes_on(
             complete.set()
 
     watching.watch(RUN, None, callback)
-    with subprocess.Popen(
-        [sys.executable, "-c", _WRITER, str(tmp_path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as writer:
-        try:
-            assert writer.stdout is not None
-            written = [writer.stdout.readline().strip() for _ in range(EVENTS)]
+    try:
+        with talking(_WRITER, str(tmp_path)) as writer:
+            written = [writer.line() for _ in range(EVENTS)]
             assert written == [str(number) for number in range(EVENTS)]
             assert complete.wait(60), "an event was not seen while its process went on"
-        finally:
-            writer.kill()
-            watching.end_watch(RUN, callback)
-            watching.dispose()
-            ours.dispose()
+    finally:
+        watching.end_watch(RUN, callback)
+        watching.dispose()
+        ours.dispose()
     assert seen == [f"event {number}" for number in range(EVENTS)]

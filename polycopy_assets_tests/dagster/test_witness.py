@@ -337,6 +337,7 @@ def test_a_source_without_a_count_is_refused_in_one_line(tmp_path: Path):
     dome = Deployment(
         tmp_path, "http://127.0.0.1:9", POLYCOPY_SOURCE="dome", DOME_API_KEY="demo-key"
     )
+    assert dome.polycopy("init").returncode == 0  # in an empty directory that would be said first
     done = dome.polycopy("reconcile", "--source")
     assert done.returncode == 2
     (line,) = done.stderr.strip().splitlines()

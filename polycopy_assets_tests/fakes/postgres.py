@@ -35,6 +35,8 @@ PASSWORD = "pssst%2Fsecret%40word"
 START_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+_CONNECTIONS = "max_connections=1000"
+"""A worker of the tests runs hundreds of runs, and each keeps its lock until the process ends."""
 
 
 @contextmanager
@@ -52,7 +54,12 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
-            place = ("listen_addresses=127.0.0.1", f"port={port}", "unix_socket_directories=")
+            place = (
+                "listen_addresses=127.0.0.1",
+                f"port={port}",
+                "unix_socket_directories=",
+                _CONNECTIONS,
+            )
             settings = () if durable else _QUICK
             options = [part for setting in (*settings, *place) for part in ("-c", setting)]
             server = _start("postgres", ["-D", "data", *options], folder, log)

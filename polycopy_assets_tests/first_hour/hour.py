@@ -13,8 +13,8 @@ from typing import Concatenate, ParamSpec, TypeVar
 from polycopy_assets.demo.server import Served
 from polycopy_assets_tests.browser.pages import Pages, browser
 from polycopy_assets_tests.deployment import Deployment
-from polycopy_assets_tests.first_hour.installed import ROOT
 from polycopy_assets_tests.first_hour.screen import COLUMNS, draw
+from polycopy_assets_tests.packages import ROOT
 from polycopy_assets_tests.terminal import Terminal, program_in_terminal
 
 PICTURES = ROOT / ".first-hour"

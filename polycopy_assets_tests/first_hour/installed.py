@@ -5,7 +5,6 @@ have of them. pip installs the wheel there, and finds that all it requires is th
 """
 
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -14,23 +13,23 @@ from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path, PurePath
 
-from polycopy_assets_tests.requirements import brought
+from polycopy_assets_tests.packages import ROOT, brought, linked_sources
 
-ROOT = Path(__file__).parents[2]
 _SITE = Path(sysconfig.get_path("purelib"))
 
 
 def build_wheel(folder: Path) -> Path:
-    """Builds a wheel of the checkout in `folder`, from a copy, so that nothing is left behind."""
-    source = folder / "source"
-    no_caches = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "polycopy_assets", source / "polycopy_assets", ignore=no_caches)
-    for name in ("pyproject.toml", "setup.py", "README.md"):
-        shutil.copy(ROOT / name, source)
+    """Builds a wheel of the checkout in `folder`, apart from it, so that nothing is left behind."""
+    source = linked_sources(folder / "source")
     build = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
-    subprocess.run(
-        [sys.executable, "-c", build, str(folder)], cwd=source, check=True, capture_output=True
+    built = subprocess.run(
+        [sys.executable, "-c", build, str(folder)],
+        cwd=source,
+        capture_output=True,
+        text=True,
+        check=False,
     )
+    assert built.returncode == 0, built.stdout + built.stderr
     (wheel,) = folder.glob("*.whl")
     return wheel
 

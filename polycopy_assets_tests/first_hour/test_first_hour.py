@@ -49,7 +49,7 @@ def test_the_first_hour_of_a_new_user(tmp_path: Path):
         served.state.faults.set_wallets({broken: "404"})
         url = f"http://127.0.0.1:{(port := free_port())}"
         with hour.typed(f"polycopy dev --port {port}", "dev") as dev:
-            dev.until(lambda: f"Serving dagster-webserver on {url}" in dev.shown, 300)
+            dev.until(lambda: f"Dagster's UI is ready: {url}" in dev.shown, 300)
             with hour.browsing(url) as pages:
                 see_the_assets(hour, pages)
                 backfill_three_partitions_in_the_ui(hour, pages, [broken, *chosen])
@@ -105,7 +105,7 @@ def discover_fifty_wallets(hour: Hour) -> list[str]:
 @step
 def press_ctrl_c_in_the_middle_of_a_backfill(hour: Hour) -> None:
     state, line = hour.served.state, "polycopy backfill"
-    state.latency = 1.0
+    state.latency = 3.0
     with hour.typed(line, "interrupted") as terminal:
         terminal.until(lambda: state.counts.trade_requests >= 30)
         terminal.until(lambda: re.search(r"[1-9]\d*/50 wallets", terminal.screen[0]))

@@ -92,11 +92,34 @@ def test_the_bench_of_scaling_measures_commands_pages_and_the_sensor_on_postgres
     assert all(math.isfinite(number) and number >= 0 for number in measured.values())
     positive = {what for what, number in measured.items() if number > 0}
     assert positive >= {
-        *("wallets add", "first backfill", "backfill, nothing to do", "status", "reconcile"),
-        *("a day's refresh without news", "maintain", "tick of the sensor new_wallets"),
+        *("wallets add", "first backfill", "backfill, nothing to do", "status", "wallets list"),
+        *("reconcile", "a day's refresh without news", "maintain"),
+        "tick of the sensor new_wallets",
         *("partition page", "asset page", "partition page: received", "the database at the end"),
         "planning: from the start to the first page",
     }
+
+
+@pytest.mark.bench
+def test_the_bench_of_conditions_keeps_the_budgets_and_asks_again_for_what_is_open_alone():
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.conditions", "80", "500"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    rows = {
+        line[:28].strip(): [float(each.replace(",", "")) for each in line[28:].split()]
+        for line in ended.stdout.splitlines()
+        if "run" in line[:28]
+    }
+    (asked, requests, *_, refused), (again, fewer, *_, none) = rows.values()
+    assert (refused, none) == (0, 0)
+    assert 0 < again < asked <= 80
+    assert 0 < fewer < requests < asked
 
 
 def test_a_bench_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):

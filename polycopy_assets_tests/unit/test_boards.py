@@ -35,9 +35,11 @@ from polycopy_assets.settings import read_settings
 from polycopy_assets.sources import boards as source
 from polycopy_assets.sources.boards import check_has_boards, open_boards
 from polycopy_assets.sources.budget import Window
+from polycopy_assets.sources.hosts import Sending
+from polycopy_assets.sources.http import Answer
 
 WORLD = generate(11, 30, most_trades=40)
-MARKET = "sample-market-3"
+MARKET = "sample-market-14"
 HOSTILE = "\x1b[2J\x1b]0;owned\x07a\r\nb\u202egnp.exe\u2066" + "x" * 10_000
 
 
@@ -57,17 +59,8 @@ def small_pages(api: Served, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def read(api: Served, asked: Asked, sent: Callable[[], None] = lambda: None) -> core.Board:
-    return read_board(
-        asked,
-        lambda: open_boards(
-            api.url,
-            api.url,
-            windows=[Window(1000, 1)],
-            concurrency=2,
-            timeout=5,
-            on_request=sent,
-        ),
-    )
+    how = Sending(windows=[Window(1000, 1)], concurrency=2, timeout=5, on_request=sent)
+    return read_board(asked, lambda: open_boards(api.url, api.url, how))
 
 
 def get(api: Served, path: str, **params: Any) -> httpx.Response:
@@ -125,7 +118,9 @@ def test_holders_of_all_outcomes_are_one_list_by_what_they_hold(api: Served, top
     condition = boards.condition_of(WORLD, MARKET)
     assert condition
     most: dict[str, float] = {}
-    for rows in boards.holders(WORLD, condition).values():
+    lists = list(boards.holders(WORLD, condition).values())
+    assert sorted(map(len, lists)) == [2, 4]
+    for rows in lists:
         for row in rows:
             wallet = row["proxy_wallet"].lower()
             most[wallet] = max(most.get(wallet, 0.0), row["amount"])
@@ -134,6 +129,7 @@ def test_holders_of_all_outcomes_are_one_list_by_what_they_hold(api: Served, top
         found = read(api, Asked(kind="holders", market=market, top=top))
         assert [entry.wallet for entry in found.entries] == expected
         assert [entry.rank for entry in found.entries] == list(range(1, len(expected) + 1))
+        assert found.rows == sum(min(len(rows), top) for rows in lists), "and no more are asked for"
     with pytest.raises(PermanentError, match=r"the market 'no-such'.*slug not found"):
         read(api, Asked(kind="holders", market="no-such"))
 
@@ -262,6 +258,11 @@ def test_a_walk_without_an_end_is_a_broken_contract():
         walk.add(page(wallet(1), cursor=str(number)))
     with pytest.raises(ContractBroken, match="no row that was not there before"):
         walk.add(page(wallet(1), cursor="last"))
+    for pages in (b'"has_more":true', b'"has_more":false,"next_cursor":"a"'):
+        body = b'{"data":[],"pagination":{' + pages + b"}}"
+        for read_page in (source._leaderboard, source._winners, source._holders):
+            with pytest.raises(ContractBroken, match="more pages without a cursor"):
+                read_page(Answer(body, 1, "trace"))
 
 
 def test_what_is_no_wallet_on_a_board_is_named_and_left_out():

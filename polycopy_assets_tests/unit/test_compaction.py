@@ -308,7 +308,7 @@ def test_rows_without_their_last_line_break_are_not_joined_to_the_next(
     payload = gzip.compress(gzip.decompress(store.read(piece.name)).removesuffix(b"\n"))
     (store.root / piece.name).write_bytes(payload)
     old = msgspec.structs.replace(piece, size=len(payload), crc32c=crc32c(payload), digest=None)
-    with pytest.raises(ObjectLost, match="lines, its record says"):
+    with pytest.raises(ObjectLost, match=r"lines?, its record says"):
         unite(store, [*pieces[3:5], old, *pieces[6:8]])
 
 

@@ -109,7 +109,7 @@ def test_bounds_that_are_left_out_do_not_move_while_a_walk_goes_on(
 ):
     params = {"user": whale(api), "limit": 1000, "taker_only": "false", "start": 1}
     clock = itertools.count(int(time.time()))
-    monkeypatch.setattr("polycopy_assets.demo.polymarket_routes.time.time", lambda: next(clock))
+    monkeypatch.setattr("polycopy_assets.demo.feed.time.time", lambda: next(clock))
     assert _walk(api, params) == _truth(api)
 
 

@@ -93,15 +93,27 @@ def texts_of_the_code() -> tuple[str, ...]:
         said = [node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)]
         for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr):
-                parts = [
-                    each.value if isinstance(each, ast.Constant) else HOLE for each in node.values
-                ]
-                found.append(re.sub(f"{HOLE}+", HOLE, "".join(map(str, parts))))
+                parts = map(_part, node.values)
+                found.append(re.sub(f"{HOLE}+", HOLE, "".join(parts)))
             elif (
                 isinstance(node, ast.Constant) and isinstance(node.value, str) and node not in said
             ):
                 found.append(node.value)
     return tuple(found)
+
+
+def _part(part: ast.expr) -> str:
+    """A part of an f-string; what `text.counted` puts in is a number and a plural."""
+    if isinstance(part, ast.Constant):
+        return str(part.value)
+    match part:
+        case ast.FormattedValue(
+            value=ast.Call(func=ast.Name(id="counted"), args=[_, ast.Constant(value=one), *more])
+        ):
+            plural = more[0].value if more and isinstance(more[0], ast.Constant) else f"{one}s"
+            return f"{HOLE} {plural}"
+        case _:
+            return HOLE
 
 
 def quoted_texts() -> list[str]:

@@ -31,7 +31,7 @@ LAYERS = (
     ("pipeline",),
     ("fetch", "batches"),
     ("sources", "store", "warehouse", "demo"),
-    ("boards", "ledger", "system"),
+    ("boards", "dimensions", "ledger", "system"),
     ("trades", "settings"),
     ("errors",),
     ("text",),

@@ -82,6 +82,7 @@ def test_nothing_is_promised_when_only_large_wallets_are_left(progress: Progress
 
 def test_the_time_left_goes_by_trades_if_they_are_known(clock: Clock, progress: Progress):
     progress.begin_fetch(100, expected=10_000)
+    clock.now = progress._fetching_since
     busy(progress, clock, seconds=10, requests=1, rows=100)
     assert progress.left(clock) == "about 1 min 30 s left", "9,000 trades, at 100 a second"
     busy(progress, clock, seconds=100, requests=1, rows=100)
@@ -102,6 +103,16 @@ def test_a_phase_has_a_name_and_its_place():
     progress.begin("verifying segments", 2_000)
     progress.step.done += 1_000
     assert progress.pieces(clock) == ["verifying segments: 1,000/2,000"]
+
+
+def test_a_wait_says_on_a_line_of_its_own_what_to_do():
+    progress = Progress()
+    progress.begin("Waiting for run 1a2b3c4d (fetch). If it hangs, end it on host-7: kill -9 7257")
+    progress.started = 0.0
+    assert progress.pieces()[1] == "If it hangs, end it on host-7: kill -9 7257"
+    assert progress.line(lambda: 39.0).endswith(
+        "1a2b3c4d (fetch). If it hangs, end it on host-7: kill -9 7257 (39 s so far)"
+    )
 
 
 def test_what_another_thread_does_is_said_beside_the_fetch(progress: Progress, clock: Clock):
@@ -128,3 +139,4 @@ def test_a_line_has_whole_pieces():
         "  1,000 trades · 18.3 requests/s",
         "  2 failed",
     ]
+    assert fitted(["a piece of some length"] * 9, 32) == ["  a piece of some length"] * 4

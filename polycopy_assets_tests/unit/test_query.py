@@ -6,6 +6,7 @@ import io
 import json
 import re
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -26,6 +27,7 @@ from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets.warehouse.reading import Selection
 from polycopy_assets_tests.bench import WALLETS, WORLD, Bench, duckdb_sql
 from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.talking import talking
 from polycopy_assets_tests.unit.conftest import DemoTable
 
 WHOLE = Selection()
@@ -42,6 +44,16 @@ db = duckdb.connect(sys.argv[1])
 print("held", flush=True)
 sys.stdin.read()
 """
+
+
+KILLED = """
+import os, signal
+from pathlib import Path
+Path.replace = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from polycopy_assets.__main__ import main
+main()
+"""
+"""The command, killed when the new file is written and has not taken the old one's place yet."""
 
 
 class Here(NamedTuple):
@@ -66,18 +78,9 @@ def time(second: int) -> str:
 @contextmanager
 def held(path: Path) -> Iterator[subprocess.Popen[str]]:
     """The file in the hands of another process, which lets go of it when its input ends."""
-    with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(path)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "held\n"
-            yield process
-        finally:
-            process.kill()
+    with talking(HOLDER, str(path)) as holder:
+        assert holder.line() == "held"
+        yield holder.process
 
 
 def test_an_answer_is_a_table_csv_json_or_parquet(
@@ -211,6 +214,23 @@ def test_trades_are_exported_with_all_columns_and_types(
     assert sorted(exported) == sorted((time(t.timestamp), t.tx_hash, t.price) for t in wanted)
     assert {row["order_hash"] for row in rows} == {""}
     assert sorted(tmp_path.iterdir()) == [some, whole]
+
+
+def test_an_export_that_is_killed_leaves_the_old_file_whole(demo: DemoTable, tmp_path: Path):
+    older = tmp_path / "trades.parquet"
+    older.write_bytes(b"an older export")
+    done = subprocess.run(
+        [sys.executable, "-c", KILLED, "export", "--to", str(older)],
+        env=demo.deployment.process_environ(),
+        cwd=demo.deployment.root,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL
+    assert older.read_bytes() == b"an older export"
+    (left,) = tmp_path.glob(".trades.parquet.*/trades.parquet")
+    assert pl.read_parquet(left).height == len(demo.trades), "it was killed at the last moment"
+    assert demo.deployment.here("export", "--to", str(older))[0] == 0
+    assert pl.read_parquet(older).height == len(demo.trades)
 
 
 @pytest.mark.parametrize(

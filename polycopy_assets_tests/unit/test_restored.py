@@ -3,9 +3,10 @@
 import pytest
 
 from polycopy_assets.ledger.facts import Facts, Recorded
-from polycopy_assets.ledger.restored import restored
+from polycopy_assets.ledger.restored import Restored, restored
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import Segment, StoredSegment
+from polycopy_assets.trades.wanted import DELETED, State
 
 WALLET = "0x" + "a" * 40
 NOW = 10_000
@@ -118,3 +119,18 @@ def test_half_a_first_fetch_has_no_record():
 def test_coverage_of_the_future_is_not_recorded():
     found = restored(facts(stored=stored((0, 10 * NOW))), NOW)
     assert (found.keep, found.rebuild) == (False, None)
+
+
+@pytest.mark.parametrize("state", sorted(DELETED))
+@pytest.mark.parametrize("there", [stored((0, 100), (100, 200)), ()], ids=["all", "nothing"])
+def test_a_wallet_that_is_purged_has_no_record_whatever_a_snapshot_says(
+    state: State, there: tuple[StoredSegment, ...]
+):
+    assert restored(facts(record=OLD, stored=there, retired=state), NOW) == Restored(revoke=0)
+    assert restored(facts(revoked=200, stored=there, retired=state), NOW) == Restored(revoke=0)
+    assert restored(facts(stored=there, retired=state), NOW) == Restored()
+
+
+def test_a_wallet_that_is_removed_keeps_its_record():
+    held = facts(record=OLD, stored=stored((0, 100), (100, 200)), retired=State.REMOVED)
+    assert restored(held, NOW).keep

@@ -35,6 +35,10 @@ def test_dome_has_a_base_of_its_own_and_its_key_stays_out_of_the_settings():
     assert "sk-secret" not in repr(found)
 
 
+def test_where_the_record_is_kept_by_default_may_be_written_out():
+    assert read_settings({"POLYCOPY_INSTANCE": "sqlite"}) == read_settings({})
+
+
 def test_a_trailing_slash_of_the_base_does_not_matter():
     assert read_settings({"POLYCOPY_SOURCE_URL": "http://h:1/v/"}).source_url == "http://h:1/v"
 
@@ -72,6 +76,7 @@ def test_several_windows_hold_at_once():
         ("POLYCOPY_DTS_CONFIG", "abc"),
         ("BIGQUERY_EMULATOR_HOST", "http://"),
         ("POLYCOPY_WAREHOUSE", "postgres://db"),
+        ("POLYCOPY_WAREHOUSE", "why?/w.duckdb"),
     ],
 )
 def test_a_wrong_value_is_one_line_that_names_variable_value_and_what_is_accepted(

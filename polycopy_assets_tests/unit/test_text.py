@@ -1,6 +1,10 @@
 """Texts of others: one line, harmless, short."""
 
+import ast
+import re
 from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -13,9 +17,19 @@ from polycopy_assets.cli.common import one_line_errors
 from polycopy_assets.errors import ContractBroken, PolycopyError
 from polycopy_assets.ledger.failure import Failure, by_reason
 from polycopy_assets.settings.parse import wrong
-from polycopy_assets.text import MESSAGE, first_few, first_lines, one_line, quoted, said_by, size
+from polycopy_assets.text import (
+    MESSAGE,
+    counted,
+    first_few,
+    first_lines,
+    one_line,
+    quoted,
+    said_by,
+    size,
+)
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
+ROOT = Path(__file__).parents[2]
 NASTY = "\x1b[31mred\x1b[0m\r\nforged\u2028line \u202eback \u2066\x9b\udc80\x00\ttab"
 
 
@@ -139,6 +153,46 @@ def test_what_was_noted_on_an_error_is_told_by_the_step_and_by_the_command(
     assert told.startswith("the disk is full; the last wallets could not be recorded: ")
     assert told.isprintable()
     assert capsys.readouterr().err == f"polycopy: {told}\n"
+
+
+def test_a_number_stands_with_its_singular_or_plural():
+    assert [counted(n, "wallet") for n in (0, 1, 2000)] == [
+        "0 wallets",
+        "1 wallet",
+        "2,000 wallets",
+    ]
+    assert counted(1, "batch is", "batches are") == "1 batch is"
+    assert counted(3, "batch is", "batches are") == "3 batches are"
+
+
+_PLURAL = re.compile(
+    r" (?:[a-z]+ )?(?:addresses|attempts|batches|days|files|hours|lines|pages|partitions|records"
+    r"|requests|rows|runs|segments|trades|wallets)\b(?!/)"
+)
+
+
+def test_a_number_in_a_text_for_people_is_never_followed_by_a_plural_that_may_be_wrong():
+    """`counted` says "1 wallet". A constant in capitals, or a limit that was exceeded, is many."""
+    found = []
+    for path in sorted((ROOT / "polycopy_assets").rglob("*.py")):
+        for text in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(text, ast.JoinedStr) or path.name in {"bounds.py", "walk.py"}:
+                continue
+            for value, after in pairwise(text.values):
+                if (
+                    isinstance(value, ast.FormattedValue)
+                    and isinstance(after, ast.Constant)
+                    and _PLURAL.match(str(after.value))
+                    and re.search(r"len\(|[:,]$", ast.unparse(value.value) + _format(value))
+                ):
+                    found.append(f"{path.relative_to(ROOT)}:{value.lineno}: {ast.unparse(text)}")
+    assert found == []
+
+
+def _format(value: ast.FormattedValue) -> str:
+    """The format of a value, with its colon; empty if it has none."""
+    spec = value.format_spec
+    return "" if spec is None else ":" + ast.unparse(spec)[2:-1]
 
 
 def test_a_number_of_bytes_is_read_at_a_glance():

@@ -298,10 +298,11 @@ class LocalTable:
         return self._rows
 
 
-def test_what_a_newer_version_wrote_is_refused(tmp_path: Path):
+@pytest.mark.parametrize("header", [b'{"form":2,"whole":false}', b'{"form":2,"whole":"all"}'])
+def test_what_a_newer_version_wrote_is_refused(tmp_path: Path, header: bytes):
     there = store(tmp_path)
     there.create(wanted_name(1), pack([], whole=False))
-    there.create(wanted_name(2), gzip.compress(b'{"form":2,"whole":false}\n[1,2]\n'))
+    there.create(wanted_name(2), gzip.compress(header + b"\n[1,2]\n"))
     with pytest.raises(StoreError, match="newer version of polycopy"):
         read_wanted(there)
     with pytest.raises(StoreError, match="newer version of polycopy"):

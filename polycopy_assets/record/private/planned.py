@@ -12,13 +12,15 @@ import dagster as dg
 from dagster import DagsterEvent
 from dagster._core.events import AssetMaterializationPlannedData
 
+from polycopy_assets.record.step_context import StepContext, of_op
 
-def mark_attempted(context: dg.AssetExecutionContext, asset_key: dg.AssetKey, wallet: str) -> None:
+
+def mark_attempted(context: StepContext, asset_key: dg.AssetKey, wallet: str) -> None:
     """Notes that this run meant to materialize `wallet`."""
     context.instance.report_dagster_event(
         DagsterEvent.build_asset_materialization_planned_event(
             job_name=context.job_name,
-            step_key=str(context.op_execution_context.op_handle),
+            step_key=str(of_op(context).op_handle),
             asset_materialization_planned_data=AssetMaterializationPlannedData(
                 asset_key=asset_key, partition=wallet
             ),

@@ -22,16 +22,28 @@ from dagster import DagsterEvent, EventLogEntry
 
 from polycopy_assets.record.private.database import event_log
 from polycopy_assets.record.private.event_batches import store_batch
+from polycopy_assets.record.step_context import StepContext, of_op
 
 
 def write(
-    context: dg.AssetExecutionContext, materializations: Sequence[dg.AssetMaterialization]
+    context: StepContext,
+    materializations: Sequence[dg.AssetMaterialization],
+    lines: Sequence[str] = (),
 ) -> None:
-    """Writes materializations of the step of `context`, in their order: all of them or none."""
+    """Writes materializations of the step of `context`, in their order: all of them or none.
+
+    `lines`, one for each, are what the run's page says of them instead of "Materialized value".
+    """
     step = _StepThatKeeps(context)
     for each in materializations:
         DagsterEvent.asset_materialization(cast("Any", step), each)
-    store_batch(event_log(context.instance), step.kept)
+    kept = [_saying(*each) for each in zip(step.kept, lines, strict=True)] if lines else step.kept
+    store_batch(event_log(context.instance), kept)
+
+
+def _saying(entry: EventLogEntry, line: str) -> EventLogEntry:
+    event = entry.get_dagster_event()._replace(message=line)
+    return entry._replace(user_message=line, dagster_event=event)
 
 
 _LEFT_OUT: dict[str, Any] = {"logging_tags": {}, "step_handle": None, "node_handle": None}
@@ -41,8 +53,8 @@ _LEFT_OUT: dict[str, Any] = {"logging_tags": {}, "step_handle": None, "node_hand
 class _StepThatKeeps:
     """What Dagster needs of a step to make an event, with a log that keeps the event."""
 
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
-        step = context.op_execution_context.get_step_execution_context()
+    def __init__(self, context: StepContext) -> None:
+        step = of_op(context).get_step_execution_context()
         self._run = context.run
         self.job_name = step.job_name
         self.step = step.step

@@ -15,8 +15,9 @@ from google.cloud.bigquery import ScalarQueryParameter
 
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.trades.batch_rules import LAST_BATCH
-from polycopy_assets.warehouse.bigquery.dataset import BATCHES, Dataset
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
+from polycopy_assets.warehouse.bigquery.statements import BATCHES
 
 BATCHES_LABEL = "polycopy_batches"
 """The last batch that `trades` held, by an earlier version."""

@@ -12,11 +12,13 @@ from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.warehouse.base import Loaded
 from polycopy_assets.warehouse.bigquery.batches_table import BatchesTable, Notes, fresh
-from polycopy_assets.warehouse.bigquery.dataset import Dataset, quoted
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
+from polycopy_assets.warehouse.bigquery.statements import quoted
 from polycopy_assets.warehouse.bigquery.windows import Window, rows_within
 
 TRIES = 6
@@ -143,24 +145,24 @@ class Change:
         low = datetime.fromtimestamp(min(claim.start for claim in manifest.claims), UTC)
         high = datetime.fromtimestamp(max(claim.until for claim in manifest.claims), UTC) - _STEP
         staging = quoted(self._staging.reference)
-        counted = [
+        in_months = [
             _Counted(*row.values())
             for row in rows_within(
                 self._dataset, trades, "claimed", whose, (low, high), staging=staging
             )
         ]
-        staged, unclaimed = counted[0].staged, counted[0].unclaimed  # the same in all of them
+        staged, unclaimed = in_months[0].staged, in_months[0].unclaimed  # the same in all of them
         if unclaimed:
-            why = f"{unclaimed} rows of its parts lie outside of its claims"
+            why = f"{counted(unclaimed, 'row')} of its parts outside of its claims"
             raise BatchBroken(manifest.batch, why)
         if staged != manifest.rows:
-            why = f"{manifest.rows} trades by its manifest, but {staged} are in its parts"
+            why = f"{counted(manifest.rows, 'trade')} by its manifest, but {staged:,} in its parts"
             raise BatchBroken(manifest.batch, why)
-        times = [time for each in counted for time in (each.low, each.high) if time is not None]
+        times = [time for each in in_months for time in (each.low, each.high) if time is not None]
         if not times:
             return _Claimed(0, [])
         bounds = Window(times[0], times[-1], 0)
-        return _Claimed(sum(each.rows for each in counted), [*whose, *bounds.parameters])
+        return _Claimed(sum(each.rows for each in in_months), [*whose, *bounds.parameters])
 
 
 def refuse_others(uri: str, notes: Notes, store: str | None) -> None:

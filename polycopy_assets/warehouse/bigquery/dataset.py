@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from importlib import resources
-from string import Template
 from typing import Any
 
 import polars as pl
@@ -12,12 +10,11 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.table import TableListItem
 
-from polycopy_assets.boards.columns import TABLE as LEADERBOARD
-from polycopy_assets.errors import Unsuitable, WarehouseError
-from polycopy_assets.text import MESSAGE, said_by
+from polycopy_assets.errors import Unsuitable
 from polycopy_assets.trades.columns import TABLES, Relation
 from polycopy_assets.trades.frame import TABLE_SCHEMA
-from polycopy_assets.warehouse.bigquery.failing import failing, reason_of, translated
+from polycopy_assets.warehouse.bigquery.access import check_whole
+from polycopy_assets.warehouse.bigquery.failing import failing
 from polycopy_assets.warehouse.bigquery.job_calls import (
     LOST_SECONDS,
     PAGE_ROWS,
@@ -27,12 +24,18 @@ from polycopy_assets.warehouse.bigquery.job_calls import (
     Parameter,
 )
 from polycopy_assets.warehouse.bigquery.place import apart
+from polycopy_assets.warehouse.bigquery.statements import quoted, statement
 from polycopy_assets.warehouse.bigquery.table import fields, key_of, lasting, wrong_with
 
-BATCHES = "polycopy_batches"
-"""The table that says which batches `trades` holds."""
-
-_TOLD = (exceptions.Forbidden, exceptions.PreconditionFailed, exceptions.Conflict)
+REFUSED = (
+    exceptions.BadRequest,
+    exceptions.Conflict,
+    exceptions.Forbidden,
+    exceptions.NotFound,
+    exceptions.PreconditionFailed,
+)
+"""Google does not take a change: we may not make it, another process was faster, the table changes
+too often, or it cannot be made of what is there. To repeat it does not help."""
 
 
 class Dataset:
@@ -95,22 +98,8 @@ class Dataset:
             )
 
     def check_whole(self, table: bigquery.Table) -> None:
-        """Raises Unsuitable if we may not see all rows of a table; costs nothing.
-
-        With row-level security, a query sees only the rows that it may. Listing rows is refused
-        instead, unless a policy grants them all.
-        """
-        with failing(f"cannot read table {table.table_id} of {self.uri}", exceptions.Forbidden):
-            try:
-                next(iter(self._client.list_rows(table, max_results=1, **self.jobs.request)), None)
-            except exceptions.Forbidden as error:
-                if reason_of(error) != "accessDenied":
-                    raise translated(f"cannot read table {table.table_id}", error) from error
-                raise Unsuitable(
-                    f"not all rows of table {table.table_id} in {self.uri} can be read. If it has"
-                    " row-level security, grant this account all rows (CREATE ROW ACCESS POLICY …"
-                    f" FILTER USING (TRUE)). Google says: {said_by(error.message, MESSAGE)}"
-                ) from error
+        """Raises Unsuitable if we may not see all rows of a table; costs nothing."""
+        check_whole(self._client, table, self.uri, self.jobs.request)
 
     @property
     def reference(self) -> bigquery.DatasetReference:
@@ -222,13 +211,13 @@ class Dataset:
             return list(self._client.list_tables(self._dataset, **self.jobs.request))
 
     def create(self, table: bigquery.Table) -> bigquery.Table:
-        """Creates a table or view; Google's Forbidden and Conflict are not translated."""
-        with failing(f"cannot make {table.table_id} in {self.uri}", keep=_TOLD):
+        """Creates a table or view; what is in `REFUSED` is not translated."""
+        with failing(f"cannot make {table.table_id} in {self.uri}", keep=REFUSED):
             return self._client.create_table(table, **self.jobs.request)
 
     def update(self, table: bigquery.Table, what: Sequence[str]) -> bigquery.Table:
-        """Changes `what` of a table or view; raises as `create`, and PreconditionFailed."""
-        with failing(f"cannot change {table.table_id} in {self.uri}", keep=_TOLD):
+        """Changes `what` of a table or view; raises as `create`."""
+        with failing(f"cannot change {table.table_id} in {self.uri}", keep=REFUSED):
             return self._client.update_table(table, what, **self.jobs.request)
 
     def row_count(self, table: bigquery.Table) -> int | None:
@@ -298,33 +287,11 @@ class Dataset:
         return self.jobs.rows(self.jobs.query(self.sql(name, **names), parameters, reads=True))
 
     def sql(self, name: str, **names: str) -> str:
-        """A statement with names of tables and columns, which cannot be parameters, filled in.
-
-        `within` bounds the rows of `trades` in statements that can be bounded: all, if not given.
-        """
-        package = resources.files("polycopy_assets.warehouse") / "sql" / "bigquery"
-        return Template((package / f"{name}.sql").read_text()).substitute(
-            {
-                "trades": quoted(self.name("trades")),
-                "traders": quoted(self.name("traders")),
-                "checkpoint": quoted(self.name("backfill_checkpoint")),
-                "batches": quoted(self.name(BATCHES)),
-                "leaderboard": quoted(self.name(LEADERBOARD)),
-                "within": "TRUE",
-                **names,
-            }
-        )
+        """Statement `name` for this dataset, with more `names` filled in; see `statements.py`."""
+        return statement(name, self._dataset, **names)
 
 
 def _wanted(name: str) -> Sequence[bigquery.SchemaField]:
     """The columns of `traders` or `trades`."""
     every = fields(TABLE_SCHEMA, TABLES[name].columns)
     return every[:1] if name == "traders" else every
-
-
-def quoted(table: bigquery.TableReference) -> str:
-    """`project.dataset.table` for use between backticks; raises WarehouseError if it has any."""
-    name = f"{table.project}.{table.dataset_id}.{table.table_id}"
-    if "`" in name or "\\" in name:
-        raise WarehouseError(f"not a table name: {name!r}")
-    return name

@@ -10,7 +10,7 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from google.api_core import exceptions
 from google.api_core.retry import Retry
@@ -19,7 +19,8 @@ from google.cloud.bigquery import DEFAULT_RETRY
 
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.warehouse.base import Cost
-from polycopy_assets.warehouse.bigquery.failing import ended_in, failing, reason_of, translated
+from polycopy_assets.warehouse.bigquery.failing import failing, reason_of, translated
+from polycopy_assets.warehouse.bigquery.job_states import Job, JobStates, Patience
 
 PATIENCE_SECONDS = 600.0
 LOST_SECONDS = 120.0
@@ -37,7 +38,6 @@ _TRANSIENT = frozenset(
 """Why a job failed that may succeed in some seconds. A rate is that, a quota (of a day) is not."""
 
 Parameter = bigquery.ScalarQueryParameter | bigquery.ArrayQueryParameter
-Job = TypeVar("Job", bigquery.LoadJob, bigquery.QueryJob)
 Begin = Callable[[str, Mapping[str, str]], Job]
 """Starts a job under the given id with the given labels; raises Conflict if the id is taken."""
 
@@ -69,6 +69,7 @@ class Jobs:
         retry: Retry = DEFAULT_RETRY.with_timeout(patience)
         self.request: dict[str, Any] = {"retry": retry, "timeout": TIMEOUT}
         self._lost_after = lost_after
+        self._states = JobStates(client, location, self.request)
         self._seen: set[str] = set()
         self.cost = Cost()
 
@@ -177,14 +178,14 @@ class Jobs:
         """
         call = uuid.uuid4().hex
         failures = 0
-        patience = _Patience(self._lost_after)
+        patience = Patience(self._lost_after)
         for number in itertools.count():
             job_id = f"{name}_{number}"
             try:
                 with failing(f"cannot start job {job_id}", keep=exceptions.Conflict):
                     job = begin(job_id, {CALL_LABEL: call})
             except exceptions.Conflict:
-                taken = self._look(kind, job_id, patience)
+                taken = self._states.find(kind, job_id, patience)
                 if taken is None:
                     continue
                 job = taken
@@ -192,7 +193,7 @@ class Jobs:
                 if job.state == "DONE" and not own and (job.error_result or not accept(job)):
                     continue
             try:
-                error = self._wait(job, patience)
+                error = self._states.wait(job, patience)
             except exceptions.NotFound as lost:
                 failures += 1
                 if failures == ATTEMPTS:
@@ -218,7 +219,7 @@ class Jobs:
 
     def rows(self, job: bigquery.QueryJob) -> Iterator[bigquery.Row]:
         """The rows of a query that has ended, page by page."""
-        patience = _Patience(self._lost_after)
+        patience = Patience(self._lost_after)
         seen = False
         while True:
             with failing(f"cannot read the rows of job {job.job_id}", keep=exceptions.NotFound):
@@ -240,44 +241,6 @@ class Jobs:
         with failing(f"cannot read the columns of job {job.job_id}"):
             return list(job.result(max_results=0, **self.request, job_retry=None).schema)
 
-    def _look(self, kind: type[Job], job_id: str, patience: "_Patience") -> Job | None:
-        """The job with that id, which BigQuery says exists; None if it cannot find it."""
-        while True:
-            with failing(f"cannot read job {job_id}", keep=exceptions.NotFound):
-                try:
-                    job = self._client.get_job(job_id, location=self._location, **self.request)
-                except exceptions.NotFound:
-                    if patience.wait():
-                        continue
-                    _LOG.warning("BigQuery says that job %s exists and cannot find it", job_id)
-                    return None
-            if not isinstance(job, kind):
-                raise WarehouseError(f"job {job_id} is a {type(job).__name__}, not one of ours")
-            return job
-
-    def _wait(
-        self, job: bigquery.LoadJob | bigquery.QueryJob, patience: "_Patience"
-    ) -> exceptions.GoogleAPICallError | None:
-        """Waits until the job is final; returns the error that it ended in, if any.
-
-        Raises NotFound if BigQuery cannot find it any more, and WarehouseError if its state cannot
-        be read.
-        """
-        pause = 0.05
-        while job.state != "DONE":
-            with failing(f"lost contact with job {job.job_id}", keep=exceptions.NotFound):
-                try:
-                    job.reload(**self.request)
-                except exceptions.NotFound:
-                    if not patience.wait():
-                        raise
-                    continue
-            patience.found()
-            if job.state != "DONE":
-                time.sleep(pause)
-                pause = min(pause * 1.5, 10.0)
-        return None if job.error_result is None else ended_in(job.error_result)
-
     def _account(self, job: bigquery.LoadJob | bigquery.QueryJob) -> None:
         if job.job_id in self._seen:
             return
@@ -291,27 +254,6 @@ class Jobs:
             bytes_billed=before.bytes_billed + int(job.total_bytes_billed or 0),
             slot_ms=before.slot_ms + int(job.slot_millis or 0),
         )
-
-
-class _Patience:
-    """Waits for jobs that BigQuery cannot find, `seconds` for all that are lost in a row."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._until: float | None = None
-
-    def wait(self) -> bool:
-        """Waits a moment; False, at once, if the time is up."""
-        now = time.monotonic()
-        self._until = now + self._seconds if self._until is None else self._until
-        if now >= self._until:
-            return False
-        time.sleep(min(1.0, self._seconds / 10))
-        return True
-
-    def found(self) -> None:
-        """A job was found: the time begins anew."""
-        self._until = None
 
 
 def _config(

@@ -14,6 +14,7 @@ from typing import Protocol
 from google.cloud import bigquery
 
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.frame import PART_SCHEMA
 from polycopy_assets.warehouse.base import Loaded, Parts
@@ -111,7 +112,8 @@ class BatchLoad:
             # Metadata may lag, and a batch that is not broken must not be set aside.
             staged = self._dataset.count_rows(staging)
         if staged != expected:
-            why = f"{expected} rows by its manifest, but {staged or 0} were staged from its parts"
+            rows = counted(expected, "row")
+            why = f"{rows} by its manifest, but {staged or 0:,} were staged from its parts"
             if self._loader is None:
                 raise BatchBroken(manifest.batch, why)
             # The files match the manifest, so the transfer delivered wrong rows.

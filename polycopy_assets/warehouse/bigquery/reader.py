@@ -65,7 +65,7 @@ class BigQueryReader:
                 f"the query would process {size:,} bytes, and POLYCOPY_MAX_BYTES_BILLED allows"
                 f" {cap:,}: nothing was run. Bounds on timestamp and fewer columns make it cheaper"
             )
-        job = self._dataset.jobs.query(sql, within=self._dataset.reference)
+        job = self._dataset.jobs.query(sql, reads=True, within=self._dataset.reference)
         yield BigQueryAnswer(self._dataset, job)
 
     def export(self, chosen: Selection, form: Form, path: Path) -> int:

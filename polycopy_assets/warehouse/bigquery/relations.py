@@ -2,27 +2,24 @@
 
 Descriptions are written where there are none, so those of other people stay. A view is replaced if
 its label says that it is ours and of another form; what else has its name stays too. None of it
-bills anything, and none of it is needed to load: where it is not allowed, that is logged.
+bills anything, and none of it is needed to load: what Google refuses is logged, one line for each
+table or view, and the others are written all the same.
 """
 
 import hashlib
 import logging
 from collections.abc import Sequence
 
-from google.api_core import exceptions
 from google.cloud import bigquery
 from google.cloud.bigquery.table import TableListItem
 
 from polycopy_assets.text import said_by
 from polycopy_assets.trades.columns import TABLES, VIEWS
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.dataset import REFUSED, Dataset
 from polycopy_assets.warehouse.bigquery.table import described
 
 VIEW_LABEL = "polycopy_view"
 """Label of a view of ours: a digest of what it should be."""
-
-_REFUSED = (exceptions.Forbidden, exceptions.PreconditionFailed, exceptions.Conflict)
-"""We may not, or another process was faster, or the table changes too often."""
 
 _log = logging.getLogger(__name__)
 
@@ -64,8 +61,8 @@ class Relations:
         table.schema = schema
         try:
             self._dataset.update(table, changed)
-        except _REFUSED as error:
-            self._say(f"the columns of table {table.table_id}", error)
+        except REFUSED as error:
+            self._say(f"the descriptions of table {table.table_id} are left as they are", error)
 
     def _is_older(self, item: TableListItem, name: str) -> bool:
         """Whether it is a view of ours, and not as it should be."""
@@ -85,15 +82,15 @@ class Relations:
             # Only BigQuery knows the types of its columns.
             made.schema = described(made.schema, VIEWS[name].columns)
             self._dataset.update(made, ["schema"])
-        except _REFUSED as error:
-            self._say(f"view {name}", error)
+        except REFUSED as error:
+            self._say(f"view {name} {'is not made' if new else 'is left as it is'}", error)
 
     def _form(self, name: str) -> str:
         whole = self._dataset.sql(name) + repr(VIEWS[name])
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
     def _say(self, what: str, error: Exception) -> None:
-        _log.warning(f"{self._dataset.uri}: {what} is left as it is: {said_by(error)}")
+        _log.warning(f"{self._dataset.uri}: {what}, because BigQuery refuses it: {said_by(error)}")
 
 
 def _descriptions(schema: Sequence[bigquery.SchemaField]) -> list[str | None]:

@@ -12,6 +12,8 @@ _TYPES: Mapping[type[pl.DataType], str] = {
     pl.Float64: "FLOAT64",
     pl.Int64: "INT64",
     pl.Datetime: "TIMESTAMP",
+    pl.Boolean: "BOOL",
+    pl.Decimal: "NUMERIC",
 }
 _DAY = 86_400_000  # in ms
 _LEGACY = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}

@@ -26,7 +26,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
 from polycopy_assets.system.google_quota import explain
-from polycopy_assets.text import MESSAGE, said_by
+from polycopy_assets.text import MESSAGE, counted, said_by
 from polycopy_assets.warehouse.bigquery.table import key_of
 
 ATTEMPTS = 3
@@ -147,7 +147,9 @@ class Transfer:
                 timeout=_TIMEOUT,
             )
         if len(answer.runs) != 1:
-            raise WarehouseError(f"{len(answer.runs)} runs of {self._config} started, not one")
+            raise WarehouseError(
+                f"{counted(len(answer.runs), 'run')} of {self._config} started, not one"
+            )
         return answer.runs[0]
 
     def _wait(self, run: TransferRun) -> TransferRun:

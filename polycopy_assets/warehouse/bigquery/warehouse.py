@@ -2,29 +2,28 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from operator import add
 
-from google.cloud import bigquery
 from google.cloud.bigquery import (
     ArrayQueryParameter,
     ScalarQueryParameter,
-    StructQueryParameter,
 )
 
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
 from polycopy_assets.warehouse.base import Cost, Duplicates, Held, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.bigquery import checkpoint
 from polycopy_assets.warehouse.bigquery.batches_table import BatchesTable
 from polycopy_assets.warehouse.bigquery.boards import BigQueryBoards
 from polycopy_assets.warehouse.bigquery.change import Batch
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.dimensions import BigQueryDimensions
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
 from polycopy_assets.warehouse.bigquery.load import BatchLoad, Loader
 from polycopy_assets.warehouse.bigquery.reader import BigQueryReader
 from polycopy_assets.warehouse.bigquery.relations import Relations
-from polycopy_assets.warehouse.bigquery.windows import BEGINNING, all_rows
+from polycopy_assets.warehouse.bigquery.windows import all_rows, newest_rows
 
 CHECK_BYTES = 1_000_000_000
 """Bytes that the check for duplicates may read after a load."""
@@ -33,16 +32,7 @@ WRITTEN = ("traders", "trades")
 """The tables that every deployment has."""
 
 _NEW_TRADERS = 20_000
-_TICKS = 10_000
 _WALLETS = 10_000
-_CHECKPOINT_TYPES = {
-    "wallet_address": "STRING",
-    "completed": "BOOL",
-    "processed_at": "TIMESTAMP",
-    "trade_count": "INT64",
-    "gcs_file": "STRING",
-    "upload_successful": "BOOL",
-}
 
 
 class BigQueryWarehouse:
@@ -64,6 +54,11 @@ class BigQueryWarehouse:
     def boards(self) -> BigQueryBoards:
         """The table `leaderboard`."""
         return BigQueryBoards(self._dataset)
+
+    @property
+    def dimensions(self) -> BigQueryDimensions:
+        """The tables `tokens` and `markets`."""
+        return BigQueryDimensions(self._dataset)
 
     @property
     def cost(self) -> Cost:
@@ -137,17 +132,11 @@ class BigQueryWarehouse:
 
     def checkpoint(self) -> list[Checkpoint] | None:
         """All rows of `backfill_checkpoint`; None if there is no such table. One query."""
-        if self._dataset.found("backfill_checkpoint") is None:
-            return None
-        rows = self._dataset.rows("checkpoint")
-        return [Checkpoint(as_text(row[0]), *row.values()[1:]) for row in rows]
+        return checkpoint.read(self._dataset)
 
     def mark_complete(self, rows: Sequence[Checkpoint]) -> None:
         """Writes `rows` to `backfill_checkpoint`; one statement per 10,000 wallets."""
-        for start in range(0, len(rows), _TICKS):
-            some = rows[start : start + _TICKS]
-            ticks = ArrayQueryParameter("ticks", "STRUCT", [_tick(row) for row in some])
-            self._dataset.query("mark_complete", [ticks])
+        checkpoint.write(self._dataset, rows)
 
     def held(self) -> Held:
         """The batches that the table holds, and their store, as `polycopy_batches` says.
@@ -260,35 +249,15 @@ class BigQueryWarehouse:
         if self._dataset.found("trades") is None:
             return Duplicates([])
         limited = ScalarQueryParameter("limit", "INT64", limit)
-        rows, since = self._newest("duplicates", [limited])
+        rows, since = newest_rows(self._dataset, "duplicates", [limited], CHECK_BYTES)
         return Duplicates([(row[0], row[1], row[2]) for row in rows], since)
 
     def rows_by_month(self) -> Months:
         """Rows in `trades` for each of as many of the newest months as CHECK_BYTES allows."""
         if self._dataset.found("trades") is None:
             return Months({})
-        rows, since = self._newest("rows_by_month", [])
+        rows, since = newest_rows(self._dataset, "rows_by_month", [], CHECK_BYTES)
         return Months({row[0]: row[1] for row in rows}, since)
-
-    def _newest(
-        self, name: str, parameters: Sequence[Parameter]
-    ) -> tuple[list[bigquery.Row], datetime | None]:
-        """The rows of statement `name` over as many of the newest months as CHECK_BYTES allows.
-
-        Also the time from which on it reads; None for the whole table.
-        """
-        sql, jobs = self._dataset.sql(name), self._dataset.jobs
-
-        def bounded(since: datetime) -> list[Parameter]:
-            return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
-
-        windows = [BEGINNING, *_months_back(12, 3, 1)]
-        since = next(
-            (each for each in windows if jobs.estimate(sql, bounded(each)) <= CHECK_BYTES),
-            windows[-1],
-        )
-        rows = list(self._dataset.rows(name, bounded(since)))
-        return rows, None if since == BEGINNING else since
 
 
 def _packed(claims: Mapping[str, int]) -> Parameter:
@@ -309,21 +278,3 @@ def _whose(wallets: Collection[str]) -> Iterator[list[Parameter]]:
             ArrayQueryParameter("wallets", "STRING", every[start : start + _WALLETS]),
             ArrayQueryParameter("sources", "STRING", sorted(SHAPES)),
         ]
-
-
-def _tick(row: Checkpoint) -> StructQueryParameter:
-    """A row of `backfill_checkpoint` as a parameter."""
-    return StructQueryParameter(
-        None,
-        *(
-            ScalarQueryParameter(name, kind, getattr(row, name))
-            for name, kind in _CHECKPOINT_TYPES.items()
-        ),
-    )
-
-
-def _months_back(*numbers: int) -> list[datetime]:
-    """The first moments of past months by their `numbers`: 1 is this month, 2 the previous one."""
-    now = datetime.now(UTC)
-    months = [now.year * 12 + now.month - number for number in numbers]
-    return [datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months]

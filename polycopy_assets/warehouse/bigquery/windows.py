@@ -123,3 +123,31 @@ def by_time(trades: bigquery.Table) -> bool:
     """Whether `trades` is partitioned by the time of a trade."""
     partitioning = trades.time_partitioning
     return partitioning is not None and str(partitioning.field).lower() == "timestamp"
+
+
+def newest_rows(
+    dataset: Dataset, name: str, parameters: Sequence[Parameter], most: int
+) -> tuple[list[bigquery.Row], datetime | None]:
+    """The rows of statement `name` over as many of the newest months as `most` bytes allow.
+
+    Also the time from which on it reads; None for the whole table.
+    """
+    sql, jobs = dataset.sql(name), dataset.jobs
+
+    def bounded(since: datetime) -> list[Parameter]:
+        return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
+
+    windows = [BEGINNING, *_months_back(12, 3, 1)]
+    since = next(
+        (each for each in windows if jobs.estimate(sql, bounded(each)) <= most),
+        windows[-1],
+    )
+    rows = list(dataset.rows(name, bounded(since)))
+    return rows, None if since == BEGINNING else since
+
+
+def _months_back(*numbers: int) -> list[datetime]:
+    """The first moments of past months by their `numbers`: 1 is this month, 2 the previous one."""
+    now = datetime.now(UTC)
+    months = [now.year * 12 + now.month - number for number in numbers]
+    return [datetime(month // 12, month % 12 + 1, 1, tzinfo=UTC) for month in months]

@@ -67,7 +67,7 @@ class DuckDBAnswer:
         """Writes the rows to a file."""
         made = _parquet_in(self._folder)
         with self._file.translated():
-            self._db.execute(f"COPY answer TO '{made}' ({_FORMS['parquet']})")
+            self._db.execute(f"COPY answer TO $path ({_FORMS['parquet']})", {"path": str(made)})
         shutil.copyfile(made, path)
 
 
@@ -93,7 +93,7 @@ class DuckDBReader:
                 self._file.when_free(lambda: db.execute(_sql("attach_to_read"), self._path))
                 with self._file.translated():
                     db.execute(_sql("connected"))
-                    db.execute(f"SET allowed_paths = ['{_parquet_in(folder)}']")
+                    db.execute("SET allowed_paths = $paths", {"paths": [str(_parquet_in(folder))]})
                     db.execute(_sql("lock_down"))
                     db.sql(statement).create("memory.main.answer")
                     db.execute("USE memory")

@@ -9,10 +9,14 @@ from collections.abc import Iterator, Mapping
 
 import duckdb
 
+from polycopy_assets.errors import Unsuitable
 from polycopy_assets.trades.columns import TABLES, VIEWS, Relation
 from polycopy_assets.warehouse.duckdb.sql_files import sql
 
-MADE = "Made by polycopy, form"
+OURS = "Made by polycopy"
+"""In the comment of what is replaced as a whole, so that nothing of other people ever is."""
+
+MADE = f"{OURS}, form"
 """In the comment of a view of ours; behind it stands a digest of what it should be."""
 
 
@@ -35,6 +39,25 @@ def describe(db: duckdb.DuckDBPyConnection) -> None:
         for statement in statements:
             db.execute(statement)
         db.execute("COMMIT")
+
+
+def comment_on(db: duckdb.DuckDBPyConnection, name: str, relation: Relation) -> None:
+    """Says what a table of ours that is new and its columns mean, and that it is ours."""
+    ours = relation._replace(meaning=f"{relation.meaning} {OURS}.")
+    for statement in [*_on_tables(db, {name: ours}, set())]:
+        db.execute(statement)
+
+
+def refuse_others(db: duckdb.DuckDBPyConnection, name: str, where: str) -> bool:
+    """Whether there is a table `name`; raises Unsuitable if it is somebody else's."""
+    found = db.execute(sql("relations"), {"names": [name]}).fetchall()
+    for _, is_view, said in found:
+        if is_view or OURS not in (said or ""):
+            raise Unsuitable(
+                f"{where} has a {'view' if is_view else 'table'} {name} that polycopy did not make,"
+                " and would be replaced as a whole: rename it"
+            )
+    return bool(found)
 
 
 def _on_tables(

@@ -12,9 +12,18 @@ from polycopy_assets.errors import BatchBroken, WarehouseError, WarehouseFull, W
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.settings.shared import PRIVATE
+from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.shapes import SHAPES
-from polycopy_assets.warehouse.base import Duplicates, Held, Loaded, Months, Parts, as_text
+from polycopy_assets.warehouse.base import (
+    DimensionTables,
+    Duplicates,
+    Held,
+    Loaded,
+    Months,
+    Parts,
+    as_text,
+)
 from polycopy_assets.warehouse.duckdb.batches_table import noted
 from polycopy_assets.warehouse.duckdb.boards import DuckDBBoards
 from polycopy_assets.warehouse.duckdb.catalogue import any_row, columns, set_moment
@@ -22,6 +31,7 @@ from polycopy_assets.warehouse.duckdb.claims_files import checkpoint_file, claim
 from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS, DuckDBFile
 from polycopy_assets.warehouse.duckdb.relations import describe
 from polycopy_assets.warehouse.duckdb.results import as_utc, changed
+from polycopy_assets.warehouse.duckdb.sql_files import only
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
 from polycopy_assets.warehouse.reading import Reader
 
@@ -50,6 +60,14 @@ class DuckDBWarehouse:
     def boards(self) -> DuckDBBoards:
         """The table `leaderboard`."""
         return DuckDBBoards(self._file)
+
+    @property
+    def dimensions(self) -> DimensionTables:
+        """The tables `tokens` and `markets`."""
+        # polars, as above.
+        from polycopy_assets.warehouse.duckdb.dimensions import DuckDBDimensions  # noqa: PLC0415
+
+        return DuckDBDimensions(self._file)
 
     @property
     def cost(self) -> None:
@@ -112,8 +130,8 @@ class DuckDBWarehouse:
         """Writes `rows` to `backfill_checkpoint`, in one transaction."""
         with checkpoint_file(rows) as path, self._open() as db:
             db.execute("BEGIN")
-            db.execute(_sql("mark_complete_known"), {"ticks": str(path)})
-            db.execute(_sql("mark_complete_new"), {"ticks": str(path)})
+            db.execute(_sql("mark_complete_known"), {"ticks": only(path)})
+            db.execute(_sql("mark_complete_new"), {"ticks": only(path)})
             db.execute("COMMIT")
 
     def held(self) -> Held:
@@ -162,9 +180,9 @@ class DuckDBWarehouse:
     def _load(self, manifest: Manifest, parts: Parts, of: str | None) -> Loaded:
         with ExitStack() as files:
             claims = files.enter_context(claims_file(manifest.claims))
-            paths = [str(files.enter_context(parts.local(p.name))) for p in manifest.parts]
+            paths = [only(files.enter_context(parts.local(p.name))) for p in manifest.parts]
             db = files.enter_context(self._open())
-            db.execute(_sql("stage_claims"), {"claims": str(claims)})
+            db.execute(_sql("stage_claims"), {"claims": only(claims)})
             db.execute("BEGIN")
             self._refuse_others(db, of)
             deleted = changed(db.execute(_sql("delete_claimed")))
@@ -172,7 +190,9 @@ class DuckDBWarehouse:
             if paths:
                 inserted = changed(db.execute(_sql("insert_parts"), {"parts": paths}))
             if inserted != manifest.rows:
-                why = f"{inserted} of its {manifest.rows} rows are in its parts and claimed"
+                why = (
+                    f"{inserted:,} of {counted(manifest.rows, 'row')} are in its parts and claimed"
+                )
                 raise BatchBroken(manifest.batch, why)
             new = {"batch": manifest.batch, "rows": manifest.rows, "store": of}
             db.execute(_sql("forget_from"), {"batch": manifest.batch})
@@ -215,13 +235,13 @@ class DuckDBWarehouse:
             self._check_table(db)
             set_moment(db)
             statement = _sql("tally" if "source" in found else "tally_without_source")
-            rows = db.execute(statement, {"claims": str(path)}).fetchall()
+            rows = db.execute(statement, {"claims": only(path)}).fetchall()
         return [(row[0], Tally(*row[1:])) for row in rows]
 
     def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
         """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
         with claims_table(claims) as path, self._open() as db:
-            return changed(db.execute(_sql("delete_mixed_case"), {"claims": str(path)}))
+            return changed(db.execute(_sql("delete_mixed_case"), {"claims": only(path)}))
 
     def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
         """How many rows of `trades` we loaded for each of `wallets` that has any."""

@@ -39,6 +39,7 @@ _IN_PARQUET = {
     "FLOAT64": {"DOUBLE", "FLOAT"},
     "INT64": {"BIGINT", "INTEGER"},
     "BOOL": {"BOOLEAN"},
+    "NUMERIC": {"DECIMAL(38,9)"},
 }
 
 

@@ -13,6 +13,8 @@ from polycopy_assets_tests.fakes.bigquery.script import Script
 from polycopy_assets_tests.fakes.bigquery.shown import job_resource
 from polycopy_assets_tests.fakes.bigquery.statement import Statement
 
+# https://cloud.google.com/bigquery/docs/data-manipulation-language: UPDATE, DELETE and MERGE on one
+# table; INSERT is not counted.
 RUNNING_DML = 2
 PENDING_DML = 20
 Body = dict[str, Any]

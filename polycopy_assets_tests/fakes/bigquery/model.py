@@ -42,7 +42,7 @@ class Table:
     shown: str | None = None
     """The rows that row access policies let the caller see, as a condition; all, if None."""
     lagging: int | None = None
-    """The rows that its metadata says it has, as long as that lags."""
+    """The rows that its metadata says it has, as long as that lags: nothing promises otherwise."""
     updates: list[float] = field(default_factory=list)
     """When its metadata was changed."""
     clustering: list[str] = field(default_factory=list)

@@ -283,7 +283,7 @@ class Statement:
             return
         job.rows = rows
         job.schema = [
-            {"name": item[0], "type": _FROM_DUCKDB.get(str(item[1]), "STRING"), "mode": "NULLABLE"}
+            {"name": item[0], "type": _kind(str(item[1])), "mode": "NULLABLE"}
             for item in result.description or []
         ]
 
@@ -313,6 +313,11 @@ class Statement:
             return node
 
         return tree.transform(local).sql(dialect="duckdb")
+
+
+def _kind(duckdb: str) -> str:
+    """The type of an answer's column."""
+    return "NUMERIC" if duckdb.startswith("DECIMAL") else _FROM_DUCKDB.get(duckdb, "STRING")
 
 
 def _width(column: Mapping[str, Any]) -> str:

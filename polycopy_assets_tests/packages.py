@@ -1,9 +1,24 @@
-"""Which packages a requirement brings."""
+"""The package as it is built: from which files, and which packages its requirements bring."""
 
 import re
+import shutil
 from importlib import metadata
+from pathlib import Path
 
 from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[1]
+
+
+def linked_sources(folder: Path) -> Path:
+    """Gives `folder` what a wheel and an sdist are built from, so that `build` stays out of the
+    checkout."""
+    folder.mkdir(exist_ok=True)
+    for name in ("polycopy_assets", "docs", "examples"):
+        (folder / name).symlink_to(ROOT / name)
+    for file in (*ROOT.glob("*.md"), *ROOT.glob("*.toml"), ROOT / "setup.py", ROOT / "MANIFEST.in"):
+        shutil.copy(file, folder)
+    return folder
 
 
 def named(text: str) -> str:

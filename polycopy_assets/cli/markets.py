@@ -1,0 +1,60 @@
+"""`polycopy markets`: updates the tables of tokens and markets, by the job `update_markets`."""
+
+import json
+
+import click
+
+from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
+from polycopy_assets.cli.display import shown
+from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.runs import raise_failure, run_job
+from polycopy_assets.cli.usable import check_usable
+from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.ours import Job
+from polycopy_assets.settings.environment import settings
+
+_SHOWN = ("conditions", "asked", "changed", "requests", "unknown", "refused")
+
+
+@click.command(
+    "markets",
+    cls=Command,
+    page="docs/automation.md",
+    examples=(
+        "polycopy markets",
+        "polycopy markets --json",
+    ),
+)
+@as_json
+def markets_command(*, as_json: bool) -> None:
+    """Update the tables of tokens and markets.
+
+    Asks the source for every condition in `trades` that is new, or of which something may still
+    change. It can be killed and repeated: what is final is not asked for again.
+    """
+    chosen = settings()
+    progress = Progress()
+    with (
+        one_line_errors(),
+        open_instance(chosen, Needs.WORK) as instance,
+        shown(progress, "markets"),
+    ):
+        check_usable(instance, chosen)
+        result = run_job(instance, chosen, Job.MARKETS, {}, progress)
+        raise_failure(instance, result)
+    (event,) = [
+        each.step_materialization_data.materialization
+        for each in result.get_asset_materialization_events()
+        if each.asset_key and each.asset_key.path == ["markets"]
+    ]
+    (check,) = result.get_asset_check_evaluations()
+    said = {name: event.metadata[name].value for name in _SHOWN}
+    if as_json:
+        click.echo(json.dumps(said))
+        return
+    click.echo(
+        "{conditions:,} conditions, {asked:,} asked for in {requests:,} requests,"
+        " {changed:,} with news".format(**said)
+    )
+    if not check.passed:
+        say(f"polycopy: {check.description}")

@@ -1,0 +1,1 @@
+"""Wallets with whole ledgers, and the routes that serve ledgers, positions and markets."""

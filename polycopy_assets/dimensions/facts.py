@@ -1,0 +1,163 @@
+"""What is known of a condition: its market, its resolution, and its outcomes' tokens.
+
+A condition is the question that a market asks on chain; each of its outcomes has a token. Facts
+come from three routes, which lag by different times and forget different things, so each part is
+kept and asked for by itself. Prices and payouts are USDC per share, as decimals.
+"""
+
+import re
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from decimal import Decimal
+from typing import Literal, NamedTuple, get_args
+
+import msgspec
+
+Part = Literal["tokens", "market", "resolution"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+RESOLVED = "resolved"
+"""The status of a resolution that is final."""
+
+_CONDITION = re.compile(r"0x(?:[0-9a-f]{64}|[0-9a-f]{62})")
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An outcome's token. `outcome_index` is its place on chain, `clob_index` in the order book.
+
+    `final_price` is what a share pays once the market is resolved.
+    """
+
+    token_id: str
+    outcome_index: int
+    outcome: str | None = None
+    clob_index: int | None = None
+    opposite_token_id: str | None = None
+    module: str | None = None
+    structural_condition_id: str | None = None
+    neg_risk: bool | None = None
+    neg_risk_market_id: str | None = None
+    question_index: int | None = None
+    title: str | None = None
+    market_slug: str | None = None
+    event_id: str | None = None
+    event_slug: str | None = None
+    resolved: bool = False
+    final_price: Decimal | None = None
+
+
+class Market(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A market as the market service lists it; times are epoch seconds.
+
+    The fee of a taker is shares * fee_rate * (price * (1 - price)) ** fee_exponent, in USDC.
+    """
+
+    question_id: str | None = None
+    market_slug: str | None = None
+    question: str | None = None
+    category: str | None = None
+    tags: tuple[str, ...] = ()
+    event_id: str | None = None
+    event_slug: str | None = None
+    neg_risk: bool | None = None
+    start_date: int | None = None
+    end_date: int | None = None
+    closed: bool | None = None
+    closed_time: int | None = None
+    fees_enabled: bool | None = None
+    fee_rate: Decimal | None = None
+    fee_exponent: Decimal | None = None
+    fee_taker_only: bool | None = None
+    fee_rebate_rate: Decimal | None = None
+
+
+class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How a condition was resolved, or how far that is. `payouts` are those of outcomes 0 and 1."""
+
+    status: str
+    payouts: tuple[Decimal, ...] = ()
+    resolved_at: int | None = None
+    resolved_block: int | None = None
+    was_disputed: bool | None = None
+    was_arbitrated: bool | None = None
+    reporter: str | None = None
+    resolution_source: str | None = None
+
+
+class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is known of a condition from `since` on, the source's clock in epoch seconds.
+
+    Nothing is known if all three are missing: then the source has never heard of the condition.
+    """
+
+    condition: str
+    since: int
+    market: Market | None = None
+    resolution: Resolution | None = None
+    tokens: tuple[Token, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether the source knows the condition."""
+        return bool(self.market or self.resolution or self.tokens)
+
+    @property
+    def open_parts(self) -> frozenset[Part]:
+        """What may still change, and so is asked for again."""
+        return frozenset(part for part in PARTS if not getattr(self, f"_{part}_final"))
+
+    @property
+    def _tokens_final(self) -> bool:
+        return bool(self.tokens) and all(
+            token.resolved and token.final_price is not None for token in self.tokens
+        )
+
+    @property
+    def _market_final(self) -> bool:
+        return self.market is not None and bool(self.market.closed)
+
+    @property
+    def _resolution_final(self) -> bool:
+        found = self.resolution
+        return found is not None and found.status == RESOLVED and bool(found.payouts)
+
+
+class Said(NamedTuple):
+    """An answer: facts by condition, the source's clock (epoch seconds), and requests it took."""
+
+    tokens: Mapping[str, tuple[Token, ...]] = {}
+    resolutions: Mapping[str, Resolution] = {}
+    markets: Mapping[str, Market] = {}
+    at: int = 0
+    requests: int = 0
+
+
+def answered(
+    before: Facts | None, condition: str, asked: AbstractSet[Part], said: Said
+) -> Facts | None:
+    """The facts after an answer to what was `asked`; None if they are the same as before.
+
+    What was known and is not in the answer stays known: a miss takes nothing back. Time never runs
+    backwards from one version to the next, whatever the source's clock does.
+    """
+    had = before or Facts(condition=condition, since=0)
+    market = said.markets.get(condition) if "market" in asked else None
+    resolution = said.resolutions.get(condition) if "resolution" in asked else None
+    tokens = said.tokens.get(condition, ()) if "tokens" in asked else ()
+    found = Facts(
+        condition=condition,
+        since=had.since,
+        market=market or had.market,
+        resolution=resolution or had.resolution,
+        tokens=tokens or had.tokens,
+    )
+    if before is not None and found == before:
+        return None
+    since = said.at if before is None else max(said.at, had.since + 1)
+    return msgspec.structs.replace(found, since=since)
+
+
+def parse_condition(text: str) -> str | None:
+    """A condition id in lower case; None if it is none."""
+    lower = text.lower()
+    return lower if _CONDITION.fullmatch(lower) else None

@@ -1,0 +1,81 @@
+"""The tables `tokens` and `markets`, on every warehouse: replaced as a whole, and only if ours."""
+
+import io
+from decimal import Decimal
+
+import pytest
+
+from polycopy_assets.dimensions.columns import DIMENSIONS
+from polycopy_assets.dimensions.facts import Facts, Market, Resolution, Token
+from polycopy_assets.dimensions.tables import table
+from polycopy_assets.errors import Unsuitable, WarehouseError
+from polycopy_assets_tests.bench import Bench
+
+ONE, OTHER = f"0x{1:064x}", f"0x{2:064x}"
+ODD = "a\u202eb 'c'\n\"d\" \\\\e `f` $g @h"
+EVERY = [
+    Facts(
+        condition=ONE,
+        since=1_795_954_752,
+        market=Market(question=ODD, tags=(ODD, "b"), fee_rate=Decimal("0.05"), end_date=0),
+        resolution=Resolution(
+            status="resolved",
+            payouts=(Decimal("0.333333"), Decimal("0.666667")),
+            resolved_at=1_795_954_000,
+            was_disputed=True,
+        ),
+        tokens=(
+            Token(token_id="9" * 77, outcome_index=0, outcome=ODD, final_price=Decimal("0.333333")),
+            Token(token_id="8" * 77, outcome_index=1, resolved=True),
+        ),
+    ),
+    Facts(condition=OTHER, since=1_795_954_752),
+]
+
+
+def replace(bench: Bench, name: str, facts: list[Facts], *, lacking: int = 0) -> None:
+    rows = table(name, facts)
+    file = io.BytesIO()
+    rows.write_parquet(file)
+    object_name = f"dimensions/tables/{len(facts):08d}-{name}.parquet"
+    bench.store.delete(object_name)
+    bench.store.create(object_name, file.getvalue())
+    bench.warehouse.dimensions.replace(name, object_name, len(rows) + lacking, bench.store)
+
+
+def test_a_table_has_what_the_store_says_and_nothing_else(bench: Bench):
+    for name in DIMENSIONS:
+        for facts in (EVERY, EVERY[:1], EVERY, EVERY):
+            replace(bench, name, facts)
+    assert bench.sql(
+        "SELECT token_id, outcome, outcome_index, resolved, final_price, valid_until"
+        " FROM {}tokens ORDER BY outcome_index"
+    ) == [
+        ("9" * 77, ODD, 0, False, Decimal("0.333333"), None),
+        ("8" * 77, None, 1, True, None, None),
+    ]
+    assert bench.sql(
+        "SELECT condition_id, known, question, fee_rate, payout_0 + payout_1, was_disputed"
+        " FROM {}markets ORDER BY condition_id"
+    ) == [
+        (ONE, True, ODD, Decimal("0.05"), Decimal(1), True),
+        (OTHER, False, None, None, None, None),
+    ]
+    bench.sql("DELETE FROM {}markets WHERE TRUE")
+    replace(bench, "markets", EVERY)
+    assert len(bench.sql("SELECT 1 FROM {}markets")) == 2
+
+
+def test_a_table_of_somebody_else_is_never_replaced(bench: Bench):
+    bench.sql("CREATE TABLE {}markets (condition_id STRING, mine STRING)")
+    bench.sql("INSERT INTO {}markets VALUES ('a', 'b')")
+    with pytest.raises(Unsuitable, match="a table markets that polycopy did not make"):
+        replace(bench, "markets", EVERY)
+    assert bench.sql("SELECT condition_id, mine FROM {}markets") == [("a", "b")]
+    replace(bench, "tokens", EVERY)
+
+
+def test_a_file_with_another_number_of_rows_is_an_error(bench: Bench):
+    replace(bench, "tokens", EVERY)
+    with pytest.raises(WarehouseError, match="should have 3 rows, and has 2"):
+        replace(bench, "tokens", EVERY, lacking=1)
