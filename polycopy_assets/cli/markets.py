@@ -20,6 +20,7 @@ _SHOWN = ("conditions", "asked", "changed", "requests", "unknown", "refused")
     "markets",
     cls=Command,
     page="docs/automation.md",
+    needs_data=True,
     examples=(
         "polycopy markets",
         "polycopy markets --json",

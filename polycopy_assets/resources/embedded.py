@@ -236,7 +236,7 @@ class SourceResource(dg.ConfigurableResource):
         from polycopy_assets.sources.boards import check_has_boards  # noqa: PLC0415
         from polycopy_assets.sources.dimensions import open_dimensions  # noqa: PLC0415
 
-        check_has_boards(self.kind)
+        check_has_boards(self.kind, "list of markets")
         how = self._sending(progress, permit)
         return lambda: open_dimensions(self.url, self.markets_url or self.url, how)
 

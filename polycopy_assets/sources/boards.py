@@ -180,12 +180,11 @@ def has_boards(kind: str) -> bool:
     return kind == Polymarket.name
 
 
-def check_has_boards(kind: str) -> None:
-    """Raises ConfigurationError if the source `kind` has no boards."""
+def check_has_boards(kind: str, what: str = "leaderboard") -> None:
+    """Raises ConfigurationError if the source `kind` has trades alone, and not `what`."""
     if not has_boards(kind):
         raise ConfigurationError(
-            f"POLYCOPY_SOURCE={kind!r} has no leaderboard; the source that has one:"
-            f" {Polymarket.name}"
+            f"POLYCOPY_SOURCE={kind!r} has no {what}; the source that has one: {Polymarket.name}"
         )
 
 

@@ -309,3 +309,15 @@ def test_the_budget_of_a_route_holds_at_the_server(deployed: Deployed):
         kept = keep_dimensions(every)
         assert kept.conditions == len(traded(deployment))
         assert served.state.limits.refused.total() == 0
+
+
+def test_a_source_of_trades_alone_and_the_wrong_directory_are_said(deployment: Deployment):
+    nothing = deployment.polycopy("markets")
+    assert nothing.returncode == 2
+    assert "there is nothing in" in nothing.stderr
+    assert not list(deployment.root.rglob("dagster.yaml"))
+    assert deployment.polycopy("init").returncode == 0
+    dome = {"POLYCOPY_SOURCE": "dome", "DOME_API_KEY": "abcdefghijklmnop"}
+    done = deployment.polycopy("markets", environ=dome)
+    assert done.returncode == 1
+    assert "POLYCOPY_SOURCE='dome' has no list of markets" in done.stderr
