@@ -1,6 +1,8 @@
 # `make help` lists the targets.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
+# The tests start Python some thousand times: each compiles the package anew if none keeps it.
+unexport PYTHONDONTWRITEBYTECODE
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
@@ -39,10 +41,10 @@ test: .venv/.installed-dev .venv-bqemulator/.installed ## the tests, apart from 
 	$(BIN)/python -m pytest -n 4 -m "not exhaustive and not bench and not crash and not browser and not dev and not cloud and not container and not first_hour"
 
 test-exhaustive: .venv/.installed-dev .venv-bqemulator/.installed ## faults and damage at every call, object and moment
-	$(BIN)/python -m pytest -n 4 -m "exhaustive and not crash"
+	$(BIN)/python -m pytest -n 4 -m exhaustive polycopy_assets_tests/cloud polycopy_assets_tests/dagster
 
 test-crash: .venv/.installed-dev ## processes that are killed, frozen, interrupted, or run at the same time
-	$(BIN)/python -m pytest -m "crash and not dev"
+	$(BIN)/python -m pytest -m "not dev" polycopy_assets_tests/crash
 
 test-postgres: .venv/.installed-dev ## the tests of processes and of Dagster, with the instance in Postgres
 	POLYCOPY_TEST_INSTANCE=postgres $(BIN)/python -m pytest -m "not browser and not dev and not cloud and not container" \
@@ -62,15 +64,15 @@ test-ephemeral: .venv/.installed-dev ## the tests of kills, with an instance for
 	  polycopy_assets_tests/cloud/test_killed_without_a_database.py
 
 test-dev: .venv/.installed-dev ## runs that die under `dagster dev`; says how long each took to recover
-	$(BIN)/python -m pytest -n 0 -s -m dev
+	$(BIN)/python -m pytest -n 0 -s -m dev polycopy_assets_tests/crash polycopy_assets_tests/dagster
 
 bench-smoke: .venv/.installed-dev ## every bench, with a handful of trades; judges no time
-	$(BIN)/python -m pytest -m bench
+	$(BIN)/python -m pytest -m bench polycopy_assets_tests/unit/test_benchmarks.py
 
 browser-test: .venv/.installed-dev ## Dagster's UI in headless Chromium; pictures in .browser/
 	@command -v chromium chromium-browser >/dev/null || \
 	  { echo "chromium is not installed: apt-get install chromium" >&2; exit 2; }
-	$(BIN)/python -m pytest -n 0 -s -m browser
+	$(BIN)/python -m pytest -n 0 -s -m browser polycopy_assets_tests/browser
 
 first-hour: .venv/.installed-dev ## the first hour of a new user; pictures in .first-hour/
 	@command -v chromium chromium-browser >/dev/null || \
@@ -90,10 +92,10 @@ container-twice: .venv/.installed-dev ## the same, a second build, and podman wi
 	  echo "$$program is not installed: apt-get install --no-install-recommends $$program" >&2; exit 2; }; done
 	$(BIN)/python -m pytest -n 0 -s -m container polycopy_assets_tests/container
 
-test-cloud: .venv/.installed-dev ## the contract suites on a real project: POLYCOPY_TEST_PROJECT
+test-cloud: .venv/.installed-dev ## the contract suites and the nightly job on a real project: POLYCOPY_TEST_PROJECT
 	@test -n "$(POLYCOPY_TEST_PROJECT)" || \
 	  { echo "POLYCOPY_TEST_PROJECT is not set: name a project to test on" >&2; exit 2; }
-	$(BIN)/python -m pytest -m cloud -n 0
+	$(BIN)/python -m pytest -n 0 -m cloud polycopy_assets_tests/cloud
 
 lint: .venv/.installed-dev ## ruff
 	$(BIN)/ruff check .

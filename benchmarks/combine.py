@@ -24,12 +24,13 @@ from benchmarks.figures import Figure
 from benchmarks.processes import ROOT, run
 from polycopy_assets.batches.combine import combine
 from polycopy_assets.demo.generate import LAST
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import Claim
 from polycopy_assets.trades.cutter import Cutter
 from polycopy_assets.trades.page import Row
-from polycopy_assets.trades.segment import segment_name
 from polycopy_assets.trades.shapes import POLYMARKET
 
 CORES = len(os.sched_getaffinity(0))
@@ -118,7 +119,7 @@ def lay_out(root: Path, wallets: int, each: int) -> None:
         cutter = Cutter(LAST + 1, POLYMARKET)
         drafts = (cutter.add(row) for row in rows(wallet, each, number))
         for draft in (*filter(None, drafts), cutter.finish(0)):
-            name, data = segment_name(wallet, draft.span), draft.payload
+            name, data = TRADES.names.segment(wallet, draft.span), draft.payload
             assert data[3] == COMMENT
             plain = data[:3] + b"\0" + data[4:10] + data[data.index(b"\0", 10) + 1 :]
             for path, text in ((root / name, data), (root / "plain" / name, plain)):
@@ -144,7 +145,7 @@ def lay_out(root: Path, wallets: int, each: int) -> None:
 def run_combine(root: Path) -> None:
     """Combines all claims as batch 1."""
     claims = msgspec.json.decode((root / "claims.json").read_bytes(), type=list[Claim])
-    made = combine(LocalStore(root), claims, 1).manifest
+    made = combine(FeedStore(LocalStore(root), TRADES), claims, 1).manifest
     must(made is not None and made.rows == sum(each.rows for each in claims), "nothing was lost")
 
 

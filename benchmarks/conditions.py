@@ -20,7 +20,7 @@ from polycopy_assets.guard.working import Permit
 from polycopy_assets.pipeline import dimensions
 from polycopy_assets.pipeline.dimensions import DimensionPorts, Kept, keep_dimensions
 from polycopy_assets.resources.chosen import source_resource
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.system.step import Step
 from polycopy_assets_tests.deployment import Deployment, sample_api
 
@@ -39,7 +39,7 @@ class Measured(NamedTuple):
 def measure(conditions: set[str], deployment: Deployment, served: Served) -> Measured:
     """Asks for what is not final of `conditions`."""
 
-    def found(store: Store, batches: Container[int]) -> Iterator[tuple[int, set[str]]]:
+    def found(store: FeedStore, batches: Container[int]) -> Iterator[tuple[int, set[str]]]:
         del store
         if 1 in batches:
             yield 1, conditions

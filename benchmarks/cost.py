@@ -16,7 +16,7 @@ from polycopy_assets.batches.combine import BATCH_ROWS
 from polycopy_assets.batches.parts import Sizes
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.trades.cutter import SMALL_BYTES
-from polycopy_assets.warehouse.bigquery.warehouse import CHECK_BYTES
+from polycopy_assets.warehouse.bigquery.feed_table import CHECK_BYTES
 
 GIB, TIB, LEAST = 2**30, 2**40, 10 * 2**20
 

@@ -23,6 +23,7 @@ from benchmarks.figures import Figure
 from benchmarks.pages import World
 from benchmarks.processes import ROOT, run
 from benchmarks.server import PageServer, serving
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
@@ -31,6 +32,7 @@ from polycopy_assets.settings.parse import parse_rate_limit
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
 
 CONCURRENCY = 16
@@ -98,11 +100,12 @@ class Unrecorded:
 def walk_to_segments(url: str, wallets: list[str]) -> None:
     """Fetches every wallet into a store in the current directory, with our engine."""
     record: Any = Unrecorded()
-    store = LocalStore(Path("store"))
+    store = FeedStore(LocalStore(Path("store")), TRADES)
     ports = FetchPorts(
         open_source=lambda: open_source(
             "polymarket",
             url,
+            TRADES,
             windows=[Window(*each) for each in parse_rate_limit(UNLIMITED)],
             concurrency=CONCURRENCY,
             timeout=60,

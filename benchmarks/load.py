@@ -19,10 +19,10 @@ from benchmarks.bench import bench, kept
 from benchmarks.deployment import clean_environ, count_rows, must
 from benchmarks.figures import Figure
 from benchmarks.processes import ROOT, Ended, run
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.batch import SCHEMA, Claim, Manifest, Part
+from polycopy_assets.trades.batch import Claim, Manifest, Part
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import segment_name
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 START = 1_700_000_000
@@ -109,13 +109,13 @@ def written(size: Size, number: int, root: Path) -> Manifest:
         found = db.read_parquet(files).unique("wallet_address").fetchall()
     claims = [_claim(wallet, begin, each) for (wallet,) in sorted(found)]
     rows = sum(part.rows for part in parts)
-    return Manifest(batch=number, rows=rows, parts=parts, claims=claims, schema=SCHEMA)
+    return Manifest(batch=number, rows=rows, parts=parts, claims=claims, schema=TRADES.schema)
 
 
 def _claim(wallet: str, start: int, rows: int) -> Claim:
     span = Interval(start, start + SPAN)
     return Claim(
-        segment=segment_name(wallet, span),
+        segment=TRADES.names.segment(wallet, span),
         wallet=wallet,
         start=span.start,
         until=span.until,
@@ -128,7 +128,7 @@ def _claim(wallet: str, start: int, rows: int) -> Claim:
 
 def load_ours(root: Path, table: Path, manifest: Manifest) -> None:
     """Loads the batch as a load does."""
-    loaded = DuckDBWarehouse(table).load(manifest, LocalStore(root))
+    loaded = DuckDBWarehouse(table).table(TRADES).load(manifest, LocalStore(root))
     must(loaded == (manifest.rows, 0), "every row of the batch is new")
 
 

@@ -15,9 +15,9 @@ import dagster as dg
 from benchmarks.bench import bench, kept
 from benchmarks.figures import Figure
 from polycopy_assets.record.instance import opened
-from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.record.private import runless
+from polycopy_assets_tests.of_trades import KEYS
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -35,7 +35,7 @@ SIZES = {"full": Size(2_000, 3), "quick": Size(300, 2), "smoke": Size(20, 1)}
 def events(number: int) -> list[dg.AssetMaterialization]:
     """Materializations of made-up wallets."""
     return [
-        dg.AssetMaterialization(WALLET_TRADES, partition=f"0x{n:040x}", metadata={"rows": n})
+        dg.AssetMaterialization(KEYS.wallets, partition=f"0x{n:040x}", metadata={"rows": n})
         for n in range(number)
     ]
 

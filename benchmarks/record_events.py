@@ -21,6 +21,7 @@ from unittest.mock import patch
 import dagster as dg
 import yaml
 
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.record import materializations
 from polycopy_assets.record.instance import opened
@@ -28,6 +29,7 @@ from polycopy_assets.record.partitions import register, wallets_partitions
 from polycopy_assets.record.step_events import log_event, log_materializations
 from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.trades.segment import Segment
+from polycopy_assets_tests.of_trades import KEYS
 
 EVENTS = 400
 ROUNDS = 5
@@ -61,6 +63,7 @@ WAYS: dict[str, Write] = {"singly": singly} | {
 def event_of(wallet: str) -> dg.AssetMaterialization:
     """The record of a wallet with one segment of ten trades."""
     segment = Segment(
+        folder="trades/",
         wallet=wallet,
         start=0,
         until=1_700_000_000,
@@ -83,10 +86,10 @@ def event_of(wallet: str) -> dg.AssetMaterialization:
         seconds=0.1,
     )
     version, metadata = materializations.describe(fetched)
-    return materializations.materialization(wallet, version, metadata)
+    return materializations.materialization(TRADES, wallet, version, metadata)
 
 
-@dg.asset(key=materializations.WALLET_TRADES, partitions_def=wallets_partitions)
+@dg.asset(key=KEYS.wallets, partitions_def=wallets_partitions)
 def measured(context: dg.AssetExecutionContext) -> None:
     """Prints milliseconds an event: wall, and user and system time of this process."""
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}

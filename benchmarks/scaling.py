@@ -30,6 +30,7 @@ from polycopy_assets_tests.deployment import Deployment as OfTests
 from polycopy_assets_tests.dev import Ui, dagster_dev
 from polycopy_assets_tests.fakes.postgres import new_database, postgres
 from polycopy_assets_tests.instances import execute
+from polycopy_assets_tests.of_trades import record_in
 
 TICK = """
 mutation ($selector: SensorSelector!) {
@@ -126,7 +127,7 @@ def look(scaled: Scaled, deployment: Deployment, wallets: int, work: Path) -> No
     """The pages and the sensor's tick, by a webserver with a daemon."""
     served = OfTests(deployment.root, "", **deployment.environ)
     with served.instance() as instance, scaled.timed("numbers of the overview"):
-        overview.write(instance)
+        overview.write(record_in(instance))
     with dagster_dev(served) as ui:
         scaled.note(
             "dagster dev, all processes, before the first page: memory", "MB", resident(ui.leader)

@@ -13,9 +13,9 @@ from pathlib import Path
 import dagster as dg
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import materializations
 from polycopy_assets_tests.deployment import Deployment, sample_api
 from polycopy_assets_tests.dev import Ui, dagster_dev, wait_for
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 Way = Callable[[Ui, list[str], list[str]], object]
 
@@ -42,15 +42,13 @@ def measure(way: Way, wallets: int, step: int) -> tuple[float, int]:
             before = _fetches(instance)
             started = time.monotonic()
             way(ui, every, missing)
-            wait_for(
-                lambda: len(materializations.versions(instance)) == wallets, 1800, "all wallets"
-            )
+            wait_for(lambda: len(record_in(instance).versions()) == wallets, 1800, "all wallets")
             return time.monotonic() - started, _fetches(instance) - before
 
 
 def _fetches(instance: dg.DagsterInstance) -> int:
     return sum(
-        run.job_name == "fetch" or materializations.WALLET_TRADES in (run.asset_selection or ())
+        run.job_name == "fetch" or KEYS.wallets in (run.asset_selection or ())
         for run in instance.get_runs()
     )
 

@@ -16,6 +16,7 @@ from polycopy_assets.system.interrupt import (
     on_interrupt,
     say_once,
 )
+from polycopy_assets.system.output import is_of_output
 from polycopy_assets.system.threads import MAY_HANG
 
 TRACEBACK = "POLYCOPY_TRACEBACK"
@@ -45,8 +46,10 @@ def main() -> None:
     except BrokenPipeError:
         _end("", 1)
     except OSError as error:
-        _end(str(error), 1)
+        _end(_unwritten(error) if is_of_output(error) else str(error), 1)
     except Exception as error:
+        if isinstance(error, UnicodeEncodeError) and error.encoding == sys.stdout.encoding:
+            _end(_lacks(error), 1)
         if os.environ.get(TRACEBACK):
             raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -60,7 +63,19 @@ def _flush() -> None:
     except BrokenPipeError:
         _end("", 1)
     except OSError as error:
-        _end(f"cannot write to standard output: {error.strerror}", 1)
+        _end(_unwritten(error), 1)
+
+
+def _unwritten(error: OSError) -> str:
+    return f"cannot write to standard output: {error.strerror}"
+
+
+def _lacks(error: UnicodeEncodeError) -> str:
+    letter = error.object[error.start]
+    return (
+        f"standard output is {error.encoding}, which lacks U+{ord(letter):04X}: set"
+        " PYTHONUTF8=1, or a locale in UTF-8"
+    )
 
 
 def _leave_what_hangs(code: object) -> None:

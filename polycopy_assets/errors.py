@@ -15,7 +15,7 @@ PolycopyError
 │   ├── PermanentError        it refused, and will refuse again (400, 401, 404, …)
 │   ├── TransientError        it failed, and kept failing until the retries ran out
 │   │   └── Unreachable       no connection to it: name resolution, TLS, refused, proxy
-│   ├── OutOfTime             no more requests are sent: the time of the fetch is up
+│   ├── OutOfTime             the time is up, and nothing has failed
 │   └── ContractBroken        it answered, but not what its contract promises
 ├── StoreError                the store could not be read or written
 │   ├── ObjectError           something is wrong with one object; says which, and what
@@ -159,7 +159,7 @@ class Unreachable(TransientError):
 
 
 class OutOfTime(SourceError):
-    """The time of the fetch is up, so no more requests are sent. No wallet has failed."""
+    """The time is up: no more requests are sent, no other run is waited for. Nothing has failed."""
 
     kind = Kind.TRANSIENT
 
@@ -174,6 +174,14 @@ class StoreError(PolycopyError):
     """The store of segments and combined files could not be read or written."""
 
     kind = Kind.STORE
+
+
+def no_number_left(folder: str) -> StoreError:
+    """The error if the numbers of a folder's objects are used up: we never get that far."""
+    return StoreError(
+        f"{folder} has no number left: polycopy did not write the object with the last one, so move"
+        " it elsewhere"
+    )
 
 
 class ObjectError(StoreError):

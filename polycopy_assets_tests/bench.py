@@ -19,8 +19,10 @@ from polycopy_assets.demo.world import v2_row
 from polycopy_assets.store.base import Store, crc32c
 from polycopy_assets.trades.batch import Claim, Manifest
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import Segment, data_version, segment_name
+from polycopy_assets.trades.segment import Segment, data_version
 from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
+from polycopy_assets_tests.of_trades import of_trades
 
 WORLD = generate(5, 4, whales=4, whale_trades=120)
 WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
@@ -64,21 +66,33 @@ class Bench:
     """`sql` runs a statement on the warehouse past our code."""
 
     def __init__(self, store: Store, warehouse: Warehouse, sql: Sql) -> None:
-        self.store = store
+        self.store = of_trades(store)
         self.warehouse = warehouse
         self.sql = sql
         self.segments: dict[str, list[Segment]] = {}
 
+    @property
+    def table(self) -> FeedTable:
+        """The table of the feed."""
+        return self.warehouse.table(self.store.feed)
+
+    def served(self, wallet: str, span: Interval) -> list[bytes]:
+        """The wallet's rows in `span`, newest first."""
+        trades = WORLD.truth(wallet)
+        inside = [t for t in trades if span.start <= t.timestamp < span.until]
+        return [msgspec.json.encode(v2_row(t)) for t in inside]
+
     def fetch(self, wallet: str, start: int = 0, until: int = END, **changes: Any) -> Segment:
         """What a fetch of this interval leaves: a segment, known to the wallet's record."""
-        trades = [t for t in WORLD.truth(wallet) if start <= t.timestamp < until]
-        payload = gzip.compress(b"".join(msgspec.json.encode(v2_row(t)) + b"\n" for t in trades))
-        self.store.create(segment_name(wallet, Interval(start, until)), payload)
+        lines = self.served(wallet, Interval(start, until))
+        payload = gzip.compress(b"".join(line + b"\n" for line in lines))
+        self.store.create(self.store.names.segment(wallet, Interval(start, until)), payload)
         segment = Segment(
+            folder=self.store.names.segments,
             wallet=wallet,
             start=start,
             until=until,
-            rows=len(trades),
+            rows=len(lines),
             size=len(payload),
             crc32c=crc32c(payload),
         )
@@ -96,7 +110,8 @@ class Bench:
         forget()
         held = read_batches(self.store).held
         wallets = sorted({*pending(self.versions, held), *force})
-        return new_claims([self._record(wallet) for wallet in wallets], held, force)
+        records = [self._record(wallet) for wallet in wallets]
+        return new_claims(self.store.names, records, held, force)
 
     def _record(self, wallet: str) -> InRecord:
         segments = self.segments[wallet]
@@ -118,11 +133,11 @@ class Bench:
     def load(self) -> list[tuple[int, int]]:
         """Loads what the table lacks: rows in and out, batch by batch."""
         forget()
-        done = load(self.warehouse, read_batches(self.store), self.store)
+        done = load(self.table, read_batches(self.store), self.store)
         return [(loaded.inserted, loaded.deleted) for _, loaded in done]
 
     def ids(self) -> Counter[tuple[str, str]]:
-        """(wallet, transaction) of all rows of the table."""
+        """(wallet, transaction) of all rows of the table `trades`."""
         rows = self.sql("SELECT wallet_address, tx_hash FROM {}trades")
         return Counter((str(row[0]), str(row[1])) for row in rows)
 

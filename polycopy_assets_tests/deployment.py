@@ -29,20 +29,21 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.demo.world import Trade, World
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import fetch_reports, materializations
 from polycopy_assets.record.partitions import register
-from polycopy_assets.record.snapshot import SNAPSHOTS
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings, read_settings
-from polycopy_assets.store.base import Store
-from polycopy_assets.store.local import LocalStore
+from polycopy_assets.store.feed_store import FeedStore
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests import forks
 from polycopy_assets_tests.bench import in_duckdb
 from polycopy_assets_tests.fakes.postgres import SERVER, database_of, new_database
+from polycopy_assets_tests.of_trades import KEYS, Directory, record_in
 
 INSTANCE = "POLYCOPY_TEST_INSTANCE"
 """`postgres` or `ephemeral`: how every deployment keeps its Dagster instance, if not in files."""
@@ -80,14 +81,19 @@ class Deployment:
         return read_settings(self.environ)
 
     @property
-    def store(self) -> Store:
+    def store(self) -> FeedStore:
         """The store."""
-        return LocalStore(Path(self.settings.store))
+        return Directory(Path(self.settings.store))
 
     @property
     def warehouse(self) -> DuckDBWarehouse:
         """The warehouse."""
         return DuckDBWarehouse(Path(self.settings.warehouse))
+
+    @property
+    def feed_table(self) -> DuckDBTable:
+        """The table `trades`."""
+        return self.warehouse.table(TRADES)
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
@@ -104,7 +110,7 @@ class Deployment:
         if self.settings.instance == "postgres":
             self.environ["POLYCOPY_INSTANCE"] = new_database(self.environ["POLYCOPY_INSTANCE"])
         elif self.settings.instance == "ephemeral":
-            for item in list(self.store.list(SNAPSHOTS)):
+            for item in list(self.store.list(TRADES.names.snapshots)):
                 self.store.delete(item.name)
 
     def copied(self, root: Path, url: str) -> "Deployment":
@@ -132,7 +138,7 @@ class Deployment:
     def fetch(self, instance: dg.DagsterInstance, **config: object) -> FetchReport:
         """Fetches in this process, as a run of the job `fetch` with this configuration."""
         result = run_job(instance, self.settings, Job.FETCH, config, Progress())
-        report = fetch_reports.read(instance, result.run_id)
+        report = fetch_reports.read(record_in(instance), result.run_id)
         assert report, why_failed(result)
         return report
 
@@ -243,7 +249,7 @@ def truth(world: World, wallets: Sequence[str] | None = None) -> Trades:
 def backfill_job(settings: Settings) -> dg.JobDefinition:
     """The job of a run of Dagster's backfill of `wallet_trades`: the asset, with partitions."""
     every = build(settings).resolve_implicit_global_asset_job_def()
-    return every.get_subset(asset_selection={materializations.WALLET_TRADES})
+    return every.get_subset(asset_selection={KEYS.wallets})
 
 
 @contextmanager
@@ -270,7 +276,7 @@ def records_of(
     instance: dg.DagsterInstance, wallets: Collection[str]
 ) -> list[materializations.Record]:
     """The latest records of `wallets`, without those that cannot be read."""
-    every = materializations.read_all(instance, wallets)
+    every = record_in(instance).read(wallets)
     return [found for _, found in every if isinstance(found, materializations.Record)]
 
 

@@ -15,9 +15,9 @@ from polycopy_assets.pipeline.fetch import FetchPlan, fetch
 from polycopy_assets.pipeline.ports import Committed, FetchPorts, FetchReport, Limits
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.segment import Segment, data_version
 from polycopy_assets_tests.fakes.memory import MemorySource
+from polycopy_assets_tests.of_trades import Directory
 
 WORLD = generate(72, 10, whales=1, whale_trades=200)
 WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
@@ -110,7 +110,7 @@ class Engine:
     """The engine with a source in memory, a store on disk, and a record in memory."""
 
     def __init__(self, path: Path) -> None:
-        self.store = LocalStore(path / "store")
+        self.store = Directory(path / "store")
         self.record = Record(self.store)
         self.progress = Progress()
         self.checks = 0

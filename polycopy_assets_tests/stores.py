@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server, google_environ
+from polycopy_assets_tests.of_trades import of_trades
 
 KINDS = ("local", "gcs")
 
@@ -25,8 +26,8 @@ class BucketDeployment(Deployment):
         )
 
     @property
-    def store(self) -> Store:
-        return GCSStore(self.gcs.client(), self.name, "pre")
+    def store(self) -> FeedStore:
+        return of_trades(GCSStore(self.gcs.client(), self.name, "pre"))
 
 
 @contextmanager

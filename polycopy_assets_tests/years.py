@@ -16,7 +16,7 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.guard.ours import OUR_ASSETS
-from polycopy_assets.record import attempts, counts, materializations, oldest_coverage, refetching
+from polycopy_assets.record import attempts, counts, oldest_coverage, refetching
 from polycopy_assets.record.partitions import registered, wallets_partitions
 from polycopy_assets.record.private.failed_partitions import failed_partitions
 from polycopy_assets.record.store_id import kept_id
@@ -26,6 +26,7 @@ from polycopy_assets.system import clock
 from polycopy_assets_tests.days import skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, backfill_job, records_of
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 LAG = 100_000
 STEP = 2_000
@@ -89,27 +90,25 @@ def everything(deployment: Deployment, instance: dg.DagsterInstance) -> dict[str
     )
     return {
         "status": status(instance, deployment.settings),
-        "versions": materializations.versions(instance),
+        "versions": record_in(instance).versions(),
         "records": sorted(map(str, records_of(instance, wallets))),
-        "read": dict(materializations.read_all(instance, wallets)),
-        "attempts": attempts.latest(instance, wallets),
-        "failed": attempts.failed(instance),
-        "marked failed": failed_partitions(
-            instance, materializations.WALLET_TRADES, wallets_partitions, wallets
+        "read": dict(record_in(instance).read(wallets)),
+        "attempts": attempts.latest(record_in(instance), wallets),
+        "failed": attempts.failed(record_in(instance)),
+        "marked failed": failed_partitions(instance, KEYS.wallets, wallets_partitions, wallets),
+        "statuses": instance.get_status_by_partition(KEYS.wallets, wallets, wallets_partitions),
+        "materialized": instance.get_materialized_partitions(KEYS.wallets),
+        "revoked": record_in(instance).revoked(),
+        "longest ago": oldest_coverage.longest_ago_first(
+            record_in(instance), wallets, lambda wallet: None
         ),
-        "statuses": instance.get_status_by_partition(
-            materializations.WALLET_TRADES, wallets, wallets_partitions
-        ),
-        "materialized": instance.get_materialized_partitions(materializations.WALLET_TRADES),
-        "revoked": materializations.revoked(instance),
-        "longest ago": oldest_coverage.longest_ago_first(instance, wallets, lambda wallet: None),
-        "refetching": refetching.unfinished(instance),
-        "counts": counts.latest(instance),
-        "uncounted": counts.failures(instance),
-        "counted": counts.longest_ago_first(instance, wallets),
+        "refetching": refetching.unfinished(record_in(instance)),
+        "counts": counts.latest(record_in(instance)),
+        "uncounted": counts.failures(record_in(instance)),
+        "counted": counts.longest_ago_first(record_in(instance), wallets),
         "store": kept_id(instance),
-        "fetch": fetch_situation(instance),
-        "load": load_situation(instance),
+        "fetch": fetch_situation(record_in(instance)),
+        "load": load_situation(record_in(instance)),
         "sensors": [
             skipped(ticked(sensor, instance, deployment))
             for sensor in (new_wallets, new_trades, checks_due, dead_runs)
@@ -124,7 +123,7 @@ def everything(deployment: Deployment, instance: dg.DagsterInstance) -> dict[str
             for key in sorted(OUR_ASSETS)
             if (found := instance.fetch_observations(key, limit=1).records)
         },
-        "planned": instance.get_latest_planned_materialization_info(materializations.WALLET_TRADES),
+        "planned": instance.get_latest_planned_materialization_info(KEYS.wallets),
         "checks": {key: (each.id, each.status, str(each.event)) for key, each in checks.items()},
         "summaries": {str(key): str(value) for key, value in summaries.items()},
     }

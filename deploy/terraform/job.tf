@@ -48,8 +48,9 @@ resource "google_cloud_run_v2_job" "backfill" {
       timeout               = "${(var.job_fetch_minutes + var.job_load_minutes) * 60}s"
 
       containers {
-        image = var.image
-        args  = ["backfill", "--refresh", "--older-than", "20h", "--for", "${var.job_fetch_minutes}m", "--json"]
+        image   = var.image
+        command = ["polycopy"] # the image starts nothing by itself
+        args    = ["backfill", "--refresh", "--older-than", "20h", "--for", "${var.job_fetch_minutes}m", "--json"]
 
         resources {
           limits = {

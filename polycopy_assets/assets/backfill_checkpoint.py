@@ -7,7 +7,7 @@ from polycopy_assets.assets.beta import observed_tables
 from polycopy_assets.assets.pages import MIGRATING_PAGE
 from polycopy_assets.guard.heartbeat import heartbeat
 from polycopy_assets.resources.embedded import WarehouseResource
-from polycopy_assets.warehouse.base import cost_metadata
+from polycopy_assets.warehouse.feed_table import cost_metadata
 
 
 @observed_tables(

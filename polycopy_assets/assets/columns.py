@@ -3,8 +3,8 @@
 import dagster as dg
 import polars as pl
 
-from polycopy_assets.trades.columns import TRADES
-from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.feeds.trades.columns import TRADES
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 
 _TYPES: dict[type[pl.DataType], str] = {
     pl.String: "string",

@@ -14,14 +14,15 @@ from polycopy_assets.assets.load_events import (
     combined_version,
 )
 from polycopy_assets.assets.plainly import failing_plainly
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.working import working
 from polycopy_assets.pipeline.combine import combine_new
-from polycopy_assets.record.materializations import WALLET_TRADES
-from polycopy_assets.record.reader import DagsterRecords
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
-from polycopy_assets.trades.batch import SCHEMA
 
 
 class CombineConfig(dg.Config):
@@ -36,10 +37,10 @@ class CombineConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[WALLET_TRADES],
+    deps=[asset_keys(TRADES).wallets],
     pool=WAREHOUSE,
     # Batches of another schema are combined and loaded again.
-    code_version=f"schema-{SCHEMA}",
+    code_version=f"schema-{TRADES.schema}",
     group_name="trades",
     kinds={"polars", "parquet"},
     owners=OWNERS,
@@ -66,17 +67,19 @@ def combined_trades(
     config: CombineConfig,
     store: StoreResource,
     warehouse: WarehouseResource,
+    *,
     progress: dg.ResourceParam[Progress],
+    deadline: dg.ResourceParam[Deadline],
 ) -> dg.MaterializeResult:
     """Commits what is new as batches of bounded size, or none if nothing is new."""
-    with failing_plainly(context), working(context, WAREHOUSE, progress) as permit:
+    with failing_plainly(context), working(context, WAREHOUSE, progress, deadline) as permit:
         objects = store.open(context.instance)
         run_id = context.run.run_id
-        table = warehouse.open_for(context.instance, objects, "combined_trades", run_id)
+        opened = warehouse.open_for(context.instance, objects, "combined_trades", run_id)
         found = combine_new(
-            DagsterRecords(context.instance),
+            FeedRecord(context.instance, objects.feed),
             objects,
-            table.loaded_batches(),
+            opened.table(objects.feed).loaded_batches(),
             context.log,
             permit.check,
             force=frozenset([*config.force, *config.again]),
@@ -86,5 +89,8 @@ def combined_trades(
     return dg.MaterializeResult(
         data_version=dg.DataVersion(combined_version(found)),
         metadata=combined_metadata(found, objects),
-        check_results=[check_of_record(found.lost), check_of_batches(found)],
+        check_results=[
+            check_of_record(objects.feed, found.lost),
+            check_of_batches(objects.feed, found),
+        ],
     )

@@ -1,4 +1,4 @@
-"""Which wallets a run of `source_counts` compares, in which order."""
+"""Which wallets a run that compares the source's counts of a feed compares, in which order."""
 
 import time
 from collections.abc import Mapping
@@ -9,16 +9,19 @@ from pydantic import Field
 
 from polycopy_assets.assets.fetch_plan import has_partitions
 from polycopy_assets.errors import Kind, PolycopyError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.ledger.facts import Tally
 from polycopy_assets.ledger.source_counts import Complete, Ours, ours
-from polycopy_assets.record import counts, materializations
+from polycopy_assets.record import counts
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.partitions import registered, wallets_and_others
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import Coverage, read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.coverage import extended
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
 
 SAMPLE = 200
 _NAMED = 20
@@ -58,46 +61,49 @@ class CountPlan(NamedTuple):
     noted: bool
 
 
-def plan_counts(context: dg.AssetExecutionContext, config: CountConfig) -> CountPlan:
-    """What the run is to compare; raises PolycopyError if the configuration makes no sense."""
-    instance = context.instance
+def plan_counts(context: dg.AssetExecutionContext, feed: Feed, config: CountConfig) -> CountPlan:
+    """What the run is to compare of `feed`.
+
+    Raises PolycopyError if the configuration makes no sense.
+    """
+    record = FeedRecord(context.instance, feed)
     if has_partitions(context) or config.wallets:
         return CountPlan(_named(context, config), by_name=True, noted=True)
     if config.select == "due":
-        return CountPlan(due_counts(instance), by_name=False, noted=False)
-    return CountPlan(_least_recent(instance)[: config.sample], by_name=False, noted=True)
+        return CountPlan(due_counts(record), by_name=False, noted=False)
+    return CountPlan(_least_recent(record)[: config.sample], by_name=False, noted=True)
 
 
-def due_counts(instance: dg.DagsterInstance) -> list[str]:
+def due_counts(record: FeedRecord) -> list[str]:
     """The complete wallets whose latest count is no longer valid, is missing, or failed."""
-    now, versions = int(time.time()), materializations.versions(instance)
-    latest, failed = counts.latest(instance), counts.failed(instance)
+    now, versions = int(time.time()), record.versions()
+    latest, failed = counts.latest(record), counts.failed(record)
     return [
         wallet
-        for wallet in _least_recent(instance)
+        for wallet in _least_recent(record)
         if wallet in failed
         or wallet not in latest
         or not latest[wallet].holds(versions[wallet], now)
     ]
 
 
-def _least_recent(instance: dg.DagsterInstance) -> list[str]:
+def _least_recent(record: FeedRecord) -> list[str]:
     """The complete wallets, least recently requested first."""
-    known, complete = registered(instance), materializations.versions(instance)
-    return counts.longest_ago_first(instance, [w for w in known if w in complete])
+    known, complete = registered(record.instance), record.versions()
+    return counts.longest_ago_first(record, [w for w in known if w in complete])
 
 
 def in_the_table(
-    instance: dg.DagsterInstance, wallets: list[str], store: Store, warehouse: Warehouse
+    instance: dg.DagsterInstance, wallets: list[str], store: FeedStore, table: FeedTable
 ) -> tuple[list[Ours], list[Failed]]:
     """What the table holds of `wallets`, in their order; and why others cannot be compared.
 
     Two queries, however many wallets: until each wallet's coverage ends, which shows whether the
     table holds what is recorded, and until the last whole day in the coverage ends.
     """
-    complete, problems = _complete(instance, wallets, read_coverage(store))
-    whole = _tally(warehouse, {item.wallet: item.covered_until for item in complete})
-    days = _tally(warehouse, {item.wallet: item.until for item in complete})
+    complete, problems = _complete(FeedRecord(instance, store.feed), wallets, read_coverage(store))
+    whole = _tally(table, {item.wallet: item.covered_until for item in complete})
+    days = _tally(table, {item.wallet: item.until for item in complete})
     found: list[Ours] = []
     for item in complete:
         said = ours(item, whole.get(item.wallet, Tally()), days.get(item.wallet, Tally()))
@@ -113,7 +119,7 @@ def in_the_table(
 
 
 def _complete(
-    instance: dg.DagsterInstance, wallets: list[str], stated: Coverage
+    record: FeedRecord, wallets: list[str], stated: Coverage
 ) -> tuple[list[Complete], dict[str, str]]:
     """Those of `wallets` that have a readable record, in their order; and why others have none.
 
@@ -121,8 +127,8 @@ def _complete(
     """
     complete: dict[str, Complete] = {}
     problems = dict.fromkeys(wallets, _NOT_COMPLETE)
-    for wallet, item in materializations.ledger(instance, wallets):
-        if isinstance(item, materializations.Record):
+    for wallet, item in record.read(record.versions(wallets)):
+        if isinstance(item, Record):
             complete[wallet] = Complete(
                 wallet=wallet,
                 version=item.version,
@@ -135,10 +141,10 @@ def _complete(
     return [complete[wallet] for wallet in wallets if wallet in complete], problems
 
 
-def _tally(warehouse: Warehouse, claims: Mapping[str, int]) -> dict[str, Tally]:
+def _tally(table: FeedTable, claims: Mapping[str, int]) -> dict[str, Tally]:
     if not claims:
         return {}
-    return {wallet: tally for wallet, tally in warehouse.tally(claims) if wallet is not None}
+    return {wallet: tally for wallet, tally in table.tally(claims) if wallet is not None}
 
 
 def _named(context: dg.AssetExecutionContext, config: CountConfig) -> list[str]:

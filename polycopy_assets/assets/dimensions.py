@@ -16,7 +16,7 @@ from polycopy_assets.guard.working import working
 from polycopy_assets.pipeline.dimensions import DimensionPorts, Kept, keep_dimensions
 from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
 from polycopy_assets.text import first_few, one_line
-from polycopy_assets.warehouse.base import cost_metadata
+from polycopy_assets.warehouse.feed_table import cost_metadata
 
 NAME = "dimensions"
 EVERY_CONDITION_IS_KNOWN = "every_condition_is_known"
@@ -80,23 +80,23 @@ def dimensions(
     """
     with failing_plainly(context), working(context, SOURCE, progress) as permit:
         objects = store.open(context.instance)
-        table = warehouse.open_for(context.instance, objects, "markets", context.run.run_id)
+        opened = warehouse.open_for(context.instance, objects, "markets", context.run.run_id)
         kept = keep_dimensions(
             DimensionPorts(
                 store=objects,
-                loaded=frozenset(table.loaded_batches()),
-                tables=table.dimensions,
+                loaded=frozenset(opened.table(objects.feed).loaded_batches()),
+                tables=opened.dimensions,
                 open_source=source.dimensions(progress, permit),
                 check=permit.check,
                 step=progress.step,
             )
         )
-    metadata = {**_metadata(kept), **cost_metadata(table.cost)}
+    metadata = {**_metadata(kept), **cost_metadata(opened.cost)}
     for name in DIMENSIONS:
         of_table = {
             "dagster/row_count": kept.rows.get(name, 0),
-            "dagster/uri": table.uri,
-            "dagster/table_name": qualified(table.uri, name),
+            "dagster/uri": opened.uri,
+            "dagster/table_name": qualified(opened.uri, name),
         }
         yield dg.MaterializeResult(asset_key=name, metadata={**metadata, **of_table})
     yield _check(kept)

@@ -1,4 +1,4 @@
-"""What a run of `wallet_trades` fetches, out of its partitions or out of all wallets."""
+"""What a run that fetches a feed fetches, out of its partitions or out of all wallets."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, assert_never
@@ -7,9 +7,12 @@ import dagster as dg
 from pydantic import Field
 
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.fetch import FetchPlan
-from polycopy_assets.record import attempts, materializations, oldest_coverage, refetching
+from polycopy_assets.record import attempts, oldest_coverage, refetching
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.partitions import (
     IN_PARTITIONS,
     invalid_keys,
@@ -80,21 +83,24 @@ class Plan(NamedTuple):
 
 def plan_fetch(
     context: StepContext,
+    feed: Feed,
     config: FetchConfig,
     coverage: CoverageWriter,
     removed: Collection[str],
 ) -> Plan:
-    """What the run is to fetch: none of the `removed` wallets, which may still be partitions.
+    """What the run is to fetch of `feed`.
 
-    Raises PolycopyError if the configuration makes no sense.
+    None of the `removed` wallets, which may still be partitions. Raises PolycopyError if the
+    configuration makes no sense.
     """
-    recorded = _done_by_family(context, coverage)
-    done_before = recorded - refetching.unfinished(context.instance).keys()
+    record = FeedRecord(context.instance, feed)
+    recorded = _done_by_family(context, record, coverage)
+    done_before = recorded - refetching.unfinished(record).keys()
     chosen = _without(removed, _chosen(context, config), context)
-    selected = _targets(context, config, chosen, coverage)
+    selected = _targets(context, record, config, chosen, coverage)
     targets = [wallet for wallet in selected if wallet not in done_before]
     return Plan(
-        plan_wallets(context.instance, targets, full=config.mode == "full", recorded=recorded),
+        plan_wallets(record, targets, full=config.mode == "full", recorded=recorded),
         # A backfill marks a partition as failed if none of the backfill's runs has recorded it.
         {*chosen} - {*targets} - done_before if has_partitions(context) else set(),
         done_before,
@@ -102,14 +108,14 @@ def plan_fetch(
 
 
 def plan_wallets(
-    instance: dg.DagsterInstance,
+    record: FeedRecord,
     wallets: Sequence[str],
     *,
     full: bool,
     recorded: Collection[str] = (),
 ) -> FetchPlan:
     """The plan for `wallets`; with `full` all but those in `recorded` from the beginning."""
-    states = refetching.unfinished(instance)
+    states = refetching.unfinished(record)
     begun = frozenset(wallet for wallet, state in states.items() if state is refetching.State.BEGUN)
     again = frozenset(wallets) - frozenset(recorded) if full else begun
     return FetchPlan(
@@ -117,18 +123,18 @@ def plan_wallets(
         full=again,
         resumed=begun,
         replacing=frozenset(states),
-        expected=_expected(instance, wallets, again),
+        expected=_expected(record, wallets, again),
     )
 
 
-def _expected(instance: dg.DagsterInstance, wallets: Sequence[str], again: frozenset[str]) -> int:
+def _expected(record: FeedRecord, wallets: Sequence[str], again: frozenset[str]) -> int:
     """How many trades `wallets` have, if all of them are fetched again and have a record; else 0.
 
     Of other wallets nobody knows it before they are fetched.
     """
     if not wallets or not again or not again.issuperset(wallets):
         return 0
-    rows = recorded_rows(materializations.versions(instance, wallets))
+    rows = recorded_rows(record.versions(wallets))
     return sum(rows.values()) if len(rows) == len(set(wallets)) else 0
 
 
@@ -176,50 +182,55 @@ def _without(removed: Collection[str], chosen: list[str], context: StepContext) 
 
 def _targets(
     context: StepContext,
+    record: FeedRecord,
     config: FetchConfig,
     chosen: list[str],
     coverage: CoverageWriter,
 ) -> list[str]:
     """Those of `chosen` that `config` selects, in the order in which they are fetched."""
-    select = _chosen_means(context, config) if config.select == "chosen" else config.select
+    select = (
+        _chosen_means(context, record.feed, config) if config.select == "chosen" else config.select
+    )
     if has_partitions(context) and (select in _BY_ATTEMPT or config.limit):
         # When a run over partitions ends, Dagster counts partitions that it did not record as
         # failed.
         raise PolycopyError(f"`select: {select}` and `limit` are {_WITHOUT_PARTITIONS}")
-    complete = refetching.complete(context.instance)
+    complete = refetching.complete(record)
     remaining = [wallet for wallet in chosen if wallet not in complete]
     match select:
         case "remaining":
             targets = remaining
         case "failed":
-            failed = set(attempts.failed(context.instance))
+            failed = set(attempts.failed(record))
             targets = [wallet for wallet in chosen if wallet in failed]
         case "due":
-            targets = attempts.due_of(remaining, attempts.latest(context.instance, chosen))
+            targets = attempts.due_of(remaining, attempts.latest(record, chosen))
         case "refresh":
-            tried = attempts.latest(context.instance, chosen)
+            tried = attempts.latest(record, chosen)
             well = [wallet for wallet in chosen if wallet in complete and wallet not in tried]
             due = attempts.due_of(remaining, tried)
-            targets = due + _longest_ago_first(context, config, well, coverage)
+            targets = due + _longest_ago_first(record, config, well, coverage)
         case "all":
             known = [wallet for wallet in chosen if wallet in complete]
-            targets = remaining + _longest_ago_first(context, config, known, coverage)
+            targets = remaining + _longest_ago_first(record, config, known, coverage)
         case _:
             assert_never(select)
     return targets[: config.limit or None]
 
 
 def _longest_ago_first(
-    context: StepContext,
+    record: FeedRecord,
     config: FetchConfig,
     wallets: list[str],
     coverage: CoverageWriter,
 ) -> list[str]:
     before = clock.now() - config.older_than if config.older_than else None
-    return oldest_coverage.longest_ago_first(context.instance, wallets, coverage.of, before=before)
+    return oldest_coverage.longest_ago_first(record, wallets, coverage.of, before=before)
 
 
-def _chosen_means(context: StepContext, config: FetchConfig) -> Literal["all", "remaining"]:
+def _chosen_means(
+    context: StepContext, feed: Feed, config: FetchConfig
+) -> Literal["all", "remaining"]:
     """What `chosen` stands for.
 
     If a selection of assets matches nothing, Dagster runs all assets, without partitions: that must
@@ -229,15 +240,16 @@ def _chosen_means(context: StepContext, config: FetchConfig) -> Literal["all", "
         return "all"
     if context.job_name == Job.FETCH:
         return "remaining"
+    asset = feed.assets.wallets
     raise PolycopyError(
         "nothing was fetched: this run has no partition, and its configuration names no wallets."
         " If you selected assets, check the selection: one that matches nothing runs all assets."
-        " To fetch, name a partition (`--select wallet_trades --partition 0x…`), run the job"
-        " `fetch`, or set `select` or `wallets` in the configuration of `wallet_trades`"
+        f" To fetch, name a partition (`--select {asset} --partition 0x…`), run the job"
+        f" `fetch`, or set `select` or `wallets` in the configuration of `{asset}`"
     )
 
 
-def _done_by_family(context: StepContext, coverage: CoverageWriter) -> set[str]:
+def _done_by_family(context: StepContext, record: FeedRecord, coverage: CoverageWriter) -> set[str]:
     """The wallets that the runs that this one retries have fetched; not to be fetched again.
 
     They were recorded; or, in runs that do not record a wallet without news, had none.
@@ -246,13 +258,13 @@ def _done_by_family(context: StepContext, coverage: CoverageWriter) -> set[str]:
     ancestors = (
         [run.run_id for run in group[1] if run.run_id != context.run.run_id] if group else []
     )
-    recorded = materializations.recorded_by(context.instance, ancestors)
+    recorded = record.recorded_by(ancestors)
     if not ancestors or has_partitions(context):
         return recorded
-    return recorded | _without_news(context.instance, coverage.stated_by(ancestors))
+    return recorded | _without_news(record, coverage.stated_by(ancestors))
 
 
-def _without_news(instance: dg.DagsterInstance, stated: Mapping[str, Interval]) -> set[str]:
+def _without_news(record: FeedRecord, stated: Mapping[str, Interval]) -> set[str]:
     """The wallets whose record is complete up to the time without trades that was `stated`.
 
     Coverage is written before the record: if a run is killed in between, a wallet that has news, or
@@ -260,7 +272,7 @@ def _without_news(instance: dg.DagsterInstance, stated: Mapping[str, Interval]) 
     """
     return {
         wallet
-        for wallet, found in materializations.read_all(instance, stated.keys())
-        if isinstance(found, materializations.Record)
+        for wallet, found in record.read(stated.keys())
+        if isinstance(found, Record)
         and extended(found.covered_until, stated[wallet]) >= stated[wallet].until
     }

@@ -24,7 +24,7 @@ from polycopy_assets.resources.embedded import (
     WarehouseResource,
 )
 from polycopy_assets.settings.boards import parse_boards
-from polycopy_assets.warehouse.base import cost_metadata
+from polycopy_assets.warehouse.feed_table import cost_metadata
 
 NAME = "leaderboard"
 SHOWN = 20

@@ -9,16 +9,18 @@ from polycopy_assets.assets.charts import CHARTED_WALLETS, trades_chart
 from polycopy_assets.assets.columns import TRADES_LINEAGE
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.pipeline.combine import Combined
 from polycopy_assets.pipeline.load import LoadReport
-from polycopy_assets.record import materializations
-from polycopy_assets.record.loads import COMBINED_TRADES, RECORD, TRADES
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.loads import RECORD
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import PARTS, current, manifest_name
+from polycopy_assets.trades.batch import current
 from polycopy_assets.trades.segment import record_digest, recorded_rows
-from polycopy_assets.warehouse.base import Warehouse, cost_metadata
+from polycopy_assets.warehouse.feed_table import FeedTable, cost_metadata
 
 NAMED_WALLETS = 20
 RECORD_HAS_ITS_DATA = "record_has_its_data"
@@ -38,13 +40,13 @@ def combined_version(found: Combined) -> str:
     return f"batches-{max((item.batch for item in found.batches), default=0)}"
 
 
-def combined_metadata(found: Combined, store: Store) -> Metadata:
+def combined_metadata(found: Combined, store: FeedStore) -> Metadata:
     """The metadata of a materialization of `combined_trades`."""
     made = found.made
     return {
         RECORD: found.recorded,
-        "dagster/row_count": sum(item.rows for item in current(found.batches)),
-        "dagster/uri": store.uri(PARTS),
+        "dagster/row_count": sum(item.rows for item in current(found.batches, store.feed.schema)),
+        "dagster/uri": store.uri(store.names.parts),
         "batches": len(found.batches),
         "new_batches": len(made),
         "new_rows": sum(item.rows for item in made),
@@ -52,7 +54,7 @@ def combined_metadata(found: Combined, store: Store) -> Metadata:
         "new_wallets": len({claim.wallet for item in made for claim in item.claims}),
         "new_parts": sum(len(item.parts) for item in made),
         "broken_batches": len(found.broken),
-        **({"manifest": store.uri(manifest_name(made[-1].batch))} if made else {}),
+        **({"manifest": store.uri(store.names.manifest(made[-1].batch))} if made else {}),
     }
 
 
@@ -61,16 +63,14 @@ def loaded_version(last_batch: int) -> str:
     return f"batches-{last_batch}"
 
 
-def is_recorded(
-    instance: dg.DagsterInstance, last_batch: int | None, versions: Mapping[str, str]
-) -> bool:
-    """Whether the latest materialization of `trades` is of that last batch and those `versions`.
+def is_recorded(record: FeedRecord, last_batch: int | None, versions: Mapping[str, str]) -> bool:
+    """Whether the latest materialization of the table is of that last batch and those `versions`.
 
     It is not while a fetch loads beside it, or if the process ended before it recorded the load.
     """
     if not last_batch:
         return True
-    event = instance.get_latest_materialization_event(TRADES)
+    event = record.instance.get_latest_materialization_event(record.keys.table)
     data = event.asset_materialization if event else None
     tags = data.tags if data and data.tags else {}
     state = data.metadata.get(RECORD) if data else None  # older versions did not always write it
@@ -79,10 +79,10 @@ def is_recorded(
     )
 
 
-def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: Warehouse) -> Metadata:
+def loaded_metadata(report: LoadReport, record: FeedRecord, table: FeedTable) -> Metadata:
     """The metadata of a materialization of `trades`."""
     return {
-        **_combined(instance),
+        **_combined(record),
         "dagster/row_count": table.count_rows(),
         "dagster/uri": table.uri,
         "dagster/table_name": qualified(table.uri),
@@ -91,7 +91,7 @@ def loaded_metadata(report: LoadReport, instance: dg.DagsterInstance, table: War
         "batches_loaded": report.batches,
         "rows_inserted": report.inserted,
         "rows_deleted": report.deleted,
-        **_picture(instance, table),
+        **_picture(record, table),
         **cost_metadata(table.cost),
     }
 
@@ -104,12 +104,12 @@ def qualified(uri: str, table: str = "trades") -> str:
     return f"{place.replace('/', '.')}.{table}"
 
 
-def _picture(instance: dg.DagsterInstance, table: Warehouse) -> dict[str, dg.MetadataValue]:
+def _picture(record: FeedRecord, table: FeedTable) -> dict[str, dg.MetadataValue]:
     """A chart of the table for people: trades by month, and wallets by size.
 
     None for a handful of wallets.
     """
-    sizes = list(recorded_rows(materializations.versions(instance)).values())
+    sizes = list(recorded_rows(record.versions()).values())
     if len(sizes) < CHARTED_WALLETS:
         return {}
     months, since = table.rows_by_month()
@@ -123,9 +123,9 @@ def _picture(instance: dg.DagsterInstance, table: Warehouse) -> dict[str, dg.Met
     }
 
 
-def _combined(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
+def _combined(record: FeedRecord) -> dict[str, dg.MetadataValue]:
     """The metadata that says which state of the record the batches hold, if there is any."""
-    event = instance.get_latest_materialization_event(COMBINED_TRADES)
+    event = record.instance.get_latest_materialization_event(record.keys.combined)
     found = event.asset_materialization if event else None
     return {RECORD: found.metadata[RECORD]} if found and RECORD in found.metadata else {}
 
@@ -164,12 +164,12 @@ def failed_line(found: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> str:
     return f"{found.check_name} of {of}: {found.description}"
 
 
-def check_of_record(lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
+def check_of_record(feed: Feed, lost: Mapping[str, PolycopyError]) -> dg.AssetCheckResult:
     """Fails if wallets were left out of the combine."""
     named = {wallet: str(why) for wallet, why in sorted(lost.items())[:NAMED_WALLETS]}
     return dg.AssetCheckResult(
         check_name=RECORD_HAS_ITS_DATA,
-        asset_key=COMBINED_TRADES,
+        asset_key=asset_keys(feed).combined,
         passed=not lost,
         metadata={
             _WALLETS_LEFT_OUT: len(lost),
@@ -190,13 +190,13 @@ def _first(named: Mapping[str, str]) -> str:
     return f"first {wallet}: {why}"
 
 
-def check_of_batches(found: Combined) -> dg.AssetCheckResult:
+def check_of_batches(feed: Feed, found: Combined) -> dg.AssetCheckResult:
     """Fails if broken batches were found that could not be set aside."""
     stuck = dict(sorted(found.stuck.items())[:NAMED_WALLETS])
     first = next(iter(stuck.items()), None)
     return dg.AssetCheckResult(
         check_name=BATCHES_HOLD,
-        asset_key=COMBINED_TRADES,
+        asset_key=asset_keys(feed).combined,
         passed=not found.stuck,
         metadata={
             **shown(

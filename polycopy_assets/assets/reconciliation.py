@@ -14,6 +14,7 @@ from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_engine import StepEngine
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.checks.source_agrees import difference_table
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import SOURCE
 from polycopy_assets.guard.heartbeat import heartbeat
@@ -23,7 +24,8 @@ from polycopy_assets.ledger.source_counts import Witnessed
 from polycopy_assets.reconcile.reconcile import reconcile
 from polycopy_assets.reconcile.report import ReconcileReport
 from polycopy_assets.record import overview
-from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.store_id import checked
 from polycopy_assets.resources.embedded import (
     PolicyResource,
@@ -33,8 +35,9 @@ from polycopy_assets.resources.embedded import (
 )
 from polycopy_assets.settings import AdoptWord
 from polycopy_assets.sources.open import check_can_count
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import NAME, counted, first_lines, one_line
-from polycopy_assets.warehouse.base import cost_metadata
+from polycopy_assets.warehouse.feed_table import cost_metadata
 
 NAMED = 5
 CHECK = "ledgers_agree"
@@ -67,7 +70,7 @@ class ReconcileConfig(dg.Config):
 
 
 @dg.asset(
-    deps=[WALLET_TRADES, "trades", "backfill_checkpoint", "traders"],
+    deps=[asset_keys(TRADES).wallets, "trades", "backfill_checkpoint", "traders"],
     # Its fetches share the request budget.
     pool=SOURCE,
     io_manager_key="report",
@@ -113,7 +116,8 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
         if config.source:
             check_can_count(source.kind)
     with failing_plainly(context), _working(context, progress, locked=locked) as permit:
-        objects = checked(context.instance, store.connect(), keep=config.apply)
+        opened = checked(context.instance, store.connect(), keep=config.apply)
+        objects = FeedStore(opened, TRADES)
         run_id = context.run.run_id
         table = warehouse.open_for(
             context.instance, objects, "reconciliation", run_id, keep=config.apply
@@ -138,7 +142,7 @@ def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
             source=config.source,
         )
         if report.applied:
-            overview.write(context.instance)
+            overview.write(FeedRecord(context.instance, objects.feed))
     for failure in report.failures:
         context.log.error(f"{failure.wallet}: {failure.reason}")
     _say_what_was_done(context, report)

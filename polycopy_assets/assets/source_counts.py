@@ -16,6 +16,7 @@ from polycopy_assets.assets.pages import WITNESS_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_counts import StepCounts
 from polycopy_assets.checks.source_agrees import SOURCE_AGREES, agreement
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import SOURCE
@@ -23,7 +24,8 @@ from polycopy_assets.guard.working import working
 from polycopy_assets.ledger.failure import by_reason
 from polycopy_assets.pipeline.count import count
 from polycopy_assets.pipeline.ports import CountPorts
-from polycopy_assets.record import counts
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
 from polycopy_assets.sources.open import check_can_count
@@ -33,7 +35,7 @@ NAMED = 20
 
 
 @single_run_asset(
-    key=counts.SOURCE_COUNTS,
+    key=asset_keys(TRADES).counts,
     partitions_def=wallets_partitions,
     # Not `wallet_trades`: Dagster refuses a run without partitions of an asset that depends on
     # partitions of its own kind, and a sample of scattered wallets is such a run.
@@ -76,13 +78,16 @@ def source_counts(  # noqa: PLR0917 - Dagster passes the resources
     with failing_plainly(context):
         check_can_count(source.kind)
     with failing_plainly(context), working(context, SOURCE, progress) as permit:
-        plan = plan_counts(context, config)
+        plan = plan_counts(context, TRADES, config)
         progress.begin("counting the table")
         objects = store.open(context.instance)
         warehouse.check_fits(objects, "source_counts", context.run.run_id)
-        table = warehouse.open("source_counts", context.run.run_id)
+        opened = warehouse.open("source_counts", context.run.run_id)
+        table = opened.table(objects.feed)
         comparable, others = in_the_table(context.instance, plan.wallets, objects, table)
-        record = StepCounts(context, refetched=config.refetched, mark=not has_partitions(context))
+        record = StepCounts(
+            context, objects.feed, refetched=config.refetched, mark=not has_partitions(context)
+        )
         if plan.noted:
             record.write_skipped(others)
         ports = CountPorts(
@@ -93,7 +98,7 @@ def source_counts(  # noqa: PLR0917 - Dagster passes the resources
             check=permit.check,
         )
         failed = [*(others if plan.by_name else ()), *count(comparable, ports)]
-    yield agreement(context.instance, failed, not_compared=len(others))
+    yield agreement(FeedRecord(context.instance, TRADES), failed, not_compared=len(others))
     if failed:
         raise _failure(failed, len(plan.wallets))
 

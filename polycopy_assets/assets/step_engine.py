@@ -7,8 +7,6 @@ import dagster as dg
 from polycopy_assets.assets.count_plan import due_counts, in_the_table
 from polycopy_assets.assets.fetch_plan import plan_wallets
 from polycopy_assets.assets.load_events import (
-    COMBINED_TRADES,
-    TRADES,
     check_of_batches,
     check_of_record,
     combined_metadata,
@@ -38,20 +36,21 @@ from polycopy_assets.pipeline.count import count
 from polycopy_assets.pipeline.fetch import fetch
 from polycopy_assets.pipeline.load import lacking, lacking_still, load_batches, lost_rows
 from polycopy_assets.pipeline.ports import Check, CountPorts, FetchPorts, FetchReport, LoadPorts
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
-from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.record.step_events import log_event
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import SourceResource
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
 
 
 class StepEngine:
     """Fetches, loads and counts through the step of `context`, which writes the events.
 
-    `open_table` opens the table, and labels its jobs with the name of an asset. `permit` belongs to
+    `open_warehouse` opens the warehouse, whose jobs have the name of an asset. `permit` belongs to
     the lock on the source, which the step holds.
     """
 
@@ -59,8 +58,8 @@ class StepEngine:
         self,
         context: dg.AssetExecutionContext,
         source: SourceResource,
-        store: Store,
-        open_table: Callable[[str], Warehouse],
+        store: FeedStore,
+        open_warehouse: Callable[[str], Warehouse],
         progress: Progress,
         permit: Permit,
         memory: int,
@@ -68,9 +67,10 @@ class StepEngine:
         self.progress = progress
         self._context = context
         self._instance = context.instance
+        self._record = FeedRecord(context.instance, store.feed)
         self._source = source
         self._store = store
-        self._open_table = open_table
+        self._open_warehouse = open_warehouse
         self._permit = permit
         self._memory = memory
 
@@ -81,10 +81,10 @@ class StepEngine:
     def fetch(self, wallets: Sequence[str], *, full: bool = False) -> FetchReport:
         """Fetches `wallets` and records them; with `full` from the beginning."""
         self._store.check_writable()
-        plan = plan_wallets(self._instance, wallets, full=full)
+        plan = plan_wallets(self._record, wallets, full=full)
         # The run continues when wallets fail: Dagster would show marked wallets as in progress for
         # ever.
-        record = StepRecord(self._context, plan.targets, mark=False)
+        record = StepRecord(self._context, self._store.feed, plan.targets, mark=False)
         report = fetch(
             plan,
             FetchPorts(
@@ -104,11 +104,11 @@ class StepEngine:
 
     def count(self, wallets: Sequence[str] | None = None, *, refetched: bool = False) -> None:
         """Asks the source for its counts of `wallets`; None: of all that are due."""
-        chosen = due_counts(self._instance) if wallets is None else list(wallets)
+        chosen = due_counts(self._record) if wallets is None else list(wallets)
         comparable, others = in_the_table(
             self._instance, chosen, self._store, self._open("source_counts")
         )
-        record = StepCounts(self._context, refetched=refetched, mark=False)
+        record = StepCounts(self._context, self._store.feed, refetched=refetched, mark=False)
         if wallets is not None:
             record.write_skipped(others)
         ports = CountPorts(
@@ -119,7 +119,7 @@ class StepEngine:
             check=self._permit.check,
         )
         failed = [*(others if wallets is not None else ()), *count(comparable, ports)]
-        self._evaluated(agreement(self._instance, failed, not_compared=len(others)))
+        self._evaluated(agreement(self._record, failed, not_compared=len(others)))
 
     def _asked(self) -> Permit:
         """The permit to send requests; only the first one has an idle time."""
@@ -128,8 +128,8 @@ class StepEngine:
 
     def load(self, force: Collection[str] = ()) -> list[str] | None:
         """Combines and loads; returns the failed checks, or None if there was nothing to do."""
-        records = DagsterRecords(self._instance)
-        versions = records.versions()
+        record, keys = self._record, self._record.keys
+        versions = record.versions()
         found = lacking(versions, self._store, lambda: self._open("trades"))
         if not force and not found.why():
             lost = lost_rows(self._open("trades"), found, versions)
@@ -140,22 +140,22 @@ class StepEngine:
                 self._permit.check()
                 held.lock.check()
 
-            made = self._combine(records, frozenset(force), check)
-            self._load(records, check)
+            made = self._combine(frozenset(force), check)
+            self._load(check)
         self.progress.begin("checking the table")
         results = [
-            check_of_record(made.lost),
-            check_of_batches(made),
-            or_failed(NO_DUPLICATE_IDS, TRADES, lambda: duplicates(self._open("trades"))),
+            check_of_record(record.feed, made.lost),
+            check_of_batches(record.feed, made),
+            or_failed(NO_DUPLICATE_IDS, keys.table, lambda: duplicates(self._open("trades"))),
             or_failed(
                 ROWS_MATCH_RECORD,
-                TRADES,
+                keys.table,
                 lambda: conservation(self._instance, self._store, self._open("trades")),
             ),
         ]
         for result in results:
             self._evaluated(result)
-        still = lacking_still(versions, records, self._store, lambda: self._open("trades"))
+        still = lacking_still(versions, record, self._store, lambda: self._open("trades"))
         left = still.why(left_out=len(made.lost), stuck=len(made.stuck))
         failed = [failed_line(each) for each in results if not each.passed]
         if left:
@@ -163,10 +163,10 @@ class StepEngine:
             raise PolycopyError("; ".join([ended, *failed]))
         return failed
 
-    def _combine(self, records: DagsterRecords, force: frozenset[str], check: Check) -> Combined:
+    def _combine(self, force: frozenset[str], check: Check) -> Combined:
         loaded = self._open("combined_trades").loaded_batches()
         made = combine_new(
-            records,
+            self._record,
             self._store,
             loaded,
             self._context.log,
@@ -176,15 +176,15 @@ class StepEngine:
             step=self.progress.step,
         )
         self._materialized(
-            COMBINED_TRADES, combined_version(made), combined_metadata(made, self._store)
+            self._record.keys.combined, combined_version(made), combined_metadata(made, self._store)
         )
         return made
 
-    def _load(self, records: DagsterRecords, check: Check) -> None:
+    def _load(self, check: Check) -> None:
         table = self._open("trades")
         report = load_batches(
             LoadPorts(
-                records,
+                self._record,
                 self._store,
                 table,
                 self._context.log,
@@ -193,12 +193,13 @@ class StepEngine:
                 self.progress.step,
             )
         )
-        metadata = loaded_metadata(report, self._instance, table)
-        self._materialized(TRADES, loaded_version(report.last_batch), metadata)
+        metadata = loaded_metadata(report, self._record, table)
+        self._materialized(self._record.keys.table, loaded_version(report.last_batch), metadata)
 
-    def _open(self, asset: str) -> Warehouse:
+    def _open(self, asset: str) -> FeedTable:
         """The table, whose jobs are labelled as those of `asset`."""
-        return checked_table(self._instance, self._store, self._open_table(asset))
+        table = self._open_warehouse(asset).table(self._store.feed)
+        return checked_table(self._instance, self._store, table)
 
     def _evaluated(self, result: dg.AssetCheckResult) -> None:
         self._instance.report_runless_asset_event(evaluation(result))

@@ -8,12 +8,14 @@ from time import monotonic
 import dagster as dg
 
 from polycopy_assets.assets.charts import CHARTED_WALLETS, progress_chart
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed, failed
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import HIDDEN
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import attempts, fetch_reports, materializations, overview, refetching
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.private.planned import mark_attempted
 from polycopy_assets.record.records_ahead import RecordsAhead
@@ -94,7 +96,7 @@ def down_at(run: dg.DagsterRun) -> float | None:
 
 
 class StepRecord:
-    """Writes what a fetch has done into the event log, through the step of `context`.
+    """Writes what a fetch of `feed` has done into the event log, through the step of `context`.
 
     With `mark`, the run was not started for exactly these wallets. Then Dagster does not know by
     itself which of them fail, so each of those is marked as failed; and a wallet without news needs
@@ -102,19 +104,16 @@ class StepRecord:
     """
 
     def __init__(
-        self,
-        context: StepContext,
-        targets: Sequence[str],
-        *,
-        mark: bool,
+        self, context: StepContext, feed: Feed, targets: Sequence[str], *, mark: bool
     ) -> None:
         self._context = context
-        self._instance = context.instance
+        self._feed = feed
+        self._record = FeedRecord(context.instance, feed)
         self._mark = mark
-        self._complete = materializations.versions(self._instance, targets)
-        self._failed_before = attempts.latest(self._instance, targets)
+        self._complete = self._record.versions(targets)
+        self._failed_before = attempts.latest(self._record, targets)
         self._ahead = RecordsAhead(
-            self._instance, [wallet for wallet in targets if wallet in self._complete]
+            self._record, [wallet for wallet in targets if wallet in self._complete]
         )
         self._before: dict[str, Record] = {}
         self._unwritten: list[Fetched] = []
@@ -149,8 +148,10 @@ class StepRecord:
         for each in fetched:
             self._ended += 1
             if self._is_news(each):
-                news.append(_commit(each))
-                lines.append(f"{self._ended:,}/{counted(self._wallets, 'wallet')}: {_trades(each)}")
+                news.append(_commit(self._feed, each))
+                lines.append(
+                    f"{self._ended:,}/{counted(self._wallets, 'wallet')}: {_rows(self._feed, each)}"
+                )
         log_materializations(self._context, news, lines)
         self._without_news += len(fetched) - len(news)
 
@@ -183,21 +184,21 @@ class StepRecord:
             if failure.traceback:
                 self._context.log.error(failure.traceback)
         if failure.tried and self._mark:
-            mark_attempted(self._context, materializations.WALLET_TRADES, failure.wallet)
+            mark_attempted(self._context, self._record.keys.wallets, failure.wallet)
 
     def write_attempt(self, failure: Failed) -> None:
         """Writes the observation that counts as the wallet's failed attempt."""
         before = self._failed_before.get(failure.wallet)
-        log_event(self._context, attempts.observation(failure, before))
+        log_event(self._context, attempts.observation(self._feed, failure, before))
 
     def note_refetch(self, wallet: str, *, full: bool) -> None:
         """Notes that segments of the wallet are about to be replaced, and whether all are."""
         state = refetching.State.BEGUN if full else refetching.State.MARKED
-        refetching.note(self._instance, wallet, state)
+        refetching.note(self._record, wallet, state)
 
     def end_refetch(self, wallet: str) -> None:
         """Notes that no segment of the wallet is left to replace."""
-        refetching.end(self._instance, wallet)
+        refetching.end(self._record, wallet)
 
     def show(self, progress: Progress) -> None:
         """Tags the run with the progress of a long fetch, and draws it, now and then.
@@ -211,14 +212,14 @@ class StepRecord:
             self._tag(progress)
         if monotonic() - self._charted >= CHART_EVERY_SECONDS:
             self._charted = monotonic()
-            log_event(self._context, _picture(progress))
+            log_event(self._context, _picture(self._record, progress))
 
     def _tag(self, progress: Progress) -> None:
         ended = progress.done + progress.failed
         failed_so_far = f", {progress.failed:,} failed" if progress.failed else ""
         at = f"{datetime.fromtimestamp(clock.now(), UTC):%H:%M} UTC"
         line = f"{ended:,}/{counted(progress.wallets, 'wallet')}{failed_so_far}, at {at}"
-        self._instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: line})
+        self._context.instance.add_run_tags(self._context.run.run_id, {PROGRESS_TAG: line})
 
     def write_again(self, wallets: set[str]) -> list[Failed]:
         """Records skipped wallets again: Dagster marks what a failed run has not recorded.
@@ -235,9 +236,11 @@ class StepRecord:
     def _legible(
         self, wallets: set[str], illegible: list[Failed]
     ) -> Iterator[dg.AssetMaterialization]:
-        for wallet, found in materializations.read_all(self._instance, wallets):
-            if isinstance(found, materializations.Record):
-                yield materializations.materialization(wallet, found.version, found.metadata)
+        for wallet, found in self._record.read(wallets):
+            if isinstance(found, Record):
+                yield materializations.materialization(
+                    self._feed, wallet, found.version, found.metadata
+                )
             else:
                 illegible.append(failed(wallet, found))
 
@@ -250,40 +253,40 @@ class StepRecord:
         if self._shown and self._has_tag:
             self._tag(self._shown)
         if self._shown and report.wallets >= CHARTED_WALLETS and not quickly:
-            log_event(self._context, _picture(self._shown))
+            log_event(self._context, _picture(self._record, self._shown))
         if self._without_news:
-            log_event(self._context, _no_news(self._without_news))
+            log_event(self._context, _no_news(self._record, self._without_news))
         most = None if COMMAND_TAG in self._context.run.tags else NAMED_FAILURES
-        log_event(self._context, fetch_reports.observation(report, most))
+        log_event(self._context, fetch_reports.observation(self._feed, report, most))
         if report.recorded or not report.failures:
             # Nothing was materialized if everything failed, and nothing must look as if it was.
-            overview.write(self._instance)
+            overview.write(self._record)
 
 
-def _commit(fetched: Fetched) -> dg.AssetMaterialization:
+def _commit(feed: Feed, fetched: Fetched) -> dg.AssetMaterialization:
     version, metadata = materializations.describe(fetched)
-    return materializations.materialization(fetched.wallet, version, metadata)
+    return materializations.materialization(feed, fetched.wallet, version, metadata)
 
 
-def _trades(fetched: Fetched) -> str:
+def _rows(feed: Feed, fetched: Fetched) -> str:
     """What the run's page says of a wallet; its address stands below the line."""
     rows = sum(segment.rows for segment in fetched.segments)
-    return f"{counted(fetched.new_rows, 'new trade')}, {rows:,} in all"
+    return f"{counted(fetched.new_rows, f'new {feed.row}', f'new {feed.rows}')}, {rows:,} in all"
 
 
-def _no_news(wallets: int) -> dg.AssetObservation:
-    """The wallets that have no trades since their last materialization, all together."""
+def _no_news(record: FeedRecord, wallets: int) -> dg.AssetObservation:
+    """The wallets that have no rows since their last materialization, all together."""
     return dg.AssetObservation(
-        asset_key=materializations.WALLET_TRADES,
-        description=f"{counted(wallets, 'wallet has', 'wallets have')} no new trades",
+        asset_key=record.keys.wallets,
+        description=f"{counted(wallets, 'wallet has', 'wallets have')} no new {record.feed.rows}",
         metadata={fetch_reports.WITHOUT_NEWS: wallets},
     )
 
 
-def _picture(progress: Progress) -> dg.AssetObservation:
+def _picture(record: FeedRecord, progress: Progress) -> dg.AssetObservation:
     """The progress of the fetch, for people: on the asset's page, among its events."""
     return dg.AssetObservation(
-        asset_key=materializations.WALLET_TRADES,
+        asset_key=record.keys.wallets,
         description=progress.line(),
         metadata={
             fetch_reports.PICTURE: dg.MetadataValue.md(

@@ -10,7 +10,7 @@ from polycopy_assets.guard.heartbeat import heartbeat
 from polycopy_assets.resources.embedded import WarehouseResource
 from polycopy_assets.text import NAME, one_line
 from polycopy_assets.trades.wallet import sort_out
-from polycopy_assets.warehouse.base import cost_metadata
+from polycopy_assets.warehouse.feed_table import cost_metadata
 
 NAMED = 20
 

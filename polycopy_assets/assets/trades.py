@@ -9,21 +9,22 @@ from polycopy_assets.assets.columns import TRADES_COLUMNS
 from polycopy_assets.assets.load_events import loaded_metadata, loaded_version
 from polycopy_assets.assets.pages import TABLE_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.working import working
 from polycopy_assets.pipeline.load import load_batches
 from polycopy_assets.pipeline.ports import LoadPorts
-from polycopy_assets.record.reader import DagsterRecords
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
-from polycopy_assets.trades.batch import SCHEMA
 
 
 @dg.asset(
     deps=["combined_trades"],
     pool=WAREHOUSE,
     # Batches of another schema are combined and loaded again.
-    code_version=f"schema-{SCHEMA}",
+    code_version=f"schema-{TRADES.schema}",
     group_name="trades",
     kinds={"table"},
     owners=OWNERS,
@@ -39,16 +40,19 @@ def trades(
     context: dg.AssetExecutionContext,
     store: StoreResource,
     warehouse: WarehouseResource,
+    *,
     progress: dg.ResourceParam[Progress],
+    deadline: dg.ResourceParam[Deadline],
 ) -> dg.MaterializeResult:
     """Loads the batches that the table does not hold yet."""
-    with failing_plainly(context), working(context, WAREHOUSE, progress) as permit:
+    with failing_plainly(context), working(context, WAREHOUSE, progress, deadline) as permit:
         objects = store.open(context.instance)
-        table = warehouse.open_for(context.instance, objects, "trades", context.run.run_id)
-        records = DagsterRecords(context.instance)
+        opened = warehouse.open_for(context.instance, objects, "trades", context.run.run_id)
+        table = opened.table(objects.feed)
+        record = FeedRecord(context.instance, objects.feed)
         report = load_batches(
             LoadPorts(
-                records,
+                record,
                 objects,
                 table,
                 context.log,
@@ -57,7 +61,7 @@ def trades(
                 progress.step,
             )
         )
-        metadata = loaded_metadata(report, context.instance, table)
+        metadata = loaded_metadata(report, record, table)
     return dg.MaterializeResult(
         data_version=dg.DataVersion(loaded_version(report.last_batch)), metadata=metadata
     )

@@ -17,6 +17,7 @@ from polycopy_assets.assets.pages import RECORD_PAGE, SCATTERED
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_record import NAMED_FAILURES, StepRecord, tag_plan, tag_run
 from polycopy_assets.errors import OutOfTime, Unsuitable, WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
@@ -25,7 +26,7 @@ from polycopy_assets.guard.working import working
 from polycopy_assets.ledger.failure import by_reason
 from polycopy_assets.pipeline.fetch import fetch
 from polycopy_assets.pipeline.ports import FetchPorts, FetchReport
-from polycopy_assets.record import materializations
+from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.record.lost_record import refuse_lost_record
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
@@ -36,7 +37,7 @@ from polycopy_assets.text import counted
 
 
 @single_run_asset(
-    key=materializations.WALLET_TRADES,
+    key=asset_keys(TRADES).wallets,
     partitions_def=wallets_partitions,
     deps=["traders"],
     output_required=False,
@@ -78,10 +79,12 @@ def wallet_trades(
                 _refuse_unsuitable(context, warehouse, objects)
                 refuse_lost_record(context.instance, objects)
                 coverage = CoverageWriter(objects, context.run.run_id)
-                plan = plan_fetch(context, config, coverage, read_wanted(objects).retired)
+                plan = plan_fetch(
+                    context, objects.feed, config, coverage, read_wanted(objects).retired
+                )
                 tag_plan(context, len(plan.fetch.targets))
                 mark = not has_partitions(context)
-                record = StepRecord(context, plan.fetch.targets, mark=mark)
+                record = StepRecord(context, objects.feed, plan.fetch.targets, mark=mark)
                 illegible = record.write_again(plan.skipped)
                 ports = FetchPorts(
                     open_source=source.opener(progress, permit, deadline),
@@ -130,10 +133,10 @@ def _nothing_done(
     """The report of a fetch whose time was up before it could begin."""
     objects = store.open(context.instance)
     coverage = CoverageWriter(objects, context.run.run_id)
-    plan = plan_fetch(context, config, coverage, read_wanted(objects).retired)
+    plan = plan_fetch(context, objects.feed, config, coverage, read_wanted(objects).retired)
     left = len(plan.fetch.targets)
     report = FetchReport(wallets=left, left=left)
-    StepRecord(context, (), mark=not has_partitions(context)).end(report)
+    StepRecord(context, objects.feed, (), mark=not has_partitions(context)).end(report)
     return report
 
 

@@ -17,8 +17,9 @@ from polycopy_assets.automation import jobs, policy
 from polycopy_assets.automation.maintenance import maintain
 from polycopy_assets.automation.sensors import unless_wrong_store
 from polycopy_assets.automation.situation import UNDER_WAY
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.ours import our_runs
-from polycopy_assets.record import materializations
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.resources.embedded import SourceResource, StoreResource
 from polycopy_assets.sources.boards import has_boards
 from polycopy_assets.sources.open import can_count
@@ -73,7 +74,7 @@ def daily_witness(
     wanted = dg.RunsFilter(job_name=jobs.witness.name, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
-    complete = len(materializations.versions(context.instance))
+    complete = len(FeedRecord(context.instance, TRADES).versions())
     sample = max(SAMPLE, ceil(complete / WITNESS_ROUND_DAYS))
     config = {"select": "sample", "sample": sample}
     return dg.RunRequest(run_config={"ops": {"source_counts": {"config": config}}})

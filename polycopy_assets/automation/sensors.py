@@ -21,8 +21,10 @@ from polycopy_assets.automation.situation import (
 )
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import StoreError, WarehouseError, WrongStore
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys
 from polycopy_assets.record.store_id import checked
 from polycopy_assets.record.wanted import register_wanted
@@ -75,7 +77,7 @@ def new_wallets(
         # A load may hold the file. Registered wallets can be fetched meanwhile.
         unread = f"; `traders` was not read: {error}"
         context.log.warning(unread.lstrip("; "))
-    decision = policy.fetch(fetch_situation(context.instance), clock.now())
+    decision = policy.fetch(fetch_situation(FeedRecord(context.instance, TRADES)), clock.now())
     left = seen.refused - len(seen.first_refused)
     named = ", ".join(first_lines(seen.first_refused, NAMED, left=left))
     refused = (
@@ -121,7 +123,7 @@ def _observed(before: Seen, seen: Seen) -> list[dg.AssetObservation]:
 )
 def new_trades(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
     """One tick; reads only Dagster's database, and before a load the store's id."""
-    decision = policy.load(load_situation(context.instance), clock.now())
+    decision = policy.load(load_situation(FeedRecord(context.instance, TRADES)), clock.now())
     return _run_if(context, unless_wrong_store(decision, context.instance, store))
 
 

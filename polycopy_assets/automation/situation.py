@@ -5,11 +5,14 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
-from polycopy_assets.assets.load_events import RECORD, TRADES
 from polycopy_assets.assets.step_record import FAILED_TAG, RECORDED_TAG, down_at
 from polycopy_assets.automation import policy
+from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.guard.ours import STARTED_BY_TAG, Job, our_runs
-from polycopy_assets.record import attempts, materializations, refetching
+from polycopy_assets.record import attempts, refetching
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.loads import RECORD
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.system import clock
 from polycopy_assets.trades.segment import record_digest
@@ -33,20 +36,24 @@ stopped a run, that says nothing about the source."""
 
 _BACKFILL_TAG = "dagster/backfill"
 _FETCHING = frozenset({Job.FETCH, Job.RECONCILE})
-_WORK = frozenset({materializations.WALLET_TRADES, TRADES})
+_KEYS = [asset_keys(feed) for feed in FEEDS.values()]
+_FETCHED = frozenset(keys.wallets for keys in _KEYS)
+_WORK = _FETCHED | {keys.table for keys in _KEYS}
+"""The assets of all feeds: those that are fetched share one lock and one budget."""
 
 
-def fetch_situation(instance: dg.DagsterInstance) -> policy.FetchSituation:
-    """What decides whether to fetch."""
-    complete = refetching.complete(instance)
+def fetch_situation(record: FeedRecord) -> policy.FetchSituation:
+    """What decides whether to fetch the feed of `record`."""
+    instance = record.instance
+    complete = refetching.complete(record)
     wallets = registered(instance)
     remaining = [wallet for wallet in wallets if wallet not in complete]
-    tried = attempts.latest(instance, wallets)
+    tried = attempts.latest(record, wallets)
     due = attempts.due_of(remaining, tried)
     exhausted = sum(each.due is None for each in tried.values())
     empty_runs = []
-    for record in _fetches_ended(instance):
-        run, tags = record.dagster_run, record.dagster_run.tags
+    for ended in _fetches_ended(instance):
+        run, tags = ended.dagster_run, ended.dagster_run.tags
         if (down := down_at(run)) is not None:
             empty_runs.append(down)
         elif run.job_name == Job.RECONCILE and RECORDED_TAG not in tags:
@@ -54,7 +61,7 @@ def fetch_situation(instance: dg.DagsterInstance) -> policy.FetchSituation:
         elif run.is_success or FAILED_TAG in tags or RECORDED_TAG in tags:
             break
         elif STARTED_BY_SENSOR.items() <= tags.items():
-            empty_runs.append(ended_at(record))
+            empty_runs.append(ended_at(ended))
     return policy.FetchSituation(
         due=len(due),
         waiting=len({*remaining, *tried}) - len(due) - exhausted,
@@ -64,10 +71,11 @@ def fetch_situation(instance: dg.DagsterInstance) -> policy.FetchSituation:
     )
 
 
-def load_situation(instance: dg.DagsterInstance) -> policy.LoadSituation:
-    """What decides whether to load."""
-    versions = materializations.versions(instance)
-    event = instance.get_latest_materialization_event(TRADES)
+def load_situation(record: FeedRecord) -> policy.LoadSituation:
+    """What decides whether to load the feed of `record`."""
+    instance, keys = record.instance, record.keys
+    versions = record.versions()
+    event = instance.get_latest_materialization_event(keys.table)
     loaded = event.asset_materialization if event else None
     state = loaded.metadata.get(RECORD) if loaded else None
     finished = latest_ended(instance, Job.LOAD, _HISTORY)
@@ -79,7 +87,7 @@ def load_situation(instance: dg.DagsterInstance) -> policy.LoadSituation:
         failures.append(ended_at(run))
     fetching = _fetching(instance)
     started = instance.get_run_record_by_id(fetching) if fetching else None
-    recorded = instance.get_latest_materialization_event(materializations.WALLET_TRADES)
+    recorded = instance.get_latest_materialization_event(keys.wallets)
     # A refresh without news writes no materialization.
     refreshed = [run for run in latest_ended(instance, Job.FETCH, 1) if run.dagster_run.is_success]
     return policy.LoadSituation(
@@ -202,6 +210,6 @@ def _fetching(instance: dg.DagsterInstance) -> str | None:
         chosen = run.asset_selection or ()
         if run.job_name == Job.RECONCILE and not _acts(run):
             continue
-        if run.job_name in _FETCHING or materializations.WALLET_TRADES in chosen:
+        if run.job_name in _FETCHING or not _FETCHED.isdisjoint(chosen):
             return run.run_id
     return None

@@ -9,19 +9,11 @@ from polycopy_assets.batches.parts import OWN, check_claim, write_part, write_pa
 from polycopy_assets.errors import ObjectExists, PolycopyError, StoreError, Unexpected
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.system.step import Step
-from polycopy_assets.trades.batch import (
-    PARTS,
-    SCHEMA,
-    Claim,
-    Manifest,
-    claimed_intervals,
-    in_batches,
-    manifest_name,
-)
+from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals, in_batches
 from polycopy_assets.trades.batch_rules import problem
-from polycopy_assets.trades.frame import claim_rows
 
 BATCH_ROWS = 5_000_000
 """Trades in a batch: about 3 GB in BigQuery, so that loading one stays below the default cap."""
@@ -42,7 +34,7 @@ class CombinedBatch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def combine_all(
-    store: Store,
+    store: FeedStore,
     claims: Sequence[Claim],
     first: int,
     *,
@@ -71,7 +63,7 @@ def combine_all(
 
 
 def combine(
-    store: Store, claims: Sequence[Claim], batch: int, *, memory: int = DEFAULT_MEMORY
+    store: FeedStore, claims: Sequence[Claim], batch: int, *, memory: int = DEFAULT_MEMORY
 ) -> CombinedBatch:
     """Commits `claims` as batch number `batch`; `memory`: MB that this process may use.
 
@@ -91,7 +83,7 @@ def combine(
 
 
 def _commit(
-    store: Store,
+    store: FeedStore,
     claims: Sequence[Claim],
     batch: int,
     lost: Mapping[str, PolycopyError],
@@ -99,10 +91,10 @@ def _commit(
 ) -> CombinedBatch:
     if not claims:
         return CombinedBatch(manifest=None, lost=lost)
-    folder = f"{PARTS}{batch:08d}/"
+    feed, folder = store.feed, store.names.batch(batch)
     attempt = f"{folder}{uuid.uuid4().hex[:12]}"
     parts = write_parts(store, claims, attempt, memory)
-    intervals = claim_rows(claimed_intervals(claims))
+    intervals = feed.frame().claim_rows(claimed_intervals(claims))
     claims_part = write_part(store, intervals, f"{attempt}/claims.parquet")
     manifest = Manifest(
         batch=batch,
@@ -110,15 +102,15 @@ def _commit(
         parts=parts,
         claims=list(claims),
         claims_part=claims_part,
-        schema=SCHEMA,
+        schema=feed.schema,
     )
-    if wrong := problem(manifest, batch):
+    if wrong := problem(manifest, batch, feed.names, feed.schema):
         # Otherwise every reader would set it aside, and its segments would be combined again for
         # ever.
         _clear(store, f"{attempt}/", keep=())
         raise StoreError(f"batch {batch} was not committed, because it would be broken: {wrong}")
     try:
-        store.create(manifest_name(batch), manifest.encode(), {"rows": str(manifest.rows)})
+        store.create(feed.names.manifest(batch), manifest.encode(), {"rows": str(manifest.rows)})
     except ObjectExists:
         _clear(store, f"{attempt}/", keep=())
         raise
@@ -127,12 +119,12 @@ def _commit(
     return CombinedBatch(manifest=manifest, lost=lost)
 
 
-def _lost(store: Store, claims: Iterable[Claim]) -> Iterator[tuple[str, PolycopyError]]:
+def _lost(store: FeedStore, claims: Iterable[Claim]) -> Iterator[tuple[str, PolycopyError]]:
     """(wallet, error) of each claim that cannot be combined even on its own."""
     readings = Readings(store)
     for item in claims:
         try:
-            check_claim(readings, item)
+            check_claim(readings, item, store.feed)
         except OWN as error:
             yield item.wallet, error
         except PolycopyError:

@@ -1,24 +1,25 @@
 """Which conditions the batches have trades of, read from one column of their parts."""
 
-from collections.abc import Container, Iterator
+from collections.abc import Collection, Iterator
 
 import polars as pl
 
 from polycopy_assets.batches.manifests import read_manifests
-from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import SCHEMA
+from polycopy_assets.store.feed_store import FeedStore
 
 
-def conditions_in(store: Store, batches: Container[int]) -> Iterator[tuple[int, set[str]]]:
+def conditions_in(store: FeedStore, batches: Collection[int]) -> Iterator[tuple[int, set[str]]]:
     """(batch, the different values of `condition_id`) for each of `batches`, in their order.
 
-    Nulls are left out. Raises StoreError. A part is read at a time.
+    `store` is that of a feed whose table has this column. Nulls are left out. Raises StoreError. A
+    part is read at a time, and of manifests none before those of `batches`.
     """
-    for manifest in read_manifests(store, batches):
-        if manifest.schema != SCHEMA:
-            continue
+    if not batches:
+        return
+    for manifest in read_manifests(store, batches, after=min(batches) - 1):
         found: set[str] = set()
-        for part in manifest.parts:
+        # A batch of an older version was combined again, and is read as that.
+        for part in manifest.parts if manifest.schema == store.feed.schema else ():
             with store.local(part.name) as path:
                 column = pl.scan_parquet(path).select(pl.col("condition_id").drop_nulls().unique())
                 found.update(column.collect()["condition_id"])

@@ -6,24 +6,27 @@ from typing import TypeVar
 from polycopy_assets.batches.manifest_files import Broken, read_manifest, wrong_files
 from polycopy_assets.batches.manifests import Batches
 from polycopy_assets.errors import BatchBroken, ObjectLost
-from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.store.base import Stored
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.identity import read_id
 from polycopy_assets.system.step import Step
 from polycopy_assets.trades.batch import Manifest, Numbered, current
 from polycopy_assets.trades.batch_rules import believed
-from polycopy_assets.warehouse.base import Held, Loaded, Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable, Held, Loaded
 
 _Numbered = TypeVar("_Numbered", bound=Numbered)
 
 
-def unloaded(batches: Sequence[_Numbered], loaded: Collection[int]) -> list[_Numbered]:
+def unloaded(batches: Sequence[_Numbered], loaded: Collection[int], schema: int) -> list[_Numbered]:
     """The batches to load: the first missing one and all later ones.
+
+    `schema` is the version of their feed's columns.
 
     A later batch may replace what an earlier one claims, so batches are loaded strictly in order. A
     batch that lacks columns is never loaded: it is combined again. Numbers in `loaded` that are far
     beyond all batches are not trusted.
     """
-    loadable = current(batches)
+    loadable = current(batches, schema)
     there = believed(loaded, max((item.batch for item in batches), default=0))
     missing = [item.batch for item in loadable if item.batch not in there]
     return [item for item in loadable if missing and item.batch >= min(missing)]
@@ -44,7 +47,7 @@ def agreed(held: Held, listed: Mapping[int, Stored]) -> set[int]:
 
 
 def load(
-    warehouse: Warehouse, batches: Batches, store: Store, step: Step | None = None
+    table: FeedTable, batches: Batches, store: FeedStore, step: Step | None = None
 ) -> Iterator[tuple[Manifest, Loaded]]:
     """Loads what the table lacks, and yields each batch when the table holds it.
 
@@ -53,7 +56,8 @@ def load(
     loaded before it is set aside.
     """
     own = read_id(store)
-    waiting = unloaded(batches.sound, agreed(warehouse.held(), batches.listed))
+    held = agreed(table.held(), batches.listed)
+    waiting = unloaded(batches.sound, held, store.feed.schema)
     for place, item in enumerate(waiting, 1):
         if step is not None:
             of = f", {place:,} of {len(waiting):,}" if len(waiting) > 1 else ""
@@ -66,4 +70,4 @@ def load(
         wrong = manifest.why if isinstance(manifest, Broken) else wrong_files(store, manifest)
         if wrong or isinstance(manifest, Broken):
             raise BatchBroken(item.batch, wrong)
-        yield manifest, warehouse.load(manifest, store, own, listed.crc32c)
+        yield manifest, table.load(manifest, store, own, listed.crc32c)

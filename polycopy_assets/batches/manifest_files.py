@@ -9,17 +9,10 @@ import google_crc32c
 import msgspec
 
 from polycopy_assets.errors import ObjectLost, StoreError
-from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.store.base import Stored
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import (
-    PARTS,
-    SCHEMA,
-    Claim,
-    Manifest,
-    Numbered,
-    manifest_name,
-    parse_manifest_name,
-)
+from polycopy_assets.trades.batch import Claim, Manifest, Numbered
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH, problem
 
 _READERS = 8
@@ -52,7 +45,7 @@ class _Kept:
         self._bytes: OrderedDict[tuple[str, str], tuple[Stored, bytes]] = OrderedDict()
         self._size = 0
 
-    def read(self, store: Store, listed: Stored) -> bytes:
+    def read(self, store: FeedStore, listed: Stored) -> bytes:
         """The manifest's bytes; raises ObjectLost."""
         key = (store.uri(listed.name), listed.name)
         with self._lock:
@@ -83,7 +76,9 @@ _kept = _Kept()
 forget_bytes = _kept.clear
 
 
-def stream(store: Store, listed: Iterable[Stored], last: int = 0) -> Iterator[Manifest | Broken]:
+def stream(
+    store: FeedStore, listed: Iterable[Stored], last: int = 0
+) -> Iterator[Manifest | Broken]:
     """The batches whose manifests are `listed`, in the order of their numbers, one at a time.
 
     `last` is the number of the batch before them. A batch numbered far beyond the one before it is
@@ -98,13 +93,13 @@ def stream(store: Store, listed: Iterable[Stored], last: int = 0) -> Iterator[Ma
             yield msgspec.structs.replace(found, number=0) if far else found
         elif far:
             why = f"its number {number} is far beyond {last}"
-            yield Broken(name=manifest_name(number), why=why, claims=found.claims)
+            yield Broken(name=store.names.manifest(number), why=why, claims=found.claims)
         else:
             last = number
             yield found
 
 
-def _each(store: Store, listed: Iterable[Stored]) -> Iterator[Manifest | Broken]:
+def _each(store: FeedStore, listed: Iterable[Stored]) -> Iterator[Manifest | Broken]:
     """Reads some manifests ahead, but not more than `_AHEAD` bytes beyond the next one."""
     waiting: deque[tuple[Stored, Future[bytes]]] = deque()
     ahead = 0
@@ -128,30 +123,31 @@ def _each(store: Store, listed: Iterable[Stored]) -> Iterator[Manifest | Broken]
             yield from first()
 
 
-def read_manifest(store: Store, listed: Stored) -> Manifest | Broken:
+def read_manifest(store: FeedStore, listed: Stored) -> Manifest | Broken:
     """The manifest of one batch; raises StoreError, and ObjectLost if it is gone."""
     return _judged(store, listed.name, _kept.read(store, listed))
 
 
-def _judged(store: Store, name: str, data: bytes) -> Manifest | Broken:
-    number = parse_manifest_name(name) or 0
+def _judged(store: FeedStore, name: str, data: bytes) -> Manifest | Broken:
+    number = store.names.parse_manifest(name) or 0
     try:
         manifest = Manifest.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Broken(name=name, why=f"it cannot be read: {error}")
-    if manifest.schema > SCHEMA and manifest.batch == number:
+    schema = store.feed.schema
+    if manifest.schema > schema and manifest.batch == number:
         raise StoreError(
             f"{store.uri(name)} was written by a newer version of polycopy (schema"
-            f" {manifest.schema}; this one reads up to {SCHEMA}): use the newer version"
+            f" {manifest.schema}; this one reads up to {schema}): use the newer version"
         )
-    wrong = problem(manifest, number)
+    wrong = problem(manifest, number, store.names, schema)
     if wrong:
         own = number if manifest.batch == number else 0
         return Broken(name=name, why=wrong, number=own, claims=manifest.claims)
     return manifest
 
 
-def broken_batch(store: Store, listed: Stored, number: int, why: str) -> Broken:
+def broken_batch(store: FeedStore, listed: Stored, number: int, why: str) -> Broken:
     """A batch that is broken although its manifest was sound when it was read first."""
     try:
         found = read_manifest(store, listed)
@@ -161,7 +157,7 @@ def broken_batch(store: Store, listed: Stored, number: int, why: str) -> Broken:
 
 
 def with_broken_files(
-    store: Store, batches: Iterable[Numbered], listed: Mapping[int, Stored]
+    store: FeedStore, batches: Iterable[Numbered], listed: Mapping[int, Stored]
 ) -> list[Broken]:
     """Those of `batches` that cannot be loaded: their files are not what their manifests say."""
     found: list[Broken] = []
@@ -178,12 +174,12 @@ def with_broken_files(
     return found
 
 
-def wrong_files(store: Store, manifest: Manifest) -> str:
+def wrong_files(store: FeedStore, manifest: Manifest) -> str:
     """How the files of a batch differ from what its manifest says; empty if they do not.
 
     Costs one listing of the batch's folder. If the listing has no checksums, every file is read.
     """
-    folder = f"{PARTS}{manifest.batch:08d}/"
+    folder = store.names.batch(manifest.batch)
     there = {item.name: item for item in store.list(folder)}
     names = {part.name for part in manifest.files}
     for part in manifest.files:
@@ -204,7 +200,7 @@ def wrong_files(store: Store, manifest: Manifest) -> str:
     return f"{beside[0]} is an unexpected file among its files" if beside else ""
 
 
-def _checksum(store: Store, name: str) -> str:
+def _checksum(store: FeedStore, name: str) -> str:
     """The checksum of an object, read piece by piece."""
     checksum = google_crc32c.Checksum()
     with store.local(name) as path:

@@ -15,9 +15,10 @@ import msgspec
 from polycopy_assets.batches import summaries
 from polycopy_assets.batches.manifest_files import Broken, forget_bytes, stream
 from polycopy_assets.errors import StoreError
-from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.store.base import Stored
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import MANIFESTS, Header, Manifest, parse_manifest_name
+from polycopy_assets.trades.batch import Header, Manifest
 from polycopy_assets.trades.holdings import Holdings
 
 SUMMARY_EVERY = 32
@@ -41,29 +42,28 @@ class Batches(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Remembered:
-    """The batches of the store that was read last."""
+    """The batches of the store that was read last, for each feed."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._store = ""
-        self._batches: Batches | None = None
+        self._batches: dict[str, tuple[str, Batches]] = {}
 
-    def get(self, store: Store, listed: Mapping[int, Stored]) -> Batches | None:
+    def get(self, store: FeedStore, listed: Mapping[int, Stored]) -> Batches | None:
         """What was read of `store`, if all of it is still listed and only later batches came."""
-        found = self._batches
-        if found is None or self._store != store.uri(MANIFESTS):
+        uri, found = self._batches.get(store.feed.name, ("", None))
+        if found is None or uri != store.uri(store.names.manifests):
             return None
         last = max(found.listed, default=0)
         then = {number: item for number, item in listed.items() if number <= last}
         return found if then == found.listed else None
 
-    def put(self, store: Store, batches: Batches) -> None:
+    def put(self, store: FeedStore, batches: Batches) -> None:
         """Remembers what was read of `store`."""
-        self._store, self._batches = store.uri(MANIFESTS), batches
+        self._batches[store.feed.name] = (store.uri(store.names.manifests), batches)
 
     def clear(self) -> None:
         """Forgets it."""
-        self._batches = None
+        self._batches.clear()
 
 
 _remembered = _Remembered()
@@ -81,15 +81,15 @@ def forget() -> None:
 
 
 def read_batches(
-    store: Store, *, without: AbstractSet[int] = frozenset(), everything: bool = False
+    store: FeedStore, *, without: AbstractSet[int] = frozenset(), everything: bool = False
 ) -> Batches:
     """All batches whose manifests are in the store; those numbered in `without` count as gone.
 
     With `everything` each manifest is read, whatever is remembered or in a summary. Raises
     StoreError if one cannot be read, or was written by a newer version.
     """
-    names = list(store.list(MANIFESTS))
-    numbers = [(item, parse_manifest_name(item.name)) for item in names]
+    names = list(store.list(store.names.manifests))
+    numbers = [(item, store.names.parse_manifest(item.name)) for item in names]
     listed = dict(sorted((number, item) for item, number in numbers if number is not None))
     strange = [
         item.name for item, number in numbers if number is None and not item.name.endswith("/")
@@ -107,12 +107,13 @@ def read_batches(
 
 
 def _from_summary(
-    store: Store, listed: Mapping[int, Stored], without: AbstractSet[int], *, everything: bool
+    store: FeedStore, listed: Mapping[int, Stored], without: AbstractSet[int], *, everything: bool
 ) -> Batches:
     """What the newest usable summary says; nothing if there is none."""
     known = None if everything else summaries.newest(store, listed)
     if known is None or any(number <= known.last for number in without & listed.keys()):
-        return Batches(sound=[], broken=[], strange=[], held=Holdings(), listed={})
+        nothing = Holdings(store.feed.schema)
+        return Batches(sound=[], broken=[], strange=[], held=nothing, listed={})
     return Batches(
         sound=known.batches,
         broken=[],
@@ -124,7 +125,7 @@ def _from_summary(
 
 
 def _continued(
-    store: Store,
+    store: FeedStore,
     known: Batches,
     listed: Mapping[int, Stored],
     without: AbstractSet[int],
@@ -151,7 +152,7 @@ def _continued(
     )
 
 
-def sound_batches(store: Store, only: Container[int] | None = None) -> Batches:
+def sound_batches(store: FeedStore, only: Container[int] | None = None) -> Batches:
     """The batches that may be loaded: all that are sound, or those of them numbered in `only`."""
     found = read_batches(store)
     if only is None:
@@ -160,29 +161,34 @@ def sound_batches(store: Store, only: Container[int] | None = None) -> Batches:
     return msgspec.structs.replace(found, sound=left)
 
 
-def read_manifests(store: Store, only: Container[int] | None = None) -> Iterator[Manifest]:
+def read_manifests(
+    store: FeedStore, only: Container[int] | None = None, *, after: int = 0
+) -> Iterator[Manifest]:
     """The manifests of all sound batches, or of those numbered in `only`, one at a time.
 
-    They come in order, and each is read.
+    They come in order, and each is read, but for those up to number `after`.
     """
-    for found in stream(store, _ordered(store)):
+    numbered = _ordered(store)
+    last = max((number for number, _ in numbered if number <= after), default=0)
+    for found in stream(store, [item for number, item in numbered if number > after], last):
         if isinstance(found, Manifest) and (only is None or found.batch in only):
             yield found
 
 
-def broken_manifests(store: Store) -> Iterator[Broken]:
+def broken_manifests(store: FeedStore) -> Iterator[Broken]:
     """The batches whose manifests cannot be used; all manifests are read, one at a time."""
-    for found in stream(store, _ordered(store)):
+    for found in stream(store, [item for _, item in _ordered(store)]):
         if isinstance(found, Broken):
             yield found
 
 
-def _ordered(store: Store) -> list[Stored]:
-    listed = ((parse_manifest_name(item.name), item) for item in store.list(MANIFESTS))
-    return [item for _, item in sorted((n, item) for n, item in listed if n is not None)]
+def _ordered(store: FeedStore) -> list[tuple[int, Stored]]:
+    parse = store.names.parse_manifest
+    listed = ((parse(item.name), item) for item in store.list(store.names.manifests))
+    return sorted((n, item) for n, item in listed if n is not None)
 
 
-def summarize(store: Store, log: Logger) -> None:
+def summarize(store: FeedStore, log: Logger) -> None:
     """Writes a summary if enough batches were committed since the last one.
 
     None while a batch is broken: what it holds is combined again, and then it is set aside. The

@@ -15,16 +15,17 @@ import polars as pl
 
 from polycopy_assets.batches.read_ahead import read_ahead
 from polycopy_assets.errors import ContractBroken, ObjectLost, ObjectUnreadable
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.reading import Readable, Readings
 from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Claim, Part, claim
-from polycopy_assets.trades.frame import columns_of, part_rows, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.payload import BLOCK_BYTES, Reader, unpack, within
-from polycopy_assets.trades.segment import Segment, parse_name
-from polycopy_assets.trades.shapes import Trade
+from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.shapes import ServedRow
 
 _READERS = 8
 _WAITING = 64
@@ -66,7 +67,7 @@ class _Read(NamedTuple):
     """Rows of whole seconds that `source` served, and the bytes of their lines."""
 
     source: str
-    rows: list[Trade]
+    rows: list[ServedRow]
     size: int
 
 
@@ -78,7 +79,7 @@ class _Columns(NamedTuple):
 
 
 def write_parts(
-    store: Store, claims: Sequence[Claim], attempt: str, memory: int = DEFAULT_MEMORY
+    store: FeedStore, claims: Sequence[Claim], attempt: str, memory: int = DEFAULT_MEMORY
 ) -> list[Part]:
     """Writes the rows of `claims` as parts below `attempt`, in the order of the claims.
 
@@ -92,10 +93,10 @@ def write_parts(
     parts: list[Part] = []
     writing: Future[Part] | None = None
     with (
-        read_ahead(lambda: _blocks(readings, filled, sizes.ahead), _BLOCKS) as blocks,
+        read_ahead(lambda: _blocks(readings, filled, sizes.ahead, store.feed), _BLOCKS) as blocks,
         ThreadPoolExecutor(1, thread_name_prefix="write") as writer,
     ):
-        for number, pieces in enumerate(_pieces(_rows(blocks), sizes.part)):
+        for number, pieces in enumerate(_pieces(_rows(blocks), sizes.part, store.feed)):
             if writing:
                 parts.append(writing.result())
             writing = writer.submit(_write, store, pieces, f"{attempt}/part-{number:05d}.parquet")
@@ -104,11 +105,12 @@ def write_parts(
     return parts[::-1]
 
 
-def _write(store: Store, pieces: list[_Columns], name: str) -> Part:
-    return write_part(store, part_rows(_as_table(pieces)), name)
+def _write(store: FeedStore, pieces: list[_Columns], name: str) -> Part:
+    rows = _as_table(pieces, store.feed)
+    return write_part(store, store.feed.frame().part_rows(rows), name)
 
 
-def write_part(store: Store, frame: pl.DataFrame, name: str) -> Part:
+def write_part(store: FeedStore, frame: pl.DataFrame, name: str) -> Part:
     """Writes `frame` as the object `name`."""
     file = io.BytesIO()
     # Level 1: half of a part are hashes, which no level makes smaller.
@@ -118,23 +120,28 @@ def write_part(store: Store, frame: pl.DataFrame, name: str) -> Part:
     return Part(name=name, rows=len(frame), size=len(data), crc32c=crc32c(data))
 
 
-def check_claim(readings: Readings, item: Claim) -> None:
-    """Raises whatever stands in the way of combining `item`, even on its own."""
-    for pieces in _pieces(_rows(_unpacked(readings, item)), Sizes.of(DEFAULT_MEMORY).part):
-        _as_table(pieces)
+def check_claim(readings: Readings, item: Claim, feed: Feed) -> None:
+    """Raises whatever stands in the way of combining `item` of `feed`, even on its own."""
+    part = Sizes.of(DEFAULT_MEMORY).part
+    for pieces in _pieces(_rows(_unpacked(readings, item, feed)), part, feed):
+        _as_table(pieces, feed)
 
 
-def unreadable(readings: Readings, segments: Iterable[Segment]) -> Iterator[tuple[str, str]]:
-    """(name, reason) of each recorded segment that cannot be combined; reads all of them."""
+def unreadable(
+    readings: Readings, segments: Iterable[Segment], feed: Feed
+) -> Iterator[tuple[str, str]]:
+    """(name, reason) of each recorded segment of `feed` that cannot be combined; reads all."""
     for segment in segments:
         try:
-            for _ in _rows(_unpacked(readings, claim(segment, ""))):
+            for _ in _rows(_unpacked(readings, claim(segment, ""), feed)):
                 pass
         except OWN as error:
             yield segment.name, error.why
 
 
-def _blocks(readings: Readings, claims: Iterable[Claim], ahead: int) -> Iterator[_Block]:
+def _blocks(
+    readings: Readings, claims: Iterable[Claim], ahead: int, feed: Feed
+) -> Iterator[_Block]:
     """The blocks of all claims, in their order."""
     waiting: deque[tuple[Claim, Future[bytes]]] = deque()
     size = 0
@@ -144,15 +151,15 @@ def _blocks(readings: Readings, claims: Iterable[Claim], ahead: int) -> Iterator
                 item is None or len(waiting) == _WAITING or size + item.size > ahead
             ):
                 first, reading = waiting.popleft()
-                yield from _blocks_of(first, reading.result())
+                yield from _blocks_of(first, reading.result(), feed)
                 size -= first.size
             if item is not None:
                 waiting.append((item, readers.submit(_checked, readings, item)))
                 size += item.size
 
 
-def _unpacked(readings: Readable, item: Claim) -> Iterator[_Block]:
-    return _blocks_of(item, _checked(readings, item))
+def _unpacked(readings: Readable, item: Claim, feed: Feed) -> Iterator[_Block]:
+    return _blocks_of(item, _checked(readings, item), feed)
 
 
 def _checked(store: Readable, item: Claim) -> bytes:
@@ -163,11 +170,11 @@ def _checked(store: Readable, item: Claim) -> bytes:
     return data
 
 
-def _blocks_of(item: Claim, data: bytes) -> Iterator[_Block]:
-    named = parse_name(item.segment)
+def _blocks_of(item: Claim, data: bytes, feed: Feed) -> Iterator[_Block]:
+    named = feed.names.parse_segment(item.segment)
     if named is None or named[0] != item.wallet:
         raise ObjectLost(item.segment, f"is not a segment of {item.wallet}")
-    reader = Reader(data, item.wallet, named[1], item.source)
+    reader = Reader(data, item.wallet, named[1], feed.shapes, item.source)
     before = b""
     try:
         for lines in unpack(data):
@@ -184,7 +191,7 @@ def _rows(blocks: Iterable[_Block]) -> Iterator[_Read]:
 
     Raises ObjectLost if a segment has not the rows that were recorded.
     """
-    split: list[Trade] = []
+    split: list[ServedRow] = []
     count = size = 0
     for block in blocks:
         item = block.claim
@@ -212,14 +219,14 @@ def _rows(blocks: Iterable[_Block]) -> Iterator[_Read]:
         read, rows = [], []
 
 
-def _claimed(rows: list[Trade], item: Claim) -> list[Trade]:
+def _claimed(rows: list[ServedRow], item: Claim) -> list[ServedRow]:
     """The rows inside the claim, of rows that are newest first."""
     if not rows or (item.start <= rows[-1].timestamp and rows[0].timestamp < item.until):
         return rows
     return list(within(rows, Interval(item.start, item.until)))
 
 
-def _end_of_second(rows: list[Trade]) -> int:
+def _end_of_second(rows: list[ServedRow]) -> int:
     """How many rows are newer than the oldest second, which may go on in the next block."""
     oldest = rows[-1].timestamp
     end = len(rows)
@@ -228,19 +235,20 @@ def _end_of_second(rows: list[Trade]) -> int:
     return end
 
 
-def _pieces(read: Iterable[_Read], part: int) -> Iterator[list[_Columns]]:
+def _pieces(read: Iterable[_Read], part: int, feed: Feed) -> Iterator[list[_Columns]]:
     """The rows as columns, in pieces that make one part each: about `part` bytes of lines.
 
     Small segments are put together first: a frame for each of thousands would take ten times as
     long.
     """
+    frame, shapes = feed.frame(), feed.shapes
     pieces: list[_Columns] = []
-    rows: list[Trade] = []
+    rows: list[ServedRow] = []
     source = ""
     size = block = 0
     for item in read:
         if rows and item.source != source:
-            pieces.append(_Columns(source, columns_of(source, rows)))
+            pieces.append(_Columns(source, frame.columns_of(shapes, source, rows)))
             rows, block = [], 0
         source = item.source
         rows += item.rows
@@ -248,22 +256,23 @@ def _pieces(read: Iterable[_Read], part: int) -> Iterator[list[_Columns]]:
         size += item.size
         item.rows.clear()
         if block >= BLOCK_BYTES // 2 or size >= part:
-            pieces.append(_Columns(source, columns_of(source, rows)))
+            pieces.append(_Columns(source, frame.columns_of(shapes, source, rows)))
             rows, block = [], 0
         if size >= part:
             yield pieces
             pieces, size = [], 0
     if rows:
-        pieces.append(_Columns(source, columns_of(source, rows)))
+        pieces.append(_Columns(source, frame.columns_of(shapes, source, rows)))
     if pieces:
         yield pieces
 
 
-def _as_table(pieces: list[_Columns]) -> pl.DataFrame:
-    """Rows as served as rows of the table; empties the list."""
+def _as_table(pieces: list[_Columns], feed: Feed) -> pl.DataFrame:
+    """Rows as served as rows of the feed's table; empties the list."""
+    frame = feed.frame()
     served = [
-        served_frame(source, pl.concat([item.frame for item in items]))
+        frame.served_frame(source, pl.concat([item.frame for item in items]))
         for source, items in groupby(pieces, key=lambda item: item.source)
     ]
     pieces.clear()
-    return table_rows(pl.concat(served))
+    return frame.table_rows(pl.concat(served))

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from polycopy_assets.batches.manifests import Batches, Broken
 from polycopy_assets.errors import StoreError
-from polycopy_assets.trades.batch import Claim, Numbered, claim, empty_claim, manifest_name
+from polycopy_assets.trades.batch import Claim, Numbered, claim, empty_claim
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH
 from polycopy_assets.trades.holdings import Holdings
+from polycopy_assets.trades.names import Names
 from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.tiles import Lacked, empty_intervals, lacked
 
@@ -36,7 +37,7 @@ def pending(versions: Mapping[str, str], held: Holdings) -> list[str]:
 
 
 def new_claims(
-    records: Iterable[InRecord], held: Holdings, force: Collection[str] = ()
+    names: Names, records: Iterable[InRecord], held: Holdings, force: Collection[str] = ()
 ) -> list[Claim]:
     """The claims that make the batches hold what the records say, wallet by wallet.
 
@@ -49,7 +50,7 @@ def new_claims(
             gaps = empty_intervals(record.segments, record.covered_until)
             new = Lacked(list(record.segments), gaps)
         claims += [claim(segment, record.version) for segment in new.segments]
-        claims += [empty_claim(record.wallet, span, record.version) for span in new.empty]
+        claims += [empty_claim(names, record.wallet, span, record.version) for span in new.empty]
     return sorted(claims, key=lambda item: (item.wallet, item.start))
 
 
@@ -101,7 +102,10 @@ def to_combine_again(records: Iterable[InRecord], batches: Batches) -> tuple[set
 
 
 def next_batch(
-    batches: Sequence[Numbered], loaded: Collection[int], broken: Collection[Broken] = ()
+    names: Names,
+    batches: Sequence[Numbered],
+    loaded: Collection[int],
+    broken: Collection[Broken] = (),
 ) -> int:
     """The number of the next batch: after all existing batches and all that the table has seen.
 
@@ -113,7 +117,7 @@ def next_batch(
     seen = [max(loaded, default=0), *(item.number for item in broken)]
     last = max([sound, *(number for number in seen if number < sound + FURTHEST)])
     taken = {item.name for item in broken}
-    free = (n for n in range(last + 1, LAST_BATCH + 1) if manifest_name(n) not in taken)
+    free = (n for n in range(last + 1, LAST_BATCH + 1) if names.manifest(n) not in taken)
     number = next(free, None)
     if number is None:
         raise StoreError(f"there is no number left for a batch after {last}")

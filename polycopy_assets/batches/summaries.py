@@ -6,7 +6,6 @@ be deleted at any time: then the manifests are read.
 
 import gzip
 import logging
-import re
 import struct
 import tempfile
 import zlib
@@ -17,19 +16,18 @@ from pathlib import Path
 import msgspec
 
 from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost
-from polycopy_assets.store.base import Store, Stored
+from polycopy_assets.store.base import Stored
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import SCHEMA, Header
+from polycopy_assets.trades.batch import Header, current
 from polycopy_assets.trades.digest import as_text
 from polycopy_assets.trades.holdings import Held, Holdings
 from polycopy_assets.trades.tiles import Tile
 
-SUMMARIES = "combined/summaries/"
 FORMAT = 1
 """The version of a summary's lines. A summary of another version is not used."""
 
 _LOG = logging.getLogger(__name__)
-_NAME = re.compile(r"combined/summaries/([0-9]{8})-[0-9a-f]{16}\.jsonl\.gz")
 _LEVEL = 3
 
 
@@ -71,14 +69,14 @@ _UNREADABLE = (_Damaged, OSError, EOFError, ValueError, zlib.error, struct.error
 """What reading a damaged summary raises: msgspec's errors are ValueErrors, gzip's OSErrors."""
 
 
-def newest(store: Store, listed: Mapping[int, Stored]) -> Summary | None:
+def newest(store: FeedStore, listed: Mapping[int, Stored]) -> Summary | None:
     """The newest summary of manifests that are still `listed`, by their numbers; None without one.
 
     A damaged one is passed over. Raises StoreError if the store cannot be read.
     """
     for name, last in sorted(_summaries(store), reverse=True):
         manifests = manifests_digest(listed, last)
-        if name != _name(last, manifests):
+        if name != store.names.summary(last, manifests):
             _LOG.info("%s is not used: its manifests are not those in the store", store.uri(name))
             continue
         try:
@@ -90,17 +88,19 @@ def newest(store: Store, listed: Mapping[int, Stored]) -> Summary | None:
     return None
 
 
-def write(store: Store, listed: Mapping[int, Stored], batches: list[Header], held: Holdings) -> str:
+def write(
+    store: FeedStore, listed: Mapping[int, Stored], batches: list[Header], held: Holdings
+) -> str:
     """Writes the summary of all `listed` manifests, and deletes the others; returns its name."""
-    last = max(listed)
+    last, schema = max(listed), store.feed.schema
     manifests = manifests_digest(listed, last)
-    name = _name(last, manifests)
+    name = store.names.summary(last, manifests)
     head = _Head(
         format=FORMAT,
-        schema=SCHEMA,
+        schema=schema,
         last=last,
         manifests=manifests,
-        rows=sum(item.rows for item in batches if item.schema == SCHEMA),
+        rows=sum(item.rows for item in current(batches, schema)),
         wallets=len(held),
         batches=batches,
         others=sorted(held.others),
@@ -138,13 +138,10 @@ def manifests_digest(listed: Mapping[int, Stored], last: int) -> str:
     return sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _name(last: int, manifests: str) -> str:
-    return f"{SUMMARIES}{last:08d}-{manifests[:16]}.jsonl.gz"
-
-
-def _summaries(store: Store) -> list[tuple[str, int]]:
-    found = ((item.name, _NAME.fullmatch(item.name)) for item in store.list(SUMMARIES))
-    return [(name, int(matched[1])) for name, matched in found if matched]
+def _summaries(store: FeedStore) -> list[tuple[str, int]]:
+    parse = store.names.parse_summary
+    found = ((item.name, parse(item.name)) for item in store.list(store.names.summaries))
+    return [(name, last) for name, last in found if last is not None]
 
 
 def _lines(held: Holdings) -> Iterator[_Line]:
@@ -160,11 +157,11 @@ def _lines(held: Holdings) -> Iterator[_Line]:
         )
 
 
-def _read(store: Store, name: str, last: int, manifests: str) -> Summary | None:
+def _read(store: FeedStore, name: str, last: int, manifests: str) -> Summary | None:
     with store.local(name) as path, gzip.open(path, "rb") as file:
         lines = iter(file)
         head = msgspec.json.decode(next(lines, b""), type=_Head)
-        if head.format != FORMAT or head.schema != SCHEMA:
+        if head.format != FORMAT or head.schema != store.feed.schema:
             _LOG.info("%s is not used: it is of another version", store.uri(name))
             return None
         if (head.last, head.manifests) != (last, manifests):
@@ -172,7 +169,9 @@ def _read(store: Store, name: str, last: int, manifests: str) -> Summary | None:
         held = dict(_wallets(lines))
     if len(held) != head.wallets:
         raise _Damaged(f"it has {counted(len(held), 'wallet')} and should have {head.wallets}")
-    return Summary(last=head.last, batches=head.batches, held=Holdings(held, head.others))
+    return Summary(
+        last=head.last, batches=head.batches, held=Holdings(head.schema, held, head.others)
+    )
 
 
 def _wallets(lines: Iterable[bytes]) -> Iterator[tuple[str, Held]]:

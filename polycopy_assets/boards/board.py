@@ -73,9 +73,9 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         if not _CATEGORY.fullmatch(self.category):
             raise _wrong("category", self.category, f"a word such as {', '.join(CATEGORIES)}")
         if self.kind == "leaderboard" and self.category == COMBOS and self.by == "volume":
-            raise _wrong("category", COMBOS, "another one: combos are ranked by pnl alone")
+            raise ConfigurationError("combos are ranked by PnL alone: leave out --by volume")
         if self.kind == "winners" and self.by != "pnl":
-            raise _wrong("by", self.by, "pnl: the biggest winners have no other order")
+            raise ConfigurationError("winners are ranked by PnL alone: leave out --by volume")
         if self.kind == "holders":
             if not (is_condition(self.market) or _SLUG.fullmatch(self.market)):
                 expected = "the slug in a market's URL, or a condition id (0x and 64 hex digits)"

@@ -7,15 +7,18 @@ import dagster as dg
 
 from polycopy_assets.checks.computed import NAMED
 from polycopy_assets.checks.shown import shown
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.ledger.source_counts import Count
 from polycopy_assets.record import counts
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.text import counted
 
 SOURCE_AGREES = dg.AssetCheckSpec(
     "source_agrees",
-    asset=counts.SOURCE_COUNTS,
+    asset=asset_keys(TRADES).counts,
     description="In each wallet's latest comparison, the source counted as many trades as the "
     "table holds. It only warns: a difference is a hint, not a proof.",
 )
@@ -26,14 +29,14 @@ _TO_DO = (
 
 
 def agreement(
-    instance: dg.DagsterInstance, failed: Sequence[Failed], *, not_compared: int
+    record: FeedRecord, failed: Sequence[Failed], *, not_compared: int
 ) -> dg.AssetCheckResult:
     """The check's result, from each wallet's latest count and the requests that just `failed`.
 
     `not_compared` wallets were not requested: they are not complete, or the table lacks rows.
     """
-    known = set(registered(instance))
-    latest = [count for wallet, count in counts.latest(instance).items() if wallet in known]
+    known = set(registered(record.instance))
+    latest = [count for wallet, count in counts.latest(record).items() if wallet in known]
     differ = sorted(
         (count for count in latest if not count.agrees), key=lambda count: -abs(count.difference)
     )

@@ -7,8 +7,9 @@ import dagster as dg
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.checks.wallets import WANTED
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.reconcile.audit import Audit, audit
-from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.resources.embedded import StoreResource
 from polycopy_assets.text import counted
 
@@ -23,7 +24,7 @@ _TO_DO = (
 @dg.asset_check(
     asset=WANTED,
     name=NAME,
-    additional_deps=[WALLET_TRADES],
+    additional_deps=[asset_keys(TRADES).wallets],
     description="Every segment that the record names is in the store, with its size and checksum. "
     "If the listing has no checksums, each segment is read again once in 28 days.",
 )

@@ -8,16 +8,19 @@ from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.batches.plan import pending
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.checks.shown import shown
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
-from polycopy_assets.record import materializations
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import ADDRESS
-from polycopy_assets.warehouse.base import Warehouse, cost_metadata
+from polycopy_assets.warehouse.feed_table import FeedTable, cost_metadata
 
 NO_DUPLICATE_IDS = "no_duplicate_ids"
 ROWS_MATCH_RECORD = "rows_match_record"
@@ -38,14 +41,14 @@ def no_duplicate_ids(
 ) -> dg.AssetCheckResult:
     """Fails with the first trades that the table holds more than once."""
     with computed(context, progress) as outcome:
-        outcome.result = duplicates(warehouse.open("trades", context.run.run_id))
+        outcome.result = duplicates(warehouse.open("trades", context.run.run_id).table(TRADES))
     return outcome.result
 
 
 @dg.asset_check(
     name=ROWS_MATCH_RECORD,
     asset="trades",
-    additional_deps=[materializations.WALLET_TRADES, "combined_trades"],
+    additional_deps=[asset_keys(TRADES).wallets, asset_keys(TRADES).combined],
     description="For every wallet, the batches hold what the record says, and the table has as "
     "many rows.",
 )
@@ -58,12 +61,12 @@ def rows_match_record(
     """Fails with the first wallets whose rows in the table are not those of the record."""
     with computed(context, progress) as outcome:
         objects = store.open(context.instance)
-        table = warehouse.open("trades", context.run.run_id)
+        table = warehouse.open("trades", context.run.run_id).table(objects.feed)
         outcome.result = conservation(context.instance, objects, table)
     return outcome.result
 
 
-def duplicates(table: Warehouse) -> dg.AssetCheckResult:
+def duplicates(table: FeedTable) -> dg.AssetCheckResult:
     """The result of `no_duplicate_ids` for `table`.
 
     Where queries cost money, it reads only the newest months, as many as a small amount pays for.
@@ -89,7 +92,7 @@ def duplicates(table: Warehouse) -> dg.AssetCheckResult:
 
 
 def conservation(
-    instance: dg.DagsterInstance, store: Store, table: Warehouse
+    instance: dg.DagsterInstance, store: FeedStore, table: FeedTable
 ) -> dg.AssetCheckResult:
     """The result of `rows_match_record` for `table`.
 
@@ -98,15 +101,16 @@ def conservation(
     another writer's: wallets that seem to differ are counted again without them. Rows that we
     loaded for wallets in no record and no batch are named as well.
     """
-    recorded = materializations.versions(instance)
+    record = FeedRecord(instance, store.feed)
+    recorded = record.versions()
     held = read_batches(store).held
     waiting = pending(recorded, held)
     expected = _expected(recorded, held, frozenset(waiting))
     checked_table(instance, store, table, keep=False)
     together = table.cost is not None and table.count_rows() == sum(expected.values())
     in_table = {} if together else table.rows_by_wallet()
-    wrong = [] if together else _wrong(instance, table, expected, in_table)
-    known = recorded.keys() | materializations.revoked(instance).keys()
+    wrong = [] if together else _wrong(record, table, expected, in_table)
+    known = recorded.keys() | record.revoked().keys()
     # Another instance that shares the store may have recorded the wallets that its batches name.
     unknown = [
         w for w in in_table if w and ADDRESS.fullmatch(w) and w not in known and not held.names(w)
@@ -166,20 +170,16 @@ def _expected(
 
 
 def _wrong(
-    instance: dg.DagsterInstance,
-    table: Warehouse,
+    record: FeedRecord,
+    table: FeedTable,
     expected: Mapping[str, int],
     counted: Mapping[str, int],
 ) -> list[tuple[str, int, int]]:
     wrong = differences(expected, counted)
     if not wrong:
         return []
-    read = dict(materializations.read_all(instance, [wallet for wallet, _, _ in wrong]))
-    until = {
-        w: item.covered_until
-        for w, item in read.items()
-        if isinstance(item, materializations.Record)
-    }
+    read = dict(record.read([wallet for wallet, _, _ in wrong]))
+    until = {w: item.covered_until for w, item in read.items() if isinstance(item, Record)}
     tallied = table.tally(until)
     inside = {
         # The coverage of a record that cannot be read is unknown.

@@ -13,13 +13,19 @@ import dagster as dg
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import Kind
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.ledger.failure import beside
+from polycopy_assets.record import attempts
+from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.record.attempts import Attempt
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import COUNTED, Record
 from polycopy_assets.record.partitions import registered, registered_at
 from polycopy_assets.resources.embedded import PolicyResource
 from polycopy_assets.text import counted
 
 WANTED = "traders"
+_FETCHED = asset_keys(TRADES).wallets
 _LATE = (
     "turn the sensor `new_wallets` on, or launch the job `fetch`; if a fetch is under way, its run "
     "page shows its progress"
@@ -29,14 +35,15 @@ _AGAIN = "when the cause is gone: Materialize, 'Failed'; or the job `fetch` with
 
 @dg.asset_check(
     asset=WANTED,
-    additional_deps=[materializations.WALLET_TRADES],
+    additional_deps=[_FETCHED],
     description="The latest attempt of every wanted wallet succeeded.",
 )
 def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Fails with the first wallets whose latest attempt failed, and why it did."""
     with computed(context) as outcome:
-        failed = attempts.failed(context.instance)
-        tried = attempts.latest(context.instance, failed)
+        record = FeedRecord(context.instance, TRADES)
+        failed = attempts.failed(record)
+        tried = attempts.latest(record, failed)
         kinds = sorted({each.kind for each in tried.values()})
         outcome.result = dg.AssetCheckResult(
             passed=not failed,
@@ -58,7 +65,7 @@ def no_wallet_failed(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckRes
 
 @dg.asset_check(
     asset=WANTED,
-    additional_deps=[materializations.WALLET_TRADES],
+    additional_deps=[_FETCHED],
     description="Every wallet is complete within POLYCOPY_LATE_HOURS of its registration.",
 )
 def no_wallet_late(
@@ -67,7 +74,8 @@ def no_wallet_late(
     """Fails with the first wallets that were registered long ago and are not complete."""
     with computed(context) as outcome:
         instance = context.instance
-        complete = materializations.versions(instance)
+        record = FeedRecord(instance, TRADES)
+        complete = record.versions()
         since = registered_at(instance)
         before = time() - policy.late_hours * 3600
         late = [
@@ -75,7 +83,7 @@ def no_wallet_late(
             for wallet in registered(instance)
             if wallet not in complete and since.get(wallet, 0) < before
         ]
-        tried = attempts.latest(instance, late)
+        tried = attempts.latest(record, late)
         outcome.result = dg.AssetCheckResult(
             passed=not late,
             description=(
@@ -96,19 +104,20 @@ def no_wallet_late(
 
 @dg.asset_check(
     asset=WANTED,
-    additional_deps=[materializations.WALLET_TRADES],
+    additional_deps=[_FETCHED],
     description="The source answers as its contract promises. Warns of unknown fields and strange "
     "values.",
 )
 def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Fails with the first wallets whose answers broke the contract; warns of what is odd."""
     with computed(context) as outcome:
-        failed = attempts.failed(context.instance)
-        tried = attempts.latest(context.instance, failed)
+        record = FeedRecord(context.instance, TRADES)
+        failed = attempts.failed(record)
+        tried = attempts.latest(record, failed)
         broken = [
             wallet for wallet in failed if wallet in tried and tried[wallet].kind is Kind.CONTRACT
         ]
-        noticed = _noticed(context.instance)
+        noticed = _noticed(record)
         outcome.result = dg.AssetCheckResult(
             passed=not broken and not any(noticed.values()),
             severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
@@ -128,11 +137,11 @@ def no_contract_breaks(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckR
     return outcome.result
 
 
-def _noticed(instance: dg.DagsterInstance) -> dict[str, dict[str, str]]:
+def _noticed(record: FeedRecord) -> dict[str, dict[str, str]]:
     """Strange things in the source's answers, by kind, with the first wallet for each."""
-    noticed: dict[str, dict[str, str]] = {name: {} for name in materializations.COUNTED}
-    for wallet, found in materializations.ledger(instance):
-        if isinstance(found, materializations.Record):
+    noticed: dict[str, dict[str, str]] = {name: {} for name in COUNTED}
+    for wallet, found in record.read():
+        if isinstance(found, Record):
             for name, first in noticed.items():
                 for each in found.counted(name):
                     first.setdefault(each, wallet)
@@ -154,7 +163,7 @@ def _warning(noticed: Mapping[str, Mapping[str, str]]) -> str:
 
 def _reason(tried: Mapping[str, Attempt], wallet: str) -> str:
     return (
-        tried[wallet].reason
+        beside(wallet, tried[wallet].reason)
         if wallet in tried
         else "it was not tried, hit an outage, or its run died"
     )

@@ -17,12 +17,14 @@ from polycopy_assets.cli.usable import Say, check_usable, register_new
 from polycopy_assets.cli.wallet_list import given_wallets
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.cli.work import Work
-from polycopy_assets.errors import ConfigurationError, WarehouseBusy
+from polycopy_assets.errors import ConfigurationError, OutOfTime, WarehouseBusy
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.ledger.failure import Failure, by_reason
 from polycopy_assets.record import refetching
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.lost_record import refuse_lost_record
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.resources.chosen import open_store, open_warehouse
@@ -33,6 +35,7 @@ from polycopy_assets.text import counted, duration, first_few
 from polycopy_assets.trades.wallet import refusals
 
 NAMED_FAILURES = 10
+CONTINUES = "start it again, it continues"
 _LONG = 60
 
 
@@ -103,9 +106,9 @@ def backfill(
     table_rows: int | None = None
     if not work.told:
         with work.noting("the table could not be counted"):
-            table_rows = open_warehouse(settings, "trades").count_rows()
+            table_rows = open_warehouse(settings, "trades").table(TRADES).count_rows()
     wallets = work.wallets
-    complete = refetching.complete(instance)
+    complete = refetching.complete(FeedRecord(instance, TRADES))
     missing = [wallet for wallet in wallets if wallet not in complete]
     empty = without_trades(wallets, complete)
     for line in named_without_trades(empty):
@@ -159,6 +162,7 @@ def _refuse_unknown(
     needs_data=True,
     examples=(
         "polycopy backfill",
+        "polycopy backfill 0xeebde7a0e019a63e6b476eb425505b7b3e6eba30",
         "polycopy backfill --refresh --older-than 20h --for 50m",
     ),
 )
@@ -196,7 +200,9 @@ def backfill_command(
     75: start it again, it continues.
     """
     if older_than is not None and not refresh:
-        raise click.UsageError("--older-than is for --refresh: without it, complete wallets wait")
+        raise click.UsageError(
+            "--older-than needs --refresh: without it, complete wallets are not fetched"
+        )
     deadline = None
     if seconds is not None:
         continues_later()
@@ -205,9 +211,17 @@ def backfill_command(
         only, refused = given_wallets(addresses)
         if refused:
             raise ConfigurationError("; ".join(refusals(refused)))
-        report = run_backfill(
-            settings(), refresh=refresh, deadline=deadline, older_than=older_than or 0, only=only
-        )
+        try:
+            report = run_backfill(
+                settings(),
+                refresh=refresh,
+                deadline=deadline,
+                older_than=older_than or 0,
+                only=only,
+            )
+        except OutOfTime as why:
+            say(f"polycopy: {why}, and another command still works on this store: {CONTINUES}")
+            sys.exit(TO_BE_CONTINUED)
     if as_json:
         click.echo(msgspec.json.encode(report))
     else:
@@ -226,7 +240,7 @@ def run_backfill(
     """The backfill, with its progress on standard error."""
     progress = Progress()
     with (
-        open_instance(chosen, Needs.WORK) as instance,
+        open_instance(chosen, Needs.WORK, deadline) as instance,
         shown(progress, "backfill"),
     ):
         return backfill(
@@ -270,7 +284,7 @@ def print_report(report: BackfillReport) -> None:
     for error in report.errors:
         say(f"polycopy: {error}")
     if report.left or report.to_be_continued:
-        say(f"out of time, {counted(report.left, 'wallet')} left: start it again, it continues")
+        say(f"out of time, {counted(report.left, 'wallet')} left: {CONTINUES}")
 
 
 def exit_code(report: BackfillReport) -> int:

@@ -16,18 +16,19 @@ import dagster as dg
 from polycopy_assets.batches.load import load
 from polycopy_assets.batches.manifests import forget, sound_batches
 from polycopy_assets.errors import RunEnded, StoreError, WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import Lock, this_process
 from polycopy_assets.pipeline.combine import combine_new, sound_and_broken
-from polycopy_assets.record.reader import DagsterRecords
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.chosen import open_store, warehouse_resource
 from polycopy_assets.settings import Settings
 from polycopy_assets.system.threads import BESIDE
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
 
 SHARE = 20
 """Each load brings at least this fraction of what was fetched: however much that is, there are not
@@ -112,7 +113,8 @@ class Beside:
 
     def _load_often(self) -> None:
         """Loads whenever there is enough to load and nobody else loads."""
-        table = warehouse_resource(self._settings).open("trades", patience=_FILE_SECONDS)
+        warehouse = warehouse_resource(self._settings).open("trades", patience=_FILE_SECONDS)
+        table = warehouse.table(TRADES)
         locks, holder = instance_locks(self._instance), this_process("loading beside a fetch")
         taken = self._progress.recorded_rows
         while not self._ended.wait(POLL_SECONDS) and not self._deadline.told:
@@ -131,7 +133,7 @@ class Beside:
                 lock.release()
             taken = recorded
 
-    def _load(self, table: Warehouse, lock: Lock) -> None:
+    def _load(self, table: FeedTable, lock: Lock) -> None:
         """Combines what is new, and loads it; nothing if a batch is broken."""
 
         def check() -> None:
@@ -146,9 +148,9 @@ class Beside:
         if sound_and_broken(store, loaded).broken:
             return
         # The fetch needs memory too, so parts are half as large.
-        records, memory = DagsterRecords(self._instance), self._settings.memory // 2
+        record, memory = FeedRecord(self._instance, store.feed), self._settings.memory // 2
         step = self._progress.beside
-        combine_new(records, store, loaded, self._quiet, check, memory=memory, step=step)
+        combine_new(record, store, loaded, self._quiet, check, memory=memory, step=step)
         check()
         for _ in load(table, sound_batches(store), store, step):
             check()

@@ -17,6 +17,7 @@ from polycopy_assets.record.place import database_error, database_failed
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.settings.place import refuse_nothing
 from polycopy_assets.system.interrupt import end_interrupted, raising_interrupts
+from polycopy_assets.system.output import is_of_output
 
 
 class Command(Documented):
@@ -82,6 +83,8 @@ def one_line_errors() -> Iterator[None]:
     except BrokenPipeError:
         raise  # the reader of our output is gone: not an error of the database
     except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        if isinstance(error, OSError) and is_of_output(error):
+            raise  # the disk of our output is full, not that of the database
         # An error of Dagster's database or its disk: our own code catches all others of this kind.
         say(f"polycopy: {database_failed(error)}")
         sys.exit(1)

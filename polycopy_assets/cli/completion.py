@@ -13,6 +13,7 @@ SHELLS = ("bash", "fish", "zsh")
     cls=Command,
     examples=(
         "source <(polycopy completion bash)",
+        "source <(polycopy completion zsh)",
         "polycopy completion fish > ~/.config/fish/completions/polycopy.fish",
     ),
 )

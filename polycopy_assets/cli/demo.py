@@ -12,6 +12,7 @@ from polycopy_assets.cli.demo_world import refuse_others, run_demo
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.talk import talkative
 from polycopy_assets.cli.wallets import add_wallets
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
@@ -42,7 +43,7 @@ def demo_command(data: Path | None) -> None:
         say(f"The sample API at {sample.settings.source_url} serves {sample.title}.")
         add_wallets(sample.settings, sample.wallets)
         report = run_backfill(sample.settings, refresh=False)
-        rows = open_warehouse(sample.settings, "trades").rows_by_wallet()
+        rows = open_warehouse(sample.settings, "trades").table(TRADES).rows_by_wallet()
     print_report(report)
     in_table = sum(rows.get(wallet, 0) for wallet in sample.wallets)
     right = in_table == sample.trades

@@ -13,14 +13,15 @@ from polycopy_assets.demo.recorded import load_directory
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.record import materializations
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.text import counted, quoted
-from polycopy_assets.trades.segment import PREFIX
 
 SEED = 7
 WALLETS = 24
@@ -107,18 +108,20 @@ def _kept(instance: dg.DagsterInstance, settings: Settings) -> Iterator[tuple[st
     """(wallet, where) for every wallet that is known here; the cheapest lookups come first."""
     for wallet in registered(instance):
         yield wallet, "registered"
-    for wallet in materializations.versions(instance):
-        yield wallet, "recorded"
-    table = open_warehouse(settings, "traders")
-    for text in table.traders():
+    for feed in FEEDS.values():
+        for wallet in FeedRecord(instance, feed).versions():
+            yield wallet, "recorded"
+    warehouse = open_warehouse(settings, "traders")
+    for text in warehouse.traders():
         yield text or "", "in the table traders"
-    for text in table.rows_by_wallet():
+    for text in warehouse.table(TRADES).rows_by_wallet():
         yield text or "", "in the table trades"
     store = open_store(settings, instance, keep=False)
     for wallet in read_wanted(store).entries:
         yield wallet, "in the store's list of wanted wallets"
-    for item in store.list(PREFIX):
+    segments = store.names.segments
+    for item in store.list(segments):
         yield (
-            item.name.removeprefix(PREFIX).partition("/")[0].removesuffix(".jsonl"),
+            item.name.removeprefix(segments).partition("/")[0].removesuffix(".jsonl"),
             "in the store",
         )

@@ -30,7 +30,13 @@ LOCATION = "polycopy_assets.definitions"
     page="docs/automation.md",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
+@click.option(
+    "--port",
+    default=3000,
+    show_default=True,
+    type=click.IntRange(1, 65535),
+    help="The port to listen on.",
+)
 @click.option("-v", "--verbose", is_flag=True, help="Show all that Dagster's processes say.")
 def dev_command(*, host: str, port: int, verbose: bool) -> None:
     """Open Dagster's UI, and start its daemon.

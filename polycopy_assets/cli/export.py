@@ -1,5 +1,6 @@
 """`polycopy export`: trades as one file, for what reads files."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -11,6 +12,7 @@ import click
 
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.errors import ConfigurationError, InvalidWallet
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.text import counted, quoted
@@ -26,7 +28,8 @@ _FORMS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet"}
     needs_data=True,
     examples=(
         "polycopy export --to trades.parquet",
-        "polycopy export --wallet 0x… --since 2024-05-06 --to some.csv",
+        "polycopy export --since 2024-05-06 --to some.csv",
+        "polycopy export --wallet 0xeebde7a0e019a63e6b476eb425505b7b3e6eba30 --to a.csv",
     ),
     page="docs/analysis.md",
 )
@@ -45,12 +48,14 @@ def export_command(*, to: str, wallets: Sequence[str], since: str | None) -> Non
         path = Path(to)
         form = _FORMS.get(path.suffix.lower())
         if form is None:
-            raise ConfigurationError(f"--to {quoted(to)}: a name that ends in .parquet or .csv")
+            raise ConfigurationError(
+                f"--to {quoted(to)}: expected a name that ends in .parquet or .csv"
+            )
         chosen = Selection(
             [_wallet(each) for each in wallets], None if since is None else _moment(since)
         )
         with _whole(path) as partial:
-            rows = open_warehouse(settings(), "export").reader.export(chosen, form, partial)
+            rows = open_warehouse(settings(), "export").reader.export(TRADES, chosen, form, partial)
         say(f"{counted(rows, 'trade')} in {path}, {counted(path.stat().st_size, 'byte')}")
 
 
@@ -74,16 +79,30 @@ def _moment(text: str) -> datetime:
 
 @contextmanager
 def _whole(path: Path) -> Iterator[Path]:
-    """A file to write to beside `path`, which becomes `path` in one step when it is whole."""
+    """A file to write to beside `path`, which becomes `path` in one step when it is whole.
+
+    A link stays, and what it leads to is replaced.
+    """
     try:
         if path.is_dir():
             raise ConfigurationError(f"--to {quoted(path)} is a directory")
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-            partial = Path(folder) / path.name
+        if path.exists() and not path.is_file():
+            raise ConfigurationError(f"--to {quoted(path)} is not a file")
+        target = _followed(path)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
+            partial = Path(folder) / target.name
             yield partial
             with partial.open("rb+") as file:
                 os.fsync(file.fileno())
-            partial.replace(path)
+            partial.replace(target)
     except OSError as error:
         why = error.strerror or error
         raise ConfigurationError(f"--to {quoted(path)} cannot be written: {why}") from error
+
+
+def _followed(path: Path) -> Path:
+    """What a link leads to in the end; `path` itself if it is none. Raises OSError for a ring."""
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    return target

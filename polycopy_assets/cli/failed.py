@@ -3,12 +3,13 @@
 from datetime import UTC, datetime
 
 import click
-import dagster as dg
 import msgspec
 
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import usable
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets.record import attempts
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
 from polycopy_assets.text import counted
@@ -31,10 +32,10 @@ class FailedWallet(msgspec.Struct, frozen=True, kw_only=True):
     next_attempt: float | None = None
 
 
-def failed_wallets(instance: dg.DagsterInstance) -> list[FailedWallet]:
+def failed_wallets(record: FeedRecord) -> list[FailedWallet]:
     """The wallets whose latest attempt failed, in the order of their registration."""
-    wallets = attempts.failed(instance)
-    tried = attempts.latest(instance, wallets)
+    wallets = attempts.failed(record)
+    tried = attempts.latest(record, wallets)
     return [
         FailedWallet(
             wallet=wallet,
@@ -53,13 +54,13 @@ def failed_wallets(instance: dg.DagsterInstance) -> list[FailedWallet]:
 def print_failed(chosen: Settings, *, as_json: bool) -> None:
     """Prints the failed wallets, one a line."""
     with open_instance(chosen, Needs.RECORD) as instance, usable(chosen):
-        open_store(chosen, instance, keep=False)
-        found = failed_wallets(instance)
+        store = open_store(chosen, instance, keep=False)
+        found = failed_wallets(FeedRecord(instance, store.feed))
     if as_json:
         click.echo(msgspec.json.encode({"failed": found}))
         return
     for item in found:
-        click.echo(f"{item.wallet}  {item.reason}{_when(item)}")
+        click.echo(f"{item.wallet}  {beside(item.wallet, item.reason)}{_when(item)}")
     click.echo(
         f"{counted(len(found), 'wallet')} failed."
         + (" `polycopy backfill` tries them again at once." if found else "")

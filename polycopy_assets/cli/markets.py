@@ -1,6 +1,7 @@
 """`polycopy markets`: updates the tables of tokens and markets, by the job `update_markets`."""
 
 import json
+from typing import Any
 
 import click
 
@@ -12,6 +13,7 @@ from polycopy_assets.cli.usable import check_usable
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.settings.environment import settings
+from polycopy_assets.text import counted
 
 _SHOWN = ("conditions", "asked", "changed", "requests", "unknown", "refused")
 
@@ -49,13 +51,13 @@ def markets_command(*, as_json: bool) -> None:
         if each.asset_key and each.asset_key.path == ["markets"]
     ]
     (check,) = result.get_asset_check_evaluations()
-    said = {name: event.metadata[name].value for name in _SHOWN}
+    said: dict[str, Any] = {name: event.metadata[name].value for name in _SHOWN}
     if as_json:
         click.echo(json.dumps(said))
-        return
-    click.echo(
-        "{conditions:,} conditions, {asked:,} asked for in {requests:,} requests,"
-        " {changed:,} with news".format(**said)
-    )
+    else:
+        click.echo(
+            f"{counted(said['conditions'], 'condition')}, {said['asked']:,} asked for in"
+            f" {counted(said['requests'], 'request')}, {said['changed']:,} with news"
+        )
     if not check.passed:
         say(f"polycopy: {check.description}")

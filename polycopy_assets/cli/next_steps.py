@@ -5,6 +5,10 @@ from collections.abc import Iterator, Sequence
 from polycopy_assets.record.wanted import Standing
 from polycopy_assets.text import counted, first_few
 
+NO_WALLETS = (
+    "no wallets: `polycopy wallets add ADDRESS`, `polycopy wallets add -f FILE`, or without a list"
+    " `polycopy wallets discover`"
+)
 _NAMED = 1
 
 
@@ -47,7 +51,7 @@ def _steps(  # noqa: PLR0917 - the same
             " backfill` registers and fetches"
         )
     if not total and not stands.without_partition and not stands.lost:
-        yield "no wallets: `polycopy wallets add ADDRESS`, or `polycopy wallets add -f FILE`"
+        yield NO_WALLETS
     if failed:
         yield "`polycopy status --failed` says why wallets failed"
     if remaining:

@@ -2,8 +2,9 @@
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal, TextIO
+from typing import Literal, TextIO, get_args
 
 import click
 
@@ -31,13 +32,11 @@ Shape = Literal["table", "csv", "json", "parquet"]
 )
 @click.argument("sql", required=False)
 @click.option("-f", "--file", type=click.File(), help="Read the query from a file; - is stdin.")
-@click.option("--csv", "shape", flag_value="csv", help="Print CSV with a heading.")
-@click.option("--json", "shape", flag_value="json", help="Print one JSON array of objects.")
-@click.option("--parquet", "shape", flag_value="parquet", help="Write Parquet to standard output.")
+@click.option("--csv", is_flag=True, help="Print CSV with a heading.")
+@click.option("--json", is_flag=True, help="Print one JSON array of objects.")
+@click.option("--parquet", is_flag=True, help="Write Parquet to standard output.")
 @click.option("--dry-run", is_flag=True, help="Only say what it would read; on BigQuery for free.")
-def query_command(
-    *, sql: str | None, file: TextIO | None, shape: Shape | None, dry_run: bool
-) -> None:
+def query_command(*, sql: str | None, file: TextIO | None, dry_run: bool, **shapes: bool) -> None:
     """Ask the tables a question in SQL, and change nothing.
 
     One SELECT in the SQL of the warehouse, DuckDB or BigQuery. Times are in UTC. On BigQuery a
@@ -45,6 +44,7 @@ def query_command(
     """
     with one_line_errors():
         text = _text(sql, file)
+        shape = _shape(shapes)
         if shape == "parquet" and sys.stdout.isatty():
             raise ConfigurationError(
                 "--parquet writes no text: send it to a file, as in --parquet > answer.parquet"
@@ -58,7 +58,7 @@ def query_command(
             return
         with warehouse.reader.ask(text) as answer:
             try:
-                count = _show(answer, shape or "table")
+                count = _show(answer, shape)
                 sys.stdout.flush()
             except BrokenPipeError:
                 raise  # whoever reads it has seen enough
@@ -69,15 +69,30 @@ def query_command(
 
 def _text(sql: str | None, file: TextIO | None) -> str:
     if sql is not None and file is None:
+        if not sql.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in sql):
+            raise ConfigurationError("the query is not text in UTF-8")
         return sql
     if file is None or sql is not None:
         raise ConfigurationError(
             'give one query: polycopy query "SELECT …", or polycopy query -f FILE'
         )
     try:
-        return file.read()
+        text = file.read()
     except UnicodeDecodeError as error:
         raise ConfigurationError(f"{file.name} is not text in UTF-8: {error}") from error
+    if not text.strip():
+        raise ConfigurationError(f"{file.name} holds no query")
+    return text
+
+
+def _shape(chosen: Mapping[str, bool]) -> Shape:
+    """The one shape of `chosen`; a table without any."""
+    found: list[Shape] = [each for each in get_args(Shape) if chosen.get(each)]
+    if len(found) > 1:
+        raise ConfigurationError(
+            f"{' and '.join(f'--{each}' for each in found)} exclude each other"
+        )
+    return found[0] if found else "table"
 
 
 def _show(answer: Answer, shape: Shape) -> int | None:

@@ -20,7 +20,7 @@ from polycopy_assets.guard.ours import Job
 from polycopy_assets.ledger.failure import by_reason
 from polycopy_assets.ledger.kinds import Adopt, FindingKind
 from polycopy_assets.reconcile.report import ReconcileReport
-from polycopy_assets.resources.chosen import open_store, open_table
+from polycopy_assets.resources.chosen import open_store, open_warehouse_for
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.sources.open import check_can_count
@@ -103,7 +103,7 @@ def _reconciled(chosen: Settings, config: Mapping[str, object]) -> ReconcileRepo
         if apply:
             check_usable(instance, chosen)
         else:
-            open_table(
+            open_warehouse_for(
                 chosen, instance, open_store(chosen, instance, keep=False), "trades", keep=False
             )
         result = run_job(instance, chosen, Job.RECONCILE, config, progress)

@@ -40,7 +40,8 @@ def run_job(
 ) -> dg.ExecuteInProcessResult:
     """Runs `job`, whose first asset gets `config`, to its end; it does not go through the queue.
 
-    With a `deadline`, a fetch ends by it, and SIGTERM is told to it in place of stopping the run.
+    With a `deadline`, a fetch ends by it, and SIGTERM is told to it in place of stopping the run; a
+    load does not wait for another one beyond it.
 
     Raises only KeyboardInterrupt, if the process was told to stop meanwhile, and RunEnded, if the
     run was deleted.
@@ -48,7 +49,7 @@ def run_job(
     definition = build(settings, progress, deadline).resolve_job_def(job.value)
     ops = {_OPS[job]: {"config": dict(config)}} if config else {}
     run_id = str(uuid.uuid4())
-    with _heard(deadline) as told_to_stop:
+    with _heard(deadline if job is Job.FETCH else None) as told_to_stop:
         # Taken before the run exists: a kill at any moment then leaves no run that looks alive.
         take_run_lock(instance, run_id, job.value)
         try:
@@ -100,6 +101,18 @@ def why_failed(result: dg.ExecuteInProcessResult) -> str:
                 error = error.cause
             reasons.append(error.message.strip())
     return "; ".join(reasons) or f"run {result.run_id} failed"
+
+
+def failed_by(result: dg.ExecuteInProcessResult, error: type[PolycopyError]) -> bool:
+    """Whether an error of this class, and of none below it, ended a step of the run."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            cause = event.step_failure_data.error
+            while cause:
+                if cause.cls_name == error.__name__:
+                    return True
+                cause = cause.cause
+    return False
 
 
 def raise_failure(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> None:

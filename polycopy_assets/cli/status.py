@@ -10,17 +10,19 @@ from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.next_steps import next_steps
 from polycopy_assets.cli.usable import usable
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
-from polycopy_assets.record import attempts, materializations, refetching
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.record import attempts, refetching
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.instance import differing_sections
 from polycopy_assets.record.lost_record import warning
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys, registered
 from polycopy_assets.record.wanted import standing
-from polycopy_assets.resources.chosen import open_store, open_table
+from polycopy_assets.resources.chosen import open_store, open_warehouse_for
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.text import first_few
-from polycopy_assets.trades.segment import PREFIX, recorded_rows
+from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import refusals, sort_out
 
 
@@ -56,15 +58,17 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
     """
     store = open_store(settings, instance, keep=False)
     wallets = registered(instance)
-    recorded = materializations.versions(instance)
-    left = refetching.unfinished(instance)
+    record = FeedRecord(instance, store.feed)
+    recorded = record.versions()
+    left = refetching.unfinished(record)
     there = [wallet for wallet in wallets if wallet in recorded]
     here = [wallet for wallet in there if wallet not in left]
-    table = open_table(settings, instance, store, "trades", keep=False)
-    stands = standing(wallets, sort_out(table.traders())[0], read_wanted(store))
+    warehouse = open_warehouse_for(settings, instance, store, "trades", keep=False)
+    table = warehouse.table(store.feed)
+    stands = standing(wallets, sort_out(warehouse.traders())[0], read_wanted(store))
     numbers = {
         "remaining": len(wallets) - len(here),
-        "failed": len(attempts.failed(instance)),
+        "failed": len(attempts.failed(record)),
         "trades": sum(recorded_rows({wallet: recorded[wallet] for wallet in there}).values()),
         "table_rows": table.count_rows(),
     }
@@ -75,7 +79,7 @@ def status(instance: dg.DagsterInstance, settings: Settings) -> Status:
         removed=len(stands.removed),
         without_row=len(stands.without_row),
         without_partition=len(stands.without_partition),
-        store=store.uri(PREFIX).removesuffix(PREFIX),
+        store=store.uri(store.names.segments).removesuffix(store.names.segments),
         table=table.uri,
         record=_RECORDS.get(settings.instance, settings.home),
         next_steps=next_steps(len(wallets), **numbers, stands=stands),
@@ -128,7 +132,7 @@ def run_status(chosen: Settings) -> Status:
     """How things stand; what deserves attention is said on standard error."""
     with open_instance(chosen, Needs.RECORD) as instance, usable(chosen):
         found = status(instance, chosen)
-        empty = without_trades(registered(instance), materializations.versions(instance))
+        empty = without_trades(registered(instance), FeedRecord(instance, TRADES).versions())
         for line in (
             *refusals(invalid_keys(instance), IN_PARTITIONS),
             *named_without_trades(empty),

@@ -6,12 +6,14 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.errors import QuotaExceeded, StoreError, WarehouseBusy, WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys
 from polycopy_assets.record.store_id import accept, checked_table, fits
 from polycopy_assets.record.wanted import Registered, register_wanted
 from polycopy_assets.resources.chosen import open_store, open_warehouse, store_resource
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset, wrong
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted, first_lines
 from polycopy_assets.trades.wallet import refusals
 
@@ -26,12 +28,13 @@ def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
     The table of the previous store becomes this store's; if its batches do not match, all batches
     are loaded again.
     """
-    store, table = store_resource(settings).connect(), open_warehouse(settings, "trades")
+    store = store_resource(settings).connect()
+    table = open_warehouse(settings, "trades").table(TRADES)
     held = table.held()
     with _usable_store(settings):
         before, now = accept(instance, store)
         if before and held.store == before:
-            if fits(held, store):
+            if fits(held, FeedStore(store, TRADES)):
                 table.take_over(now)
             else:
                 table.forget_batches()
@@ -44,7 +47,7 @@ def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
 def accepted_table(instance: dg.DagsterInstance, settings: Settings) -> str:
     """Accepts the configured table, whatever its store; returns a line for people that says so."""
     open_store(settings, instance)
-    table = open_warehouse(settings, "trades")
+    table = open_warehouse(settings, "trades").table(TRADES)
     table.forget_batches()
     return (
         f"From now on, the table in {table.uri} is the table of this store: the next `polycopy"
@@ -60,9 +63,9 @@ def check_usable(instance: dg.DagsterInstance, settings: Settings) -> None:
     with usable(settings):
         store = open_store(settings, instance)
         store.check_writable()
-        table = open_warehouse(settings, "trades")
-        table.check_writable(store.place())
-    checked_table(instance, store, table)
+        warehouse = open_warehouse(settings, "trades")
+        warehouse.check_writable(store.place())
+    checked_table(instance, store, warehouse.table(store.feed))
 
 
 @contextmanager

@@ -51,7 +51,9 @@ wallets.add_command(remove)
     ),
 )
 @click.argument("addresses", nargs=-1)
-@click.option("-f", "--file", type=click.File("rb"), help="A file with one address per line.")
+@click.option(
+    "-f", "--file", type=click.File("rb"), help="A file with one address per line; - is stdin."
+)
 def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
     """Add wallets to the table `traders`.
 
@@ -65,8 +67,11 @@ def add(addresses: Sequence[str], file: BinaryIO | None) -> None:
         count = len(refused) + len(listed.refused)
         if not good and not count:
             why = ["no wallet given: name addresses, or a file with -f"]
+            if file:
+                why = [f"{name} holds no address: expected one on each line"]
             raise ConfigurationError("; ".join([*why, *list_refusals(listed, name)]))
-        added = add_wallets(settings(), good)
+        # Nothing begins a place by mistake: a typing error in the wrong directory, for instance.
+        added = add_wallets(settings(), good) if good else 0
     for line in (*refusals(refused), *list_refusals(listed, name)):
         say(line)
     click.echo(f"{added} added, {len(good) - added} known already, {count} refused")

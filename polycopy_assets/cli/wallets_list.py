@@ -12,8 +12,12 @@ import msgspec
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.failed import UNNOTED
 from polycopy_assets.cli.instance import Needs, open_instance
+from polycopy_assets.cli.next_steps import NO_WALLETS
 from polycopy_assets.cli.usable import usable
-from polycopy_assets.record import attempts, materializations, refetching
+from polycopy_assets.ledger.failure import beside
+from polycopy_assets.record import attempts, refetching
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
@@ -63,9 +67,10 @@ def listed(
     """
     store = open_store(chosen, instance, keep=False)
     wallets, retired = dict.fromkeys(registered(instance)), read_wanted(store).retired
-    recorded, unfinished = materializations.versions(instance), refetching.unfinished(instance)
+    record = FeedRecord(instance, store.feed)
+    recorded, unfinished = record.versions(), refetching.unfinished(record)
     complete = recorded.keys() - unfinished.keys()
-    failed = set(attempts.failed(instance))
+    failed = set(attempts.failed(record))
     every = {
         wallet: "failed" if wallet in failed else "complete" if wallet in complete else "remaining"
         for wallet in wallets
@@ -79,11 +84,11 @@ def listed(
         for start in range(0, len(some), _PAGE):
             page = some[start : start + _PAGE]
             names = [wallet for wallet, _ in page]
-            records = dict(materializations.read_all(instance, names))
-            tried = attempts.latest(instance, [wallet for wallet in names if wallet in failed])
+            records = dict(record.read(names))
+            tried = attempts.latest(record, [wallet for wallet in names if wallet in failed])
             for wallet, state in page:
                 last = records.get(wallet)
-                until = last.covered_until if isinstance(last, materializations.Record) else None
+                until = last.covered_until if isinstance(last, Record) else None
                 yield Listed(
                     wallet=wallet,
                     state=state,
@@ -140,7 +145,7 @@ def list_command(*, states: Sequence[str], limit: int | None, as_json: bool) -> 
     if not total and states:
         say(f"no wallet is {' or '.join(states)}")
     elif not total:
-        say("no wallets: `polycopy wallets add ADDRESS`, or `polycopy wallets add -f FILE`")
+        say(NO_WALLETS)
 
 
 def _print(found: Iterator[Listed]) -> int:
@@ -154,7 +159,8 @@ def _print(found: Iterator[Listed]) -> int:
         shown += 1
         until = item.covered_until
         covered = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}" if until else "-"
-        click.echo(line(item.wallet, item.state, f"{item.trades:,}", covered, item.error, columns))
+        error = beside(item.wallet, item.error)
+        click.echo(line(item.wallet, item.state, f"{item.trades:,}", covered, error, columns))
     return shown
 
 

@@ -9,8 +9,9 @@ from polycopy_assets.assets.fetch_plan import Select
 from polycopy_assets.assets.load_events import failed_line, is_recorded, left_by
 from polycopy_assets.batches.manifests import forget
 from polycopy_assets.cli.beside import Beside
-from polycopy_assets.cli.runs import raise_failure, raise_if_stopped, run_job
-from polycopy_assets.errors import DatabaseBusy, PolycopyError, Stopped, with_notes
+from polycopy_assets.cli.runs import failed_by, raise_failure, raise_if_stopped, run_job
+from polycopy_assets.errors import DatabaseBusy, OutOfTime, PolycopyError, Stopped, with_notes
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
@@ -18,14 +19,14 @@ from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.load import lacking, lacking_still, lost_rows
 from polycopy_assets.pipeline.ports import FetchReport
-from polycopy_assets.record import fetch_reports, materializations, refetching
+from polycopy_assets.record import fetch_reports, refetching
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered
-from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
 from polycopy_assets.system.interrupt import noting_sigterm
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
 
 
 class Work:
@@ -45,6 +46,7 @@ class Work:
         only: Sequence[str] = (),
     ) -> None:
         self._instance = instance
+        self._record = FeedRecord(instance, TRADES)
         self._settings = settings
         self._progress = progress
         self._deadline = deadline
@@ -60,7 +62,7 @@ class Work:
         """Fetches what `select` asks for, if there is anything, and loads what is new."""
         if self.told:
             return
-        complete = refetching.complete(self._instance)
+        complete = refetching.complete(self._record)
         wallets = self.wallets
         if select == "all" or any(wallet not in complete for wallet in wallets):
             with self.noting("the fetch ended early"):
@@ -115,7 +117,7 @@ class Work:
         if self._only:
             config["wallets"] = self._only
         result = self._run_fetch(config)
-        report = None if result is None else fetch_reports.read(self._instance, result.run_id)
+        report = None if result is None else fetch_reports.read(self._record, result.run_id)
         if report is not None:
             self.fetched.append(report)
             self.left = report.left
@@ -155,7 +157,7 @@ class Work:
         wallets = self.wallets
         if select == "all":
             return len(wallets)
-        complete = refetching.complete(self._instance)
+        complete = refetching.complete(self._record)
         return sum(wallet not in complete for wallet in wallets)
 
     def _load(self) -> None:
@@ -163,21 +165,27 @@ class Work:
         forget()  # every manifest is read again, and from here on once
         store = open_store(self._settings, self._instance)
 
-        def table() -> Warehouse:
-            return checked_table(self._instance, store, open_warehouse(self._settings, "trades"))
+        def table() -> FeedTable:
+            warehouse = open_warehouse(self._settings, "trades")
+            return checked_table(self._instance, store, warehouse.table(store.feed))
 
-        versions = materializations.versions(self._instance)
+        versions = self._record.versions()
         found = lacking(versions, store, table)
-        if not found.why() and is_recorded(self._instance, found.last_loaded, versions):
+        if not found.why() and is_recorded(self._record, found.last_loaded, versions):
             lost = lost_rows(table(), found, versions)
             self.failed_checks = [lost] if lost else []
             return
-        result = run_job(self._instance, self._settings, Job.LOAD, {}, self._progress)
+        result = run_job(
+            self._instance, self._settings, Job.LOAD, {}, self._progress, deadline=self._deadline
+        )
+        if failed_by(result, OutOfTime):
+            self._load_left = True
+            return
         raise_failure(self._instance, result)
         self._progress.begin("looking at what the table lacks still")
         checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
         self.failed_checks = [failed_line(each) for each in checks]
-        still = lacking_still(versions, DagsterRecords(self._instance), store, table)
+        still = lacking_still(versions, self._record, store, table)
         left_out, stuck = left_by(checks)
         if left := still.why(left_out=left_out, stuck=stuck):
             ended = f"run {result.run_id} succeeded, but {left}"

@@ -87,7 +87,8 @@ class Resolution(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What is known of a condition from `since` on, the source's clock in epoch seconds.
 
-    Nothing is known if all three are missing: then the source has never heard of the condition.
+    Nothing is known if all three are missing: then the source has never heard of the condition, or
+    refuses it.
     """
 
     condition: str
@@ -108,8 +109,12 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def _tokens_final(self) -> bool:
+        there = {token.token_id for token in self.tokens}
         return bool(self.tokens) and all(
-            token.resolved and token.final_price is not None for token in self.tokens
+            token.resolved
+            and token.final_price is not None
+            and (token.opposite_token_id or token.token_id) in there
+            for token in self.tokens
         )
 
     @property
@@ -118,8 +123,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def _resolution_final(self) -> bool:
+        # That no outcome pays is impossible: it is not known yet what they pay.
         found = self.resolution
-        return found is not None and found.status == RESOLVED and bool(found.payouts)
+        return found is not None and found.status == RESOLVED and any(found.payouts)
 
 
 class Said(NamedTuple):
@@ -149,12 +155,18 @@ def answered(
         since=had.since,
         market=market or had.market,
         resolution=resolution or had.resolution,
-        tokens=tokens or had.tokens,
+        tokens=_together(had.tokens, tokens),
     )
     if before is not None and found == before:
         return None
     since = said.at if before is None else max(said.at, had.since + 1)
     return msgspec.structs.replace(found, since=since)
+
+
+def _together(before: tuple[Token, ...], now: tuple[Token, ...]) -> tuple[Token, ...]:
+    """The tokens of a condition after an answer, which may lack one of them."""
+    every = {token.token_id: token for token in (*before, *now)}
+    return tuple(sorted(every.values(), key=lambda token: (token.outcome_index, token.token_id)))
 
 
 def parse_condition(text: str) -> str | None:

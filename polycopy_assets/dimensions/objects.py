@@ -2,7 +2,7 @@
 
 `dimensions/{number}-{kind}.jsonl.gz`, eight digits. A `change` has new versions of conditions; a
 `whole` has all versions of all objects before it, so that those may be deleted. The first line is a
-header. A name can be created once: of two runs that write the same number, one fails.
+header. A name can be created once: of two runs that write the same change, one fails.
 """
 
 import io
@@ -16,7 +16,7 @@ import msgspec
 from isal import igzip, isal_zlib
 
 from polycopy_assets.dimensions.facts import Facts
-from polycopy_assets.errors import ContractBroken, ObjectUnreadable
+from polycopy_assets.errors import ContractBroken, ObjectUnreadable, no_number_left
 from polycopy_assets.text import said_by
 
 PREFIX = "dimensions/"
@@ -26,6 +26,8 @@ TABLES = "dimensions/tables/"
 VERSION = 1
 
 Kind = Literal["change", "whole"]
+
+_LAST = 99_999_999
 
 _NAME = re.compile(rf"{PREFIX}([0-9]{{8}})-(change|whole)\.jsonl\.gz")
 _GZIP = 31
@@ -65,7 +67,9 @@ class Numbered(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Its name in the store."""
+        """Its name in the store; raises StoreError if the numbers are used up."""
+        if self.number > _LAST:
+            raise no_number_left(PREFIX)
         return f"{PREFIX}{self.number:08d}-{self.kind}.jsonl.gz"
 
 
@@ -81,14 +85,15 @@ def table_file(number: int, table: str) -> str:
 
 
 def that_count(names: Iterable[str]) -> list[Numbered]:
-    """The objects that say everything: the last whole one, and the changes after it, in order."""
-    every = sorted(found for name in names if (found := parse_name(name)))
+    """The objects that say everything: the last whole one, and the changes after it, in order.
+
+    A change of the same number as the whole one was made at the same time by another process, and
+    is not in it.
+    """
+    every = [found for name in names if (found := parse_name(name))]
     last = max((each.number for each in every if each.kind == "whole"), default=0)
-    return [
-        each
-        for each in every
-        if each.number > last or (each.number == last and each.kind == "whole")
-    ]
+    counting = [each for each in every if each.number >= last]
+    return sorted(counting, key=lambda each: (each.number, each.kind != "whole"))
 
 
 def pack(lines: Iterable[bytes], batch: int, count: int) -> bytes:

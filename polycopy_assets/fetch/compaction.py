@@ -16,13 +16,15 @@ from pathlib import Path
 import google_crc32c
 
 from polycopy_assets.errors import ContractBroken, ObjectLost, PolycopyError, Stopped
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
 from polycopy_assets.trades.compaction import unions
 from polycopy_assets.trades.digest import as_text, total
 from polycopy_assets.trades.interval import Interval, subtract
+from polycopy_assets.trades.names import Names
 from polycopy_assets.trades.payload import Packer, lines_in, source_of
-from polycopy_assets.trades.segment import Segment, parse_name, segment_name
+from polycopy_assets.trades.segment import Segment
 
 PACKED_BYTES = 8 * 2**20
 """Up to this many compressed bytes are packed again, as one gzip member.
@@ -37,7 +39,9 @@ _LOG = logging.getLogger(__name__)
 
 
 async def compacted(
-    store: Store, segments: Sequence[Segment], one_at_a_time: AbstractAsyncContextManager[object]
+    store: FeedStore,
+    segments: Sequence[Segment],
+    one_at_a_time: AbstractAsyncContextManager[object],
 ) -> tuple[Segment, ...]:
     """`segments` of one wallet, oldest first, with unions instead of their pieces.
 
@@ -64,25 +68,27 @@ async def compacted(
     return tuple(segment for segment in replaced if segment is not None)
 
 
-def left_over(stored: Collection[str], segments: Sequence[Segment]) -> frozenset[str]:
+def left_over(names: Names, stored: Collection[str], segments: Sequence[Segment]) -> frozenset[str]:
     """Those of the names `stored` that do not count, because `segments` cover all that they do."""
-    counted = {segment.name for segment in segments}
+    counting = {segment.name for segment in segments}
     covered = [segment.claim for segment in segments]
     return frozenset(
         name
         for name in stored
-        if name not in counted and (named := parse_name(name)) and not subtract(named[1], covered)
+        if name not in counting
+        and (named := names.parse_segment(name))
+        and not subtract(named[1], covered)
     )
 
 
-def unite(store: Store, pieces: Sequence[Segment]) -> Segment:
+def unite(store: FeedStore, pieces: Sequence[Segment]) -> Segment:
     """Writes the union of `pieces`, which touch, oldest first; its rows are theirs, newest first.
 
     Raises PolycopyError, and writes nothing, if a piece is not what its record says, or if the
     union's name is taken by something else.
     """
     span = Interval(pieces[0].start, pieces[-1].until)
-    name = segment_name(pieces[0].wallet, span)
+    name = store.names.segment(pieces[0].wallet, span)
     rows = sum(piece.rows for piece in pieces)
     newest_first = [piece for piece in reversed(pieces) if piece.rows] or [pieces[-1]]
     source = _source(store, newest_first)
@@ -97,6 +103,7 @@ def unite(store: Store, pieces: Sequence[Segment]) -> Segment:
             size, checksum = _copied(store, newest_first, path)
             store.create_from(name, path, metadata)
     return Segment(
+        folder=store.names.segments,
         wallet=pieces[0].wallet,
         start=span.start,
         until=span.until,
@@ -111,15 +118,16 @@ def unite(store: Store, pieces: Sequence[Segment]) -> Segment:
     )
 
 
-def _source(store: Store, pieces: Sequence[Segment]) -> str:
+def _source(store: FeedStore, pieces: Sequence[Segment]) -> str:
     """The one source of all rows, which a record of an older version may not name."""
-    named = {piece.source or source_of(_read(store, piece)) for piece in pieces}
+    shapes = store.feed.shapes
+    named = {piece.source or source_of(_read(store, piece), shapes) for piece in pieces}
     if len(named) > 1:
         raise ContractBroken(f"they were served by different sources: {', '.join(sorted(named))}")
     return named.pop()
 
 
-def _packed(store: Store, newest_first: Sequence[Segment], source: str) -> bytes:
+def _packed(store: FeedStore, newest_first: Sequence[Segment], source: str) -> bytes:
     packer = Packer(source)
     for piece in newest_first:
         for lines in _checked(piece, _read(store, piece)):
@@ -127,7 +135,7 @@ def _packed(store: Store, newest_first: Sequence[Segment], source: str) -> bytes
     return packer.finish()
 
 
-def _copied(store: Store, newest_first: Sequence[Segment], path: Path) -> tuple[int, str]:
+def _copied(store: FeedStore, newest_first: Sequence[Segment], path: Path) -> tuple[int, str]:
     """Writes the pieces to `path`, one after another; returns size and checksum."""
     size, checksum = 0, google_crc32c.Checksum()
     with path.open("wb") as file:
@@ -142,7 +150,7 @@ def _copied(store: Store, newest_first: Sequence[Segment], path: Path) -> tuple[
     return size, checksum.hexdigest().decode()
 
 
-def _read(store: Store, piece: Segment) -> bytes:
+def _read(store: FeedStore, piece: Segment) -> bytes:
     """The piece's bytes; raises ObjectLost if they are not what was recorded."""
     data = store.read(piece.name)
     if len(data) != piece.size or crc32c(data) != piece.crc32c:

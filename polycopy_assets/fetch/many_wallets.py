@@ -14,8 +14,8 @@ from polycopy_assets.fetch.one_wallet import Fetched, WalletFetch
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.fetch.stored_wallet import KnownSegments, Refetching
 from polycopy_assets.fetch.walks import Walkers
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import Horizon
@@ -33,7 +33,7 @@ class Fetcher:
     def __init__(
         self,
         source: PageSource,
-        store: Store,
+        store: FeedStore,
         *,
         concurrency: int,
         known: KnownSegments,

@@ -13,7 +13,7 @@ from polycopy_assets.fetch.compaction import compacted, left_over
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.fetch.stored_wallet import KnownSegments, Refetching, StoredWallet
 from polycopy_assets.fetch.walks import Walkers, Walks
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.coverage import Covered
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
@@ -71,7 +71,7 @@ class WalletFetch:
         horizon: Horizon,
         *,
         source: PageSource,
-        store: Store,
+        store: FeedStore,
         known: KnownSegments,
         walkers: Walkers,
         progress: Progress,
@@ -171,4 +171,4 @@ class WalletFetch:
         united = await compacted(self._store, older, self._walkers.compacting)
         united += segments[len(older) :]
         names = self._stored.there_before.union(segment.name for segment in segments)
-        return united, left_over(names, united)
+        return united, left_over(self._store.names, names, united)

@@ -6,18 +6,14 @@ new segments are recorded. Then they are deleted, and the marker last: if the pr
 between, the marker remains, and the next fetch of the wallet continues from there.
 """
 
-import re
 from collections.abc import Collection
 
 import msgspec
 
 from polycopy_assets.errors import ObjectDamaged, ObjectExists
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import quoted
-from polycopy_assets.trades.segment import parse_name, wallet_prefix
 
-MARKER = "refetch.json"
-_NAME = re.compile(r"trades/(0x[0-9a-f]{40})/refetch\.json")
 LEAST_SHARE = 0.8
 """New segments are cut at a random share of the usual size, at least this one.
 
@@ -26,39 +22,28 @@ get the name of an old one.
 """
 
 
-def marker_name(wallet: str) -> str:
-    """Where the marker of a wallet lies."""
-    return f"{wallet_prefix(wallet)}{MARKER}"
-
-
-def parse_marker_name(name: str) -> str | None:
-    """The wallet whose marker an object's name is; None if it is no marker's name."""
-    found = _NAME.fullmatch(name)
-    return found[1] if found else None
-
-
-def begin(store: Store, wallet: str, names: Collection[str]) -> frozenset[str]:
+def begin(store: FeedStore, wallet: str, names: Collection[str]) -> frozenset[str]:
     """Marks the segments `names` for replacement; returns those that the marker names."""
     try:
-        store.create(marker_name(wallet), msgspec.json.encode(sorted(names)))
+        store.create(store.names.marker(wallet), msgspec.json.encode(sorted(names)))
     except ObjectExists:
         return being_replaced(store, wallet)  # another run was first
     return frozenset(names)
 
 
-def being_replaced(store: Store, wallet: str) -> frozenset[str]:
+def being_replaced(store: FeedStore, wallet: str) -> frozenset[str]:
     """The segments that the marker names, all of `wallet`.
 
     Raises ObjectDamaged if the marker is invalid, ObjectLost if there is none.
     """
-    where = store.uri(marker_name(wallet))
+    where = store.uri(store.names.marker(wallet))
     advice = "`polycopy reconcile --apply` sets it aside"
     try:
-        names = msgspec.json.decode(store.read(marker_name(wallet)), type=list[str])
+        names = msgspec.json.decode(store.read(store.names.marker(wallet)), type=list[str])
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ObjectDamaged(where, f"is damaged: {error}; {advice}") from error
     for name in names:
-        named = parse_name(name)
+        named = store.names.parse_segment(name)
         if named is None or named[0] != wallet:
             # Every object that it names is deleted in the end.
             raise ObjectDamaged(
@@ -67,8 +52,8 @@ def being_replaced(store: Store, wallet: str) -> frozenset[str]:
     return frozenset(names)
 
 
-def finish(store: Store, wallet: str, superseded: Collection[str]) -> None:
+def finish(store: FeedStore, wallet: str, superseded: Collection[str]) -> None:
     """Deletes the replaced segments; to be called when the new ones are recorded."""
     for name in superseded:
         store.delete(name)
-    store.delete(marker_name(wallet))
+    store.delete(store.names.marker(wallet))

@@ -6,22 +6,23 @@ The lines are unpacked in blocks, so memory is bounded whatever the size of a se
 from collections.abc import Sequence
 
 from polycopy_assets.errors import ContractBroken, ObjectLost
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.digest import Digest, as_text
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.payload import Reader, unpack
-from polycopy_assets.trades.segment import Segment, segment_name
-from polycopy_assets.trades.shapes import Trade
+from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.shapes import ServedRow
 
 
-def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> Segment:
+def read_segment(store: FeedStore, wallet: str, span: Interval, claim: Interval) -> Segment:
     """The stored segment of `wallet` that covers `span`, restricted to `claim`.
 
     Raises ObjectLost if it is not there, or cannot be a segment of that wallet and span.
     """
-    name = segment_name(wallet, span)
+    name = store.names.segment(wallet, span)
     data = store.read(name)
-    reader = Reader(data, wallet, span, source=None)
+    reader = Reader(data, wallet, span, store.feed.shapes, source=None)
     claimed = _Claimed(claim)
     try:
         for lines in unpack(data):
@@ -32,6 +33,7 @@ def read_segment(store: Store, wallet: str, span: Interval, claim: Interval) -> 
         wallet,
         span,
         claim,
+        folder=store.names.segments,
         rows=claimed.rows,
         size=len(data),
         crc32c=crc32c(data),
@@ -55,7 +57,7 @@ class _Claimed:
         self.digest = Digest()
         self._claim = claim
 
-    def add(self, rows: Sequence[Trade], lines: bytes) -> None:
+    def add(self, rows: Sequence[ServedRow], lines: bytes) -> None:
         """Takes the next block: its rows, and the same rows as served, one JSON object a line."""
         if not rows:
             return

@@ -7,13 +7,14 @@ import msgspec
 from polycopy_assets.errors import ObjectDamaged, ObjectExists, ObjectLost
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.segment_reader import read_segment
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.trades.coverage import NOTHING, Covered
 from polycopy_assets.trades.cutter import Draft
 from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import Interval, disjoint
-from polycopy_assets.trades.segment import Segment, parse_name, segment_name, wallet_prefix
+from polycopy_assets.trades.segment import Segment
 
 Refetching = Callable[[str, bool], None]
 """Called with a wallet whose segments are about to be marked for replacement, and whether all
@@ -38,7 +39,7 @@ class StoredWallet:
         horizon: Horizon,
         *,
         source: str,
-        store: Store,
+        store: FeedStore,
         known: KnownSegments,
         covered: Interval | None,
         full: bool,
@@ -54,6 +55,7 @@ class StoredWallet:
         self._horizon = horizon
         self._source = source
         self._store = store
+        self._names = store.names
         self._known = known
         self._covered = covered
         self._behind: Interval | None = None
@@ -85,35 +87,42 @@ class StoredWallet:
             return
         try:
             self._store.create(
-                segment_name(self._wallet, draft.span),
+                self._names.segment(self._wallet, draft.span),
                 draft.payload,
                 {"rows": str(draft.rows), "source": self._source},
             )
         except ObjectExists:
-            if self.replaced and segment_name(self._wallet, draft.span) in self.replaced:
+            if self.replaced and self._names.segment(self._wallet, draft.span) in self.replaced:
                 raise
             # Another run was first. Its segment counts, and is read like any existing segment.
             return
         self.bytes_written += len(draft.payload)
         self.written.append(
-            Segment.of_draft(self._wallet, draft, self._source, crc32c(draft.payload))
+            Segment.of_draft(
+                self._wallet,
+                draft,
+                self._source,
+                crc32c(draft.payload),
+                folder=self._names.segments,
+            )
         )
 
     def spans_to_keep(self) -> list[Interval]:
         """The spans that need not be requested; starts or resumes a full refetch."""
-        for name, what in self._store.left_out(wallet_prefix(self._wallet)):
-            if parse_name(name):  # otherwise no segment could ever be written there
+        parse = self._names.parse_segment
+        for name, what in self._store.left_out(self._names.wallet(self._wallet)):
+            if parse(name):  # otherwise no segment could ever be written there
                 raise ObjectDamaged(self._store.uri(name), f"is {what}, not a segment: remove it")
         names = self._stored_names()
         self.there_before = frozenset(names)
-        named = {name: found[1] for name in names if (found := parse_name(name))}
+        named = {name: found[1] for name in names if (found := parse(name))}
         doubtful = [n for n, span in named.items() if beyond(span.until, self._horizon.until)]
         replaced = list(named) if self._full else doubtful
-        marked = refetch.marker_name(self._wallet) in names
+        marked = self._names.marker(self._wallet) in names
         if marked and self._full and not self._resumed:
             # The marker is from an earlier, smaller replacement: now every segment is to be
             # replaced.
-            self._store.delete(refetch.marker_name(self._wallet))
+            self._store.delete(self._names.marker(self._wallet))
             marked = False
         if marked:
             self.replaced = refetch.being_replaced(self._store, self._wallet)
@@ -127,14 +136,14 @@ class StoredWallet:
     def _counting(self, names: Iterable[str]) -> list[Interval]:
         """The spans of the segments that count: all but those that are to be replaced."""
         ignored = (self.replaced or frozenset()) - {segment.name for segment in self.written}
-        named = (parse_name(name) for name in names if name not in ignored)
+        named = (self._names.parse_segment(name) for name in names if name not in ignored)
         return [found[1] for found in named if found]
 
     def _spans_of_store(self) -> list[Interval]:
         return self._counting(self._stored_names())
 
     def _stored_names(self) -> list[str]:
-        return [item.name for item in self._store.list(wallet_prefix(self._wallet))]
+        return [item.name for item in self._store.list(self._names.wallet(self._wallet))]
 
     def segments(self) -> tuple[tuple[Segment, ...] | None, list[Interval]]:
         """All segments of the wallet that count, and their spans; reads those not described yet.
@@ -153,6 +162,6 @@ class StoredWallet:
                     or read_segment(self._store, self._wallet, span, claim)
                 )
             except ObjectLost:
-                set_aside(self._store, segment_name(self._wallet, span))
+                set_aside(self._store, self._names.segment(self._wallet, span))
                 return None, [each for each in spans if each != span]
         return tuple(segments), spans

@@ -12,6 +12,9 @@ from typing import Protocol
 import dagster as dg
 from dagster import DagsterInvariantViolationError, RunRecord, RunsFilter
 
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.record.asset_keys import asset_keys
+
 
 class Job(StrEnum):
     """The jobs, by the names that runs carry."""
@@ -47,11 +50,8 @@ STARTED_BY_TAG = "polycopy/started_by"
 OUR_JOBS = frozenset(Job)
 OUR_STEPS = frozenset(
     {
-        "wallet_trades",
-        "combined_trades",
-        "trades",
+        *(key.to_user_string() for feed in FEEDS.values() for key in asset_keys(feed)),
         "reconciliation",
-        "source_counts",
         "leaderboard",
         "dimensions",
     }

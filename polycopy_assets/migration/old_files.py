@@ -18,7 +18,8 @@ from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile
 from polycopy_assets.migration.old_job import BOM, as_row, cut, read_line
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import crc32c
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Draft
 from polycopy_assets.trades.interval import (
@@ -29,7 +30,7 @@ from polycopy_assets.trades.interval import (
     subtract,
 )
 from polycopy_assets.trades.page import Row
-from polycopy_assets.trades.segment import Segment, segment_name
+from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.shapes import CHECKPOINT
 
 
@@ -46,7 +47,7 @@ class Adopted(msgspec.Struct, frozen=True, kw_only=True):
     newer: int
 
 
-def inspect(store: Store, file: OldFile, wallet: str) -> OldFile:
+def inspect(store: FeedStore, file: OldFile, wallet: str) -> OldFile:
     """The same file, read: how many trades of `wallet` it has, or what is wrong with it."""
     with store.local(file.name) as path:
         try:
@@ -60,7 +61,7 @@ def inspect(store: Store, file: OldFile, wallet: str) -> OldFile:
 
 
 def adopt(
-    store: Store,
+    store: FeedStore,
     wallet: str,
     believed: Believed,
     stored: Sequence[Interval],
@@ -96,7 +97,7 @@ def adopt(
     )
 
 
-def count_newer(store: Store, file: OldFile, wallet: str, until: int) -> int:
+def count_newer(store: FeedStore, file: OldFile, wallet: str, until: int) -> int:
     """How many trades the old file has at `until` or later; 0 if it cannot be believed."""
     with store.local(file.name) as path:
         try:
@@ -109,13 +110,14 @@ def _newer(lines: pl.DataFrame, until: int) -> int:
     return int((lines["second"] >= until).sum())
 
 
-def _write(store: Store, wallet: str, draft: Draft) -> dict[Interval, Segment]:
-    name = segment_name(wallet, draft.span)
+def _write(store: FeedStore, wallet: str, draft: Draft) -> dict[Interval, Segment]:
+    name = store.names.segment(wallet, draft.span)
     try:
         store.create(name, draft.payload, {"rows": str(draft.rows), "source": CHECKPOINT})
     except ObjectExists:
         return {draft.span: read_segment(store, wallet, draft.span, draft.span)}
-    segment = Segment.of_draft(wallet, draft, CHECKPOINT, crc32c(draft.payload))
+    folder = store.names.segments
+    segment = Segment.of_draft(wallet, draft, CHECKPOINT, crc32c(draft.payload), folder=folder)
     return {draft.span: segment}
 
 

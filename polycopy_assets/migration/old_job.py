@@ -13,17 +13,19 @@ from typing import Annotated, Literal
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.feeds.trades.shapes import SOURCE_FIELD
 from polycopy_assets.text import NAME, one_line, quoted, said_by
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.page import Row, Rows
-from polycopy_assets.trades.segment import LATEST, PREFIX
-from polycopy_assets.trades.shapes import CHECKPOINT, SOURCE_FIELD
+from polycopy_assets.trades.segment import LATEST
+from polycopy_assets.trades.shapes import CHECKPOINT
 from polycopy_assets.trades.wallet import ADDRESS
 
 BOM = b"\xef\xbb\xbf"
 """A byte order mark, which some editors write at the start of a text file."""
 
+_FOLDER = "trades/"
 _SUFFIX = ".jsonl"
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d.\d\d:\d\d:\d\d")
 _TOKEN = re.compile(r"[0-9]+")
@@ -68,9 +70,9 @@ _decoder = msgspec.json.Decoder(OldTrade, strict=False)
 
 def parse_old_name(name: str) -> str | None:
     """The wallet in an old file's name, in lower case; None if it is not such a name."""
-    if not name.startswith(PREFIX) or not name.endswith(_SUFFIX):
+    if not name.startswith(_FOLDER) or not name.endswith(_SUFFIX):
         return None
-    wallet = name[len(PREFIX) : -len(_SUFFIX)].lower()
+    wallet = name[len(_FOLDER) : -len(_SUFFIX)].lower()
     return wallet if ADDRESS.fullmatch(wallet) else None
 
 

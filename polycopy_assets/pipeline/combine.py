@@ -22,13 +22,15 @@ from polycopy_assets.batches.plan import (
     to_combine_again,
 )
 from polycopy_assets.errors import ObjectExists, PolycopyError, StoreError, Unexpected
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.pipeline.ports import Check, Committed, Records
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.system.step import Step
 from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Claim, Header, Manifest
+from polycopy_assets.trades.names import Names
 from polycopy_assets.trades.segment import record_digest
 
 ATTEMPTS = 3
@@ -52,7 +54,7 @@ class Combined(msgspec.Struct, frozen=True, kw_only=True):
 
 def combine_new(
     records: Records,
-    store: Store,
+    store: FeedStore,
     loaded: Collection[int],
     log: Logger,
     check: Check,
@@ -72,13 +74,13 @@ def combine_new(
     """
     made: list[Manifest] = []
     if step is not None:
-        step.begin("looking for trades that are not combined")
+        step.begin(f"looking for {store.feed.rows} that are not combined")
     for attempt in range(ATTEMPTS):
         found = sound_and_broken(store, loaded, broken)
         versions = records.versions()
-        claims, lost = _claims(records, found, versions, force)
+        claims, lost = _claims(store.names, records, found, versions, force)
         batches = list(found.sound)
-        number = next_batch(batches, loaded, found.broken)
+        number = next_batch(store.names, batches, loaded, found.broken)
         try:
             check()
             for each in combine_all(store, claims, number, memory=memory, step=step):
@@ -86,7 +88,7 @@ def combine_new(
                 if each.manifest is not None:
                     made.append(each.manifest)
                     batches.append(_header(each.manifest))
-                    log.info(_line(each.manifest))
+                    log.info(_line(each.manifest, store.feed))
                 check()
         except ObjectExists:
             if attempt == ATTEMPTS - 1:
@@ -112,7 +114,7 @@ def combine_new(
 
 
 def sound_and_broken(
-    store: Store,
+    store: FeedStore,
     loaded: Collection[int],
     broken: Sequence[Broken] = (),
     *,
@@ -123,7 +125,7 @@ def sound_and_broken(
     With `everything` each manifest is read, whatever is remembered or in a summary.
     """
     found = read_batches(store, everything=everything)
-    waiting = unloaded(found.sound, {*loaded})
+    waiting = unloaded(found.sound, {*loaded}, store.feed.schema)
     wrong = with_broken_files(store, waiting, found.listed)
     every = {item.name: item for item in (*wrong, *broken)}
     numbers = frozenset(item.number for item in every.values())
@@ -133,6 +135,7 @@ def sound_and_broken(
 
 
 def _claims(
+    names: Names,
     records: Records,
     found: Batches,
     versions: Mapping[str, str],
@@ -148,7 +151,7 @@ def _claims(
         wallets |= whole | gone
     read = dict(records.read(wallets))
     lost = {wallet: item for wallet, item in read.items() if isinstance(item, PolycopyError)}
-    return new_claims(_legible(read.items()), found.held, whole), lost
+    return new_claims(names, _legible(read.items()), found.held, whole), lost
 
 
 def _legible(records: Iterable[tuple[str, Committed | PolycopyError]]) -> Iterator[InRecord]:
@@ -161,7 +164,7 @@ def _header(manifest: Manifest) -> Header:
     return Header(manifest.batch, manifest.rows, manifest.schema)
 
 
-def _set_aside(store: Store, broken: Iterable[Broken], log: Logger) -> dict[str, str]:
+def _set_aside(store: FeedStore, broken: Iterable[Broken], log: Logger) -> dict[str, str]:
     """Moves the manifests of broken batches to the quarantine; returns which stay, and why."""
     stuck: dict[str, str] = {}
     for item in broken:
@@ -214,8 +217,8 @@ def _lost_still(
     return still
 
 
-def _line(manifest: Manifest) -> str:
+def _line(manifest: Manifest, feed: Feed) -> str:
     return (
-        f"batch {manifest.batch}: {counted(manifest.rows, 'trade')} of"
+        f"batch {manifest.batch}: {counted(manifest.rows, feed.row, feed.rows)} of"
         f" {counted(len(manifest.claims), 'segment')} in {counted(len(manifest.parts), 'part')}"
     )

@@ -7,6 +7,7 @@ the answers of some hundred conditions at most, and nothing final is asked for a
 
 import asyncio
 import io
+from collections import Counter
 from collections.abc import (
     AsyncIterator,
     Awaitable,
@@ -39,7 +40,9 @@ from polycopy_assets.fetch.iterate_async import iterate_async
 from polycopy_assets.pipeline.ports import Check, DimensionSource, OpenDimensions
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.dimensions import FactsInStore
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.system.step import Step
+from polycopy_assets.text import counted
 from polycopy_assets.warehouse.base import DimensionTables
 
 GROUP = 20
@@ -49,13 +52,13 @@ CHANGE = 500
 """New versions that are made durable together, about."""
 
 MOST_REFUSED = 100
-"""Conditions that may be refused in a run: more, and the source is broken and not a condition."""
+"""Questions of one kind that may be refused in a row: more, and it is not for their conditions."""
 
 
 class DimensionPorts(NamedTuple):
     """What a run needs: `loaded` are the batches that the table `trades` holds."""
 
-    store: Store
+    store: FeedStore
     loaded: frozenset[int]
     tables: DimensionTables
     open_source: OpenDimensions
@@ -69,7 +72,7 @@ class Kept(NamedTuple):
     `conditions` are all that are known of, `asked` those that were asked for, `changed` the new
     versions, `requests` the requests. `refused` maps conditions that the source would not answer
     for to the reason, `odd` are values of `condition_id` that are no conditions. `unknown` are the
-    conditions that the source has never heard of. `rows` are those of each table.
+    other conditions that the source has never heard of. `rows` are those of each table.
     """
 
     conditions: int
@@ -91,12 +94,12 @@ def keep_dimensions(ports: DimensionPorts) -> Kept:
     facts = FactsInStore(ports.store)
     ports.step.begin("reading the conditions of new batches")
     batch, found, odd = _found(ports, facts.batch)
-    wanted = [
-        (condition, frozenset(PARTS)) for condition in sorted(found) if condition not in facts
-    ]
+    wanted = [(condition, frozenset(PARTS)) for condition in found if condition not in facts]
     for condition in facts.open:
         known = facts.get(condition)
         wanted.append((condition, known.open_parts if known else frozenset(PARTS)))
+    # From the end of the name: combos, whose names begin alike, are spread among the others.
+    wanted.sort(key=lambda each: each[0][::-1])
     asking = _Asking(ports, facts, wanted)
     asking.run()
     if batch > facts.batch and all(condition in facts for condition in found):
@@ -111,7 +114,11 @@ def keep_dimensions(ports: DimensionPorts) -> Kept:
         requests=asking.requests,
         refused=asking.refused,
         odd=odd,
-        unknown=[each for each in facts.open if (known := facts.get(each)) and not known.known],
+        unknown=[
+            each
+            for each in facts.open
+            if each not in asking.refused and (known := facts.get(each)) and not known.known
+        ],
         rows=_replaced(ports, facts) if facts.number else {},
     )
 
@@ -150,19 +157,29 @@ def _create(store: Store, name: str, rows: pl.DataFrame) -> None:
 
 
 def _found(ports: DimensionPorts, since: int) -> tuple[int, set[str], list[str]]:
-    """The last batch that is loaded, and the conditions and odd values of those after `since`."""
+    """The conditions and odd values of the loaded batches after `since`, and the last of these.
+
+    A batch whose manifest cannot be used now is read by a later run, and so are all after it.
+    """
     found: set[str] = set()
     odd: set[str] = set()
     new = {number for number in ports.loaded if number > since}
-    for _, values in conditions_in(ports.store, new):
+    unread = set(new)
+    for number, values in conditions_in(ports.store, new):
         ports.check()
+        unread.discard(number)
         for value in values:
             condition = parse_condition(value)
             if condition is None:
                 odd.add(value)
             else:
                 found.add(condition)
-    return max(ports.loaded, default=0), found, sorted(odd)
+    last = max(ports.loaded, default=0)
+    if unread:
+        names = ports.store.names
+        listed = {names.parse_manifest(item.name) for item in ports.store.list(names.manifests)}
+        last = min((number - 1 for number in unread if number in listed), default=last)
+    return last, found, sorted(odd)
 
 
 class _Asking:
@@ -177,6 +194,7 @@ class _Asking:
         self._ports, self._facts, self._wanted = ports, facts, wanted
         self.refused: dict[str, str] = {}
         self.requests = self.changed = 0
+        self._at = 0
 
     def run(self) -> None:
         """Asks for everything that is wanted, and makes durable what changes."""
@@ -200,11 +218,20 @@ class _Asking:
     def _changes(
         self, group: "_Group", said: Said, refused: Mapping[tuple[str, Part], str]
     ) -> Iterator[Facts]:
+        """The versions that an answer adds.
+
+        A new condition that is refused altogether is noted as one that nobody knows: else its batch
+        would be read again in each run.
+        """
+        self._at = max(self._at, said.at)
         for condition, parts in group:
             answers: frozenset[Part] = frozenset(
                 part for part in parts if (condition, part) not in refused
             )
-            if answers and (new := answered(self._facts.get(condition), condition, answers, said)):
+            if not answers and (condition in self._facts or not self._at):
+                continue
+            heard = said if answers else Said(at=self._at)
+            if new := answered(self._facts.get(condition), condition, answers, heard):
                 yield new
         self.refused |= {condition: why for (condition, _), why in refused.items()}
 
@@ -216,7 +243,7 @@ class _Asking:
     async def _groups(self) -> AsyncIterator["_Answer"]:
         """The answers to groups of conditions, as many groups at a time as is of use."""
         groups = [self._wanted[at : at + GROUP] for at in range(0, len(self._wanted), GROUP)]
-        refused = 0
+        in_a_row: Counter[Part] = Counter()
         async with self._ports.open_source() as source:
             while groups:
                 now, groups = groups[: source.at_once], groups[source.at_once :]
@@ -225,17 +252,29 @@ class _Asking:
                 )
                 for answer in answers:
                     if not isinstance(answer, BaseException):
-                        refused += len(answer[2])
                         yield answer
                 for answer in answers:
                     if isinstance(answer, BaseException):
                         raise answer
-                if refused > MOST_REFUSED:
-                    raise ContractBroken(f"the source refused {refused} questions about conditions")
+                    _refuse_broken(answer, in_a_row)
 
 
 _Group = Sequence[tuple[str, frozenset[Part]]]
 _Answer = tuple[_Group, Said, Mapping[tuple[str, Part], str]]
+
+
+def _refuse_broken(answer: _Answer, in_a_row: Counter[Part]) -> None:
+    """Counts the questions of each part refused in a row; raises ContractBroken if too many."""
+    group, _, refused = answer
+    for part in PARTS:
+        asked = [condition for condition, parts in group if part in parts]
+        whys = [refused[condition, part] for condition in asked if (condition, part) in refused]
+        in_a_row[part] = in_a_row[part] + len(whys) if len(whys) == len(asked) else 0
+        if whys and in_a_row[part] > MOST_REFUSED:
+            raise ContractBroken(
+                f"the source refused {counted(in_a_row[part], 'question')} in a row,"
+                f" the last one with: {whys[-1]}"
+            )
 
 
 def _iterated(
@@ -262,9 +301,10 @@ async def _ask(source: DimensionSource, group: _Group) -> _Answer:
         except (PermanentError, ContractBroken) as error:
             if len(some) == 1:
                 refused[some[0], part] = str(error)
-                return Said()
+                return Said(requests=1)
         half = len(some) // 2
-        return _together(await ask(part, way, some[:half]), await ask(part, way, some[half:]))
+        halves = await ask(part, way, some[:half]), await ask(part, way, some[half:])
+        return reduce(_together, halves, Said(requests=1))
 
     said = [
         await ask(part, way, some[at : at + most])

@@ -11,11 +11,11 @@ from polycopy_assets.batches.plan import pending
 from polycopy_assets.errors import BatchBroken, WarehouseBusy, WarehouseError
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.pipeline.ports import LoadPorts, Records
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Header, Manifest
 from polycopy_assets.trades.holdings import Holdings
-from polycopy_assets.warehouse.base import Loaded, Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable, Loaded
 
 
 class LoadReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +80,8 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
                 step=ports.step,
             )
             batches = sound_batches(ports.store, {item.batch for item in combined.batches})
-    left = unloaded(batches.sound, agreed(ports.table.held(), batches.listed))
+    held = agreed(ports.table.held(), batches.listed)
+    left = unloaded(batches.sound, held, ports.store.feed.schema)
     if left:
         raise WarehouseError(f"batch {left[0].batch} was loaded, but the table does not list it")
 
@@ -116,7 +117,7 @@ class Lacking(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def lacking(
-    versions: Mapping[str, str], store: Store, open_table: Callable[[], Warehouse]
+    versions: Mapping[str, str], store: FeedStore, open_table: Callable[[], FeedTable]
 ) -> Lacking:
     """What the table lacks of the record with these data `versions`."""
     batches = read_batches(store)
@@ -125,7 +126,7 @@ def lacking(
     last: int | None = None
     try:
         loaded = open_table().held()
-        missing = unloaded(batches.sound, agreed(loaded, batches.listed))
+        missing = unloaded(batches.sound, agreed(loaded, batches.listed), store.feed.schema)
         last = max(loaded.batches, default=0)
     except WarehouseBusy as error:
         unknown = str(error)  # a later load waits for it again
@@ -142,8 +143,8 @@ def lacking(
 def lacking_still(
     before: Mapping[str, str],
     records: Records,
-    store: Store,
-    open_table: Callable[[], Warehouse],
+    store: FeedStore,
+    open_table: Callable[[], FeedTable],
 ) -> Lacking:
     """What the table lacks, after a load, of the record with the data versions `before`.
 
@@ -154,7 +155,7 @@ def lacking_still(
     return lacking(same, store, open_table)
 
 
-def lost_rows(table: Warehouse, found: Lacking, versions: Mapping[str, str]) -> str:
+def lost_rows(table: FeedTable, found: Lacking, versions: Mapping[str, str]) -> str:
     """A message if the table has fewer rows than were loaded into it; empty if not.
 
     More rows are fine: others may write some. Costs no query.

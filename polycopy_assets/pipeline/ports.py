@@ -15,14 +15,14 @@ from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.source_counts import Count
 from polycopy_assets.settings.memory import DEFAULT_MEMORY
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.system.step import Step
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.page import PageSource
 from polycopy_assets.trades.segment import Segment
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
 
 OpenSource = Callable[[], AbstractAsyncContextManager[PageSource]]
 """Opens the source, on the event loop that uses it."""
@@ -137,7 +137,7 @@ class FetchPorts(NamedTuple):
     """What a fetch needs; `deadline` is when it has to end."""
 
     open_source: OpenSource
-    store: Store
+    store: FeedStore
     coverage: CoverageWriter
     record: FetchRecord
     limits: Limits
@@ -154,8 +154,8 @@ class LoadPorts(NamedTuple):
     """
 
     records: Records
-    store: Store
-    table: Warehouse
+    store: FeedStore
+    table: FeedTable
     log: Logger
     check: Check
     memory: int = DEFAULT_MEMORY

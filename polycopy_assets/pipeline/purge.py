@@ -10,14 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from polycopy_assets.batches.combine import combine
 from polycopy_assets.batches.plan import next_batch
 from polycopy_assets.errors import ObjectExists
-from polycopy_assets.fetch.refetch import marker_name
 from polycopy_assets.pipeline.combine import ATTEMPTS, sound_and_broken
 from polycopy_assets.pipeline.ports import Check
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.batch import empty_claim
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.interval import BEGINNING, Interval
-from polycopy_assets.trades.segment import LATEST, data_version, parse_name, wallet_prefix
+from polycopy_assets.trades.segment import LATEST, data_version
 
 _DELETERS = 8
 _CHECKED = 200
@@ -25,7 +24,7 @@ _CHECKED = 200
 
 
 def commit_emptiness(
-    store: Store, wallets: Collection[str], loaded: Collection[int], now: int
+    store: FeedStore, wallets: Collection[str], loaded: Collection[int], now: int
 ) -> int:
     """Commits a batch that says that `wallets` have no trades; returns its number.
 
@@ -34,11 +33,9 @@ def commit_emptiness(
     """
     for attempt in range(ATTEMPTS):
         found = sound_and_broken(store, loaded)
-        number = next_batch(found.sound, loaded, found.broken)
-        claims = [
-            empty_claim(wallet, Interval(BEGINNING, _until(wallet, found.held, now)), _NO_TRADES)
-            for wallet in sorted(wallets)
-        ]
+        number = next_batch(store.names, found.sound, loaded, found.broken)
+        spans = {w: Interval(BEGINNING, _until(w, found.held, now)) for w in sorted(wallets)}
+        claims = [empty_claim(store.names, w, span, _NO_ROWS) for w, span in spans.items()]
         try:
             combine(store, claims, number)
         except ObjectExists:
@@ -49,7 +46,7 @@ def commit_emptiness(
     raise AssertionError("unreachable")
 
 
-def delete_segments(store: Store, wallets: Collection[str], check: Check) -> int:
+def delete_segments(store: FeedStore, wallets: Collection[str], check: Check) -> int:
     """Deletes the segments of `wallets`, and markers of full refetches; returns how many objects.
 
     An older job's files stay. `check` raises Stopped if it must not go on, and is called now and
@@ -67,12 +64,13 @@ def delete_segments(store: Store, wallets: Collection[str], check: Check) -> int
     return deleted
 
 
-_NO_TRADES = data_version(())
+_NO_ROWS = data_version(())
 
 
-def _ours(store: Store, wallet: str) -> Iterator[str]:
-    for item in store.list(wallet_prefix(wallet)):
-        if parse_name(item.name) is not None or item.name == marker_name(wallet):
+def _ours(store: FeedStore, wallet: str) -> Iterator[str]:
+    names = store.names
+    for item in store.list(names.wallet(wallet)):
+        if names.parse_segment(item.name) is not None or item.name == names.marker(wallet):
             yield item.name
 
 

@@ -17,29 +17,24 @@ import msgspec
 
 from polycopy_assets.batches.manifests import broken_manifests
 from polycopy_assets.errors import ObjectLost, ObjectUnreadable
-from polycopy_assets.fetch.refetch import marker_name, parse_marker_name
 from polycopy_assets.ledger.facts import Recorded
 from polycopy_assets.ledger.findings import lost_coverage, lost_segments
-from polycopy_assets.record import materializations, refetching
+from polycopy_assets.record import refetching
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import Record
-from polycopy_assets.store.base import Store, Stored, crc32c
+from polycopy_assets.store.base import Stored, crc32c
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.reading import Readings
-from polycopy_assets.trades.coverage import COVERAGE
 from polycopy_assets.trades.interval import Interval, leading
-from polycopy_assets.trades.segment import (
-    PREFIX,
-    Segment,
-    StoredSegment,
-    parse_name,
-    wallet_prefix,
-)
+from polycopy_assets.trades.names import Names
+from polycopy_assets.trades.segment import Segment, StoredSegment
 
 AUDIT_ROUND_DAYS = 28
 """Days within which every segment is read once, however many audits there are."""
 
-_KEY = "polycopy/audited_day"
-_LOST_KEY = "polycopy/audit_lost"
+_DAY = "audited_day"
+_LOST = "audit_lost"
 _EVERY = frozenset(range(AUDIT_ROUND_DAYS))
 _WALLETS = 2_000
 _READERS = 8
@@ -64,7 +59,10 @@ class Audit(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def audit(
-    instance: dg.DagsterInstance, store: Store, day: int, check: Callable[[], None] = lambda: None
+    instance: dg.DagsterInstance,
+    store: FeedStore,
+    day: int,
+    check: Callable[[], None] = lambda: None,
 ) -> Audit:
     """Compares every recorded segment with the listing, and reads those that are due by `day`.
 
@@ -73,14 +71,15 @@ def audit(
     segments in a row cannot be read: then nothing counts as read. `check` is called before each
     wallet, and may raise.
     """
-    wallets = sorted(materializations.versions(instance))
-    shares, suspects = due(_audited(instance), day), suspected(instance)
+    record = FeedRecord(instance, store.feed)
+    wallets = sorted(record.versions())
+    shares, suspects = due(_audited(record), day), suspected(record)
     without_trades = read_coverage(store)
     readings = Readings(store)
     segments = read = 0
     lost: dict[str, str] = {}
     with ThreadPoolExecutor(_READERS, thread_name_prefix="audit") as readers:
-        for (wallet, found), listed in _with_listing(_records(instance, wallets), store):
+        for (wallet, found), listed in _with_listing(_records(record, wallets), store):
             check()
             if not isinstance(found, Record):
                 lost[wallet] = str(found)
@@ -90,38 +89,38 @@ def audit(
             to_read = _to_read(found.segments, listed, wanted)
             read += len(to_read)
             covered = without_trades.of(wallet)
-            if any(readers.map(_changed(readings), to_read)) or _lost(found, listed, covered):
-                lost |= _still(instance, store, found, wanted)
-            if any(item.name == marker_name(wallet) for item in listed):
-                _note(instance, store, wallet)
-    left_out = [f"{name}, {what}" for name, what in store.left_out(PREFIX)]
+            if any(readers.map(_changed(readings), to_read)) or _lost(
+                store.names, found, listed, covered
+            ):
+                lost |= _still(record, store, found, wanted)
+            if any(item.name == store.names.marker(wallet) for item in listed):
+                _note(record, store, wallet)
+    left_out = [f"{name}, {what}" for name, what in store.left_out(store.names.segments)]
     for each in left_out:
         _LOG.warning("left out of the store: %s", each)
     broken: dict[str, str] = {}
     for item in broken_manifests(store):
         check()
         broken[item.name] = item.why
-    instance.daemon_cursor_storage.set_cursor_values(
-        {_KEY: str(day), _LOST_KEY: msgspec.json.encode(sorted(lost)).decode()}
-    )
+    record.set_notes({_DAY: str(day), _LOST: msgspec.json.encode(sorted(lost)).decode()})
     return Audit(
         wallets=len(wallets),
         segments=segments,
         read=read,
         lost=lost,
-        refetches=len(refetching.unfinished(instance)),
+        refetches=len(refetching.unfinished(record)),
         left_out=left_out,
         broken=broken,
     )
 
 
-def suspected(instance: dg.DagsterInstance) -> frozenset[str]:
+def suspected(record: FeedRecord) -> frozenset[str]:
     """The wallets for which the latest audit found a loss.
 
     The next day's share would not show a loss that only reading shows: these wallets are read in
     full until they are in order, by the next audit and by a reconciliation.
     """
-    text = instance.daemon_cursor_storage.get_cursor_values({_LOST_KEY}).get(_LOST_KEY)
+    text = record.note(_LOST)
     return frozenset(msgspec.json.decode(text, type=list[str])) if text else frozenset()
 
 
@@ -143,26 +142,29 @@ def due(audited: int | None, day: int) -> frozenset[int]:
     return frozenset(each % AUDIT_ROUND_DAYS for each in range(min(audited + 1, day), day + 1))
 
 
-def _audited(instance: dg.DagsterInstance) -> int | None:
+def _audited(record: FeedRecord) -> int | None:
     """The day of the latest audit that ended; None before the first."""
-    text = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
-    return int(text) if text and text.isdecimal() else None
+    text = record.note(_DAY)
+    return int(text) if text.isdecimal() else None
 
 
 Found = tuple[str, Record | Exception]
 
 
-def _records(instance: dg.DagsterInstance, wallets: Sequence[str]) -> Iterator[Found]:
+def _records(record: FeedRecord, wallets: Sequence[str]) -> Iterator[Found]:
     """The record of each of `wallets`, in their order, or what is wrong with it."""
     for start in range(0, len(wallets), _WALLETS):
         chunk = wallets[start : start + _WALLETS]
-        yield from sorted(materializations.read_all(instance, chunk), key=lambda item: item[0])
+        yield from sorted(record.read(chunk), key=lambda item: item[0])
 
 
-def _with_listing(records: Iterator[Found], store: Store) -> Iterator[tuple[Found, list[Stored]]]:
+def _with_listing(
+    records: Iterator[Found], store: FeedStore
+) -> Iterator[tuple[Found, list[Stored]]]:
     """Each record with its wallet's listing: both are sorted, and neither is kept in full."""
-    ours = (item for item in store.list(PREFIX) if _wallet(item.name))
-    folders = groupby(ours, key=lambda item: _wallet(item.name))
+    names = store.names
+    ours = (item for item in store.list(names.segments) if _wallet(names, item.name))
+    folders = groupby(ours, key=lambda item: _wallet(names, item.name))
     folder, items = next(folders, (None, iter(())))
     for found in records:
         while folder is not None and folder < found[0]:
@@ -170,22 +172,24 @@ def _with_listing(records: Iterator[Found], store: Store) -> Iterator[tuple[Foun
         yield found, list(items) if folder == found[0] else []
 
 
-def _wallet(name: str) -> str | None:
+def _wallet(names: Names, name: str) -> str | None:
     """The wallet whose segment or marker has this name; None for foreign objects."""
-    named = parse_name(name)
-    return named[0] if named else parse_marker_name(name)
+    named = names.parse_segment(name)
+    return named[0] if named else names.parse_marker(name)
 
 
-def _lost(found: Record, listed: Sequence[Stored], covered: Interval | None) -> dict[str, str]:
+def _lost(
+    names: Names, found: Record, listed: Sequence[Stored], covered: Interval | None
+) -> dict[str, str]:
     """What the record says that the store has not; `covered` is what a coverage object states."""
     recorded = Recorded(rows=0, segments=found.segments, covered_until=found.covered_until)
-    every = (StoredSegment.listed(*item) for item in listed)
+    every = (StoredSegment.listed(names, *item) for item in listed)
     stored = [each[1] for each in every if each]
     spans = [item.span for item in stored]
     kept = leading([*spans, covered] if covered else spans)
     lost = lost_segments(recorded, stored)
     gone = "" if lost else lost_coverage(recorded, kept)
-    return lost or ({COVERAGE: gone} if gone else {})
+    return lost or ({names.coverage: gone} if gone else {})
 
 
 def _to_read(
@@ -212,16 +216,16 @@ def _changed(readings: Readings) -> Callable[[Segment], str]:
 
 
 def _still(
-    instance: dg.DagsterInstance, store: Store, found: Record, shares: AbstractSet[int]
+    record: FeedRecord, store: FeedStore, found: Record, shares: AbstractSet[int]
 ) -> dict[str, str]:
     """What a wallet has lost, checked once more; nothing if it was recorded again meanwhile."""
-    listed = list(store.list(wallet_prefix(found.wallet)))
+    listed = list(store.list(store.names.wallet(found.wallet)))
     to_read = _to_read(found.segments, listed, shares)
     changed = _changed(Readings(store))
     lost = {item.name: why for item in to_read if (why := changed(item))}
     covered = read_coverage(store).of(found.wallet)
-    lost |= _lost(found, listed, covered)  # more specific than a different checksum
-    now = materializations.record_or_none(instance, found.wallet)
+    lost |= _lost(store.names, found, listed, covered)  # more specific than a different checksum
+    now = record.latest_or_none(found.wallet)
     changed = now is None or (now.segments, now.covered_until) != (
         found.segments,
         found.covered_until,
@@ -231,12 +235,12 @@ def _still(
     return {found.wallet: "; ".join(f"{name} {why}" for name, why in lost.items())}
 
 
-def _note(instance: dg.DagsterInstance, store: Store, wallet: str) -> None:
+def _note(record: FeedRecord, store: FeedStore, wallet: str) -> None:
     """Notes a full refetch whose note is lost, if it has not ended since."""
-    if wallet in refetching.unfinished(instance):
+    if wallet in refetching.unfinished(record):
         return
     try:
-        store.read(marker_name(wallet))
+        store.read(store.names.marker(wallet))
     except ObjectLost:
         return
-    refetching.note_marked(instance, [wallet])
+    refetching.note_marked(record, [wallet])

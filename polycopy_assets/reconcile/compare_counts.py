@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable
 
-import dagster as dg
-
 from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.ledger.findings import Finding
 from polycopy_assets.ledger.kinds import FindingKind
 from polycopy_assets.ledger.source_counts import Count, Witnessed, summed_up
 from polycopy_assets.reconcile.engine import Engine
 from polycopy_assets.reconcile.recording import Say
-from polycopy_assets.record import counts, materializations
+from polycopy_assets.record import counts
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.text import counted
 
 AGREED = frozenset({FindingKind.CONSISTENT, FindingKind.UNEXPORTED})
@@ -26,13 +25,13 @@ class Comparison:
 
     def __init__(
         self,
-        instance: dg.DagsterInstance,
+        record: FeedRecord,
         engine: Engine,
         *,
         now: int,
         say: Say,
     ) -> None:
-        self._instance = instance
+        self._record = record
         self._engine = engine
         self._now = now
         self._say = say
@@ -72,7 +71,7 @@ class Comparison:
     def found(self, findings: Iterable[Finding]) -> Witnessed:
         """Sums up the counts of the wallets whose `findings` say that their ledgers agree."""
         every = list(findings)
-        versions = materializations.versions(self._instance)
+        versions = self._record.versions()
         settled = {
             item.wallet: versions[item.wallet]
             for item in every
@@ -80,8 +79,8 @@ class Comparison:
         }
         return summed_up(
             settled,
-            counts.latest(self._instance),
-            counts.failures(self._instance),
+            counts.latest(self._record),
+            counts.failures(self._record),
             wallets=len(every),
             now=self._now,
             refetched=self._refetched,

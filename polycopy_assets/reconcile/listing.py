@@ -11,11 +11,13 @@ from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.facts import OldFile, Recorded, whole_until
 from polycopy_assets.migration.old_job import parse_old_name
-from polycopy_assets.store.base import Store, crc32c
+from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.coverage import Coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.interval import BEGINNING, Interval
-from polycopy_assets.trades.segment import PREFIX, StoredSegment, segment_name
+from polycopy_assets.trades.names import Names
+from polycopy_assets.trades.segment import StoredSegment
 
 _READERS = 8
 
@@ -28,31 +30,33 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 def list_store(
-    store: Store, refused: list[Refused], progress: Progress
+    store: FeedStore, refused: list[Refused], progress: Progress
 ) -> tuple[dict[str, list[StoredSegment]], dict[str, list[OldFile]], list[str]]:
     """Segments and old files of each wallet, and the wallets with a full refetch under way."""
     progress.begin("listing the store")
     segments: dict[str, list[StoredSegment]] = defaultdict(list)
     old_files: dict[str, list[OldFile]] = defaultdict(list)
     refetching: list[str] = []
-    for item in store.list(PREFIX):
+    names = store.names
+    for item in store.list(names.segments):
         progress.step.done += 1
-        found = StoredSegment.listed(*item)
+        found = StoredSegment.listed(names, *item)
         old = parse_old_name(item.name)
         if found:
             segments[found[0]].append(found[1])
-        elif marked := refetch.parse_marker_name(item.name):
+        elif marked := names.parse_marker(item.name):
             refetching.append(marked)
         elif old:
             old_files[old].append(OldFile(name=item.name, size=item.size))
         elif not item.name.endswith("/"):  # a folder that was made in the console
             refused.append(Refused("store", item.name))
-    refused += [Refused("store", f"{name}, {what}") for name, what in store.left_out(PREFIX)]
+    left_out = store.left_out(names.segments)
+    refused += [Refused("store", f"{name}, {what}") for name, what in left_out]
     return segments, old_files, refetching
 
 
 def marked_segments(
-    store: Store, wallet: str, refused: list[Refused]
+    store: FeedStore, wallet: str, refused: list[Refused]
 ) -> tuple[frozenset[str] | None, str]:
     """What the marker of a full refetch names, if any; and what is wrong if it is damaged."""
     try:
@@ -60,11 +64,12 @@ def marked_segments(
     except ObjectLost:
         return None, ""  # it has ended meanwhile
     except ObjectDamaged as error:
-        refused.append(Refused("store", refetch.marker_name(wallet)))
+        refused.append(Refused("store", store.names.marker(wallet)))
         return None, str(error)
 
 
 def replaced_segments(
+    names: Names,
     marked: Collection[str],
     wallet: str,
     stored: Sequence[StoredSegment],
@@ -74,7 +79,7 @@ def replaced_segments(
 
     `without_trades` is what a coverage object states.
     """
-    new = [item for item in stored if segment_name(wallet, item.span) not in marked]
+    new = [item for item in stored if names.segment(wallet, item.span) not in marked]
     old = [item for item in stored if item not in new]
     spans = [item.span for item in new]
     covered = whole_until([*spans, without_trades] if without_trades else spans) or BEGINNING
@@ -82,7 +87,7 @@ def replaced_segments(
 
 
 def full_refetches(
-    store: Store,
+    store: FeedStore,
     wallets: Collection[str],
     stored: Mapping[str, Sequence[StoredSegment]],
     coverage: Coverage,
@@ -94,15 +99,17 @@ def full_refetches(
     """
     marked = {wallet: marked_segments(store, wallet, refused) for wallet in wallets}
     replaced = {
-        wallet: replaced_segments(names, wallet, stored.get(wallet, ()), coverage.of(wallet))
-        for wallet, (names, _) in marked.items()
-        if names is not None
+        wallet: replaced_segments(
+            store.names, named, wallet, stored.get(wallet, ()), coverage.of(wallet)
+        )
+        for wallet, (named, _) in marked.items()
+        if named is not None
     }
     return replaced, {wallet: why for wallet, (_, why) in marked.items()}
 
 
 def verified(
-    store: Store,
+    store: FeedStore,
     recorded: Mapping[str, Recorded],
     stored: Mapping[str, Sequence[StoredSegment]],
     progress: Progress,
@@ -116,7 +123,7 @@ def verified(
     unread: dict[str, dict[str, str]] = defaultdict(dict)
 
     def read(wallet: str, item: StoredSegment) -> StoredSegment | None:
-        name = segment_name(wallet, item.span)
+        name = store.names.segment(wallet, item.span)
         try:
             data = readings.read(name)
         except ObjectLost:

@@ -11,7 +11,7 @@ from polycopy_assets.batches.plan import InRecord, new_segments, to_combine_agai
 from polycopy_assets.batches.plan import pending as not_combined
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.facts import Recorded
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.batch import Header
 from polycopy_assets.trades.holdings import Holdings
@@ -48,7 +48,7 @@ def lacking(
 
 
 def unreadable_segments(
-    store: Store, uncombined: Mapping[str, Recorded], held: Holdings, progress: Progress
+    store: FeedStore, uncombined: Mapping[str, Recorded], held: Holdings, progress: Progress
 ) -> dict[str, dict[str, str]]:
     """The segments that are in no batch and cannot be combined, found by reading them."""
     new = [
@@ -62,7 +62,7 @@ def unreadable_segments(
 
     def read(segment: Segment) -> tuple[Segment, dict[str, str]]:
         progress.step.done += 1
-        return segment, dict(unreadable(readings, [segment]))
+        return segment, dict(unreadable(readings, [segment], store.feed))
 
     found: dict[str, dict[str, str]] = defaultdict(dict)
     with ThreadPoolExecutor(_READERS, thread_name_prefix="read") as readers:

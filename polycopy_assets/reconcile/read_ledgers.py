@@ -30,15 +30,14 @@ from polycopy_assets.reconcile.listing import (
 from polycopy_assets.reconcile.read_batches import lacking, unreadable_segments
 from polycopy_assets.reconcile.read_record import latest_horizon, read_record, read_replaced_again
 from polycopy_assets.reconcile.read_tables import add_tallies, sorted_out
-from polycopy_assets.record import materializations
 from polycopy_assets.record import refetching as refetching_notes
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import invalid_keys, registered
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.wanted import Wanted, read_wanted
 from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Header
-from polycopy_assets.trades.segment import PREFIX
 from polycopy_assets.warehouse.base import Warehouse
 
 _READERS = 8
@@ -73,7 +72,7 @@ class Ledgers(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_ledgers(
     instance: dg.DagsterInstance,
-    store: Store,
+    store: FeedStore,
     warehouse: Warehouse,
     *,
     adopt: Adopt,
@@ -87,33 +86,35 @@ def read_ledgers(
     segment; without it, only those of wallets for which an audit found a loss.
     """
     refused: list[Refused] = []
-    recorded = read_record(instance, progress)
-    revoked = materializations.revoked(instance)
+    record = FeedRecord(instance, store.feed)
+    recorded = read_record(record, progress)
+    revoked = record.revoked()
     partitions = set(registered(instance))
     refused += [Refused("partitions", key) for key in invalid_keys(instance)]
     stored, old_files, refetching = list_store(store, refused, progress)
-    loaded = warehouse.loaded_batches()
+    loaded = warehouse.table(store.feed).loaded_batches()
     batches = sound_and_broken(store, loaded, everything=True)
-    waiting = unloaded(batches.sound, loaded)
+    waiting = unloaded(batches.sound, loaded, store.feed.schema)
     refused += [Refused("store", name) for name in batches.strange]
     coverage = read_coverage(store)
     refused += [Refused("store", name) for name in (*coverage.strange, *coverage.damaged)]
     if recorded and not stored and not batches.sound and not coverage.objects:
         raise PolycopyError(
             f"{counted(len(recorded), 'wallet is', 'wallets are')} recorded, but there is"
-            f" nothing in {store.uri(PREFIX)}:"
+            f" nothing in {store.uri(store.names.segments)}:"
             " is POLYCOPY_STORE right? If the data is really lost, `dagster asset wipe"
-            " wallet_trades` deletes the record, and the next backfill fetches it all"
+            f" {store.feed.assets.wallets}` deletes the record, and the next backfill fetches it"
+            " all"
         )
     unread: dict[str, dict[str, str]] = defaultdict(dict)
-    suspects = recorded if verify else recorded.keys() & suspected(instance)
+    suspects = recorded if verify else recorded.keys() & suspected(record)
     if suspects:
         to_verify = {wallet: recorded[wallet] for wallet in suspects}
         stored, unread = verified(store, to_verify, stored, progress)
-    read_replaced_again(instance, store, recorded, stored, unread)
+    read_replaced_again(record, store, recorded, stored, unread)
     replaced, marked = full_refetches(store, refetching, stored, coverage, refused)
     # Noted by a run that was killed before it wrote the marker, or after it removed the marker.
-    noted = refetching_notes.unfinished(instance)
+    noted = refetching_notes.unfinished(record)
     progress.begin("reading the tables")
     lacks = lacking(recorded, batches, waiting)
     uncombined = {wallet: recorded[wallet] for wallet in lacks.new}
@@ -167,7 +168,7 @@ def read_ledgers(
         )
     }
     _inspect(store, facts, adopt, now, progress)
-    add_tallies(warehouse, facts, batches.held, refused, progress, by_id=verify)
+    add_tallies(warehouse.table(store.feed), facts, batches.held, refused, progress, by_id=verify)
     progress.begin("")
     return Ledgers(
         facts=facts,
@@ -188,7 +189,7 @@ def _without(
 
 
 def _inspect(
-    store: Store, facts: dict[str, Facts], adopt: Adopt, now: int, progress: Progress
+    store: FeedStore, facts: dict[str, Facts], adopt: Adopt, now: int, progress: Progress
 ) -> None:
     """Reads the old files that matter for a finding."""
     deciding = [item for item in facts.values() if to_read(item, adopt=adopt, now=now)]

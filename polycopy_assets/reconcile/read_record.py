@@ -2,24 +2,22 @@
 
 from collections.abc import Iterable
 
-import dagster as dg
-
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.facts import Recorded, StoredSegment
 from polycopy_assets.ledger.findings import lost_segments
-from polycopy_assets.record import materializations
-from polycopy_assets.store.base import Store
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.store.coverage import Coverage
-from polycopy_assets.trades.segment import wallet_prefix
+from polycopy_assets.store.feed_store import FeedStore
 
 
-def read_record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, Recorded]:
+def read_record(record: FeedRecord, progress: Progress) -> dict[str, Recorded]:
     """What the latest record of each wallet says, or why it cannot be read."""
-    versions = materializations.versions(instance)
+    versions = record.versions()
     progress.begin("reading the record", len(versions))
     found: dict[str, Recorded] = {}
-    for wallet, item in materializations.ledger(instance):
+    for wallet, item in record.read():
         progress.step.done += 1
         if isinstance(item, PolycopyError):
             found[wallet] = Recorded(
@@ -35,8 +33,8 @@ def read_record(instance: dg.DagsterInstance, progress: Progress) -> dict[str, R
 
 
 def read_replaced_again(
-    instance: dg.DagsterInstance,
-    store: Store,
+    record: FeedRecord,
+    store: FeedStore,
     recorded: dict[str, Recorded],
     stored: dict[str, list[StoredSegment]],
     unread: dict[str, dict[str, str]],
@@ -48,10 +46,11 @@ def read_replaced_again(
     for wallet, item in recorded.items():
         if not unread.get(wallet) and not lost_segments(item, stored.get(wallet, ())):
             continue
-        now = materializations.record_or_none(instance, wallet)
+        now = record.latest_or_none(wallet)
         if now is not None and now.segments != item.segments:
             recorded[wallet] = as_recorded(now)
-            listed = (StoredSegment.listed(*found) for found in store.list(wallet_prefix(wallet)))
+            there = store.list(store.names.wallet(wallet))
+            listed = (StoredSegment.listed(store.names, *found) for found in there)
             stored[wallet] = [found[1] for found in listed if found]
             unread.pop(wallet, None)
 
@@ -65,7 +64,7 @@ def latest_horizon(recorded: Iterable[Recorded], coverage: Coverage, now: int) -
     return max(told)[1] if told else now
 
 
-def as_recorded(item: materializations.Record) -> Recorded:
+def as_recorded(item: Record) -> Recorded:
     """What a record says, for the comparison with other ledgers."""
     return Recorded(
         version=item.version,

@@ -1,4 +1,4 @@
-"""The tables as ledgers: the rows of each wallet in `trades`, and texts that name no wallet."""
+"""The tables as ledgers: the rows of each wallet in a feed's, and texts that name no wallet."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ from polycopy_assets.ledger.facts import Facts, Tally, claimed_until
 from polycopy_assets.reconcile.listing import Refused
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.wallet import parse_wallet
-from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.feed_table import FeedTable
 
 
 def sorted_out(
@@ -25,7 +25,7 @@ def sorted_out(
 
 
 def add_tallies(
-    warehouse: Warehouse,
+    table: FeedTable,
     facts: dict[str, Facts],
     held: Holdings,
     refused: list[Refused],
@@ -39,14 +39,14 @@ def add_tallies(
     """
     progress.begin("counting the table's rows")
     claims = {wallet: until for wallet, item in facts.items() if (until := claimed_until(item))}
-    found = warehouse.tally(claims, by_id=by_id)
+    found = table.tally(claims, by_id=by_id)
     unknown: list[str] = []
-    for wallet, number in sorted_out("trades", [text for text, _ in found], refused):
+    for wallet, number in sorted_out(table.feed.table, [text for text, _ in found], refused):
         known = facts.get(wallet) or Facts(wallet=wallet)
         if wallet not in facts and not held.names(wallet):
             unknown.append(wallet)
         facts[wallet] = msgspec.structs.replace(known, tally=_sum(known.tally, found[number][1]))
-    for wallet, rows in warehouse.loaded_rows(unknown).items():
+    for wallet, rows in table.loaded_rows(unknown).items():
         facts[wallet] = msgspec.structs.replace(facts[wallet], unclaimed=rows)
 
 

@@ -13,13 +13,14 @@ from polycopy_assets.reconcile.read_ledgers import Ledgers, read_ledgers
 from polycopy_assets.reconcile.recording import Say
 from polycopy_assets.reconcile.repair import Repair
 from polycopy_assets.reconcile.report import ReconcileReport
-from polycopy_assets.store.base import Store
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.warehouse.base import Warehouse
 
 
 def reconcile(
     instance: dg.DagsterInstance,
-    store: Store,
+    store: FeedStore,
     warehouse: Warehouse,
     engine: Engine,
     *,
@@ -61,7 +62,7 @@ def reconcile(
         ledgers, left = compare(verify=False)
     witnessed = None
     if source:
-        comparison = Comparison(instance, engine, now=now, say=say)
+        comparison = Comparison(FeedRecord(instance, store.feed), engine, now=now, say=say)
         comparison.ask()
         witnessed = comparison.found(left)
         if apply and comparison.refetch(witnessed.disagree):

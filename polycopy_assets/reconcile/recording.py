@@ -15,8 +15,9 @@ from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.migration.old_files import adopt, count_newer
 from polycopy_assets.reconcile.shelf import Shelf
 from polycopy_assets.record import materializations
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.private import runless
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.interval import BEGINNING
 from polycopy_assets.trades.segment import Segment
@@ -43,7 +44,7 @@ class Recording:
     def __init__(
         self,
         instance: dg.DagsterInstance,
-        store: Store,
+        store: FeedStore,
         held: Holdings,
         progress: Progress,
         check: Callable[[], None],
@@ -52,7 +53,7 @@ class Recording:
         say: Say,
         show: Callable[[], None],
     ) -> None:
-        self._instance = instance
+        self._record = FeedRecord(instance, store.feed)
         self._store = store
         self._progress = progress
         self._check = check
@@ -71,14 +72,12 @@ class Recording:
             if facts.revoked is not None:  # left by a run that was killed before it could fetch
                 self.to_fetch.add(facts.wallet)
                 return None
-            why = self._shelf.clear_lost(
-                facts, materializations.record_or_none(self._instance, facts.wallet)
-            )
+            why = self._shelf.clear_lost(facts, self._record.latest_or_none(facts.wallet))
             if not why:
                 return None  # it was repaired meanwhile
             self.to_fetch.add(facts.wallet)
             until = facts.record.covered_until if facts.record else BEGINNING
-            return materializations.revocation(facts.wallet, why, until)
+            return materializations.revocation(self._store.feed, facts.wallet, why, until)
 
         self._each(ghosts, "revoking", event)
 
@@ -149,7 +148,9 @@ class Recording:
         )
         version, metadata = materializations.describe(fetched)
         noted = {materializations.NEWER_THAN_FILE: dg.MetadataValue.int(newer)} if newer else {}
-        return materializations.materialization(wallet, version, {**metadata, **noted})
+        return materializations.materialization(
+            self._store.feed, wallet, version, {**metadata, **noted}
+        )
 
     def _each(
         self, wallets: Sequence[Facts], doing: str, event: Event, *, unless_changed: bool = False
@@ -174,7 +175,7 @@ class Recording:
                 self._check()
                 left = self._unchanged(chunk) if unless_changed else chunk
                 events = [item for item in workers.map(made, left) if item is not None]
-                for _ in runless.write(self._instance, events):
+                for _ in runless.write(self._record.instance, events):
                     pass
                 self._progress.step.done += len(chunk)
                 self._show()
@@ -182,7 +183,7 @@ class Recording:
 
     def _unchanged(self, chunk: Sequence[Facts]) -> list[Facts]:
         """The wallets of `chunk` whose record is still the one that was read, or still missing."""
-        now = materializations.versions(self._instance, [facts.wallet for facts in chunk])
+        now = self._record.versions([facts.wallet for facts in chunk])
         return [
             facts
             for facts in chunk

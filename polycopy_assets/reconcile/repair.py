@@ -23,14 +23,15 @@ from polycopy_assets.reconcile.engine import Engine
 from polycopy_assets.reconcile.read_ledgers import Ledgers
 from polycopy_assets.reconcile.recording import Recording, Say
 from polycopy_assets.reconcile.work import Work
-from polycopy_assets.record import materializations, refetching
+from polycopy_assets.record import refetching
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.record.partitions import register
 from polycopy_assets.record.wanted import copy_rows
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.text import counted
 from polycopy_assets.trades.holdings import Holdings
-from polycopy_assets.trades.segment import segment_name, wallet_prefix
 from polycopy_assets.trades.shapes import CHECKPOINT
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -47,7 +48,7 @@ class Repair:
     def __init__(
         self,
         instance: dg.DagsterInstance,
-        store: Store,
+        store: FeedStore,
         warehouse: Warehouse,
         engine: Engine,
         ledgers: Ledgers,
@@ -56,9 +57,10 @@ class Repair:
         now: int,
         say: Say,
     ) -> None:
-        self._instance = instance
+        self._record = FeedRecord(instance, store.feed)
         self._store = store
         self._warehouse = warehouse
+        self._table = warehouse.table(store.feed)
         self._engine = engine
         self._ledgers = ledgers
         self._refetch = adopt is Adopt.REFETCH
@@ -86,7 +88,9 @@ class Repair:
         for item in findings:
             work.add(item.finding, self._ledgers.facts[item.wallet])
         self._list_wanted()
-        register(self._instance, (facts.wallet for facts in work.known if facts.retired is None))
+        register(
+            self._record.instance, (facts.wallet for facts in work.known if facts.retired is None)
+        )
         recording = self._recording
         self._set_markers_aside()
         self._replace_doubtful(work.ahead)
@@ -123,15 +127,15 @@ class Repair:
         for facts in self._ledgers.facts.values():
             if facts.marker_damaged:
                 with self._failing(facts):
-                    set_aside(self._store, refetch.marker_name(facts.wallet))
+                    set_aside(self._store, self._store.names.marker(facts.wallet))
                     self._say(f"{facts.wallet}: {facts.marker_damaged}; it is set aside")
 
     def _replace_doubtful(self, ahead: Sequence[Facts]) -> None:
         """Marks the segments that reach too far, so that the next fetch replaces them."""
         if ahead:
-            refetching.note_marked(self._instance, (facts.wallet for facts in ahead))
+            refetching.note_marked(self._record, (facts.wallet for facts in ahead))
         for facts in ahead:
-            names = [segment_name(facts.wallet, span) for span in doubtful(facts)]
+            names = [self._store.names.segment(facts.wallet, s) for s in doubtful(facts)]
             if not names:
                 continue  # only time without trades: the fetch does not believe it either
             with self._failing(facts):
@@ -144,7 +148,8 @@ class Repair:
         left = {wallet for wallet, facts in self._ledgers.facts.items() if facts.refetching}
         for wallet in sorted(left):
             facts = self._ledgers.facts[wallet]
-            old = {segment_name(wallet, item.span) for item in facts.replaced}
+            name = self._store.names.segment
+            old = {name(wallet, item.span) for item in facts.replaced}
             recorded = self._recording.segments.get(wallet) or (
                 facts.record.segments if facts.record else ()
             )
@@ -152,7 +157,7 @@ class Repair:
                 left.discard(wallet)
                 with self._failing(facts):
                     refetch.finish(self._store, wallet, old)
-                    refetching.end(self._instance, wallet)
+                    refetching.end(self._record, wallet)
         return left
 
     @contextmanager
@@ -208,9 +213,9 @@ class Repair:
             self.failures += [Failure(facts.wallet, why) for facts in unclaimed]
             return
         self._engine.check()
-        recorded = materializations.versions(self._instance, [facts.wallet for facts in unclaimed])
+        recorded = self._record.versions([facts.wallet for facts in unclaimed])
         wallets = [facts.wallet for facts in unclaimed if facts.wallet not in recorded]
-        deleted = self._warehouse.delete_loaded(wallets)
+        deleted = self._table.delete_loaded(wallets)
         self._say(
             f"{counted(deleted, 'row')} deleted of {counted(len(wallets), 'wallet')} that"
             " no ledger knows"
@@ -240,13 +245,13 @@ class Repair:
         if not self._ledgers.waiting:
             return batches.held
         loaded = {item.batch for item in batches.sound if item.batch in self._ledgers.loaded}
-        return Holdings.of(read_manifests(self._store, loaded))
+        return Holdings.of(read_manifests(self._store, loaded), self._store.feed.schema)
 
     def _delete_mixed_case(self, wallets: Collection[str]) -> None:
         """Deletes an older job's rows inside our claims whose address is in another case."""
         claims = {item.wallet: item.covered_until for item in self._complete(wallets)}
         if claims:
-            deleted = self._warehouse.delete_mixed_case(claims)
+            deleted = self._table.delete_mixed_case(claims)
             self._say(f"{counted(deleted, 'row')} deleted whose address was not in lower case")
 
     # -- the checkpoint -------------------------------------------------------------------------
@@ -256,7 +261,7 @@ class Repair:
         known = self._ledgers.facts
         if not any(facts.has_checkpoint for facts in known.values()):
             return
-        complete = materializations.versions(self._instance)
+        complete = self._record.versions()
         new = [item for item in complete if not (item in known and marked_complete(known[item]))]
         for start in range(0, len(new), _TICKS):
             chunk = new[start : start + _TICKS]
@@ -269,26 +274,26 @@ class Repair:
             else:
                 self._say(f"{counted(len(chunk), 'wallet')} marked complete in the checkpoint")
 
-    def _tick(self, item: materializations.Record) -> Checkpoint:
+    def _tick(self, item: Record) -> Checkpoint:
         return Checkpoint(
             wallet_address=item.wallet,
             completed=True,
             processed_at=datetime.fromtimestamp(item.covered_until, UTC),
             trade_count=sum(segment.rows for segment in item.segments),
-            gcs_file=self._store.uri(wallet_prefix(item.wallet)),
+            gcs_file=self._store.uri(self._store.names.wallet(item.wallet)),
             upload_successful=True,
         )
 
-    def _complete(self, wallets: Collection[str]) -> Iterator[materializations.Record]:
+    def _complete(self, wallets: Collection[str]) -> Iterator[Record]:
         """The records of those of `wallets` that are complete now.
 
         A record that cannot be read is a failure of its wallet.
         """
-        versions = materializations.versions(self._instance)
+        versions = self._record.versions()
         complete = [item for item in wallets if item in versions]
         known = set(self.failures)
-        for wallet, found in materializations.read_all(self._instance, complete):
-            if isinstance(found, materializations.Record):
+        for wallet, found in self._record.read(complete):
+            if isinstance(found, Record):
                 yield found
             elif (failure := Failure(wallet, str(found))) not in known:
                 self.failures.append(failure)

@@ -1,4 +1,4 @@
-"""Rebuilds the record in a new instance: a snapshot, and what the store says that came after it.
+"""Rebuilds a feed's record in a new instance: a snapshot, and what the store says since then.
 
 Asks the source for nothing. A record of the snapshot counts if the store holds what it names. A
 wallet whose segments say more, or are others by now, is recorded by what is stored, as a
@@ -12,6 +12,7 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets.batches.manifests import sound_batches
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.facts import Facts
@@ -23,13 +24,14 @@ from polycopy_assets.reconcile.read_ledgers import UNFINISHED
 from polycopy_assets.reconcile.read_record import as_recorded, latest_horizon
 from polycopy_assets.reconcile.recording import Recording
 from polycopy_assets.record import attempts, counts, loads, materializations, refetching, snapshot
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import DATA_VERSION_TAG, Record
-from polycopy_assets.record.partitions import register, registered_at, set_registered_at
+from polycopy_assets.record.partitions import register, set_registered_at
 from polycopy_assets.record.private import runless
 from polycopy_assets.record.snapshot import Line, State
 from polycopy_assets.record.store_id import keep_found
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.wanted import DELETED
@@ -58,14 +60,15 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def restore(
-    instance: dg.DagsterInstance, store: Store, *, change: bool, say: Callable[[str], None]
+    instance: dg.DagsterInstance, store: FeedStore, *, change: bool, say: Callable[[str], None]
 ) -> Report:
-    """Writes the record of `store` into `instance`, which has none.
+    """Writes the record of the feed of `store` into `instance`, which has none.
 
     With `change`, damaged objects are set aside. Raises StoreError if the store cannot be read.
     """
     started, now = time.monotonic(), int(time.time())
     keep_found(instance, store)
+    record = FeedRecord(instance, store.feed)
     name, found, records = snapshot.newest(store, say, change=change)
     facts = _facts(store, found, records, now)
     unexplained = _unexplained(store, facts)
@@ -74,13 +77,15 @@ def restore(
         for wallet, item in facts.items()
     }
     _register(instance, facts, found.lines)
-    _note_refetches(instance, found, facts, decided)
-    _write(instance, _records(records, facts, decided))
-    ids = materializations.latest_ids(instance)
+    _note_refetches(record, found, facts, decided)
+    _write(instance, _records(store.feed, records, facts, decided))
+    ids = record.latest_ids()
+    rebuild = any(item.rebuild for item in decided.values())
+    held = sound_batches(store).held if rebuild else Holdings(store.feed.schema)
     recording = Recording(
         instance,
         store,
-        sound_batches(store).held if any(item.rebuild for item in decided.values()) else Holdings(),
+        held,
         Progress(),
         lambda: None,
         now=now,
@@ -88,7 +93,7 @@ def restore(
         show=lambda: None,
     )
     recording.record_stored([item.rebuild for item in decided.values() if item.rebuild])
-    _write(instance, _notes(found, decided))
+    _write(instance, _notes(store.feed, found, decided))
     return Report(
         snapshot=name,
         state=found,
@@ -101,7 +106,7 @@ def restore(
     )
 
 
-def _unexplained(store: Store, facts: Mapping[str, Facts]) -> Collection[str]:
+def _unexplained(store: FeedStore, facts: Mapping[str, Facts]) -> Collection[str]:
     """The wallets whose records stay although the store holds nothing of them.
 
     If it holds nothing of any wallet, its trades may not be mounted, and nothing is taken for lost:
@@ -113,7 +118,7 @@ def _unexplained(store: Store, facts: Mapping[str, Facts]) -> Collection[str]:
     doubtful = {
         w: r for w, item in facts.items() if (r := item.record) and item.retired not in DELETED
     }
-    held = sound_batches(store).held if doubtful else Holdings()
+    held = sound_batches(store).held if doubtful else Holdings(store.feed.schema)
     return {
         wallet
         for wallet, record in doubtful.items()
@@ -121,7 +126,9 @@ def _unexplained(store: Store, facts: Mapping[str, Facts]) -> Collection[str]:
     }
 
 
-def _facts(store: Store, found: State, records: Mapping[str, Record], now: int) -> dict[str, Facts]:
+def _facts(
+    store: FeedStore, found: State, records: Mapping[str, Record], now: int
+) -> dict[str, Facts]:
     """What snapshot and store say of each wallet; the store is listed once."""
     lines = found.lines
     refused: list[Refused] = []
@@ -155,19 +162,18 @@ def _register(
 ) -> None:
     """Registers the wallets of the snapshot, in their order, and others that are stored.
 
-    Not those that were removed.
+    Not those that were removed. Those that another feed has registered stay as they are.
     """
     collected = [wallet for wallet, item in facts.items() if item.retired is None]
     times = {w: lines[w].registered for w in collected if w in lines}
     before = {w: time for w, time in times.items() if time is not None}
     others = [wallet for wallet in collected if wallet not in lines]
-    register(instance, [*sorted(before, key=before.__getitem__), *others])
-    known = registered_at(instance).keys()
-    set_registered_at(instance, {w: at for w, at in before.items() if w in known})
+    new, _ = register(instance, [*sorted(before, key=before.__getitem__), *others])
+    set_registered_at(instance, {w: before[w] for w in new if w in before})
 
 
 def _note_refetches(
-    instance: dg.DagsterInstance,
+    record: FeedRecord,
     found: State,
     facts: Mapping[str, Facts],
     decided: Mapping[str, Restored],
@@ -182,37 +188,40 @@ def _note_refetches(
         item = decided.get(wallet)
         untouched = item is not None and item.keep and not item.rebuild
         if wallet in facts and (facts[wallet].refetching or untouched):
-            refetching.note(instance, wallet, refetching.State(state))
+            refetching.note(record, wallet, refetching.State(state))
     marked = [wallet for wallet, item in facts.items() if item.refetching]
     if marked:
-        refetching.note_marked(instance, marked)
+        refetching.note_marked(record, marked)
 
 
 def _records(
-    records: Mapping[str, Record], facts: Mapping[str, Facts], decided: Mapping[str, Restored]
+    feed: Feed,
+    records: Mapping[str, Record],
+    facts: Mapping[str, Facts],
+    decided: Mapping[str, Restored],
 ) -> Iterator[Event]:
     for wallet, item in decided.items():
         if item.keep:
             record = records[wallet]
-            yield materializations.materialization(wallet, record.version, record.metadata)
+            yield materializations.materialization(feed, wallet, record.version, record.metadata)
         elif item.revoke is not None:
             was = facts[wallet].revoked is not None
             why = "it was revoked before" if was else _LOST
-            yield materializations.revocation(wallet, why, item.revoke)
+            yield materializations.revocation(feed, wallet, why, item.revoke)
 
 
-def _notes(found: State, decided: Mapping[str, Restored]) -> Iterator[Event]:
+def _notes(feed: Feed, found: State, decided: Mapping[str, Restored]) -> Iterator[Event]:
     """What a snapshot says beside the records; the order of counts is that of the requests."""
     lines = found.lines.values()
     for line in lines:
         if line.attempt is not None and not decided[line.wallet].rebuild:
-            yield attempts.event(line.attempt)
+            yield attempts.event(feed, line.attempt)
     known = [count for line in lines if (count := read_version(line.wallet, line.count))]
     for count in sorted(known, key=lambda each: each.asked):
-        yield counts.materialization(count)
+        yield counts.materialization(feed, count)
     for line in lines:
         if line.not_counted:
-            yield counts.failure(Failed(wallet=line.wallet, reason=line.not_counted))
+            yield counts.failure(feed, Failed(wallet=line.wallet, reason=line.not_counted))
     for load in found.header.loads:
         yield dg.AssetMaterialization(
             asset_key=dg.AssetKey(load.asset),

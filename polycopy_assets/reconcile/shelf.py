@@ -12,15 +12,15 @@ from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.ledger.facts import Facts, Recorded, kept_until
 from polycopy_assets.ledger.findings import lost_coverage, lost_segments
 from polycopy_assets.record.materializations import Record
-from polycopy_assets.store.base import Store
 from polycopy_assets.store.coverage import Coverage, read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades.batch import Claim
 from polycopy_assets.trades.digest import as_text
 from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets.trades.interval import Interval, disjoint, subtract
-from polycopy_assets.trades.segment import Segment, StoredSegment, segment_name, wallet_prefix
+from polycopy_assets.trades.segment import Segment, StoredSegment
 from polycopy_assets.trades.tiles import digest_of
 
 
@@ -30,8 +30,9 @@ class Shelf:
     `held` is what all batches hold.
     """
 
-    def __init__(self, store: Store, held: Holdings) -> None:
+    def __init__(self, store: FeedStore, held: Holdings) -> None:
         self._store = store
+        self._names = store.names
         self._held = held
         self._claims: dict[tuple[str, int], Claim] = {}
         self._claimed_names: frozenset[str] = frozenset()
@@ -49,7 +50,8 @@ class Shelf:
         the second from which it counts; and where the batches hold trades without a digest.
         """
         every = list(wallets)
-        names = {segment_name(facts.wallet, s.span) for facts in every for s in facts.stored}
+        name = self._names.segment
+        names = {name(facts.wallet, s.span) for facts in every for s in facts.stored}
         if not names:
             return
         self._without_digest = {facts.wallet: [] for facts in every}
@@ -83,7 +85,7 @@ class Shelf:
                 try:
                     known = self._as_combined(read_segment(self._store, facts.wallet, span, counts))
                 except ObjectLost as error:
-                    set_aside(self._store, segment_name(facts.wallet, span))
+                    set_aside(self._store, self._names.segment(facts.wallet, span))
                     return (), str(error)
             found.append(known)
         return tuple(found), ""
@@ -97,14 +99,14 @@ class Shelf:
             return ""
         known = {item.span: item for item in facts.stored}
         there = []
-        for item in self._store.list(wallet_prefix(facts.wallet)):
-            found = StoredSegment.listed(*item)
+        for item in self._store.list(self._names.wallet(facts.wallet)):
+            found = StoredSegment.listed(self._names, *item)
             if found:
                 seen = known.get(found[1].span)
                 there.append(seen if seen and seen.size == item.size else found[1])
         lost = {**self._unreadable(facts), **lost_segments(facts.record, there)}
         for item in there:
-            name = segment_name(facts.wallet, item.span)
+            name = self._names.segment(facts.wallet, item.span)
             if name in lost:
                 set_aside(self._store, name)
         if lost:
@@ -116,14 +118,14 @@ class Shelf:
         """The recorded segments that could not be read, and still cannot."""
         segments = facts.record.segments if facts.record else ()
         doubtful = [segment for segment in segments if segment.name in facts.unreadable]
-        return dict(unreadable(Readings(self._store), doubtful))
+        return dict(unreadable(Readings(self._store), doubtful, self._store.feed))
 
     def _known(self, facts: Facts) -> set[Interval]:
         """The spans that the record or, without a record, any batch names: others are not ours."""
         if facts.record and not facts.record.problem:
             return {segment.span for segment in facts.record.segments}
-        names = self._claimed_names
-        return {s.span for s in facts.stored if segment_name(facts.wallet, s.span) in names}
+        names, name = self._claimed_names, self._names.segment
+        return {s.span for s in facts.stored if name(facts.wallet, s.span) in names}
 
     def _as_combined(self, segment: Segment) -> Segment:
         """The segment with the digest under which its rows were combined.
@@ -149,7 +151,7 @@ class Shelf:
 
     def _claimed(self, wallet: str, span: Interval, counts: Interval) -> Segment | None:
         """What the latest batch that holds a segment says about it."""
-        name = segment_name(wallet, span)
+        name = self._names.segment(wallet, span)
         item = self._claims.get((name, counts.start))
         if item is None or item.until != counts.until:
             return None
@@ -157,6 +159,7 @@ class Shelf:
             wallet,
             span,
             counts,
+            folder=self._names.segments,
             rows=item.rows,
             size=item.size,
             crc32c=item.crc32c,

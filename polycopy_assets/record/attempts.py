@@ -13,8 +13,10 @@ import msgspec
 from dagster import AssetRecordsFilter, DagsterEventType
 
 from polycopy_assets.errors import Kind
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
-from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered, wallets_partitions
 from polycopy_assets.record.private.failed_partitions import failed_partitions
 from polycopy_assets.system import clock
@@ -42,23 +44,24 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
         return self.at + RETRY_AFTER[self.number - 1] if waits else None
 
 
-def observation(failed: Failed, before: Attempt | None) -> dg.AssetObservation:
+def observation(feed: Feed, failed: Failed, before: Attempt | None) -> dg.AssetObservation:
     """The event that notes a failed attempt; `before` is the failed one before it, if any."""
     return event(
+        feed,
         Attempt(
             wallet=failed.wallet,
             number=before.number + 1 if before else 1,
             at=clock.now(),
             kind=failed.kind,
             reason=failed.reason,
-        )
+        ),
     )
 
 
-def event(attempt: Attempt) -> dg.AssetObservation:
+def event(feed: Feed, attempt: Attempt) -> dg.AssetObservation:
     """The event that notes `attempt`."""
     return dg.AssetObservation(
-        asset_key=WALLET_TRADES,
+        asset_key=asset_keys(feed).wallets,
         partition=attempt.wallet,
         description=attempt.reason,
         metadata={
@@ -75,24 +78,20 @@ def event(attempt: Attempt) -> dg.AssetObservation:
     )
 
 
-def latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Mapping[str, Attempt]:
+def latest(record: FeedRecord, wallets: Collection[str]) -> Mapping[str, Attempt]:
     """The latest attempt of each of `wallets` whose latest attempt failed."""
-    storage = instance.event_log_storage
-    observed = storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES, DagsterEventType.ASSET_OBSERVATION
-    )
+    storage, asset = record.instance.event_log_storage, record.keys.wallets
+    observed = storage.get_latest_storage_id_by_partition(asset, DagsterEventType.ASSET_OBSERVATION)
     if not observed or not wallets:
         return {}
-    recorded = storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
-    )
+    recorded = record.latest_ids()
     ids = sorted(
         observed[wallet] for wallet in wallets if observed.get(wallet, -1) > recorded.get(wallet, 0)
     )
     found = {}
     for start in range(0, len(ids), _PAGE):
-        for item in instance.fetch_observations(
-            AssetRecordsFilter(asset_key=WALLET_TRADES, storage_ids=ids[start : start + _PAGE]),
+        for item in record.instance.fetch_observations(
+            AssetRecordsFilter(asset_key=asset, storage_ids=ids[start : start + _PAGE]),
             limit=_PAGE,
         ).records:
             event = item.asset_observation
@@ -101,15 +100,16 @@ def latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Mapping[st
     return found
 
 
-def failed(instance: dg.DagsterInstance) -> list[str]:
+def failed(record: FeedRecord) -> list[str]:
     """The wallets whose latest attempt failed, complete or not.
 
     Dagster marks a wallet as failed when its run has ended; until then, and if the run is
     terminated, only the noted attempt shows it.
     """
+    instance = record.instance
     wallets = registered(instance)
-    noted = latest(instance, wallets)
-    ended = failed_partitions(instance, WALLET_TRADES, wallets_partitions, wallets)
+    noted = latest(record, wallets)
+    ended = failed_partitions(instance, record.keys.wallets, wallets_partitions, wallets)
     return [wallet for wallet in wallets if wallet in noted or wallet in ended]
 
 

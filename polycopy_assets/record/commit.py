@@ -71,20 +71,23 @@ def _parts(segments: Iterable[Segment]) -> Iterator[str]:
         end, source = item.until, item.source or ""
 
 
-def decode(wallet: str, text: str) -> Commit:
-    """The segments of `wallet` that `text` stands for; raises PolycopyError if it is damaged."""
+def decode(wallet: str, text: str, *, folder: str) -> Commit:
+    """The segments of `wallet` that `text` stands for; raises PolycopyError if it is damaged.
+
+    `folder` is where the segments of that feed lie: the asset whose record it is decides the feed.
+    """
     try:
         form, until, *parts = text.split(" ")
         if int(form) > FORM:
             raise PolycopyError(f"was written by a newer version of polycopy (form {form})")
         if form == str(FORM):
-            return Commit(tuple(_segments(wallet, parts)), int(until))
+            return Commit(tuple(_segments(wallet, parts, folder)), int(until))
     except (ValueError, binascii.Error, struct.error) as error:
         raise PolycopyError(f"is damaged: {quoted(str(error))}") from error
     raise PolycopyError(f"is damaged: {quoted(form)} is no form of a record")
 
 
-def _segments(wallet: str, parts: Sequence[str]) -> Iterator[Segment]:
+def _segments(wallet: str, parts: Sequence[str], folder: str) -> Iterator[Segment]:
     end, source = BEGINNING, ""
     for part in parts:
         packed, *flags = part.split(",")
@@ -104,6 +107,7 @@ def _segments(wallet: str, parts: Sequence[str]) -> Iterator[Segment]:
             wallet,
             span,
             claim,
+            folder=folder,
             rows=rows,
             size=size,
             crc32c=f"{crc32c:08x}",

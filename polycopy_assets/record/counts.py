@@ -1,6 +1,6 @@
-"""The source's counts, as events of the asset `source_counts`, one partition per wallet.
+"""The source's counts of a feed's rows, as events of an asset with a partition per wallet.
 
-A separate asset, because the latest observation of a `wallet_trades` partition is the wallet's
+A separate asset, because the latest observation of a partition that is fetched is the wallet's
 latest failed attempt (`attempts.py`), which a count must not hide. A count is a materialization,
 stored in its data version, so one query reads the counts of all wallets. A failed request is an
 observation; the order of both shows which wallets were requested least recently.
@@ -12,17 +12,19 @@ from datetime import UTC, datetime
 import dagster as dg
 from dagster import AssetRecordsFilter, DagsterEventType
 
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.ledger.source_counts import Count, count_version, read_version
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
 
-SOURCE_COUNTS = dg.AssetKey("source_counts")
 _PAGE = 500
 _COUNTED = DagsterEventType.ASSET_MATERIALIZATION
 _FAILED = DagsterEventType.ASSET_OBSERVATION
 
 
-def materialization(count: Count) -> dg.AssetMaterialization:
+def materialization(feed: Feed, count: Count) -> dg.AssetMaterialization:
     """The event that notes what the source counted."""
     metadata: dict[str, dg.MetadataValue] = {
         "source_counts": dg.MetadataValue.int(count.source),
@@ -36,17 +38,17 @@ def materialization(count: Count) -> dg.AssetMaterialization:
         metadata["refetched"] = dg.MetadataValue.timestamp(_utc(count.refetched))
         metadata["difference_after_refetch"] = dg.MetadataValue.int(count.left)
     return dg.AssetMaterialization(
-        asset_key=SOURCE_COUNTS,
+        asset_key=asset_keys(feed).counts,
         partition=count.wallet,
         metadata=metadata,
         tags={DATA_VERSION_TAG: count_version(count)},
     )
 
 
-def failure(failed: Failed) -> dg.AssetObservation:
+def failure(feed: Feed, failed: Failed) -> dg.AssetObservation:
     """The event that notes that a wallet could not be compared."""
     return dg.AssetObservation(
-        asset_key=SOURCE_COUNTS,
+        asset_key=asset_keys(feed).counts,
         partition=failed.wallet,
         description=failed.reason,
         metadata={
@@ -56,12 +58,10 @@ def failure(failed: Failed) -> dg.AssetObservation:
     )
 
 
-def latest(
-    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
-) -> dict[str, Count]:
+def latest(record: FeedRecord, wallets: Collection[str] | None = None) -> dict[str, Count]:
     """The latest count of every wallet, or of each of `wallets`, that has one; one query."""
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        SOURCE_COUNTS,
+    tags = record.instance.event_log_storage.get_latest_tags_by_partition(
+        record.keys.counts,
         _COUNTED,
         tag_keys=[DATA_VERSION_TAG],
         asset_partitions=None if wallets is None else list(wallets),
@@ -72,25 +72,25 @@ def latest(
     return {wallet: count for wallet, count in found.items() if count is not None}
 
 
-def longest_ago_first(instance: dg.DagsterInstance, wallets: Collection[str]) -> list[str]:
+def longest_ago_first(record: FeedRecord, wallets: Collection[str]) -> list[str]:
     """`wallets`, least recently requested first, starting with those never requested."""
-    counted, failed = _latest_ids(instance, _COUNTED), _latest_ids(instance, _FAILED)
+    counted, failed = _latest_ids(record, _COUNTED), _latest_ids(record, _FAILED)
     return sorted(wallets, key=lambda wallet: max(counted.get(wallet, 0), failed.get(wallet, 0)))
 
 
-def failed(instance: dg.DagsterInstance) -> set[str]:
+def failed(record: FeedRecord) -> set[str]:
     """The wallets whose latest request failed."""
-    return set(_failed_ids(instance))
+    return set(_failed_ids(record))
 
 
-def failures(instance: dg.DagsterInstance) -> Mapping[str, str]:
+def failures(record: FeedRecord) -> Mapping[str, str]:
     """The wallets whose latest request failed, and why."""
-    ids = sorted(_failed_ids(instance).values())
+    ids = sorted(_failed_ids(record).values())
     found = {}
     for start in range(0, len(ids), _PAGE):
         page = ids[start : start + _PAGE]
-        for item in instance.fetch_observations(
-            AssetRecordsFilter(asset_key=SOURCE_COUNTS, storage_ids=page), limit=_PAGE
+        for item in record.instance.fetch_observations(
+            AssetRecordsFilter(asset_key=record.keys.counts, storage_ids=page), limit=_PAGE
         ).records:
             event = item.asset_observation
             if event is not None and event.partition is not None:
@@ -98,15 +98,17 @@ def failures(instance: dg.DagsterInstance) -> Mapping[str, str]:
     return found
 
 
-def _failed_ids(instance: dg.DagsterInstance) -> dict[str, int]:
-    counted = _latest_ids(instance, _COUNTED)
-    failed = _latest_ids(instance, _FAILED)
+def _failed_ids(record: FeedRecord) -> dict[str, int]:
+    counted = _latest_ids(record, _COUNTED)
+    failed = _latest_ids(record, _FAILED)
     return {wallet: number for wallet, number in failed.items() if number > counted.get(wallet, 0)}
 
 
-def _latest_ids(instance: dg.DagsterInstance, kind: DagsterEventType) -> Mapping[str, int]:
+def _latest_ids(record: FeedRecord, kind: DagsterEventType) -> Mapping[str, int]:
     """The number of each wallet's latest event of that kind; later events have higher ones."""
-    return instance.event_log_storage.get_latest_storage_id_by_partition(SOURCE_COUNTS, kind)
+    return record.instance.event_log_storage.get_latest_storage_id_by_partition(
+        record.keys.counts, kind
+    )
 
 
 def _utc(seconds: float) -> datetime:

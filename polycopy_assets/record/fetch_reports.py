@@ -4,9 +4,11 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets.errors import Kind
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.pipeline.ports import FetchReport
-from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.asset_keys import asset_keys
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.text import counted
 
 _REPORT = "fetch_report"
@@ -20,7 +22,7 @@ WITHOUT_NEWS = "wallets_without_news"
 """The metadata key of how many wallets had no trades since their last materialization."""
 
 
-def observation(report: FetchReport, most: int | None = None) -> dg.AssetObservation:
+def observation(feed: Feed, report: FetchReport, most: int | None = None) -> dg.AssetObservation:
     """The event that keeps `report`, with the failed wallets by reason.
 
     At most `most` reasons and `most` wallets of each are named: an outage fails every wallet.
@@ -34,7 +36,7 @@ def observation(report: FetchReport, most: int | None = None) -> dg.AssetObserva
     ]
     kept = msgspec.to_builtins(msgspec.structs.replace(report, failures=()))
     return dg.AssetObservation(
-        asset_key=WALLET_TRADES,
+        asset_key=asset_keys(feed).wallets,
         description=f"{counted(report.recorded, 'wallet')} recorded,"
         f" {len(report.failures):,} failed",
         metadata={_REPORT: dg.MetadataValue.json({**kept, "failures": failures})},
@@ -49,13 +51,14 @@ def only_tells(event: dg.AssetObservation) -> bool:
     )
 
 
-def read(instance: dg.DagsterInstance, run_id: str) -> FetchReport | None:
-    """The report of a run's fetch; None if the fetch did not finish."""
-    for item in instance.get_records_for_run(
+def read(record: FeedRecord, run_id: str) -> FetchReport | None:
+    """The report of a run's fetch of the feed; None if the fetch did not finish."""
+    for item in record.instance.get_records_for_run(
         run_id, of_type=dg.DagsterEventType.ASSET_OBSERVATION, limit=10, ascending=False
     ).records:
         event = item.event_log_entry.asset_observation
-        value = event.metadata.get(_REPORT) if event else None
+        ours = event is not None and event.asset_key == record.keys.wallets
+        value = event.metadata.get(_REPORT) if event and ours else None
         if isinstance(value, dg.JsonMetadataValue) and isinstance(value.data, dict):
             failures = [
                 Failed(wallet=wallet, reason=each["reason"], kind=Kind.of(each["kind"]))

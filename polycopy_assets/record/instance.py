@@ -151,6 +151,9 @@ def opened(home: str) -> Iterator[dg.DagsterInstance]:
 
 
 def _open(home: str) -> dg.DagsterInstance:
+    if not database_url(os.environ) and os.environ.get(INSTANCE) is not None:
+        # Dagster would take the word, or the empty text, for the URL of a database.
+        _check_no_url_is_read(home)
     try:
         return quiet_instance(home)
     except (PolycopyError, SQLAlchemyError, sqlite3.Error, OSError):
@@ -175,14 +178,38 @@ def _not_accepted(home: str, error: BaseException) -> str:
     if missing:
         return f"{home}/dagster.yaml needs the Python module {missing}, which is not installed"
     if not database_url(os.environ) and INSTANCE in (Path(home) / "dagster.yaml").read_text():
-        return (
-            f"{home}/dagster.yaml needs POLYCOPY_INSTANCE, which is not set: export the URL of the"
-            " database for every process"
-        )
+        return _needs_url(home, "is not set")
     return (
         f"{home}/dagster.yaml is not accepted ({type(error).__name__}):"
         " `dagster instance info` says what is wrong"
     )
+
+
+def _needs_url(home: str, now: str) -> str:
+    return (
+        f"{home}/dagster.yaml needs POLYCOPY_INSTANCE, which {now}: export the URL of the"
+        " database for every process. To keep the record in files instead, move that file away and"
+        " run `polycopy init`"
+    )
+
+
+def _check_no_url_is_read(home: str) -> None:
+    """Raises ConfigurationError if `dagster.yaml` has Dagster read `POLYCOPY_INSTANCE` as a URL."""
+    try:
+        content = yaml.safe_load((Path(home) / "dagster.yaml").read_text())
+    except (OSError, ValueError, yaml.YAMLError):
+        return  # opening the instance says what is wrong with it
+    if _reads(content, INSTANCE):
+        value = os.environ[INSTANCE]
+        raise ConfigurationError(_needs_url(home, f"is {value!r}" if value else "is empty"))
+
+
+def _reads(content: object, variable: str) -> bool:
+    """Whether a configuration of Dagster takes a value from an environment variable."""
+    if isinstance(content, dict):
+        inner = list(content.values())
+        return content == {"env": variable} or any(_reads(each, variable) for each in inner)
+    return isinstance(content, list) and any(_reads(each, variable) for each in content)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -11,20 +11,16 @@ is empty are no sign of a lost record: a fetch would wait for it for ever.
 import os
 
 import dagster as dg
-from dagster import DagsterEventType
 
 from polycopy_assets.batches.manifests import sound_batches
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.postgres import shown
 from polycopy_assets.record.private.database import postgres_url
 from polycopy_assets.settings.instance import EPHEMERAL, INSTANCE, database_url
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import COMBINED, MANIFESTS
-from polycopy_assets.trades.coverage import COVERAGE, parse_coverage_name
-from polycopy_assets.trades.segment import PREFIX, parse_name
 from polycopy_assets.trades.wanted import DELETED
 
 _REBUILD = (
@@ -34,45 +30,38 @@ _REBUILD = (
 
 _NOTHING_LEFT = (
     "The store holds nothing to rebuild it from: is POLYCOPY_STORE right, and complete? If its"
-    " trades are lost, move {} elsewhere, and everything is fetched again"
+    " {} are lost, move {} elsewhere, and everything is fetched again"
 )
 
 
-def is_empty(instance: dg.DagsterInstance) -> bool:
-    """Whether no wallet was ever recorded here."""
-    return not instance.event_log_storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES, DagsterEventType.ASSET_MATERIALIZATION
-    )
-
-
-def refuse_lost_record(instance: dg.DagsterInstance, store: Store) -> None:
+def refuse_lost_record(instance: dg.DagsterInstance, store: FeedStore) -> None:
     """Raises PolycopyError if nothing is recorded, but the store holds batches with trades."""
-    if is_empty(instance) and _has_trades(store):
+    if FeedRecord(instance, store.feed).is_empty() and _has_rows(store):
         lost = _lost(instance, os.environ.get("DAGSTER_HOME", ""))
         raise PolycopyError(
-            f"nothing was fetched: {lost}, but {store.uri(MANIFESTS)} holds batches that"
-            f" were made from it. {_advice(store)}. Then start this again"
+            f"nothing was fetched: {lost}, but {store.uri(store.names.manifests)} holds batches"
+            f" that were made from it. {_advice(store)}. Then start this again"
         )
 
 
-def warning(instance: dg.DagsterInstance, store: Store, rows: int, home: str) -> str:
+def warning(instance: dg.DagsterInstance, store: FeedStore, rows: int, home: str) -> str:
     """What is wrong with an empty record, in one line; empty if nothing is.
 
     The table has `rows` rows; `home` is the directory that the settings name, which need not exist.
     Reads the store only if the record is empty.
     """
-    if not is_empty(instance):
+    if not FeedRecord(instance, store.feed).is_empty():
         return ""
     lost = _lost(instance, home)
-    if _has_trades(store):
+    if _has_rows(store):
         return (
-            f"{lost}, but {store.uri(MANIFESTS)} holds batches, and the table"
+            f"{lost}, but {store.uri(store.names.manifests)} holds batches, and the table"
             f" {counted(rows, 'row')}. {_advice(store)}"
         )
     if _has_segments(store):
         return (
-            f"{lost}, but {store.uri(PREFIX)} holds segments. If a first fetch was killed,"
-            f" `polycopy backfill` continues it. If the record is lost: {_REBUILD}"
+            f"{lost}, but {store.uri(store.names.segments)} holds segments. If a first fetch was"
+            f" killed, `polycopy backfill` continues it. If the record is lost: {_REBUILD}"
         )
     if rows:
         return (
@@ -102,22 +91,24 @@ def _chosen_by(instance: dg.DagsterInstance) -> str:
     return "DAGSTER_HOME and POLYCOPY_STORE"
 
 
-def _advice(store: Store) -> str:
-    return _REBUILD if _has_segments(store) else _NOTHING_LEFT.format(store.uri(COMBINED))
+def _advice(store: FeedStore) -> str:
+    nothing_left = _NOTHING_LEFT.format(store.feed.rows, store.uri(store.names.combined))
+    return _REBUILD if _has_segments(store) else nothing_left
 
 
-def _has_trades(store: Store) -> bool:
-    """Whether batches hold, or may hold, trades of a wallet that was not purged."""
+def _has_rows(store: FeedStore) -> bool:
+    """Whether batches hold, or may hold, rows of a wallet that was not purged."""
     found = sound_batches(store)
     if found.broken:
         return True
     retired = read_wanted(store).retired if found.sound else {}
     gone = {wallet for wallet, state in retired.items() if state in DELETED}
-    with_trades = {wallet for wallet, held in found.held if held.packed}
-    return bool((with_trades | found.held.others) - gone)
+    with_rows = {wallet for wallet, held in found.held if held.packed}
+    return bool((with_rows | found.held.others) - gone)
 
 
-def _has_segments(store: Store) -> bool:
-    return any(parse_coverage_name(item.name) for item in store.list(COVERAGE)) or any(
-        parse_name(item.name) is not None for item in store.list(PREFIX)
+def _has_segments(store: FeedStore) -> bool:
+    names = store.names
+    return any(names.parse_coverage(item.name) for item in store.list(names.coverage)) or any(
+        names.parse_segment(item.name) is not None for item in store.list(names.segments)
     )

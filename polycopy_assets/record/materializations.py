@@ -1,32 +1,29 @@
-"""The record: what Dagster's materializations of `wallet_trades` say, written and read.
+"""What a materialization of a wallet says: the event of a feed's partitioned asset, made and read.
 
 A wallet's latest materialization lists its segments; its data version carries the row count and
-changes with the segments that hold trades. A materialization reported by hand in the UI has no
-such data version and does not make a wallet complete.
+changes with the segments that hold rows. A materialization reported by hand in the UI has no
+such data version and does not make a wallet complete. `FeedRecord` finds them in the event log.
 """
 
 import re
 import uuid
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 import dagster as dg
 import msgspec
-from dagster import AssetRecordsFilter, DagsterEventType
 
 from polycopy_assets.errors import PolycopyError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.record import commit
+from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.text import counted, size
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import BEGINNING
-from polycopy_assets.trades.segment import Segment, data_version, is_whole, rows_in_version
+from polycopy_assets.trades.segment import Segment, data_version, is_whole
 
-WALLET_TRADES = dg.AssetKey("wallet_trades")
 DATA_VERSION_TAG = "dagster/data_version"
-_PAGE = 500
-_NAMED = 500
-"""The most wallets that are named in a query; for more, it asks for all."""
 
 Metadata = Mapping[str, dg.MetadataValue]
 _REVOCATION = re.compile(r"revoked-([0-9]+)-[0-9a-f]{16}")
@@ -85,10 +82,12 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
         return value.value or 0 if isinstance(value, dg.IntMetadataValue) else 0
 
 
-def materialization(wallet: str, version: str, metadata: Metadata) -> dg.AssetMaterialization:
+def materialization(
+    feed: Feed, wallet: str, version: str, metadata: Metadata
+) -> dg.AssetMaterialization:
     """The event that commits `wallet`; call it after the last segment is durable."""
     return dg.AssetMaterialization(
-        asset_key=WALLET_TRADES,
+        asset_key=asset_keys(feed).wallets,
         partition=wallet,
         metadata=metadata,
         tags={DATA_VERSION_TAG: version},
@@ -132,50 +131,7 @@ def _stored(segments: Sequence[Segment]) -> str:
     return f"{counted(len(segments), 'segment')}, {size(sum(s.size for s in segments))}"
 
 
-def versions(
-    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
-) -> dict[str, str]:
-    """The data version of every wallet, or of each of `wallets`, that is complete by the record.
-
-    One query.
-    """
-    found = _latest_versions(instance, wallets).items()
-    return {wallet: version for wallet, version in found if rows_in_version(version) is not None}
-
-
-def revoked(instance: dg.DagsterInstance) -> dict[str, int]:
-    """The wallets whose record was revoked and that have not been fetched again; one query.
-
-    Each with the time (epoch seconds) until which the revoked record covered it.
-    """
-    found = _latest_versions(instance).items()
-    matches = ((wallet, _REVOCATION.fullmatch(version)) for wallet, version in found)
-    return {wallet: int(match[1]) for wallet, match in matches if match}
-
-
-def _latest_versions(
-    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
-) -> dict[str, str]:
-    tags = instance.event_log_storage.get_latest_tags_by_partition(
-        WALLET_TRADES,
-        DagsterEventType.ASSET_MATERIALIZATION,
-        tag_keys=[DATA_VERSION_TAG],
-        asset_partitions=None if wallets is None else list(wallets),
-    )
-    return {wallet: tag.get(DATA_VERSION_TAG, "") for wallet, tag in tags.items()}
-
-
-def ledger(
-    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
-) -> Iterator[tuple[str, Record | PolycopyError]]:
-    """Every wallet, or each of `wallets`, that is complete by the record, read in pages.
-
-    With each comes its record, or what is wrong with it.
-    """
-    yield from read_all(instance, versions(instance, wallets))
-
-
-def revocation(wallet: str, why: str, until: int) -> dg.AssetMaterialization:
+def revocation(feed: Feed, wallet: str, why: str, until: int) -> dg.AssetMaterialization:
     """The event that revokes a record: the wallet is not complete until it is fetched.
 
     `until` is when (epoch seconds) the record's coverage ended: while the store covers less, the
@@ -183,96 +139,27 @@ def revocation(wallet: str, why: str, until: int) -> dg.AssetMaterialization:
     polycopy data version replaces it.
     """
     return materialization(
+        feed,
         wallet,
         f"revoked-{until}-{uuid.uuid4().hex[:16]}",
         {"revoked": dg.MetadataValue.text(why)},
     )
 
 
-def record(instance: dg.DagsterInstance, wallet: str) -> Record | None:
-    """The latest record of one wallet, if it is one of ours."""
-    found = instance.fetch_materializations(
-        AssetRecordsFilter(asset_key=WALLET_TRADES, asset_partitions=[wallet]), limit=1
-    ).records
-    event = found[0].asset_materialization if found else None
-    if event is None or rows_in_version((event.tags or {}).get(DATA_VERSION_TAG, "")) is None:
-        return None
-    return read(wallet, found[0].run_id, event)
+def revoked_until(version: str) -> int | None:
+    """Until when (epoch seconds) a record covered its wallet that was revoked by `version`.
 
-
-def record_or_none(instance: dg.DagsterInstance, wallet: str) -> Record | None:
-    """The latest record of one wallet; also None if it cannot be read."""
-    try:
-        return record(instance, wallet)
-    except PolycopyError:
-        return None
-
-
-def recorded_by(instance: dg.DagsterInstance, run_ids: Iterable[str]) -> set[str]:
-    """The wallets whose latest record was written by one of the given runs.
-
-    An event is written to its run's log first, and then to the record. If a run is killed in
-    between, only its log has the event, so only the record counts.
+    None if that is not the data version of a revocation.
     """
-    runs = set(run_ids)
-    noted: set[str] = set()
-    for run_id in runs:
-        for entry in instance.all_logs(run_id, of_type=DagsterEventType.ASSET_MATERIALIZATION):
-            event = entry.dagster_event
-            if event is not None and event.asset_key == WALLET_TRADES and event.partition:
-                noted.add(event.partition)
-    return {
-        str(item.partition_key)
-        for item in _latest(instance, noted)
-        if item.run_id in runs and item.partition_key
-    }
+    match = _REVOCATION.fullmatch(version)
+    return int(match[1]) if match else None
 
 
-def latest_ids(
-    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
-) -> Mapping[str, int]:
-    """The id of the latest materialization of every wallet, or of each of `wallets`; one query."""
-    return instance.event_log_storage.get_latest_storage_id_by_partition(
-        WALLET_TRADES,
-        DagsterEventType.ASSET_MATERIALIZATION,
-        partitions=set(wallets) if wallets is not None else None,
-    )
-
-
-def _latest(instance: dg.DagsterInstance, wallets: Collection[str]) -> Iterator[dg.EventLogRecord]:
-    """The latest materialization of each of `wallets` that has one, read in pages."""
-    if not wallets:
-        return
-    latest = latest_ids(instance, wallets if len(wallets) <= _NAMED else None)
-    ids = sorted(latest[wallet] for wallet in wallets if wallet in latest)
-    for start in range(0, len(ids), _PAGE):
-        page = ids[start : start + _PAGE]
-        yield from instance.fetch_materializations(
-            AssetRecordsFilter(asset_key=WALLET_TRADES, storage_ids=page), limit=_PAGE
-        ).records
-
-
-def read_all(
-    instance: dg.DagsterInstance, wallets: Collection[str]
-) -> Iterator[tuple[str, Record | PolycopyError]]:
-    """The latest record of each of `wallets` that has one, read in pages.
-
-    Or what is wrong with it: it names no segments, or its coverage has a gap.
-    """
-    for item in _latest(instance, wallets):
-        event = item.asset_materialization
-        if event is not None and event.partition is not None:
-            try:
-                yield event.partition, read(event.partition, item.run_id, event)
-            except PolycopyError as error:
-                yield event.partition, error
-
-
-def read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
+def read(feed: Feed, wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
     """The record that an event of a run is; raises PolycopyError if it is not a whole one."""
     named = f"the record of {wallet} (run {run_id})"
     try:
-        found = _commit(wallet, event.metadata.get(SEGMENTS))
+        found = _commit(feed.names.segments, wallet, event.metadata.get(SEGMENTS))
     except PolycopyError as error:
         raise PolycopyError(f"{named} {error}") from error
     if not is_whole(found.segments, found.covered_until):
@@ -287,14 +174,14 @@ def read(wallet: str, run_id: str, event: dg.AssetMaterialization) -> Record:
     )
 
 
-def _commit(wallet: str, value: dg.MetadataValue | None) -> commit.Commit:
+def _commit(folder: str, wallet: str, value: dg.MetadataValue | None) -> commit.Commit:
     """What the metadata say of the segments; an older version wrote them as a table."""
     if isinstance(value, dg.TextMetadataValue):
-        return commit.decode(wallet, value.text or "")
+        return commit.decode(wallet, value.text or "", folder=folder)
     if not isinstance(value, dg.TableMetadataValue):
         raise PolycopyError("lists no segments")
     try:
-        segments = tuple(Segment.of_row(wallet, row.data) for row in value.records)
+        segments = tuple(Segment.of_row(wallet, r.data, folder=folder) for r in value.records)
     except msgspec.ValidationError as error:
         raise PolycopyError(f"is damaged: {error}") from error
     return commit.Commit(segments, max((s.until for s in segments), default=BEGINNING))

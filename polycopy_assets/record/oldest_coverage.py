@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Collection
 
-import dagster as dg
-
-from polycopy_assets.record.materializations import Record, read_all
+from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.materializations import Record
 from polycopy_assets.trades.coverage import extended
 from polycopy_assets.trades.interval import Interval
 
 
 def longest_ago_first(
-    instance: dg.DagsterInstance,
+    record: FeedRecord,
     wallets: Collection[str],
     without_trades: Callable[[str], Interval | None],
     *,
@@ -22,7 +21,7 @@ def longest_ago_first(
     wallets whose coverage ended before that.
     """
     until = dict.fromkeys(wallets, 0)
-    for wallet, found in read_all(instance, wallets):
+    for wallet, found in record.read(wallets):
         if isinstance(found, Record):
             until[wallet] = extended(found.covered_until, without_trades(wallet))
     chosen = [wallet for wallet in wallets if before is None or until[wallet] < before]

@@ -1,4 +1,4 @@
-"""What the overview of `wallet_trades` shows: the numbers of all wallets.
+"""What the overview of the asset that is fetched shows: the numbers of all wallets.
 
 Dagster's overview shows the asset's latest materialization, whichever partition it is of, and no
 observation beside it: after a fetch that would be the last wallet. So a fetch ends with a
@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from polycopy_assets.ledger.failure import beside
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets.record.attempts import Attempt
-from polycopy_assets.record.materializations import WALLET_TRADES
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.record.private import runless
 from polycopy_assets.text import one_line
@@ -29,23 +29,23 @@ _REASON = 240
 _TO_DO = "see the reasons; when the cause is gone: the job `fetch` with `select: failed`"
 
 
-def write(instance: dg.DagsterInstance) -> None:
+def write(record: FeedRecord) -> None:
     """Writes the numbers of all wallets, unless the latest materialization says the same."""
-    said = _numbers(instance)
-    event = instance.get_latest_materialization_event(WALLET_TRADES)
+    said = _numbers(record)
+    event = record.instance.get_latest_materialization_event(record.keys.wallets)
     latest = event.asset_materialization if event else None
     if latest is not None and latest.partition is None and dict(latest.metadata) == said:
         return
-    numbers = dg.AssetMaterialization(WALLET_TRADES, metadata=said)
-    for _ in runless.write(instance, [numbers]):
+    numbers = dg.AssetMaterialization(record.keys.wallets, metadata=said)
+    for _ in runless.write(record.instance, [numbers]):
         pass
 
 
-def _numbers(instance: dg.DagsterInstance) -> dict[str, dg.MetadataValue]:
-    wallets = registered(instance)
-    rows = recorded_rows(materializations.versions(instance))
+def _numbers(record: FeedRecord) -> dict[str, dg.MetadataValue]:
+    wallets = registered(record.instance)
+    rows = recorded_rows(record.versions())
     complete = [wallet for wallet in wallets if wallet in rows]
-    failed = attempts.latest(instance, wallets)
+    failed = attempts.latest(record, wallets)
     said: dict[str, dg.MetadataValue] = {}
     if failed:  # first, because the page shows them in this order
         said["first_failed"] = _failed(failed)

@@ -4,10 +4,8 @@ import threading
 from collections.abc import Sequence
 from itertools import islice
 
-import dagster as dg
-
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.record import materializations
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import Record
 
 PAGE = 200
@@ -19,8 +17,8 @@ class RecordsAhead:
     A query for each wallet would take longer than the request for its new trades.
     """
 
-    def __init__(self, instance: dg.DagsterInstance, wallets: Sequence[str]) -> None:
-        self._instance = instance
+    def __init__(self, record: FeedRecord, wallets: Sequence[str]) -> None:
+        self._record = record
         self._left = iter(wallets)
         self._lock = threading.Lock()
         self._read: dict[str, Record | PolycopyError | None] = {}
@@ -39,5 +37,5 @@ class RecordsAhead:
         """Reads the next page; False if there is none."""
         page = list(islice(self._left, PAGE))
         self._read |= dict.fromkeys(page)
-        self._read |= dict(materializations.read_all(self._instance, page))
+        self._read |= dict(self._record.read(page))
         return bool(page)

@@ -1,4 +1,4 @@
-"""Unfinished full refetches, noted in the instance: reading the note costs no listing.
+"""A feed's unfinished full refetches, noted in the instance: reading the note costs no listing.
 
 A fetch relies on the marker in the store (`fetch/refetch.py`). The note serves to decide what to
 fetch, and to inform people: it is written before the marker and removed after it. The fetch that
@@ -8,13 +8,12 @@ holds the lock on the source writes it, and an audit that finds a marker without
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 
-import dagster as dg
 import msgspec
 
-from polycopy_assets.record import materializations
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.instance import file_lock
 
-_KEY = "polycopy/refetching"
+_NOTE = "refetching"
 
 
 class State(StrEnum):
@@ -32,43 +31,41 @@ class State(StrEnum):
         return cls.BEGUN
 
 
-def unfinished(instance: dg.DagsterInstance) -> dict[str, State]:
+def unfinished(record: FeedRecord) -> dict[str, State]:
     """The wallets whose full refetch has not ended, and its state; one small read."""
-    text = instance.daemon_cursor_storage.get_cursor_values({_KEY}).get(_KEY)
+    text = record.note(_NOTE)
     return msgspec.json.decode(text, type=dict[str, State]) if text else {}
 
 
-def note(instance: dg.DagsterInstance, wallet: str, state: State) -> None:
+def note(record: FeedRecord, wallet: str, state: State) -> None:
     """Notes the state of the full refetch of `wallet`; can be called from any thread."""
-    with file_lock(instance.root_directory):
-        _write(instance, {**unfinished(instance), wallet: state})
+    with file_lock(record.instance.root_directory):
+        _write(record, {**unfinished(record), wallet: state})
 
 
-def note_marked(instance: dg.DagsterInstance, wallets: Iterable[str]) -> None:
+def note_marked(record: FeedRecord, wallets: Iterable[str]) -> None:
     """Notes `wallets` as State.MARKED, in one write; those already noted keep their state."""
-    with file_lock(instance.root_directory):
-        _write(instance, {**dict.fromkeys(wallets, State.MARKED), **unfinished(instance)})
+    with file_lock(record.instance.root_directory):
+        _write(record, {**dict.fromkeys(wallets, State.MARKED), **unfinished(record)})
 
 
-def end(instance: dg.DagsterInstance, wallet: str) -> None:
+def end(record: FeedRecord, wallet: str) -> None:
     """Notes that the full refetch of `wallet` has ended; no error if none was noted."""
-    with file_lock(instance.root_directory):
-        left = unfinished(instance)
+    with file_lock(record.instance.root_directory):
+        left = unfinished(record)
         if left.pop(wallet, None) is not None:
-            _write(instance, left)
+            _write(record, left)
 
 
-def complete(
-    instance: dg.DagsterInstance, wallets: Collection[str] | None = None
-) -> dict[str, str]:
+def complete(record: FeedRecord, wallets: Collection[str] | None = None) -> dict[str, str]:
     """The data version of every wallet, or of each of `wallets`, that needs no fetch.
 
     They are recorded, and their full refetch, if any, has ended.
     """
-    left = unfinished(instance)
-    found = materializations.versions(instance, wallets)
+    left = unfinished(record)
+    found = record.versions(wallets)
     return {wallet: version for wallet, version in found.items() if wallet not in left}
 
 
-def _write(instance: dg.DagsterInstance, states: Mapping[str, State]) -> None:
-    instance.daemon_cursor_storage.set_cursor_values({_KEY: msgspec.json.encode(states).decode()})
+def _write(record: FeedRecord, states: Mapping[str, State]) -> None:
+    record.set_notes({_NOTE: msgspec.json.encode(states).decode()})

@@ -1,4 +1,4 @@
-"""Snapshots of the record, in the store: for an instance that lasts as long as one command.
+"""Snapshots of a feed's record, in the store: for an instance that lasts as long as one command.
 
 A snapshot says what the record said at the end of a command, as gzip JSON lines: a header, and a
 line for each wallet. It is created once and never changed; the newest one counts, and a few older
@@ -8,7 +8,6 @@ is complete and what is covered is decided by comparing it with the segments tha
 
 import gzip
 import logging
-import re
 import uuid
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -18,25 +17,31 @@ from typing import Any, NamedTuple
 import dagster as dg
 import msgspec
 
-from polycopy_assets.errors import ObjectKept, ObjectLost, PolycopyError, StoreError
+from polycopy_assets.errors import (
+    ObjectKept,
+    ObjectLost,
+    PolycopyError,
+    StoreError,
+    no_number_left,
+)
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.ledger.source_counts import count_version
 from polycopy_assets.record import attempts, counts, loads, materializations, refetching
 from polycopy_assets.record.attempts import Attempt
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.materializations import DATA_VERSION_TAG, Metadata, Record
 from polycopy_assets.record.partitions import registered_at
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.system.version import VERSION
 from polycopy_assets.text import counted, quoted
 from polycopy_assets.trades.wallet import ADDRESS
 
-SNAPSHOTS = "record/snapshots/"
 FORM = 1
 KEPT = 3
 """Snapshots that are kept, with the newest."""
 
 _LAST = 99_999_999
-_NAME = re.compile(r"record/snapshots/([0-9]{8})-[0-9a-f]{8}\.jsonl\.gz")
 _READ_AGAIN = 5
 _LOG = logging.getLogger(__name__)
 
@@ -51,7 +56,7 @@ _KINDS: Mapping[str, _Kind] = {
     "int": _Kind(dg.IntMetadataValue, dg.MetadataValue.int, (int,)),
     "json": _Kind(dg.JsonMetadataValue, dg.MetadataValue.json, (dict, list)),
     "text": _Kind(dg.TextMetadataValue, dg.MetadataValue.text, (str,)),
-    "time": _Kind(dg.TimestampMetadataValue, dg.MetadataValue.timestamp, (int, float)),
+    "time": _Kind(dg.TimestampMetadataValue, dg.MetadataValue.timestamp, (float,)),
 }
 
 
@@ -99,12 +104,12 @@ class Line(msgspec.Struct, frozen=True, array_like=True):
     count: str = ""
     not_counted: str = ""
 
-    def record(self) -> Record | None:
-        """The wallet's record, if it has one; raises PolycopyError if it is not a whole one."""
+    def record(self, feed: Feed) -> Record | None:
+        """The wallet's record of `feed`, if any; raises PolycopyError if it is not a whole one."""
         if not self.version:
             return None
-        event = materializations.materialization(self.wallet, self.version, self.values())
-        return materializations.read(self.wallet, "", event)
+        event = materializations.materialization(feed, self.wallet, self.version, self.values())
+        return materializations.read(feed, self.wallet, "", event)
 
     def values(self) -> Metadata:
         """The metadata as Dagster has them."""
@@ -134,7 +139,7 @@ class Damaged(PolycopyError):
 
 
 def take(
-    instance: dg.DagsterInstance,
+    record: FeedRecord,
     before: State = NOTHING,
     written: Mapping[str, int] = MappingProxyType({}),
 ) -> State:
@@ -143,16 +148,16 @@ def take(
     `written` are, by wallet, the ids of the events that wrote lines of `before` into this instance:
     a line whose event is still the wallet's latest is not read again.
     """
-    latest = materializations.latest_ids(instance) if written else {}
+    latest = record.latest_ids() if written else {}
     same = {wallet for wallet, number in written.items() if latest.get(wallet) == number}
-    known = registered_at(instance)
-    revoked = materializations.revoked(instance)
-    tried = attempts.latest(instance, known.keys())
-    counted = {wallet: count_version(each) for wallet, each in counts.latest(instance).items()}
-    failed = counts.failures(instance)
-    versions = materializations.versions(instance)
+    known = registered_at(record.instance)
+    revoked = record.revoked()
+    tried = attempts.latest(record, known.keys())
+    counted = {wallet: count_version(each) for wallet, each in counts.latest(record).items()}
+    failed = counts.failures(record)
+    versions = record.versions()
     records = {wallet: (line.version, line.metadata) for wallet, line in _chosen(before, same)}
-    for wallet, found in materializations.read_all(instance, versions.keys() - same):
+    for wallet, found in record.read(versions.keys() - same):
         if isinstance(found, Record):  # what cannot be read is rebuilt from the store
             records[wallet] = found.version, _plain(found.metadata)
     lines = {
@@ -171,8 +176,8 @@ def take(
     header = Header(
         form=FORM,
         wallets=len(lines),
-        loads=list(_loads(instance)),
-        refetching={w: str(s) for w, s in sorted(refetching.unfinished(instance).items())},
+        loads=list(_loads(record)),
+        refetching={w: str(s) for w, s in sorted(refetching.unfinished(record).items())},
     )
     return State(header, lines)
 
@@ -181,11 +186,10 @@ def _chosen(state: State, wallets: Collection[str]) -> Iterator[tuple[str, Line]
     return ((wallet, state.lines[wallet]) for wallet in wallets)
 
 
-def write(store: Store, state: State) -> str:
+def write(store: FeedStore, state: State) -> str:
     """Creates a snapshot, and deletes old ones; returns its name.
 
     Raises StoreError, also if no number is left.
-
     For the process that holds the lock on the record.
     """
     encoder = msgspec.json.Encoder()
@@ -195,11 +199,8 @@ def write(store: Store, state: State) -> str:
     before = _listed(store)
     number = max((each for each, _ in before), default=0) + 1
     if number > _LAST:
-        raise StoreError(
-            f"{store.uri(SNAPSHOTS)} has no number left: polycopy did not write the object with the"
-            " last one, so move it elsewhere"
-        )
-    name = f"{SNAPSHOTS}{number:08d}-{uuid.uuid4().hex[:8]}.jsonl.gz"
+        raise no_number_left(store.uri(store.names.snapshots))
+    name = store.names.snapshot(number, uuid.uuid4().hex)
     store.create(name, data, {"wallets": str(state.header.wallets)})
     try:
         for _, old in before[: 1 - KEPT]:
@@ -209,7 +210,7 @@ def write(store: Store, state: State) -> str:
     return name
 
 
-def newest(store: Store, say: Callable[[str], None], *, change: bool) -> Found:
+def newest(store: FeedStore, say: Callable[[str], None], *, change: bool) -> Found:
     """The newest snapshot that can be used; its name is empty if there is none.
 
     `say` gets a line for each damaged one; with `change`, it is set aside. Raises StoreError, and
@@ -223,10 +224,10 @@ def newest(store: Store, say: Callable[[str], None], *, change: bool) -> Found:
     return _newest(store, say, change=change)
 
 
-def _newest(store: Store, say: Callable[[str], None], *, change: bool) -> Found:
+def _newest(store: FeedStore, say: Callable[[str], None], *, change: bool) -> Found:
     for _, name in reversed(_listed(store)):
         try:
-            return decode(name, store.read(name))
+            return decode(store.feed, name, store.read(name))
         except Damaged as error:
             say(f"the snapshot {store.uri(name)} {error}; the record is rebuilt from the store")
             if change:
@@ -234,8 +235,8 @@ def _newest(store: Store, say: Callable[[str], None], *, change: bool) -> Found:
     return Found("", NOTHING, {})
 
 
-def decode(name: str, data: bytes) -> Found:
-    """The snapshot in an object; raises Damaged if it is none."""
+def decode(feed: Feed, name: str, data: bytes) -> Found:
+    """The snapshot of the record of `feed` in an object; raises Damaged if it is none."""
     try:
         first, *rest = gzip.decompress(data).splitlines()
         # By itself: the rest of a newer version's header may be anything.
@@ -254,17 +255,17 @@ def decode(name: str, data: bytes) -> Found:
             f"is damaged: {counted(len(lines), 'wallet')} in {counted(len(rest), 'line')}, not"
             f" {header.wallets}"
         )
-    found = ((wallet, _record(line)) for wallet, line in lines.items())
+    found = ((wallet, _record(feed, line)) for wallet, line in lines.items())
     records = {wallet: record for wallet, record in found if record is not None}
     return Found(name, State(header, lines), records)
 
 
-def _record(line: Line) -> Record | None:
+def _record(feed: Feed, line: Line) -> Record | None:
     """The record of a line, if it has one; raises Damaged if the line is not a sound one."""
     if not ADDRESS.fullmatch(line.wallet) or not all(map(_is_plain, line.metadata.values())):
         raise Damaged(f"is damaged: {quoted(line.wallet)}")
     try:
-        return line.record()
+        return line.record(feed)
     except (PolycopyError, dg.DagsterError, TypeError, ValueError) as error:
         raise Damaged(f"is damaged: {line.wallet}") from error
 
@@ -272,13 +273,14 @@ def _record(line: Line) -> Record | None:
 def _is_plain(item: tuple[str, Any]) -> bool:
     """Whether kind and value are such that Dagster makes metadata of them."""
     kind, value = item
-    return kind in _KINDS and isinstance(value, _KINDS[kind].plain)
+    return kind in _KINDS and type(value) in _KINDS[kind].plain  # a bool is no int
 
 
-def _listed(store: Store) -> list[tuple[int, str]]:
+def _listed(store: FeedStore) -> list[tuple[int, str]]:
     """The snapshots by number, oldest first."""
-    found = ((_NAME.fullmatch(item.name), item.name) for item in store.list(SNAPSHOTS))
-    return sorted((int(match[1]), name) for match, name in found if match)
+    names = store.names
+    found = ((names.parse_snapshot(item.name), item.name) for item in store.list(names.snapshots))
+    return sorted((number, name) for number, name in found if number is not None)
 
 
 def _plain(metadata: Metadata) -> dict[str, tuple[str, Any]]:
@@ -291,9 +293,9 @@ def _plain(metadata: Metadata) -> dict[str, tuple[str, Any]]:
     }
 
 
-def _loads(instance: dg.DagsterInstance) -> Iterator[Load]:
-    for key in (loads.COMBINED_TRADES, loads.TRADES):
-        event = instance.get_latest_materialization_event(key)
+def _loads(record: FeedRecord) -> Iterator[Load]:
+    for key in (record.keys.combined, record.keys.table):
+        event = record.instance.get_latest_materialization_event(key)
         found = event.asset_materialization if event else None
         if found is not None:
             state = found.metadata.get(loads.RECORD)

@@ -7,16 +7,22 @@ once more. So nothing lists or creates anything in a store before its id matches
 instance keeps.
 """
 
+from typing import TypeVar
+
 import dagster as dg
 
 from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.errors import ObjectDamaged, WrongStore, WrongTable
-from polycopy_assets.record import materializations
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.identity import NAME, make_id, new_id, read_id
 from polycopy_assets.store.quarantine import set_aside
-from polycopy_assets.trades.segment import wallet_prefix
-from polycopy_assets.warehouse.base import Held, Warehouse
+from polycopy_assets.trades.names import wallet_folder
+from polycopy_assets.warehouse.feed_table import FeedTable, Held
+
+AStore = TypeVar("AStore", bound=Store)
 
 _KEY = "polycopy/store_id"
 EVIDENCE = 20
@@ -29,13 +35,18 @@ def kept_id(instance: dg.DagsterInstance) -> str | None:
 
 
 def keep_found(instance: dg.DagsterInstance, store: Store) -> None:
-    """Has an instance that was just made work with `store`, if it has a readable id."""
+    """Has an instance that was just made work with `store`, if it has a readable id.
+
+    Once for all feeds.
+    """
+    if kept_id(instance):
+        return
     found, _ = _found(store)
     if found:
         instance.daemon_cursor_storage.set_cursor_values({_KEY: found})
 
 
-def checked(instance: dg.DagsterInstance, store: Store, *, keep: bool = True) -> Store:
+def checked(instance: dg.DagsterInstance, store: AStore, *, keep: bool = True) -> AStore:
     """`store`, if it is the one that the instance works with; raises WrongStore if it is not.
 
     A new store gets an id, and a new instance keeps the id that it finds. If an older store or
@@ -55,8 +66,8 @@ def checked(instance: dg.DagsterInstance, store: Store, *, keep: bool = True) ->
 
 
 def checked_table(
-    instance: dg.DagsterInstance, store: Store, table: Warehouse, *, keep: bool = True
-) -> Warehouse:
+    instance: dg.DagsterInstance, store: FeedStore, table: FeedTable, *, keep: bool = True
+) -> FeedTable:
     """`table`, if the batches that it holds are those of `store`; raises WrongTable if not.
 
     A table without an id, from an older version, is accepted if its batches match the store's. With
@@ -72,7 +83,7 @@ def checked_table(
     return table
 
 
-def fits(held: Held, store: Store) -> bool:
+def fits(held: Held, store: FeedStore) -> bool:
     """Whether the batches that a table holds can be those of `store`.
 
     At least half of those that are in the store must have the same number of rows; if the table
@@ -119,19 +130,21 @@ def _supply(instance: dg.DagsterInstance, store: Store, wanted: str) -> str:
 def _is_theirs(instance: dg.DagsterInstance, store: Store, kept: str | None) -> bool:
     """Whether the store is the instance's, by what is recorded and by what is there.
 
-    At least half of the recorded segments of up to `EVIDENCE` wallets must be there; a
-    reconciliation deals with lost ones. Without a record there is nothing to lose.
+    At least half of the recorded segments of up to `EVIDENCE` wallets must be there, of all feeds
+    together; a reconciliation deals with lost ones. Without a record there is nothing to lose.
     """
-    recorded = sorted(materializations.versions(instance))
+    records = [FeedRecord(instance, feed) for feed in FEEDS.values()]
+    recorded = [(wallet, record) for record in records for wallet in sorted(record.versions())]
     if not recorded:
         return kept is None
     step = max(1, len(recorded) // EVIDENCE)
     named = present = 0
-    for wallet in recorded[::step][:EVIDENCE]:
-        if found := materializations.record_or_none(instance, wallet):
+    for wallet, record in recorded[::step][:EVIDENCE]:
+        if found := record.latest_or_none(wallet):
             names = {segment.name for segment in found.segments}
+            folders = {wallet_folder(segment.folder, wallet) for segment in found.segments}
             named += len(names)
-            present += len(names & {item.name for item in store.list(wallet_prefix(wallet))})
+            present += len(names & {item.name for each in folders for item in store.list(each)})
     return named > 0 and 2 * present >= named
 
 

@@ -12,11 +12,11 @@ from typing import NamedTuple
 import dagster as dg
 import msgspec
 
-from polycopy_assets.record import materializations
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import register, registered, unregister
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.wanted import Wanted, change_wanted, read_wanted
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.trades.wallet import sort_out
 from polycopy_assets.trades.wanted import Entry, State
 from polycopy_assets.warehouse.base import Warehouse
@@ -116,14 +116,14 @@ def retire(
 ) -> Removed:
     """Stops collecting wallets: a tombstone in the store, then the row, then the partition.
 
-    With `purge` the tombstone says that what is stored is being deleted. Those of which nothing is
-    known are left alone. Can be repeated after a kill anywhere.
+    For all feeds. With `purge` the tombstone says that what is stored is being deleted. Wallets of
+    which no feed has anything are left alone. Can be repeated after a kill anywhere.
     """
     register_wanted(instance, store, table)  # other rows must not get lost with an old table
     before = read_wanted(store).entries
     partitions = set(registered(instance))
     rows = set(sort_out(table.traders())[0])
-    recorded = materializations.versions(instance, wallets)
+    recorded = {w for f in FEEDS.values() for w in FeedRecord(instance, f).versions(wallets)}
     known = [
         w
         for w in wallets
@@ -142,7 +142,8 @@ def retire(
 
 
 def _stored(store: Store, wallet: str) -> bool:
-    return next(iter(store.list(wallet_prefix(wallet))), None) is not None
+    folders = (feed.names.wallet(wallet) for feed in FEEDS.values())
+    return any(next(iter(store.list(folder)), None) is not None for folder in folders)
 
 
 def note_purged(store: Store, wallets: Collection[str]) -> None:

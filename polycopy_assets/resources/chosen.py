@@ -6,12 +6,14 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record.store_id import checked, checked_table
 from polycopy_assets.resources.embedded import SourceResource, StoreResource, WarehouseResource
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.checked import API_KEY
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import quoted
 from polycopy_assets.warehouse.base import Warehouse
 
@@ -70,12 +72,18 @@ def _google_cloud(name: str, value: str) -> Iterator[None]:
         ) from error
 
 
-def open_store(settings: Settings, instance: dg.DagsterInstance, *, keep: bool = True) -> Store:
-    """The configured store, checked to be the one that `instance` works with.
+def open_store(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    feed: Feed = TRADES,
+    *,
+    keep: bool = True,
+) -> FeedStore:
+    """The configured store as `feed` sees it, checked to be the one that `instance` works with.
 
     With `keep` False nothing is written, even if instance or store have no id yet.
     """
-    return checked(instance, store_resource(settings).connect(), keep=keep)
+    return FeedStore(checked(instance, store_resource(settings).connect(), keep=keep), feed)
 
 
 def open_warehouse(settings: Settings, asset: str) -> Warehouse:
@@ -83,11 +91,18 @@ def open_warehouse(settings: Settings, asset: str) -> Warehouse:
     return warehouse_resource(settings).open(asset)
 
 
-def open_table(
-    settings: Settings, instance: dg.DagsterInstance, store: Store, asset: str, *, keep: bool = True
+def open_warehouse_for(
+    settings: Settings,
+    instance: dg.DagsterInstance,
+    store: FeedStore,
+    asset: str,
+    *,
+    keep: bool = True,
 ) -> Warehouse:
-    """The same, checked to hold the batches of `store`; raises WrongTable if it does not.
+    """The same, its table checked to hold the batches of `store`; raises WrongTable if not.
 
     With `keep` False nothing is written.
     """
-    return checked_table(instance, store, open_warehouse(settings, asset), keep=keep)
+    warehouse = open_warehouse(settings, asset)
+    checked_table(instance, store, warehouse.table(store.feed), keep=keep)
+    return warehouse

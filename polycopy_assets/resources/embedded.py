@@ -7,6 +7,8 @@ import dagster as dg
 from pydantic import Field, PrivateAttr, field_validator
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.working import Permit
@@ -24,6 +26,7 @@ from polycopy_assets.settings.parse import (
 from polycopy_assets.settings.shared import UMASKS, Shared
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
@@ -43,9 +46,12 @@ class StoreResource(dg.ConfigurableResource):
 
     shared: Shared = Field(default="no", description="Who may read new files: POLYCOPY_SHARED.")
 
-    def open(self, instance: dg.DagsterInstance) -> Store:
-        """The store, checked to be the one that `instance` works with; raises WrongStore."""
-        return checked(instance, self.connect())
+    def open(self, instance: dg.DagsterInstance, feed: Feed = TRADES) -> FeedStore:
+        """The store as `feed` sees it, checked to be the one that `instance` works with.
+
+        Raises WrongStore.
+        """
+        return FeedStore(checked(instance, self.connect()), feed)
 
     def connect(
         self,
@@ -92,7 +98,7 @@ class WarehouseResource(dg.ConfigurableResource):
     def open_for(
         self,
         instance: dg.DagsterInstance,
-        store: Store,
+        store: FeedStore,
         asset: str,
         run_id: str = "command",
         *,
@@ -103,10 +109,12 @@ class WarehouseResource(dg.ConfigurableResource):
         Raises Unsuitable or WrongTable. With `keep` False nothing is written.
         """
         self.check_fits(store, asset, run_id)
-        return checked_table(instance, store, self.open(asset, run_id), keep=keep)
+        warehouse = self.open(asset, run_id)
+        checked_table(instance, store, warehouse.table(store.feed), keep=keep)
+        return warehouse
 
     def check_fits(self, store: Store, asset: str, run_id: str = "command") -> None:
-        """Raises Unsuitable if the tables cannot hold or show all trades of `store`.
+        """Raises Unsuitable if the tables cannot hold or show all rows of `store`.
 
         Looks once in a run: Dagster makes one resource for all steps of a run.
         """
@@ -200,9 +208,13 @@ class SourceResource(dg.ConfigurableResource):
         return Limits(self.concurrency, self.segment_bytes, patience)
 
     def opener(
-        self, progress: Progress, permit: Permit, deadline: Deadline | None = None
+        self,
+        progress: Progress,
+        permit: Permit,
+        deadline: Deadline | None = None,
+        feed: Feed = TRADES,
     ) -> OpenSource:
-        """A function that opens the source; call it on the event loop that uses it.
+        """A function that opens the source for `feed`; call it on the event loop that uses it.
 
         No request is sent after the `deadline`.
         """
@@ -217,7 +229,9 @@ class SourceResource(dg.ConfigurableResource):
         return lambda: open_source(
             self.kind,
             self.url,
+            feed,
             windows=[Window(*each) for each in parse_rate_limit(self.rate_limit)],
+            routes=self._routes(),
             concurrency=self.concurrency,
             timeout=self.timeout,
             api_key=self.api_key,
@@ -251,16 +265,18 @@ class SourceResource(dg.ConfigurableResource):
         how = self._sending(progress, permit)
         return lambda: open_boards(self.url, self.markets_url or self.url, how)
 
+    def _routes(self) -> dict[str, list[Window]]:
+        """The windows of single routes."""
+        limits = parse_route_limits(self.route_limits)
+        return {path: [Window(*each) for each in windows] for path, windows in limits.items()}
+
     def _sending(self, progress: Progress, permit: Permit) -> "Sending":
         """How requests to the source's hosts are sent."""
         from polycopy_assets.sources.hosts import Sending  # noqa: PLC0415
 
         return Sending(
             windows=[Window(*each) for each in parse_rate_limit(self.rate_limit)],
-            routes={
-                path: [Window(*each) for each in windows]
-                for path, windows in parse_route_limits(self.route_limits).items()
-            },
+            routes=self._routes(),
             concurrency=self.concurrency,
             timeout=self.timeout,
             proxy=self.proxy,

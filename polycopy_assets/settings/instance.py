@@ -46,9 +46,18 @@ def instance_kind(environ: Mapping[str, str]) -> InstanceKind:
             "POLYCOPY_INSTANCE is not accepted (its value is not shown: it may hold a password):"
             " expected postgresql://USER:PASSWORD@HOST[:PORT]/DATABASE[?OPTION=VALUE],"
             " `sqlite` or `ephemeral`; write special characters in a password as %XX (@ is %40, /"
-            " is %2F, # is %23, % is %25)"
+            f" is %2F, # is %23, % is %25){_hint(url)}"
         )
     return "postgres"
+
+
+def _hint(url: str) -> str:
+    """What may be wrong with a URL, without any part of it."""
+    if url != url.strip():
+        return ". It begins or ends with white space: was it stored with a line's end?"
+    if url.startswith("postgres://"):
+        return ". It begins with postgres://: write postgresql://"
+    return ""
 
 
 def database_url(environ: Mapping[str, str]) -> str:

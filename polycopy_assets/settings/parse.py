@@ -73,7 +73,8 @@ DEFAULT_ROUTE_LIMITS = "/v2/tokens=200/10;/v2/resolutions=200/10;/markets/keyset
 def parse_route_limits(text: str) -> dict[str, tuple[tuple[int, float], ...]]:
     """The sliding windows of each route, from `/PATH=REQUESTS/SECONDS[,…][;/PATH=…]`.
 
-    Raises ConfigurationError for anything else.
+    A route of the default that is not named keeps its windows: to set one lifts no other. Raises
+    ConfigurationError for anything else.
     """
     found: dict[str, tuple[tuple[int, float], ...]] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
@@ -81,7 +82,9 @@ def parse_route_limits(text: str) -> dict[str, tuple[tuple[int, float], ...]]:
         if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path) or path in found:
             raise wrong(ROUTE_LIMITS, text, "/PATH=REQUESTS/SECONDS[;…], each path once")
         found[path] = parse_rate_limit(windows, ROUTE_LIMITS)
-    return found
+    return (
+        found if text == DEFAULT_ROUTE_LIMITS else parse_route_limits(DEFAULT_ROUTE_LIMITS) | found
+    )
 
 
 def parse_rate_limit(text: str, name: str = "POLYCOPY_RATE_LIMIT") -> tuple[tuple[int, float], ...]:

@@ -16,9 +16,12 @@ from polycopy_assets.boards.walk import BoardPage, Row, Walk
 from polycopy_assets.errors import ConfigurationError, ContractBroken
 from polycopy_assets.sources.hosts import Sending, two_hosts
 from polycopy_assets.sources.http import Answer, Http
-from polycopy_assets.sources.polymarket import LIMIT, Polymarket
+from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.sources.rows import decode_page
 from polycopy_assets.text import quoted
+
+LIMIT = 1000
+"""Rows of a page of a board."""
 
 HOLDERS_LIMIT = 100
 """Rows for each outcome's token; more is refused where PnL is asked for."""

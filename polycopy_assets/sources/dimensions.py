@@ -5,6 +5,8 @@ is another host with budgets of its own. It leaves out closed markets unless it 
 alone, so each market is looked for both ways.
 """
 
+import re
+import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
@@ -20,6 +22,7 @@ from polycopy_assets.sources.http import Answer, Http, Params
 from polycopy_assets.sources.moment import moment
 from polycopy_assets.sources.rows import decode_page
 from polycopy_assets.text import quoted
+from polycopy_assets.trades.horizon import check_clocks
 from polycopy_assets.trades.shapes import Int64
 
 TOKENS, RESOLUTIONS, MARKETS = "/v2/tokens", "/v2/resolutions", "/markets/keyset"
@@ -37,6 +40,12 @@ _LIMIT = 100
 _MOST_PAGES = 10
 _MICRO = Decimal(1_000_000)
 _MOST_AMOUNT = Decimal(10) ** 15
+_GRAIN = Decimal("1e-9")
+"""The smallest part of a dollar that the tables hold."""
+
+_TOKEN = re.compile("[0-9]{1,78}")
+_NO_TIMES = frozenset({None, 0, "", "0001-01-01T00:00:00Z"})
+"""What stands where there is no time; the last is what Go writes for a time that was never set."""
 
 T = TypeVar("T")
 
@@ -143,10 +152,7 @@ class Dimensions:
             found: dict[str, list[Token]] = {}
             for condition, row in _asked(rows, conditions):
                 found.setdefault(condition, []).append(_token(row))
-            tokens = {
-                condition: tuple(sorted(each, key=lambda token: token.outcome_index))
-                for condition, each in found.items()
-            }
+            tokens = {condition: tuple(each) for condition, each in found.items()}
             _refuse_twice(token.token_id for each in tokens.values() for token in each)
             return Said(tokens=tokens, at=_at(answer), requests=answer.requests)
 
@@ -158,9 +164,9 @@ class Dimensions:
 
         def read(answer: Answer) -> Said:
             body = decode_page(answer.json, _Resolutions)
-            rows = [(row.condition_id or "", row) for row in body.data]
-            found = {condition: _resolution(row) for condition, row in _asked(rows, conditions)}
+            rows = _asked(((row.condition_id or "", row) for row in body.data), conditions)
             _refuse_twice(condition for condition, _ in rows)
+            found = {condition: _resolution(row) for condition, row in rows}
             return Said(resolutions=found, at=_at(answer), requests=answer.requests)
 
         params = {"condition": ",".join(conditions)}
@@ -201,9 +207,9 @@ class Dimensions:
     async def _page(self, params: Params, conditions: Sequence[str]) -> tuple[Said, str | None]:
         def read(answer: Answer) -> tuple[Said, str | None]:
             body = decode_page(answer.json, _Markets)
-            rows = [(row.condition_id, row) for row in body.markets]
+            rows = _asked(((row.condition_id, row) for row in body.markets), conditions)
             _refuse_twice(condition for condition, _ in rows)
-            found = {condition: _market(row) for condition, row in _asked(rows, conditions)}
+            found = {condition: _market(row) for condition, row in rows}
             said = Said(markets=found, at=_at(answer), requests=answer.requests)
             return said, body.next_cursor
 
@@ -223,8 +229,13 @@ def _what(what: str, conditions: Sequence[str]) -> str:
 
 
 def _at(answer: Answer) -> int:
+    """When the answer was true; raises TransientError if that is still to come.
+
+    A version that begins next year would hide all that the source says until then.
+    """
     if answer.date is None:
         raise ContractBroken("the answer has no `Date`, so it is unknown when it was true")
+    check_clocks(min(time.time() - answer.date, 0.0))
     return int(answer.date)
 
 
@@ -246,6 +257,8 @@ def _refuse_twice(names: Iterable[str]) -> None:
 
 
 def _token(row: _Token) -> Token:
+    if not _TOKEN.fullmatch(row.token_id):
+        raise ContractBroken(f"the token {quoted(row.token_id)}, which is none")
     return Token(
         token_id=row.token_id,
         outcome_index=row.outcome_index,
@@ -267,11 +280,10 @@ def _token(row: _Token) -> Token:
 
 
 def _resolution(row: _Resolution) -> Resolution:
-    at = row.resolved_at
     return Resolution(
         status=row.status,
         payouts=tuple((_amount(each) or 0) / _MICRO for each in row.payouts or ()),
-        resolved_at=None if at in {None, 0, ""} else _seconds(at, "a condition resolved at"),
+        resolved_at=_seconds(row.resolved_at, "a condition that resolved at"),
         resolved_block=row.resolved_block,
         was_disputed=row.was_disputed,
         was_arbitrated=row.was_arbitrated,
@@ -305,10 +317,13 @@ def _market(row: _Market) -> Market:
 
 
 def _amount(value: Decimal | None) -> Decimal | None:
-    """A decimal that the tables can hold; raises ContractBroken for any other."""
-    if value is not None and not (value.is_finite() and abs(value) < _MOST_AMOUNT):
+    """A decimal as the tables hold it; raises ContractBroken if they cannot."""
+    if value is None:
+        return None
+    # Not by `abs`, which rounds, and fails for what is far too large.
+    if not value.is_finite() or not -_MOST_AMOUNT < value < _MOST_AMOUNT:
         raise ContractBroken(f"the amount {quoted(value)}, which is none")
-    return value
+    return value.quantize(_GRAIN)
 
 
 def _text(value: int | str | None) -> str | None:
@@ -316,4 +331,4 @@ def _text(value: int | str | None) -> str | None:
 
 
 def _seconds(value: float | str | None, what: str) -> int | None:
-    return int(moment(value, what)) if value else None
+    return None if value is None or value in _NO_TIMES else int(moment(value, what))

@@ -9,14 +9,14 @@ from typing import Any
 
 import msgspec
 
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.sources.http import Answer, Http
 from polycopy_assets.sources.rows import decode_page, read_rows
 from polycopy_assets.trades.horizon import Freshness, Horizon, horizon
 from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
-from polycopy_assets.trades.shapes import DOME, SHAPES
+from polycopy_assets.trades.shapes import DOME
 
-LIMIT = 1000
 MARGIN = 900
 """The last seconds before the gateway's clock are not trusted: a gateway does not report its
 lag."""
@@ -44,12 +44,14 @@ def explain(status: int, body: Mapping[str, Any]) -> str | None:
 
 
 class Dome:
-    """Trades of a wallet from a gateway that speaks Dome's contract."""
+    """The rows of `feed` from a gateway that speaks Dome's contract."""
 
     name = DOME
 
-    def __init__(self, http: Http, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, http: Http, feed: Feed, *, now: Callable[[], float] = time.time) -> None:
         self._http = http
+        self._feed = feed
+        self._endpoint = feed.endpoints[DOME]
         self._now = now
 
     @property
@@ -58,49 +60,41 @@ class Dome:
         return self._http.at_once
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
-        """At most 1,000 orders of `wallet` in `span`, newest first; raises SourceError."""
-        start = max(span.start, 1)
-        params: dict[str, str | int] = {
-            "user": wallet,
-            "limit": LIMIT,
-            "start_time": start,
-            # The contract wants start < end: a single second is requested together with the next.
-            "end_time": max(span.until - 1, start + 1),
-        }
+        """At most a page of `wallet`'s rows in `span`, newest first; raises SourceError."""
+        params = dict(self._endpoint.asked(wallet, span))
         if cursor is not None:
             params["pagination_key"] = cursor
         page = await self._http.read(
-            "/polymarket/orders",
+            self._endpoint.path,
             params,
-            f"orders of {wallet} in {describe(span)}",
-            _page,
+            f"{self._endpoint.rows} of {wallet} {describe(span)}",
+            self._page,
             new=cursor is None,
         )
-        if span.until - 1 <= start:
+        if span.until - 1 <= max(span.start, 1):  # it was asked for together with the next second
             return page._replace(rows=[row for row in page.rows if row.timestamp < span.until])
         return page
 
     async def horizon(self) -> Horizon:
         """The horizon by the gateway's clock; a small request shows that gateway and key work."""
         said = await self._http.read(
-            "/polymarket/orders",
+            self._endpoint.path,
             {"user": _NOBODY, "limit": 1},
             "a first, small request",
             lambda answer: Freshness(date=answer.date, cached=answer.age, margin=MARGIN),
         )
-        return horizon(said, now=self._now())
+        return horizon(said, self._feed.label, now=self._now())
 
-
-def _page(answer: Answer) -> Page:
-    body = decode_page(answer.json, _Body)
-    read = read_rows(SHAPES[DOME], body.orders)
-    return Page(
-        rows=read.rows,
-        has_more=body.pagination.has_more,
-        cursor=body.pagination.pagination_key,
-        limit=LIMIT,
-        requests=answer.requests,
-        unknown_fields=read.unknown_fields,
-        oddities=read.oddities,
-        seconds=answer.seconds,
-    )
+    def _page(self, answer: Answer) -> Page:
+        body = decode_page(answer.json, _Body)
+        read = read_rows(self._feed.shapes.of(DOME), body.orders)
+        return Page(
+            rows=read.rows,
+            has_more=body.pagination.has_more,
+            cursor=body.pagination.pagination_key,
+            limit=self._endpoint.limit,
+            requests=answer.requests,
+            unknown_fields=read.unknown_fields,
+            oddities=read.oddities,
+            seconds=answer.seconds,
+        )

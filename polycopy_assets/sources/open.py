@@ -1,9 +1,11 @@
 """Opens the source that the settings name."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.settings.checked import clean_key, refuse_credentials
 from polycopy_assets.sources import dome
 from polycopy_assets.sources.budget import Window
@@ -36,8 +38,10 @@ def check_can_count(kind: str) -> None:
 async def open_source(
     kind: str,
     url: str,
+    feed: Feed,
     *,
     windows: Sequence[Window],
+    routes: Mapping[str, Sequence[Window]] = MappingProxyType({}),
     concurrency: int,
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
@@ -47,21 +51,28 @@ async def open_source(
     permit: Callable[[], None] = lambda: None,
     on_request: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[PageSource]:
-    """The source `kind` (`polymarket` or `dome`) at `url`, closed with the context.
+    """The source `kind` (`polymarket` or `dome`) at `url` for `feed`, closed with the context.
 
-    `timeout` is seconds; `api_key` is needed by `dome` alone; `max_lag` is how many seconds the
-    feed may lag, for sources that report their lag; `proxy` is the URL of the proxy to go through;
-    `idle` is for how many seconds no other process has sent this source a request: earlier requests
-    still count against the budget. `permit` raises Stopped or OutOfTime if no more requests may be
-    sent. Raises
-    ConfigurationError for a URL or a key that cannot be used.
+    `routes` are the windows of single paths, beside `windows` for all; `timeout` is seconds;
+    `api_key` is needed by `dome` alone; `max_lag` is how many seconds the feed may lag, for sources
+    that report their lag; `proxy` is the URL of the proxy to go through; `idle` is for how many
+    seconds no other process has sent this source a request: earlier requests still count against
+    the budget. `permit` raises Stopped or OutOfTime if no more requests may be sent. Raises
+    ConfigurationError for a URL or a key that cannot be used, or a source that does not serve the
+    feed.
     """
+    if kind not in feed.endpoints:
+        able = ", ".join(feed.endpoints)
+        raise ConfigurationError(
+            f"POLYCOPY_SOURCE={kind!r} does not serve {feed.rows}; sources that do: {able}"
+        )
     is_dome = kind == Dome.name
     refuse_credentials("the source's URL", url)
     api_key = clean_key(api_key)
     async with Http(
         url,
         windows=windows,
+        routes=routes,
         concurrency=concurrency,
         timeout=timeout,
         headers={"Authorization": f"Bearer {api_key}"} if is_dome else None,
@@ -72,4 +83,4 @@ async def open_source(
         idle=idle,
         permit=permit,
     ) as http:
-        yield Dome(http) if is_dome else Polymarket(http, max_lag=max_lag)
+        yield Dome(http, feed) if is_dome else Polymarket(http, feed, max_lag=max_lag)

@@ -1,7 +1,4 @@
-"""Polymarket's Data API v2, `GET /v2/trades`.
-
-Contract: https://docs.polymarket.com/api-reference/feeds/list-trades. No key, no account.
-"""
+"""Polymarket's Data API v2: its feeds, as pages of one wallet's rows. No key, no account."""
 
 import time
 from collections.abc import Callable
@@ -10,15 +7,15 @@ from typing import Annotated
 import msgspec
 
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.sources.http import Answer, Http
 from polycopy_assets.sources.rows import decode_page, read_rows
 from polycopy_assets.sources.status import freshness
 from polycopy_assets.trades.horizon import DEFAULT_MAX_LAG, Horizon, horizon
 from polycopy_assets.trades.interval import Interval, describe
 from polycopy_assets.trades.page import Page
-from polycopy_assets.trades.shapes import POLYMARKET, SHAPES
+from polycopy_assets.trades.shapes import POLYMARKET
 
-LIMIT = 1000
 MARGIN = 300
 """Seconds on top of the reported lag: answers were seen with `Cache-Control: max-age=300`."""
 
@@ -42,18 +39,21 @@ class _Volumes(msgspec.Struct):
 
 
 class Polymarket:
-    """Trades of a wallet from Data API v2, makers' fills included, full history."""
+    """The rows of `feed` from Data API v2, full history."""
 
     name = POLYMARKET
 
     def __init__(
         self,
         http: Http,
+        feed: Feed,
         *,
         max_lag: float = DEFAULT_MAX_LAG,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
+        self._feed = feed
+        self._endpoint = feed.endpoints[POLYMARKET]
         self._max_lag = max_lag
         self._now = now
 
@@ -63,25 +63,17 @@ class Polymarket:
         return self._http.at_once
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
-        """At most 1,000 trades of `wallet` in `span`, newest first; raises SourceError."""
-        params: dict[str, str | int] = {
-            "user": wallet,
-            "limit": LIMIT,
-            # By default, fills in which the wallet was the maker are left out.
-            "taker_only": "false",
-            # 0 would mean "the last three years"; 1 is the full history.
-            "start": max(span.start, 1),
-            "end": span.until - 1,
-        }
+        """At most a page of `wallet`'s rows in `span`, newest first; raises SourceError."""
+        params = dict(self._endpoint.asked(wallet, span))
         if cursor is not None:
             # Every cursor needs the same filters: with a changed filter the walk silently starts
             # again.
             params["cursor"] = cursor
         return await self._http.read(
-            "/v2/trades",
+            self._endpoint.path,
             params,
-            f"trades of {wallet} in {describe(span)}",
-            _page,
+            f"{self._endpoint.rows} of {wallet} {describe(span)}",
+            self._page,
             new=cursor is None,
         )
 
@@ -96,7 +88,7 @@ class Polymarket:
             "start": max(span.start, 1),
             "end": span.until - 1,
         }
-        what = f"the count of the trades of {wallet} in {describe(span)}"
+        what = f"the count of the trades of {wallet} {describe(span)}"
         return await self._http.read(
             "/v2/user-volume",
             params,
@@ -107,23 +99,25 @@ class Polymarket:
     async def horizon(self) -> Horizon:
         """The horizon by the source's status and clock; raises SourceError."""
         said = await self._http.read(
-            "/v2/status", {}, "the source's status", lambda answer: freshness(answer, MARGIN)
+            "/v2/status",
+            {},
+            "the source's status",
+            lambda answer: freshness(answer, MARGIN, self._feed.label, self._endpoint.mechanisms),
         )
-        return horizon(said, now=self._now(), max_lag=self._max_lag)
+        return horizon(said, self._feed.label, now=self._now(), max_lag=self._max_lag)
 
-
-def _page(answer: Answer) -> Page:
-    body = decode_page(answer.json, _Body)
-    if body.pagination.next_cursor is not None and not body.pagination.has_more:
-        raise ContractBroken("a cursor to more pages, but no more were promised")
-    read = read_rows(SHAPES[POLYMARKET], body.data)
-    return Page(
-        rows=read.rows,
-        has_more=body.pagination.has_more,
-        cursor=body.pagination.next_cursor,
-        limit=LIMIT,
-        requests=answer.requests,
-        unknown_fields=read.unknown_fields,
-        oddities=read.oddities,
-        seconds=answer.seconds,
-    )
+    def _page(self, answer: Answer) -> Page:
+        body = decode_page(answer.json, _Body)
+        if body.pagination.next_cursor is not None and not body.pagination.has_more:
+            raise ContractBroken("a cursor to more pages, but no more were promised")
+        read = read_rows(self._feed.shapes.of(POLYMARKET), body.data)
+        return Page(
+            rows=read.rows,
+            has_more=body.pagination.has_more,
+            cursor=body.pagination.next_cursor,
+            limit=self._endpoint.limit,
+            requests=answer.requests,
+            unknown_fields=read.unknown_fields,
+            oddities=read.oddities,
+            seconds=answer.seconds,
+        )

@@ -11,7 +11,7 @@ from polycopy_assets.errors import ContractBroken
 from polycopy_assets.text import said_by
 from polycopy_assets.trades.odd_json import UNREADABLE, Json, tame
 from polycopy_assets.trades.page import Rows, as_lines
-from polycopy_assets.trades.shapes import Shape, Trade, field_names
+from polycopy_assets.trades.shapes import ServedRow, Shape, field_names
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -59,7 +59,7 @@ def read_rows(shape: Shape, raws: Sequence[msgspec.Raw | Json]) -> Read:
 
 def _one_by_one(
     shape: Shape, raws: Iterable[msgspec.Raw | Json], unknown: Counter[str]
-) -> Iterator[Trade]:
+) -> Iterator[ServedRow]:
     """Each row; counts its unknown fields."""
     for number, raw in enumerate(raws):
         tamed = raw.tamed if isinstance(raw, Json) else raw

@@ -1,4 +1,4 @@
-"""`GET /v2/status` of Polymarket's Data API: the lag of the trade feed, and the status's age.
+"""`GET /v2/status` of Polymarket's Data API: the lag of a feed, and the status's age.
 
 It is a snapshot. Its own age is added to every lag in it, because a stuck refresher keeps reporting
 an old, small lag. If everything has stopped, `serving` shows it; if one contract's stream has
@@ -6,6 +6,7 @@ stopped while the others are at head, only `ingestion` does. If no stream is nam
 none lags: the status leaves out dormant streams.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -19,8 +20,6 @@ from polycopy_assets.trades.horizon import Freshness
 SECONDS_PER_BLOCK = 2
 """Approximate, for Polygon."""
 
-FEED = "activity_feed"
-"""The mechanism that serves trades; a stalled `pnl` does not affect them."""
 
 _Number = float | None
 
@@ -54,45 +53,53 @@ class _Status(msgspec.Struct):
     data: _Data
 
 
-def freshness(answer: Answer, margin: float) -> Freshness:
-    """What the status says; raises ContractBroken or TransientError if it does not say enough."""
+def freshness(answer: Answer, margin: float, feed: str, mechanisms: Sequence[str]) -> Freshness:
+    """What the status says; raises ContractBroken or TransientError if it does not say enough.
+
+    `mechanisms` are those that serve the `feed`: the slowest counts. Others do not: a stalled `pnl`
+    does not affect trades. If none are known, the slowest of all feeds counts.
+    """
     data = decode_page(answer.json, _Status).data
+    serving = [_feed_lag(data.serving, feed, mechanism) for mechanism in mechanisms]
+    serving = serving or [_slowest(data.serving, feed)]
     return Freshness(
         date=answer.date,
         cached=answer.age,
-        lag=max(_feed_lag(data.serving), _stream_lag(data.ingestion)),
+        lag=max([*serving, _stream_lag(data.ingestion)]),
         age=_age(data, answer),
         margin=margin,
     )
 
 
-def _feed_lag(serving: _Serving) -> float:
-    """Seconds that the trade feed lags; the worst of all feeds if it is not reported by itself."""
-    feed = _mechanism(serving.mechanisms)
-    told = ((feed.age_seconds, 1), (feed.blocks_behind, SECONDS_PER_BLOCK))
+def _feed_lag(serving: _Serving, feed: str, mechanism: str) -> float:
+    """Seconds that a mechanism lags; the worst of all feeds if it is not reported by itself."""
+    said = _reported(serving.mechanisms, mechanism)
+    told = ((said.age_seconds, 1), (said.blocks_behind, SECONDS_PER_BLOCK))
     lags = [value * scale for value, scale in told if value is not None]
-    if lags:
-        return max(lags)
+    return max(lags) if lags else _slowest(serving, feed)
+
+
+def _slowest(serving: _Serving, feed: str) -> float:
     if serving.lag_seconds is None:
-        raise TransientError("the source's status does not say how far its trade feed lags")
+        raise TransientError(f"the source's status does not say how far its {feed} lags")
     return serving.lag_seconds
 
 
-def _mechanism(mechanisms: Any) -> _Mechanism:
-    """What the status says about `FEED`; raises ContractBroken for an invalid number."""
+def _reported(mechanisms: Any, name: str) -> _Mechanism:
+    """What the status says about the mechanism; raises ContractBroken for an invalid number."""
     try:
-        return msgspec.convert(_named(mechanisms), _Mechanism)
+        return msgspec.convert(_named(mechanisms, name), _Mechanism)
     except (msgspec.ValidationError, OverflowError) as error:
-        raise ContractBroken(f"a status whose {FEED} cannot be read: {error}") from error
+        raise ContractBroken(f"a status whose {name} cannot be read: {error}") from error
 
 
-def _named(mechanisms: Any) -> dict[str, Any]:
-    """The mechanism `FEED`, from a list or an object of them; empty if it is missing."""
+def _named(mechanisms: Any, name: str) -> dict[str, Any]:
+    """The mechanism `name`, from a list or an object of them; empty if it is missing."""
     if isinstance(mechanisms, dict):
-        found = mechanisms.get(FEED)
+        found = mechanisms.get(name)
         return found if isinstance(found, dict) else {}
     for each in mechanisms if isinstance(mechanisms, list) else ():
-        if isinstance(each, dict) and FEED in each.values():
+        if isinstance(each, dict) and name in each.values():
             return each
     return {}
 

@@ -17,17 +17,9 @@ from operator import itemgetter
 import msgspec
 
 from polycopy_assets.errors import ContractBroken, ObjectKept, ObjectLost
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
-from polycopy_assets.trades.coverage import (
-    COVERAGE,
-    NOTHING,
-    Covered,
-    coverage_name,
-    pack,
-    parse_coverage_name,
-    unpack,
-)
+from polycopy_assets.trades.coverage import NOTHING, Covered, pack, unpack
 from polycopy_assets.trades.horizon import beyond
 from polycopy_assets.trades.interval import Interval
 
@@ -61,7 +53,7 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.statements.values(), key=lambda item: item.at, default=None)
 
 
-def read_coverage(store: Store) -> Coverage:
+def read_coverage(store: FeedStore) -> Coverage:
     """Reads all coverage objects that count; raises StoreError."""
     seen: _Seen = {}
     for _ in range(_READ_AGAIN):
@@ -76,9 +68,10 @@ _Seen = dict[str, list[Covered] | ContractBroken]
 """The objects that were read, by name: they never change."""
 
 
-def _read(store: Store, seen: _Seen) -> Coverage:
-    names = [item.name for item in store.list(COVERAGE) if not item.name.endswith("/")]
-    numbers = {name: parsed[0] for name in names if (parsed := parse_coverage_name(name))}
+def _read(store: FeedStore, seen: _Seen) -> Coverage:
+    folder, parse = store.names.coverage, store.names.parse_coverage
+    names = [item.name for item in store.list(folder) if not item.name.endswith("/")]
+    numbers = {name: parsed[0] for name in names if (parsed := parse(name))}
     ordered = sorted(numbers.items(), key=itemgetter(1, 0))
     statements: dict[str, Covered] = {}
     damaged: dict[str, str] = {}
@@ -126,7 +119,7 @@ class CoverageWriter:
     Can be used from several threads.
     """
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    def __init__(self, store: FeedStore, run_id: str) -> None:
         self._store = store
         self._run_id = run_id
         self._lock = threading.Lock()
@@ -143,7 +136,7 @@ class CoverageWriter:
     def stated_by(self, run_ids: Iterable[str]) -> Mapping[str, Interval]:
         """What these runs stated of each wallet, as far as it still holds and was not folded."""
         runs = {run_id[:8] for run_id in run_ids}
-        named = ((name, parse_coverage_name(name)) for name in self._objects)
+        named = ((name, self._store.names.parse_coverage(name)) for name in self._objects)
         theirs = [name for name, parsed in named if parsed and parsed[1] in runs]
         return {
             item.wallet: item.span
@@ -202,8 +195,9 @@ class CoverageWriter:
             self._store.delete(name)
 
     def _create(self, statements: Iterable[Covered]) -> str:
-        numbers = [parsed[0] for name in self._objects if (parsed := parse_coverage_name(name))]
-        name = coverage_name(max(numbers, default=0) + 1, self._run_id, uuid.uuid4().hex)
+        names = self._store.names
+        numbers = [parsed[0] for name in self._objects if (parsed := names.parse_coverage(name))]
+        name = names.coverage_object(max(numbers, default=0) + 1, self._run_id, uuid.uuid4().hex)
         self._store.create(name, pack(statements), {"run": self._run_id})
         self._objects.append(name)
         return name

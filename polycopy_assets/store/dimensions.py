@@ -81,16 +81,20 @@ class FactsInStore:
             self._remember(facts, text)
 
     def fold(self) -> None:
-        """Writes everything as one object if there are many, and deletes what no longer counts."""
+        """Writes everything as one object if there are many, and deletes what no longer counts.
+
+        What another process wrote meanwhile counts, and stays.
+        """
         if sum(each.kind == "change" for each in self._objects) > FOLD_AFTER:
             lines = (text for each in self._objects for _, text in self._versions(each))
             whole = Numbered(self.number + 1, "whole")
             self._create(whole, pack(lines, self.batch, self._lines))
             self._objects = [whole]
-        counting = {each.name for each in self._objects}
-        for item in list(self._store.list(PREFIX)):
-            if parse_name(item.name) and item.name not in counting:
-                self._store.delete(item.name)
+        names = [item.name for item in self._store.list(PREFIX)]
+        counting = {each.name for each in that_count(names)}
+        for name in names:
+            if parse_name(name) and name not in counting:
+                self._store.delete(name)
 
     def versions(self) -> Iterator[Facts]:
         """Every version of every condition, those of one condition in their order."""

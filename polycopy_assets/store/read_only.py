@@ -1,34 +1,15 @@
 """A store in which nothing is changed, for commands that only look."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from pathlib import Path
 
 from polycopy_assets.errors import StoreError
-from polycopy_assets.store.base import NO_METADATA, Store, Stored
+from polycopy_assets.store.around import Around
+from polycopy_assets.store.base import NO_METADATA
 
 
-class ReadOnly:
-    """`store`, in which every change raises StoreError; see `store.base.Store`."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def uri(self, name: str) -> str:
-        """The object's address."""
-        return self._store.uri(name)
-
-    def list(self, prefix: str) -> Iterator[Stored]:
-        """All objects whose names start with `prefix`, sorted by name."""
-        return self._store.list(prefix)
-
-    def left_out(self, prefix: str) -> Iterator[tuple[str, str]]:
-        """(name, what it is) for everything below `prefix` that is not an object."""
-        return self._store.left_out(prefix)
-
-    def read(self, name: str) -> bytes:
-        """The object's bytes; raises ObjectLost if there is no such object."""
-        return self._store.read(name)
+class ReadOnly(Around):
+    """`store`, in which every change raises StoreError."""
 
     def create(self, name: str, data: bytes, metadata: Mapping[str, str] = NO_METADATA) -> None:
         """Raises StoreError."""
@@ -40,21 +21,13 @@ class ReadOnly:
         del path, metadata
         raise self._refused(name)
 
-    def local(self, name: str) -> AbstractContextManager[Path]:
-        """The object as a local file to read."""
-        return self._store.local(name)
-
     def delete(self, name: str) -> None:
         """Raises StoreError."""
         raise self._refused(name)
-
-    def place(self) -> tuple[str, str] | None:
-        """Where the objects are."""
-        return self._store.place()
 
     def check_writable(self) -> None:
         """Raises StoreError."""
         raise self._refused("")
 
     def _refused(self, name: str) -> StoreError:
-        return StoreError(f"{self._store.uri(name) if name else 'the store'} is only looked at")
+        return StoreError(f"{self.uri(name) if name else 'the store'} is only looked at")

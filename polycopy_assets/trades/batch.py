@@ -1,31 +1,16 @@
 """A batch: the result of one combine, and what it claims in the table."""
 
-import re
 from collections.abc import Iterable, Iterator
 from typing import Protocol, TypeVar
 
 import msgspec
 
 from polycopy_assets.trades.interval import Interval, union
-from polycopy_assets.trades.segment import Segment, rows_digest, segment_name
-
-COMBINED = "combined/"
-MANIFESTS = "combined/manifests/"
-PARTS = "combined/parts/"
-SCHEMA = 2
-"""The version of the parts' columns. It is raised when they change: a batch of an older version
-does not count as combined, so that its segments are combined again, with the new columns.
-
-1: up to `source`. 2: `sequence`, `outcome_index`, `event_slug`, `notional_usdc`.
-
-A newer version adds fields to a manifest and removes none: that is how an older version
-distinguishes a newer manifest from a broken one.
-"""
+from polycopy_assets.trades.names import Names
+from polycopy_assets.trades.segment import Segment, rows_digest
 
 _NO_BYTES = "00000000"
 """The checksum of nothing."""
-
-_NAME = re.compile(r"combined/manifests/([0-9]{8})\.json")
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +23,7 @@ class Part(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A segment in the batch: its rows are all trades with start <= timestamp < until.
+    """A segment in the batch: its rows are all rows of its feed with start <= timestamp < until.
 
     `version` is the data version of the wallet's record that named the segment; empty if more
     segments of that record follow in the next batch. `first`, `last`, `source` and `digest` are the
@@ -70,7 +55,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """The commit of a batch, written last: its parts and every segment they were made of.
 
     `claims_part` holds the claimed intervals as rows, for loaders that read nothing but Parquet.
-    `schema` is the version of the parts' columns (`SCHEMA`); 1 if it is missing.
+    `schema` is the version of the parts' columns (each feed counts its own); 1 if it is missing. A
+    batch of another version does not count as combined, so that its segments are combined again,
+    with the feed's columns.
+
+    A newer version adds fields to a manifest and removes none: that is how an older version
+    distinguishes a newer manifest from a broken one.
     """
 
     batch: int
@@ -110,7 +100,7 @@ class Numbered(Protocol):
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A batch without its claims and parts: number, trades, version of the parts' columns."""
+    """A batch without its claims and parts: number, rows, version of the parts' columns."""
 
     batch: int
     rows: int
@@ -120,23 +110,12 @@ class Header(msgspec.Struct, frozen=True, array_like=True, gc=False):
 _Numbered = TypeVar("_Numbered", bound=Numbered)
 
 
-def current(manifests: Iterable[_Numbered]) -> list[_Numbered]:
-    """The batches whose parts have the current columns.
+def current(manifests: Iterable[_Numbered], schema: int) -> list[_Numbered]:
+    """The batches whose parts have the columns of version `schema`, that of their feed.
 
     Of the others only the numbers count: their segments are combined again.
     """
-    return [item for item in manifests if item.schema == SCHEMA]
-
-
-def manifest_name(batch: int) -> str:
-    """`combined/manifests/{batch}.json`, eight digits."""
-    return f"{MANIFESTS}{batch:08d}.json"
-
-
-def parse_manifest_name(name: str) -> int | None:
-    """The batch number in a manifest's name; None if it is not a manifest's name."""
-    found = _NAME.fullmatch(name)
-    return int(found[1]) if found else None
+    return [item for item in manifests if item.schema == schema]
 
 
 def claim(segment: Segment, version: str) -> Claim:
@@ -157,10 +136,10 @@ def claim(segment: Segment, version: str) -> Claim:
     )
 
 
-def empty_claim(wallet: str, span: Interval, version: str) -> Claim:
-    """The claim that there are no trades in `span`; no object has to have that segment's name."""
+def empty_claim(names: Names, wallet: str, span: Interval, version: str) -> Claim:
+    """The claim that there are no rows in `span`; no object has to have that segment's name."""
     return Claim(
-        segment=segment_name(wallet, span),
+        segment=names.segment(wallet, span),
         wallet=wallet,
         start=span.start,
         until=span.until,

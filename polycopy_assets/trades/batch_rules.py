@@ -8,8 +8,9 @@ import re
 from collections.abc import Collection, Iterator
 
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import PARTS, SCHEMA, Claim, Manifest, claimed_intervals
-from polycopy_assets.trades.segment import LATEST, parse_name
+from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
+from polycopy_assets.trades.names import Names
+from polycopy_assets.trades.segment import LATEST
 from polycopy_assets.trades.wallet import ADDRESS
 
 LAST_BATCH = 1_000_000
@@ -22,7 +23,7 @@ Without a bound one stray number would use up all numbers.
 """
 
 _MOST_ROWS = 10**12
-"""More trades than one segment can have: sums of rows stay below 2**64."""
+"""More rows than one segment can have: sums of rows stay below 2**64."""
 
 
 def believed(loaded: Collection[int], last: int) -> Collection[int]:
@@ -39,45 +40,48 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")
 _FILE = re.compile(r"[0-9a-z]+/[0-9a-z-]+\.parquet")
 
 
-def problem(manifest: Manifest, number: int) -> str:
-    """The first thing that is wrong with a manifest whose name has `number`; empty if nothing."""
-    return next(_problems(manifest, number), "")
+def problem(manifest: Manifest, number: int, names: Names, schema: int) -> str:
+    """The first thing that is wrong with a manifest whose name has `number`; empty if nothing.
+
+    `names` and `schema`, the version of the parts' columns, are those of its feed.
+    """
+    return next(_problems(manifest, number, names, schema), "")
 
 
-def _problems(manifest: Manifest, number: int) -> Iterator[str]:
+def _problems(manifest: Manifest, number: int, names: Names, schema: int) -> Iterator[str]:
     if manifest.batch != number or number < 1:
         yield f"it says that it is batch {manifest.batch}"
     if manifest.schema < 1:
         yield f"its schema {manifest.schema} does not exist"
     if not manifest.claims:
         yield "it claims nothing"
-    if manifest.schema != SCHEMA:
+    if manifest.schema != schema:
         return  # of an older version: only its number is used
-    yield from _of_files(manifest)
+    yield from _of_files(manifest, names)
     for claim in manifest.claims:
-        for wrong in _of_claim(claim):
+        for wrong in _of_claim(claim, names):
             yield f"its claim on {claim.segment!r}: {wrong}"
     yield from _of_sums(manifest)
 
 
-def _of_files(manifest: Manifest) -> Iterator[str]:
-    own = f"{PARTS}{manifest.batch:08d}/"
-    names = [part.name for part in manifest.files]
+def _of_files(manifest: Manifest, names: Names) -> Iterator[str]:
+    own = names.batch(manifest.batch)
+    files = [part.name for part in manifest.files]
     for part in manifest.files:
         if not part.name.startswith(own) or not _FILE.fullmatch(part.name[len(own) :]):
             yield f"its part {part.name!r} is not a file below {own}"
         if part.rows < 0 or part.size < 0 or not _CHECKSUM.fullmatch(part.crc32c):
             yield f"its part {part.name} has impossible rows, size or checksum"
-    if len({*names}) < len(names) or len({name.rpartition("/")[0] for name in names}) > 1:
+    if len({*files}) < len(files) or len({name.rpartition("/")[0] for name in files}) > 1:
         yield "its parts are not different files of one folder"
     if manifest.claims_part is None:
         yield "it has no file of claims"
 
 
-def _of_claim(claim: Claim) -> Iterator[str]:
+def _of_claim(claim: Claim, names: Names) -> Iterator[str]:
     if not ADDRESS.fullmatch(claim.wallet):
         yield f"not a wallet: {claim.wallet!r}"
-    named = parse_name(claim.segment)
+    named = names.parse_segment(claim.segment)
     if named is None or named[0] != claim.wallet:
         yield f"not a segment of {claim.wallet}"
         return

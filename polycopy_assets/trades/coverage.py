@@ -1,4 +1,4 @@
-"""Coverage without rows: until when a wallet was asked for trades that were not there.
+"""Coverage without rows: until when a wallet was asked for rows that were not there.
 
 A refresh that finds nothing for a wallet writes no segment. What it found out is a line of a
 coverage object, which speaks for many wallets. A wallet has one such interval, behind its last
@@ -6,7 +6,6 @@ segment; the latest statement counts, whatever earlier ones say.
 """
 
 import gzip
-import re
 import zlib
 from collections.abc import Iterable
 
@@ -17,12 +16,9 @@ from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.segment import LATEST
 from polycopy_assets.trades.wallet import ADDRESS
 
-COVERAGE = "coverage/"
-_NAME = re.compile(r"coverage/([0-9]{8})-([0-9a-z]{8})-[0-9a-f]{8}\.jsonl\.gz")
-
 
 class Covered(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """The source had no trade of `wallet` with start <= timestamp < until, epoch seconds.
+    """The source had no row of `wallet` with start <= timestamp < until, epoch seconds.
 
     With `until` 0 it says that no earlier statement about the wallet counts any more. `at` is the
     source's clock when it was asked.
@@ -35,7 +31,7 @@ class Covered(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def span(self) -> Interval:
-        """The interval without trades."""
+        """The interval without rows."""
         return Interval(self.start, self.until)
 
     @property
@@ -56,23 +52,6 @@ def extended(covered_until: int, stated: Interval | None) -> int:
     if stated is None or stated.start > covered_until:
         return covered_until
     return max(covered_until, stated.until)
-
-
-def coverage_name(number: int, run_id: str, unique: str) -> str:
-    """`coverage/{number}-{run}-{unique}.jsonl.gz`: the eight first digits of the last two.
-
-    Later statements have higher numbers.
-    """
-    return f"{COVERAGE}{number:08d}-{run_id[:8]:0<8}-{unique[:8]}.jsonl.gz"
-
-
-def parse_coverage_name(name: str) -> tuple[int, str] | None:
-    """The number in a coverage object's name and the first digits of the run's id.
-
-    None if it is no such name.
-    """
-    found = _NAME.fullmatch(name)
-    return (int(found[1]), found[2]) if found else None
 
 
 def pack(statements: Iterable[Covered]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from polycopy_assets.trades.batch import SCHEMA, Claim, Manifest
+from polycopy_assets.trades.batch import Claim, Manifest
 from polycopy_assets.trades.digest import total
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import rows_in_version, version_of
@@ -99,28 +99,33 @@ _NOTHING = Held(version="", batch=0, rows=0, digest=0, packed=b"")
 
 
 class Holdings:
-    """What the batches hold of each wallet.
+    """What the batches of a feed hold of each wallet.
 
-    `others` are the wallets that only batches with older columns name: nothing is held of them.
+    `schema` is the version of the feed's columns. `others` are the wallets that only batches with
+    older columns name: nothing is held of them.
     """
 
     def __init__(
-        self, held: Mapping[str, Held] | None = None, others: Collection[str] = ()
+        self,
+        schema: int,
+        held: Mapping[str, Held] | None = None,
+        others: Collection[str] = (),
     ) -> None:
+        self._schema = schema
         self._held = dict(held or {})
         self._others = set(others)
 
     @classmethod
-    def of(cls, manifests: Iterable[Manifest]) -> "Holdings":
+    def of(cls, manifests: Iterable[Manifest], schema: int) -> "Holdings":
         """What `manifests`, in their order, hold together."""
-        found = cls()
+        found = cls(schema)
         for manifest in manifests:
             found.add(manifest)
         return found
 
     def add(self, manifest: Manifest) -> None:
         """Adds a batch, the latest so far."""
-        if manifest.schema != SCHEMA:
+        if manifest.schema != self._schema:
             self._others |= {item.wallet for item in manifest.claims}
             return
         for wallet, claims in groupby(manifest.claims, key=attrgetter("wallet")):
@@ -131,7 +136,7 @@ class Holdings:
 
     def copy(self) -> "Holdings":
         """The same; batches that are added to one are not added to the other."""
-        return Holdings(self._held, self._others)
+        return Holdings(self._schema, self._held, self._others)
 
     def __len__(self) -> int:
         return len(self._held)

@@ -1,6 +1,7 @@
 """Half-open intervals of epoch seconds, and the operations that planning needs."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 BEGINNING = 0
@@ -8,6 +9,8 @@ BEGINNING = 0
 
 BEFORE_ALL_TRADES = 1_500_000_000
 """14 July 2017, in epoch seconds: Polymarket opened in 2020."""
+
+_YEAR_10000 = 253_402_300_800
 
 
 class Interval(NamedTuple):
@@ -18,8 +21,16 @@ class Interval(NamedTuple):
 
 
 def describe(span: Interval) -> str:
-    """`START..UNTIL`, for error messages."""
-    return f"{span.start}..{span.until}"
+    """`before UNTIL`, or `from START until UNTIL`, times in UTC: for error messages."""
+    until = _time(span.until)
+    return f"from {_time(span.start)} until {until}" if span.start else f"before {until}"
+
+
+def _time(second: int) -> str:
+    """`2024-05-06T07:08:09Z`; the number itself if it is beyond the calendar."""
+    if not 0 <= second < _YEAR_10000:
+        return str(second)
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def union(intervals: Iterable[Interval]) -> list[Interval]:

@@ -12,7 +12,7 @@ from isal import igzip, isal_zlib
 from polycopy_assets.errors import ContractBroken
 from polycopy_assets.text import quoted
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.shapes import Trade, guess_source, shape_of
+from polycopy_assets.trades.shapes import ServedRow, Shapes
 
 # No time in the header: the same rows are the same bytes. 255: unknown operating system.
 _HEADER = b"\x1f\x8b\x08" + bytes([0x10, 0, 0, 0, 0, 0, 255])
@@ -78,18 +78,20 @@ class Rows(NamedTuple):
     """
 
     source: str | None
-    rows: list[Trade]
+    rows: list[ServedRow]
     lines: bytes
 
 
-def read_payload(payload: bytes, wallet: str, span: Interval, source: str | None = None) -> Rows:
-    """The rows of a segment of `wallet` that covers `span`.
+def read_payload(
+    payload: bytes, wallet: str, span: Interval, shapes: Shapes, source: str | None = None
+) -> Rows:
+    """The rows of a segment of `wallet` that covers `span`, read by the `shapes` of its feed.
 
     `source` is the source that served them, if a record says so. Raises ContractBroken for what
     cannot be such a segment: not gzip, a line that is not a row of that source, a row of another
     wallet or of another time, rows that are not newest first.
     """
-    reader = Reader(payload, wallet, span, source)
+    reader = Reader(payload, wallet, span, shapes, source)
     blocks = list(unpack(payload))
     rows = [row for lines in blocks for row in reader.rows(lines)]
     return Rows(reader.source, rows, b"".join(blocks))
@@ -98,24 +100,27 @@ def read_payload(payload: bytes, wallet: str, span: Interval, source: str | None
 class Reader:
     """Reads a segment of `wallet` that covers `span`, one block of lines after another.
 
-    `source` is the source that served the rows. If no record says it and the file does not name it,
-    the first block tells.
+    `shapes` are those of its feed; `source` is the source that served the rows. If no record says
+    it and the file does not name it, the first block tells.
     """
 
-    def __init__(self, payload: bytes, wallet: str, span: Interval, source: str | None) -> None:
+    def __init__(
+        self, payload: bytes, wallet: str, span: Interval, shapes: Shapes, source: str | None
+    ) -> None:
         self.source = source or _written(payload)
+        self._shapes = shapes
         self._wallet = wallet
         self._span = span
         self._lines = 0
         self._oldest = span.until
 
-    def rows(self, lines: bytes) -> list[Trade]:
+    def rows(self, lines: bytes) -> list[ServedRow]:
         """The rows of the next block, in the order in which they were served.
 
         Raises ContractBroken for what cannot belong to such a segment.
         """
-        self.source = self.source or guess_source(lines)
-        rows = shape_of(self.source).rows(lines, self._lines + 1)
+        self.source = self.source or self._shapes.guess(lines)
+        rows = self._shapes.of(self.source).rows(lines, self._lines + 1)
         times = list(map(_TIME, rows))
         wallets = set(map(_WALLET, rows))
         if any(each.lower() != self._wallet for each in wallets) or not self._ordered(times):
@@ -132,7 +137,7 @@ class Reader:
         newest_first = times[0] <= self._oldest and times == sorted(times, reverse=True)
         return newest_first and self._span.start <= times[-1] and times[0] < self._span.until
 
-    def _refuse(self, rows: list[Trade]) -> None:
+    def _refuse(self, rows: list[ServedRow]) -> None:
         oldest = self._oldest
         for line, row in enumerate(rows, self._lines + 1):
             if row.wallet.lower() != self._wallet:
@@ -171,7 +176,7 @@ def unpack(payload: bytes) -> Iterator[bytes]:
         yield b"".join(begun)
 
 
-def within(rows: list[Trade], span: Interval) -> Iterator[Trade]:
+def within(rows: list[ServedRow], span: Interval) -> Iterator[ServedRow]:
     """The rows whose time lies in `span`."""
     return (row for row in rows if span.start <= row.timestamp < span.until)
 
@@ -196,12 +201,12 @@ def lines_in(payload: bytes) -> Iterator[bytes]:
         raise ContractBroken(f"not a gzip file: {error}") from error
 
 
-def source_of(payload: bytes) -> str:
+def source_of(payload: bytes, shapes: Shapes) -> str:
     """The source that served a segment with rows: from its header, or guessed from its first row.
 
     Raises ContractBroken if it cannot be known.
     """
-    return _written(payload) or guess_source(next(lines_in(payload), b""))
+    return _written(payload) or shapes.guess(next(lines_in(payload), b""))
 
 
 def _written(payload: bytes) -> str | None:

@@ -1,4 +1,4 @@
-"""Segments: immutable files of trades whose names say what they cover.
+"""Segments: immutable files of rows whose names say what they cover.
 
 Two classes describe a segment: `Segment`, if its rows are known, and `StoredSegment`, as the store
 lists it. A `Draft` (`cutter`) is a segment before it has a name. A `Claim` (`batch`) is a batch's
@@ -15,29 +15,28 @@ import msgspec
 from polycopy_assets.trades.cutter import Draft
 from polycopy_assets.trades.digest import as_text, of_text, total
 from polycopy_assets.trades.interval import BEGINNING, Interval, leading, union
-from polycopy_assets.trades.wallet import parse_wallet
-
-PREFIX = "trades/"
+from polycopy_assets.trades.names import Names, segment_name
 
 LATEST = 10**10
 """The first second that does not fit into a segment's name, in 2286; times in ms are greater."""
 
-_NAME = re.compile(r"trades/(0x[0-9a-f]{40})/([0-9]{10})-([0-9]{10})\.jsonl\.gz")
 _VERSION = re.compile(r"rows-([0-9]+)-[0-9a-f]{16}")
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):
-    """Every trade that the source served for `wallet` with start <= timestamp < until.
+    """Every row of a feed that the source served for `wallet` with start <= timestamp < until.
 
-    `size` is bytes of the gzip file, `crc32c` its checksum as eight hex digits. Where an earlier
-    segment overlaps this one, `claim_start` is the second from which this one counts. `rows`,
-    `first` and `last` (oldest and newest trade, epoch seconds, None if empty) are of that claim.
-    `source` is the source that served the rows, if known.
+    `folder` is where the segments of that feed lie (`Names.segments`). `size` is bytes of the gzip
+    file, `crc32c` its checksum as eight hex digits. Where an earlier segment overlaps this one,
+    `claim_start` is the second from which this one counts. `rows`, `first` and `last` (oldest and
+    newest row, epoch seconds, None if empty) are of that claim. `source` is the source that served
+    the rows, if known.
 
     `digest` is the digest of the rows of that claim (`trades.digest`, sixteen hex digits); None
     without rows, or if an older version wrote the record, which had no digests.
     """
 
+    folder: str
     wallet: str
     start: int
     until: int
@@ -51,9 +50,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     digest: str | None = None
 
     @classmethod
-    def of_draft(cls, wallet: str, draft: Draft, source: str, crc32c: str) -> Self:
+    def of_draft(cls, wallet: str, draft: Draft, source: str, crc32c: str, *, folder: str) -> Self:
         """The segment that a draft has become; `crc32c` is the checksum of its payload."""
         return cls(
+            folder=folder,
             wallet=wallet,
             start=draft.span.start,
             until=draft.span.until,
@@ -73,6 +73,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         span: Interval,
         claim: Interval,
         *,
+        folder: str,
         rows: int,
         size: int,
         crc32c: str,
@@ -83,6 +84,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     ) -> Self:
         """The segment that covers `span`, restricted to `claim`."""
         return cls(
+            folder=folder,
             wallet=wallet,
             start=span.start,
             until=span.until,
@@ -97,14 +99,14 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     @classmethod
-    def of_row(cls, wallet: str, row: Mapping[str, object]) -> Self:
+    def of_row(cls, wallet: str, row: Mapping[str, object], *, folder: str) -> Self:
         """The segment that a row of a record describes; raises msgspec.ValidationError."""
-        return msgspec.convert({"wallet": wallet, **row}, cls)
+        return msgspec.convert({"wallet": wallet, **row, "folder": folder}, cls)
 
     @property
     def name(self) -> str:
         """The object's name in the store."""
-        return segment_name(self.wallet, self.span)
+        return segment_name(self.folder, self.wallet, self.span)
 
     @property
     def share(self) -> int:
@@ -137,33 +139,16 @@ class StoredSegment(msgspec.Struct, frozen=True, kw_only=True):
     crc32c: str | None = None
 
     @classmethod
-    def listed(cls, name: str, size: int, crc32c: str | None) -> tuple[str, Self] | None:
+    def listed(
+        cls, names: Names, name: str, size: int, crc32c: str | None
+    ) -> tuple[str, Self] | None:
         """The wallet and segment by an object's name; None if it is not a segment's name."""
-        named = parse_name(name)
+        named = names.parse_segment(name)
         return (named[0], cls(span=named[1], size=size, crc32c=crc32c)) if named else None
 
     def is_as_described(self, segment: Segment) -> bool:
         """Whether size and checksum, where it is known, are those of `segment`."""
         return self.size == segment.size and self.crc32c in {None, segment.crc32c}
-
-
-def wallet_prefix(wallet: str) -> str:
-    """Where all segments of `wallet` lie in the store."""
-    return f"{PREFIX}{parse_wallet(wallet)}/"
-
-
-def segment_name(wallet: str, span: Interval) -> str:
-    """`trades/{wallet}/{from}-{until}.jsonl.gz`, ten digits each."""
-    return f"{wallet_prefix(wallet)}{span.start:010d}-{span.until:010d}.jsonl.gz"
-
-
-def parse_name(name: str) -> tuple[str, Interval] | None:
-    """The wallet and interval in an object's name; None if it is not a segment's name."""
-    found = _NAME.fullmatch(name)
-    if not found:
-        return None
-    span = Interval(int(found[2]), int(found[3]))
-    return (found[1], span) if span.start < span.until else None
 
 
 def is_whole(segments: Iterable[Segment], covered_until: int) -> bool:

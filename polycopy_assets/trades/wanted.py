@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from polycopy_assets.errors import ContractBroken, InvalidWallet, StoreError
+from polycopy_assets.errors import ContractBroken, InvalidWallet, StoreError, no_number_left
 from polycopy_assets.text import quoted
 from polycopy_assets.trades.wallet import ADDRESS
 
@@ -69,10 +69,7 @@ class Packed(NamedTuple):
 def wanted_name(number: int) -> str:
     """`wanted/{number}.jsonl.gz`, ten digits; raises StoreError if they are used up."""
     if number > _LAST:
-        raise StoreError(
-            f"{WANTED} has no number left: polycopy did not write the object with the last one, so"
-            " move it elsewhere"
-        )
+        raise no_number_left(WANTED)
     return f"{WANTED}{number:010d}.jsonl.gz"
 
 

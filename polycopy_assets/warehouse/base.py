@@ -1,77 +1,14 @@
 """The contract that every warehouse fulfils."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
-from typing import NamedTuple, Protocol
+from collections.abc import Collection, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from polycopy_assets.boards.snapshot import Key, Snapshot
-from polycopy_assets.ledger.facts import Checkpoint, Tally
-from polycopy_assets.trades.batch import Manifest
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.ledger.facts import Checkpoint
+from polycopy_assets.warehouse.feed_table import Cost, FeedTable, Parts
 from polycopy_assets.warehouse.reading import Reader
-
-
-class Loaded(NamedTuple):
-    """What loading one batch did to the table: rows put in and rows taken out."""
-
-    inserted: int
-    deleted: int
-
-
-class Held(NamedTuple):
-    """The batches that the table holds: their numbers, each with its row count if that is kept.
-
-    `store` is the id of the store that they come from; None if unknown. `digests` are the checksums
-    of their manifests, where they are kept.
-    """
-
-    batches: Mapping[int, int | None] = {}
-    store: str | None = None
-    digests: Mapping[int, str] = {}
-
-
-class Duplicates(NamedTuple):
-    """(wallet, id, copies) of ids that occur more than once, among trades since `since`.
-
-    `since` is None if the whole table was read.
-    """
-
-    found: Sequence[tuple[str, str, int]]
-    since: datetime | None = None
-
-
-class Months(NamedTuple):
-    """Rows by month, each named by its first day; `since` as in `Duplicates`."""
-
-    rows: Mapping[date, int]
-    since: datetime | None = None
-
-
-class Cost(NamedTuple):
-    """The cost of a warehouse since it was opened: jobs, bytes billed, slot milliseconds."""
-
-    load_jobs: int = 0
-    query_jobs: int = 0
-    bytes_billed: int = 0
-    slot_ms: int = 0
-
-
-def cost_metadata(cost: Cost | None) -> Mapping[str, int]:
-    """The cost as metadata of an event; empty if the warehouse is free of charge."""
-    return {} if cost is None else cost._asdict()
-
-
-class Parts(Protocol):
-    """Gives access to Parquet files of a store."""
-
-    def uri(self, name: str) -> str:
-        """The file's address."""
-        ...
-
-    def local(self, name: str) -> AbstractContextManager[Path]:
-        """The file as a local one."""
-        ...
 
 
 class BoardTable(Protocol):
@@ -102,7 +39,7 @@ class DimensionTables(Protocol):
 
 
 class Warehouse(Protocol):
-    """The tables `traders`, `trades` and, where an old job left it, `backfill_checkpoint`.
+    """The tables of all feeds, `traders`, and, where an old job left it, `backfill_checkpoint`.
 
     Every method raises WarehouseError when it cannot do what it says; a failed read is never an
     empty answer. Reading changes nothing: a missing table is read as an empty one, and created by
@@ -111,8 +48,9 @@ class Warehouse(Protocol):
 
     uri: str
 
-    worth_loading: int
-    """New rows that make it worth to load a batch while more are fetched."""
+    def table(self, feed: Feed) -> FeedTable:
+        """The table of `feed`, whether it is there yet or not."""
+        ...
 
     @property
     def boards(self) -> BoardTable:
@@ -142,7 +80,7 @@ class Warehouse(Protocol):
         ...
 
     def check_fits(self, place: tuple[str, str] | None = None) -> None:
-        """Raises Unsuitable if the tables cannot hold or show all trades of a store in `place`.
+        """Raises Unsuitable if the tables cannot hold or show all rows of a store in `place`.
 
         See `Store.place`. Changes nothing and bills nothing. Passes where that is only known from
         writing: for a file that another process may hold.
@@ -150,7 +88,7 @@ class Warehouse(Protocol):
         ...
 
     def describe(self) -> None:
-        """Writes comments on tables and columns, and views on `trades`, where they are missing.
+        """Writes comments on tables and columns, and the feeds' views, where they are missing.
 
         Bills nothing. What other people have written stays; where it is not allowed, that is no
         error. A warehouse may have done it when it was written to.
@@ -189,91 +127,6 @@ class Warehouse(Protocol):
 
         All rows of those wallets are changed, whatever the case of the address; for a wallet that
         has none, one is added. Every row must name its wallet.
-        """
-        ...
-
-    def held(self) -> Held:
-        """The batches that the table holds, and the store they come from; bills nothing.
-
-        No batches if the table is gone, or empty although they had rows, or has fewer rows than
-        they left there, where that is kept: then something else took the rows.
-        """
-        ...
-
-    def loaded_batches(self) -> set[int]:
-        """Numbers of the batches that the table holds, as in `held`."""
-        ...
-
-    def take_over(self, store: str) -> None:
-        """Marks the batches that the table holds as those of the store with id `store`."""
-        ...
-
-    def forget_batches(self) -> None:
-        """Marks the table as holding no batch, of no store; its rows stay."""
-        ...
-
-    def load(
-        self, manifest: Manifest, parts: Parts, of: str | None = None, digest: str | None = None
-    ) -> Loaded:
-        """Makes the table hold, inside the batch's claims, exactly the batch's rows.
-
-        Atomic; loading a batch again changes nothing. `of` is the id of the batch's store, `digest`
-        the checksum of its manifest as the store lists it; raises WrongTable if the table holds
-        batches of another store.
-        """
-        ...
-
-    def count_rows(self) -> int:
-        """Rows in `trades`; bills nothing."""
-        ...
-
-    def has_rows(self, number: int) -> bool:
-        """Whether `trades` has at least `number` rows; usually without a query."""
-        ...
-
-    def rows_by_wallet(self) -> Mapping[str, int]:
-        """Rows in `trades` for each `wallet_address`."""
-        ...
-
-    def rows_by_month(self) -> Months:
-        """Rows in `trades` for each month of `timestamp`; bounded like `duplicates`."""
-        ...
-
-    def tally(
-        self, claims: Mapping[str, int], *, by_id: bool = False
-    ) -> list[tuple[str | None, Tally]]:
-        """The rows of `trades`, counted for each `wallet_address`; usually one query.
-
-        Addresses that differ only in case are counted together, in lower case. `claims` maps a
-        wallet to the time (epoch seconds) until which its claims reach, from the beginning. Two
-        rows of ours with one id count once if counting is free of charge, or if `by_id` is set.
-        """
-        ...
-
-    def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
-        """Deletes the rows inside `claims` whose address is not in lower case; returns how many.
-
-        Such rows are not ours: we load claimed rows under the address in lower case.
-        """
-        ...
-
-    def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
-        """How many rows of `trades` we loaded for each of `wallets` that has any.
-
-        Such rows have one of our sources, and the address in lower case. No query if there are no
-        `wallets`.
-        """
-        ...
-
-    def delete_loaded(self, wallets: Collection[str]) -> int:
-        """Deletes the rows that `loaded_rows` counts; returns how many."""
-        ...
-
-    def duplicates(self, limit: int) -> Duplicates:
-        """Ids that occur more than once, at most `limit` of them.
-
-        Reads the whole table, or, where that costs money, as many of the newest months as fit into
-        a small fixed amount.
         """
         ...
 

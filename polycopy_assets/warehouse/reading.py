@@ -1,4 +1,4 @@
-"""Reading the tables for people: queries of theirs, and trades as a file."""
+"""Reading the tables for people: queries of theirs, and rows of a feed as a file."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -6,12 +6,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+from polycopy_assets.feeds.base import Feed
+
 Form = Literal["csv", "parquet"]
-"""What a file of trades may be."""
+"""What a file of rows may be."""
 
 
 class Selection(NamedTuple):
-    """Trades to export: those of `wallets` (all, if empty), from `since` on (all, if None)."""
+    """Rows to export: those of `wallets` (all, if empty), from `since` on (all, if None)."""
 
     wallets: Sequence[str] = ()
     since: datetime | None = None
@@ -45,10 +47,10 @@ class Reader(Protocol):
         """Runs a query to its end; its answer can be read inside the context."""
         ...
 
-    def export(self, chosen: Selection, form: Form, path: Path) -> int:
-        """Writes trades to a file, in bounded memory; returns how many.
+    def export(self, feed: Feed, chosen: Selection, form: Form, path: Path) -> int:
+        """Writes rows of a feed to a file, in bounded memory; returns how many.
 
-        Columns are those of TABLE_SCHEMA, null where a table lacks one. In CSV a time is written as
+        Columns are those of its frame, null where a table lacks one. In CSV a time is written as
         `2024-05-06T07:08:09Z`, and null as nothing.
         """
         ...

@@ -9,10 +9,10 @@ from playwright.sync_api import expect
 
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.world import World
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.browser.pages import LONG, PICTURES, browser
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
+from polycopy_assets_tests.of_trades import wallet_prefix
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]

@@ -13,11 +13,12 @@ from dagster._core.storage.partition_status_cache import AssetPartitionStatus
 from playwright.sync_api import expect
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets_tests.browser.pages import LONG, PICTURES, browser
 from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(1500)]
 
@@ -42,7 +43,7 @@ def test_five_hundred_new_wallets_arrive_with_one_click_on_the_sensor(deployed: 
         took = wait_for(
             lambda: any(run.is_success for run in _ended(instance, "load")), 300, "a load"
         )
-        wait_for(lambda: len(materializations.versions(instance)) == 500, 60, "all wallets")
+        wait_for(lambda: len(record_in(instance).versions()) == 500, 60, "all wallets")
         time.sleep(40)  # one more tick of every sensor, which has nothing to do
         print(f"500 wallets in the table {took:.0f} s after they were wanted")
         assert deployment.table() == truth(world)
@@ -126,7 +127,7 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(deployed:
             pages.launch()
             green = _watch(instance, 980)
             assert len(green) > 2, "partitions turn green one by one, not at the end"
-            wait_for(lambda: len(attempts.failed(instance)) == 20, 120, "the failures")
+            wait_for(lambda: len(attempts.failed(record_in(instance))) == 20, 120, "the failures")
             # Dagster calls a partition failed when its run has ended.
             wait_for(
                 lambda: _failed_for_dagster(instance, wallets) == 20, 120, "the end of the run"
@@ -143,12 +144,12 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(deployed:
             pages.materialize("Failed and missing")
             pages.shot("failed-and-missing")
             pages.launch()
-            wait_for(lambda: len(materializations.versions(instance)) == 1000, 600, "the twenty")
+            wait_for(lambda: len(record_in(instance).versions()) == 1000, 600, "the twenty")
             print(f"20 scattered wallets, as a backfill: {time.monotonic() - started:.0f} s")
             asked = Counter(served.state.counts.requests) - before
             assert asked == Counter(dict.fromkeys(failing, 1))
             assert pages.partitions() == {"Failed": 0, "Materialized": 1000, "Missing": 0}
-            wait_for(lambda: deployment.warehouse.count_rows() == world_rows(world), 300, "a load")
+            wait_for(lambda: deployment.feed_table.count_rows() == world_rows(world), 300, "a load")
             # What the overview shows is a materialization that must not fail the backfill.
             wait_for(lambda: _backfill_ended(instance) == "COMPLETED_SUCCESS", 120, "its end")
             pages.go("/assets/wallet_trades?view=overview")
@@ -158,9 +159,7 @@ def test_twenty_of_a_thousand_fail_are_found_and_asked_for_again_alone(deployed:
 
 
 def _failed_for_dagster(instance: dg.DagsterInstance, wallets: list[str]) -> int:
-    found = instance.get_status_by_partition(
-        materializations.WALLET_TRADES, wallets, wallets_partitions
-    )
+    found = instance.get_status_by_partition(KEYS.wallets, wallets, wallets_partitions)
     return sum(status == AssetPartitionStatus.FAILED for status in (found or {}).values())
 
 
@@ -177,7 +176,7 @@ def _watch(instance: dg.DagsterInstance, wanted: int) -> set[int]:
     seen: set[int] = set()
 
     def enough() -> bool:
-        seen.add(len(materializations.versions(instance)))
+        seen.add(len(record_in(instance).versions()))
         return max(seen) >= wanted
 
     wait_for(enough, 400, f"{wanted} partitions")

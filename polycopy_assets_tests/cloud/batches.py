@@ -11,6 +11,7 @@ from google.auth.transport.requests import AuthorizedSession
 from google.cloud import bigquery
 
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
@@ -19,6 +20,7 @@ from polycopy_assets_tests.bench import END, WALLETS, Bench, middle
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, Job
 from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.of_trades import of_trades
 
 OURS, THEIRS = "a" * 32, "b" * 32
 CAP = 10**10
@@ -99,8 +101,8 @@ class Place:
         self.double.create_dataset(PROJECT, name)
         return name
 
-    def store(self, prefix: str = "p") -> GCSStore:
-        return GCSStore(self._gcs.client(), self.bucket, prefix)
+    def store(self, prefix: str = "p") -> FeedStore:
+        return of_trades(GCSStore(self._gcs.client(), self.bucket, prefix))
 
     def bench(self, name: str, prefix: str = "p", client: bigquery.Client | None = None) -> Bench:
         """The store below `prefix` and dataset `name`."""

@@ -7,11 +7,12 @@ from typing import Any
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 
-from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets_tests.bench import Sql, addressed
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.fakes.gcs import GCS, google_environ
+from polycopy_assets_tests.of_trades import of_trades
 
 PROJECT = "proj"
 PREFIX = "some/prefix"
@@ -36,8 +37,8 @@ class GoogleDeployment(Deployment):
         )
 
     @property
-    def store(self) -> Store:
-        return GCSStore(self.gcs, self.name, PREFIX)
+    def store(self) -> FeedStore:
+        return of_trades(GCSStore(self.gcs, self.name, PREFIX))
 
     def execute(self, sql: str, **parameters: Any) -> None:
         bigquery_sql(self.bigquery, self.name)(sql, **parameters)

@@ -15,13 +15,13 @@ import dagster as dg
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import materializations
-from polycopy_assets.trades.columns import VIEWS
+from polycopy_assets.feeds.trades.columns import VIEWS
 from polycopy_assets_tests.cloud.google import GoogleDeployment, bigquery_client
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double, Job
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.proxy import Fault, proxy
+from polycopy_assets_tests.of_trades import record_in
 
 DAY = 86_400
 BODY = b'{"error": {"message": "x", "errors": [{"reason": "backendError"}]}}'
@@ -142,7 +142,7 @@ def test_what_a_load_has_cost_stands_in_its_materialization(
             assert materialization is not None
             metadata = {name: value.value for name, value in materialization.metadata.items()}
             run_id = event.run_id
-            assert materializations.versions(instance)
+            assert record_in(instance).versions()
     load = [job for job in double.jobs if job.labels.get("polycopy_run") == run_id]
     ours = [job for job in load if job.labels["polycopy_asset"] == "trades"]
     assert metadata["load_jobs"] == 1

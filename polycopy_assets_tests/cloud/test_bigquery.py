@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,22 +16,22 @@ from google.cloud import bigquery
 
 from polycopy_assets.batches.combine import combine
 from polycopy_assets.batches.manifests import read_batches
-from polycopy_assets.batches.plan import next_batch
 from polycopy_assets.errors import QuotaExceeded, WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.gcs import GCSStore
-from polycopy_assets.trades.batch import manifest_name
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH
-from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.warehouse.bigquery import feed_table
 from polycopy_assets.warehouse.bigquery import warehouse as bigquery_warehouse
 from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
-from polycopy_assets.warehouse.bigquery.table import fields, wrong_with
+from polycopy_assets.warehouse.bigquery.table import wanted_of, wrong_with
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected, middle
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double, Job
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.proxy import Fault, Proxy, proxy
+from polycopy_assets_tests.of_trades import manifest_name, next_batch, of_trades
 
 JOBS = r"/projects/proj/jobs\?"
 LOAD, CHANGE = '"load"', "BEGIN TRANSACTION"
@@ -71,7 +72,7 @@ class Place:
         )
 
     def bench(self, **options: object) -> Bench:
-        store = GCSStore(self.gcs.client(), self.name, "p")
+        store = of_trades(GCSStore(self.gcs.client(), self.name, "p"))
         sql = bigquery_sql(bigquery_client(self.double.url), self.name)
         return Bench(store, self.warehouse(**options), sql)
 
@@ -149,8 +150,8 @@ def test_every_job_is_labelled_and_every_query_is_capped_and_accounted(
     bench.batch(WALLETS[0])
     bench.load()
     bench.warehouse.traders()
-    bench.warehouse.rows_by_wallet()
-    bench.warehouse.duplicates(3)
+    bench.table.rows_by_wallet()
+    bench.table.duplicates(3)
     for job in double.jobs:
         assert job.labels["polycopy_asset"] == "trades"
         assert job.labels["polycopy_run"] == "r-1"
@@ -168,15 +169,15 @@ def test_a_query_above_the_cap_is_refused_and_says_which_setting(place: Place):
     bench.batch(WALLETS[0])
     with pytest.raises(WarehouseError, match=r"POLYCOPY_MAX_BYTES_BILLED.*nothing was billed"):
         bench.load()
-    assert bench.warehouse.count_rows() == 0
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.count_rows() == 0
+    assert bench.table.loaded_batches() == set()
 
 
 def test_what_is_loaded_is_told_without_a_query(bench: Bench, double: Double):
     bench.batch(WALLETS[0])
     bench.load()
     before = len(double.jobs)
-    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.table.loaded_batches() == {1}
     assert bench.load() == []
     bench.warehouse.check_writable()
     assert len(double.jobs) == before
@@ -212,9 +213,9 @@ def test_the_check_for_duplicates_looks_as_far_back_as_its_allowance_goes(
 ):
     bench.batch(WALLETS[0])
     bench.load()
-    assert bench.warehouse.duplicates(3).since is None
-    monkeypatch.setattr(bigquery_warehouse, "CHECK_BYTES", 10)
-    since = bench.warehouse.duplicates(3).since
+    assert bench.table.duplicates(3).since is None
+    monkeypatch.setattr(feed_table, "CHECK_BYTES", 10)
+    since = bench.table.duplicates(3).since
     assert since is not None
     assert (since.day, since.hour) == (1, 0)
     assert timedelta(0) < datetime.now(UTC) - since < timedelta(days=366)
@@ -242,12 +243,16 @@ def test_a_column_of_another_type_is_named_and_nothing_is_touched(bench: Bench, 
             r"is STRING\(9\) and should be STRING",
         ),
         ({"name": "id", "type": "STRING", "collation": "und:ci"}, "column id .* has a collation"),
+        (
+            {"name": "Wallet_Address", "type": "STRING", "policyTags": {"names": ["t/1"]}},
+            "column Wallet_Address .* has a policy tag and should have none",
+        ),
     ],
 )
-def test_a_field_that_would_lose_or_refuse_something_is_named(change: dict[str, str], told: str):
+def test_a_field_that_would_lose_or_refuse_something_is_named(change: dict[str, Any], told: str):
     field = {"name": "price", "type": "FLOAT", "mode": "NULLABLE", **change}
     table = bigquery.Table("p.d.trades", schema=[bigquery.SchemaField.from_api_repr(field)])
-    assert re.search(told.format("there"), wrong_with(table, fields(TABLE_SCHEMA), "there"))
+    assert re.search(told.format("there"), wrong_with(table, wanted_of(TRADES), "there"))
 
 
 @pytest.mark.parametrize(
@@ -256,19 +261,21 @@ def test_a_field_that_would_lose_or_refuse_something_is_named(change: dict[str, 
         ({"type": "VIEW"}, "trades in there is a VIEW and should be a TABLE"),
         ({"type": "EXTERNAL"}, "trades in there is a EXTERNAL and should be a TABLE"),
         ({"requirePartitionFilter": True}, "table trades in there requires a partition filter"),
+        ({"defaultCollation": "und:ci"}, "table trades in there has a default collation"),
+        ({"defaultCollation": ""}, "$"),
         ({"type": "TABLE"}, "$"),
     ],
 )
 def test_what_is_no_plain_table_is_named(properties: dict[str, object], told: str):
     reference = {"projectId": "p", "datasetId": "d", "tableId": "trades"}
     table = bigquery.Table.from_api_repr({"tableReference": reference, **properties})
-    assert re.match(told, wrong_with(table, fields(TABLE_SCHEMA), "there"))
+    assert re.match(told, wrong_with(table, wanted_of(TRADES), "there"))
 
 
 def test_a_look_at_a_table_of_other_types_says_so(bench: Bench):
     bench.sql("CREATE TABLE {}trades (wallet_address STRING, price STRING, timestamp TIMESTAMP)")
     with pytest.raises(WarehouseError, match=r"column price .* is STRING and should be FLOAT64"):
-        bench.warehouse.tally({})
+        bench.table.tally({})
 
 
 def test_a_dataset_that_is_not_there_is_named(place: Place):
@@ -279,7 +286,7 @@ def test_a_dataset_that_is_not_there_is_named(place: Place):
     with pytest.raises(WarehouseError, match=r"bigquery://proj/nowhere.*404.*Dataset"):
         warehouse.check_writable()
     with pytest.raises(WarehouseError, match="nowhere"):
-        warehouse.loaded_batches()
+        warehouse.table(TRADES).loaded_batches()
 
 
 # -- jobs that are found again ------------------------------------------------------------------
@@ -308,7 +315,7 @@ def test_looks_and_metadata_that_fail_are_tried_again(
     bench.batch(*WALLETS)
     bench.load()
     assert bench.ids() == expected(WALLETS)
-    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.table.loaded_batches() == {1}
     assert front.injected
 
 
@@ -323,7 +330,7 @@ def test_a_loader_that_comes_after_a_killed_one_waits_for_its_job(
         killed = pool.submit(bench.load)  # stands for a process that dies with its job under way
         _until(lambda: any(which(job) for job in double.jobs))
         later = place.bench()
-        second = pool.submit(later.warehouse.load, manifest, later.store)
+        second = pool.submit(later.table.load, manifest, later.store)
         time.sleep(0.5)
         assert not second.done()
         assert sum(which(job) for job in double.jobs) == 1
@@ -331,7 +338,7 @@ def test_a_loader_that_comes_after_a_killed_one_waits_for_its_job(
         second.result(30)
         killed.result(30)
     assert bench.ids() == expected(WALLETS)
-    assert later.warehouse.loaded_batches() == {1}
+    assert later.table.loaded_batches() == {1}
 
 
 def test_a_staging_table_that_was_left_with_other_rows_is_filled_anew(
@@ -372,15 +379,15 @@ def test_two_loaders_at_once_end_in_the_same_table(place: Place, double: Double)
             loading.result()
     assert first.load() == []
     assert first.ids() == expected(WALLETS)
-    assert first.warehouse.loaded_batches() == {1, 2}
+    assert first.table.loaded_batches() == {1, 2}
 
 
 def test_a_job_that_failed_makes_room_for_the_next_id(bench: Bench, double: Double):
     double.job_error(is_load, "invalid", "Error while reading data")
     manifest = bench.batch(WALLETS[0])
     with pytest.raises(WarehouseError, match="Error while reading data"):
-        bench.warehouse.load(manifest, bench.store)
-    assert bench.warehouse.count_rows() == 0
+        bench.table.load(manifest, bench.store)
+    assert bench.table.count_rows() == 0
     assert bench.load() == [(manifest.rows, 0)]
     first, second = (job.id for job in double.done("load"))
     assert (first[-2:], second[-2:]) == ("_0", "_1")
@@ -443,12 +450,12 @@ def test_a_load_is_all_or_nothing(bench: Bench, gcs: GCS, place: Place):
     bucket = gcs.client().bucket(place.name)
     bucket.blob(f"p/{manifest.claims_part.name}").upload_from_string(b"no Parquet at all")
     with pytest.raises(WarehouseError, match="Error while reading data"):
-        bench.warehouse.load(manifest, bench.store)
+        bench.table.load(manifest, bench.store)
     (staging,) = [name for name in place.tables() if name.startswith("polycopy_staging_")]
     assert bench.sql("SELECT COUNT(*) FROM {table}", table=staging) == [(0,)]
     bucket.blob(f"p/{manifest.parts[0].name}").delete()
     with pytest.raises(WarehouseError, match="Not found: URI"):
-        bench.warehouse.load(manifest, bench.store)
+        bench.table.load(manifest, bench.store)
 
 
 # -- quotas and limits --------------------------------------------------------------------------
@@ -488,7 +495,7 @@ def test_a_refusal_at_the_start_is_told_as_a_quota(
     bench.batch(WALLETS[0])
     with pytest.raises(QuotaExceeded, match=limit):
         bench.load()
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     front.faults.clear()
     bench.load()
     assert bench.ids() == expected(WALLETS[:1])
@@ -500,7 +507,7 @@ def test_a_process_changes_the_table_by_one_transaction_at_a_time(place: Place, 
     held = double.hold(is_change)
     with ThreadPoolExecutor() as pool:
         loading = [
-            pool.submit(bench.warehouse.load, manifest, bench.store)
+            pool.submit(bench.table.load, manifest, bench.store)
             for bench, manifest in zip(benches, manifests, strict=True)
         ]
         _until(lambda: len(changes(double)) == 1)
@@ -517,7 +524,7 @@ def test_a_process_changes_the_table_by_one_transaction_at_a_time(place: Place, 
 def test_a_transaction_that_bigquery_cancels_is_repeated(place: Place, double: Double):
     benches = [place.bench() for _ in range(2)]
     manifests = [benches[0].batch(wallet) for wallet in WALLETS[:2]]
-    benches[0].warehouse.take_over("s" * 32)
+    benches[0].table.take_over("s" * 32)
     together = threading.Barrier(2, timeout=20)
     waited: set[str] = set()
 
@@ -529,7 +536,7 @@ def test_a_transaction_that_bigquery_cancels_is_repeated(place: Place, double: D
     double.before = before
     with ThreadPoolExecutor() as pool:
         loading = [
-            pool.submit(bench.warehouse.load, manifest, bench.store)
+            pool.submit(bench.table.load, manifest, bench.store)
             for bench, manifest in zip(benches, manifests, strict=True)
         ]
         _until(lambda: any(job.error is not None for job in changes(double)))
@@ -540,17 +547,17 @@ def test_a_transaction_that_bigquery_cancels_is_repeated(place: Place, double: D
     assert cancelled
     assert all("aborted due to concurrent update" in each for each in cancelled)
     benches[0].load()
-    assert benches[0].warehouse.loaded_batches() == {1, 2}
+    assert benches[0].table.loaded_batches() == {1, 2}
     assert benches[0].ids() == expected(WALLETS[:2])
 
 
 def test_a_batch_that_is_loaded_again_has_the_later_ones_loaded_again(bench: Bench, place: Place):
     manifests = [bench.batch(wallet) for wallet in WALLETS[:2]]
     bench.load()
-    place.warehouse().load(manifests[0], bench.store)
-    assert bench.warehouse.loaded_batches() == {1}
+    place.warehouse().table(TRADES).load(manifests[0], bench.store)
+    assert bench.table.loaded_batches() == {1}
     bench.load()
-    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.table.loaded_batches() == {1, 2}
     assert bench.ids() == expected(WALLETS[:2])
 
 
@@ -562,7 +569,7 @@ def test_a_label_that_is_no_number_is_named(bench: Bench, place: Place):
     table.labels = {BATCHES_LABEL: "many"}
     client.update_table(table, ["labels"])
     with pytest.raises(WarehouseError, match="'many'"):
-        bench.warehouse.loaded_batches()
+        bench.table.loaded_batches()
 
 
 def test_a_number_that_nobody_has_come_to_yet_is_not_believed(bench: Bench, place: Place):
@@ -572,9 +579,9 @@ def test_a_number_that_nobody_has_come_to_yet_is_not_believed(bench: Bench, plac
     table = client.get_table(f"{place.name}.trades")
     table.labels = {BATCHES_LABEL: "99999999"}
     client.update_table(table, ["labels"])
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     bench.load()
-    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.table.loaded_batches() == {1}
     assert bench.ids() == expected(WALLETS[:1])
 
 
@@ -582,8 +589,8 @@ def test_what_is_loaded_and_how_much_is_told_without_a_query(bench: Bench, doubl
     rows = bench.batch(*WALLETS[:2]).rows
     bench.load()
     before = len(double.done("query"))
-    assert bench.warehouse.held().batches.keys() == {1}
-    assert bench.warehouse.has_rows(rows)
+    assert bench.table.held().batches.keys() == {1}
+    assert bench.table.has_rows(rows)
     assert len(double.done("query")) == before
 
 
@@ -606,11 +613,11 @@ def test_a_stray_manifest_keeps_no_batch_out_of_the_table(
     for wallet in WALLETS[1:3]:
         bench.fetch(wallet)
         found = read_batches(bench.store)
-        given = next_batch(found.sound, bench.warehouse.loaded_batches(), found.broken)
+        given = next_batch(found.sound, bench.table.loaded_batches(), found.broken)
         assert combine(bench.store, bench.claims(), given).manifest is not None
         bench.load()
         assert bench.load() == []
-        assert given in bench.warehouse.loaded_batches()
+        assert given in bench.table.loaded_batches()
     assert bench.ids() == expected(WALLETS[:3])
 
 

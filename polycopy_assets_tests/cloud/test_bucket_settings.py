@@ -12,17 +12,17 @@ import pytest
 from google.cloud import storage
 
 from polycopy_assets.errors import ObjectExists, ObjectKept, StoreError
-from polycopy_assets.fetch.compaction import left_over, unite
+from polycopy_assets.fetch.compaction import unite
 from polycopy_assets.pipeline.leftovers import Leftovers
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.gcs import GCSStore
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, Bench, duckdb_sql, expected, middle
 from polycopy_assets_tests.cloud import test_store_contract as contract
 from polycopy_assets_tests.cloud.conftest import LOCATION
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.storage import Storage
+from polycopy_assets_tests.of_trades import left_over, wallet_prefix
 
 KEY = "POLYCOPY_TEST_KEY"
 """Names a key of Cloud KMS that the real project's service account may use."""
@@ -181,7 +181,7 @@ def test_pieces_of_a_union_go_or_stay_and_no_trade_is_lost_or_doubled(
     bench = Bench(store, table, duckdb_sql(table.path))
     cut = middle(wallet)
     pieces = [bench.fetch(wallet, 0, cut), bench.fetch(wallet, cut, END)]
-    union = unite(store, pieces)
+    union = unite(bench.store, pieces)
     bench.segments[wallet] = [union]
 
     def remove_pieces() -> list[str]:

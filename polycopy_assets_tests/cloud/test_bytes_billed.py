@@ -6,6 +6,7 @@ from google.cloud import bigquery
 from sqlglot import exp
 
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.ledger.facts import Tally
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, expected
 from polycopy_assets_tests.cloud.batches import Place, dataset_of, is_change, warehouse
@@ -83,13 +84,13 @@ def test_all_rows_are_counted_within_the_cap(bench: Bench, place: Place, double:
         upper=upper,
     )
     double.jobs.clear()
-    tallied = dict(bench.warehouse.tally({WALLETS[0]: END}))
+    tallied = dict(bench.table.tally({WALLETS[0]: END}))
     queries = double.done("query")
     assert tallied == {STRANGER: Tally(ROWS, 0, 0, 0), WALLETS[0]: Tally(5, 3, 2, 1)}
-    assert bench.warehouse.rows_by_wallet() == {STRANGER: ROWS, WALLETS[0]: 4, upper: 1}
+    assert bench.table.rows_by_wallet() == {STRANGER: ROWS, WALLETS[0]: 4, upper: 1}
     assert 2 < len(queries) < 9
     assert all(job.bytes_billed <= CAP for job in double.done("query"))
-    free = warehouse(place.client, dataset_of(bench))
+    free = warehouse(place.client, dataset_of(bench)).table(TRADES)
     double.jobs.clear()
     assert dict(free.tally({WALLETS[0]: END})) == tallied
     assert len(double.done("query")) == 1
@@ -110,7 +111,7 @@ def test_a_large_table_without_partitions_says_which_cap_it_needs(place: Place, 
     bench = tight(place, found)
     bench.batch(WALLETS[0])
     before = len(double.requests)
-    for count in (bench.load, bench.warehouse.rows_by_wallet, lambda: bench.warehouse.tally({})):
+    for count in (bench.load, bench.table.rows_by_wallet, lambda: bench.table.tally({})):
         with pytest.raises(WarehouseError, match="POLYCOPY_MAX_BYTES_BILLED"):
             count()
     assert len(double.requests) - before < 60, "there is nothing to cut"
@@ -123,7 +124,7 @@ def test_a_large_reload_joins_no_trade_by_a_key_that_others_have(place: Place, d
     bench.load()
     double.job_error(is_change, "invalidQuery", "not now")
     with pytest.raises(WarehouseError, match="not now"):
-        bench.warehouse.load(manifest, bench.store)
+        bench.table.load(manifest, bench.store)
     (merge,) = [job.sql for job in double.done("query") if "MERGE" in job.sql]
     (tree,) = [
         each for each in sqlglot.parse(merge, read="bigquery") if isinstance(each, exp.Merge)
@@ -136,4 +137,4 @@ def test_a_large_reload_joins_no_trade_by_a_key_that_others_have(place: Place, d
     assert rows == keys == least == manifest.rows
     assert rows == sum(len(WORLD.truth(wallet)) for wallet in WALLETS)
     assert bench.load() == []
-    assert bench.warehouse.load(manifest, bench.store) == (rows, rows)
+    assert bench.table.load(manifest, bench.store) == (rows, rows)

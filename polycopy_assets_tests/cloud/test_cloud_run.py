@@ -6,13 +6,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import click
 import pytest
 import yaml
 
-from polycopy_assets.cli.backfill import backfill_command
 from polycopy_assets.settings import read_settings
 from polycopy_assets.settings.names import NAMES
+from polycopy_assets_tests.cloud.run_jobs import MANIFEST
 from polycopy_assets_tests.cloud.test_terraform import (
     FOLDER,
     bare,
@@ -23,9 +22,10 @@ from polycopy_assets_tests.cloud.test_terraform import (
     parsed,
     resource,
 )
+from polycopy_assets_tests.fakes.image import Image
 from polycopy_assets_tests.google_apis import faults
+from polycopy_assets_tests.nightly import command_line
 
-MANIFEST = FOLDER.parent / "cloud-run" / "job.yaml"
 ARGS = ["backfill", "--refresh", "--older-than", "20h", "--for", "50m", "--json"]
 
 
@@ -61,21 +61,22 @@ def test_a_mistake_in_the_manifest_is_found(wrong: str, right: str, said: str):
     assert said in fault
 
 
-def command_line(args: list[str]) -> dict[str, Any]:
-    """What the command makes of its arguments."""
-    assert args[0] == "backfill"
-    with click.Context(backfill_command) as context:
-        backfill_command.parse_args(context, args[1:])
-        return context.params
-
-
 def test_the_command_reads_the_arguments_and_its_limit_leaves_time_to_load():
     (container,) = task()["containers"]
     assert container["args"] == ARGS
+    assert Image().command_line(container["command"], ARGS) == ["polycopy", *ARGS]
     read = command_line(container["args"])
     assert read["refresh"]
     assert read["older_than"] == 20 * 3600
     assert read["seconds"] + 600 == int(task()["timeoutSeconds"])
+
+
+def test_what_a_container_starts_depends_on_the_entrypoint_of_its_image():
+    ours, other = Image(), Image('ENTRYPOINT ["polycopy"]\nCMD ["--help"]')
+    assert ours.command_line([], []) == ours.cmd == ["polycopy", "--help"]
+    assert ours.command_line([], ["backfill"]) == ["backfill"]
+    assert other.command_line([], ["backfill"]) == ["polycopy", "backfill"]
+    assert other.command_line(["sh"], ["-c", "true"]) == ["sh", "-c", "true"]
 
 
 def test_the_settings_of_the_manifest_are_accepted():
@@ -167,6 +168,7 @@ def test_both_ways_make_the_same_job():
     minutes = str(default("job_fetch_minutes"))
     args = [each.replace("${var.job_fetch_minutes}", minutes) for each in container["args"]]
     assert args == ARGS
+    assert container["command"] == task()["containers"][0]["command"] == ["polycopy"]
     assert inner["max_retries"] == "${var.job_retries}"
     assert default("job_retries") == task()["maxRetries"]
     assert inner["timeout"] == "${(var.job_fetch_minutes + var.job_load_minutes) * 60}s"
@@ -241,7 +243,7 @@ def test_the_service_of_systemd_starts_the_same_command_and_waits_long_enough():
     assert read["seconds"]
     (stop,) = re.findall(r"^TimeoutStopSec=(\d+)$", service, re.MULTILINE)
     assert int(stop) > 10
-    assert "Restart=on-failure" in service
+    assert "Restart=on-failure\nRestartPreventExitStatus=2\n" in service
     analyze = shutil.which("systemd-analyze")
     if analyze:
         done = subprocess.run(

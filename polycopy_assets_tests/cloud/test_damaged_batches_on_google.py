@@ -13,11 +13,12 @@ from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.errors import StoreError
 from polycopy_assets.store.base import Store, Stored
 from polycopy_assets.store.gcs import GCSStore
-from polycopy_assets.trades.batch import Manifest, manifest_name
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets_tests.cloud.google import GoogleDeployment
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double
 from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.of_trades import manifest_name
 
 pytestmark = pytest.mark.exhaustive
 

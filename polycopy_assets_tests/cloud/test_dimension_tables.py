@@ -2,13 +2,20 @@
 
 import io
 from decimal import Decimal
+from pathlib import Path
+from typing import cast
 
 import pytest
+from google.api_core import exceptions
+from google.cloud import bigquery
 
 from polycopy_assets.dimensions.columns import DIMENSIONS
 from polycopy_assets.dimensions.facts import Facts, Market, Resolution, Token
 from polycopy_assets.dimensions.tables import table
 from polycopy_assets.errors import Unsuitable, WarehouseError
+from polycopy_assets.store.local import LocalStore
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.dimensions import BigQueryDimensions
 from polycopy_assets_tests.bench import Bench
 
 ONE, OTHER = f"0x{1:064x}", f"0x{2:064x}"
@@ -79,3 +86,45 @@ def test_a_file_with_another_number_of_rows_is_an_error(bench: Bench):
     replace(bench, "tokens", EVERY)
     with pytest.raises(WarehouseError, match="should have 3 rows, and has 2"):
         replace(bench, "tokens", EVERY, lacking=1)
+
+
+class Refusing:
+    """A dataset without the table, in which it cannot be made."""
+
+    uri = "bigquery://p/d"
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+        self.looks = 0
+
+    def found(self, name: str) -> None:
+        self.looks += 1
+        assert self.looks < 9, f"looks for {name} without an end"
+
+    def check_lasting(self) -> None:
+        pass
+
+    def name(self, table: str) -> bigquery.TableReference:
+        return bigquery.DatasetReference("p", "d").table(table)
+
+    def create(self, table: bigquery.Table) -> None:
+        del table
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        exceptions.BadRequest("the key is of another region"),
+        exceptions.NotFound("the dataset is gone"),
+        exceptions.Forbidden("no"),
+        exceptions.Conflict("it is there, and cannot be found"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_a_table_that_cannot_be_made_is_one_line_and_no_endless_look(
+    error: Exception, tmp_path: Path
+):
+    dataset = cast("Dataset", Refusing(error))
+    with pytest.raises(WarehouseError, match=f"cannot make table tokens of .*{error.args[0]}"):
+        BigQueryDimensions(dataset).replace("tokens", "x.parquet", 1, LocalStore(tmp_path))

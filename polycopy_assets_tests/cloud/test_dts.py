@@ -19,6 +19,7 @@ from polycopy_assets_tests.bench import WALLETS, Bench, expected
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.dts import CONFIG, DTS, STATES, transfer_service
 from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.of_trades import of_trades
 
 
 @pytest.fixture
@@ -53,7 +54,9 @@ def bench(dataset: str, files: GCS, emulator: str, service: DTS) -> Bench:
         Dataset(client, PROJECT, dataset, max_bytes_billed=10**10, labels={}),
         loader=Transfer(service.client(), CONFIG, patience=3, poll=0.01),
     )
-    return Bench(GCSStore(files.client(), dataset), warehouse, bigquery_sql(client, dataset))
+    return Bench(
+        of_trades(GCSStore(files.client(), dataset)), warehouse, bigquery_sql(client, dataset)
+    )
 
 
 def test_a_batch_is_loaded_by_a_manual_run_and_awaited_however_long_it_takes(
@@ -124,8 +127,8 @@ def test_a_run_that_failed_or_was_cancelled_is_that_and_the_next_try_loads(
     bench.batch(WALLETS[0])
     with pytest.raises(WarehouseError, match=rf"{STATES(state).name}.*because of this"):
         bench.load()
-    assert bench.warehouse.loaded_batches() == set()
-    assert bench.warehouse.count_rows() == 0
+    assert bench.table.loaded_batches() == set()
+    assert bench.table.count_rows() == 0
     bench.load()
     assert bench.ids() == expected(WALLETS[:1])
 
@@ -143,7 +146,7 @@ def test_lost_contact_is_an_error_and_the_run_is_found_by_the_next_try(bench: Be
     bench.batch(WALLETS[0])
     with pytest.raises(WarehouseError, match=r"lost contact with run .* of "):
         bench.load()
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     service.fail.clear()
     bench.load()
     assert bench.ids() == expected(WALLETS[:1])
@@ -198,7 +201,7 @@ def test_success_without_the_rows_is_no_success(bench: Bench, service: DTS):
     bench.batch(WALLETS[0])
     with pytest.raises(WarehouseError, match=r"0 were\s+staged.*nothing was loaded"):
         bench.load()
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import uuid
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.identity import make_id, new_id
-from polycopy_assets.trades.batch import manifest_name
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets_tests.bench import WALLETS, Bench
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client, bigquery_sql
 from polycopy_assets_tests.fakes.bigquery import Double
 from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.of_trades import manifest_name, of_trades
 
 LABELS = {"polycopy_asset": "trades", "polycopy_run": "r-1"}
 
@@ -24,7 +24,7 @@ def test_jobs_labels_and_staging_are_named_by_the_batch(gcs: GCS, double: Double
     double.create_dataset(PROJECT, name)
     client = bigquery_client(double.url)
     dataset = Dataset(client, PROJECT, name, max_bytes_billed=10**10, labels=LABELS)
-    store = GCSStore(gcs.client(), name, "p")
+    store = of_trades(GCSStore(gcs.client(), name, "p"))
     bench = Bench(store, BigQueryWarehouse(dataset), bigquery_sql(client, name))
     bench.batch(*WALLETS)
     bench.load()
@@ -55,7 +55,7 @@ def test_what_is_loaded_is_noted_in_a_table(gcs: GCS, double: Double):
     double.create_dataset(PROJECT, name)
     client = bigquery_client(double.url)
     dataset = Dataset(client, PROJECT, name, max_bytes_billed=10**10, labels=LABELS)
-    store = GCSStore(gcs.client(), name, "p")
+    store = of_trades(GCSStore(gcs.client(), name, "p"))
     own = make_id(store, new_id())
     bench = Bench(store, BigQueryWarehouse(dataset), bigquery_sql(client, name))
     rows = [bench.batch(WALLETS[0]).rows, bench.batch(WALLETS[1]).rows]
@@ -83,7 +83,7 @@ def test_what_is_loaded_is_noted_in_a_table(gcs: GCS, double: Double):
 def test_a_bucket_has_a_marker_of_its_layout_and_objects_tell_their_version(gcs: GCS):
     name = f"d{uuid.uuid4().hex[:12]}"
     bucket = gcs.client().create_bucket(name)
-    store = GCSStore(gcs.client(), name, "p")
+    store = of_trades(GCSStore(gcs.client(), name, "p"))
     store.check_writable()
     assert bucket.blob("p/polycopy-store.json").download_as_bytes() == b'{"format": 1}\n'
     store.create("trades/x", new_id().encode(), {"rows": "3", "source": "dome"})

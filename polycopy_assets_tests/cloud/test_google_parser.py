@@ -14,8 +14,11 @@ import wasmtime
 from google.api_core import exceptions
 from google.cloud import bigquery
 
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.ledger.facts import Checkpoint
-from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.bigquery import change, windows
 from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
@@ -30,6 +33,7 @@ from polycopy_assets_tests.fakes.bigquery.engine import Statement
 from polycopy_assets_tests.fakes.bigquery.parser import Refused, analyse, complaint
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.machine_code import kept
+from polycopy_assets_tests.payouts import PAYOUTS, PayoutBench
 
 pytestmark = pytest.mark.xdist_group("google_parser")  # the statements are collected once
 
@@ -69,8 +73,8 @@ def sent(gcs: GCS) -> list[Sent]:
     with pytest.MonkeyPatch.context() as patch, bigquery_double(gcs.url) as double:
         make, parse = Dataset.sql, double.engine.parse
 
-        def making(self: Dataset, name: str, **names: str) -> str:
-            text = make(self, name, **names)
+        def making(self: Dataset, name: str, feed: Feed | None = None, **names: str) -> str:
+            text = make(self, name, feed, **names)
             files[text] = name, {"within": "TRUE", **names}
             return text
 
@@ -87,6 +91,7 @@ def sent(gcs: GCS) -> list[Sent]:
         patch.setattr(double.engine, "parse", parsing)
         place = Place(gcs, double)
         _use(place, patch)
+        _use_for_payouts(place, patch)
         _use_a_table_without_sources(place)
         _use_large_tables(place)
     return found
@@ -103,17 +108,17 @@ def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
     table = place.client.get_table(f"{dataset_of(bench)}.trades")
     table.labels = {BATCHES_LABEL: "1"}
     place.client.update_table(table, ["labels"])
-    warehouse.take_over(OURS)
+    warehouse.table(TRADES).take_over(OURS)
     patch.setattr(change, "_FEW_WALLETS", 0)
     bench.load()
     for by_id in (False, True):
-        warehouse.tally({WALLETS[0]: END}, by_id=by_id)
-    warehouse.delete_mixed_case({WALLETS[0]: END})
-    warehouse.duplicates(3)
-    warehouse.rows_by_month()
-    warehouse.rows_by_wallet()
-    warehouse.count_rows()
-    warehouse.delete_loaded(WALLETS)
+        warehouse.table(TRADES).tally({WALLETS[0]: END}, by_id=by_id)
+    warehouse.table(TRADES).delete_mixed_case({WALLETS[0]: END})
+    warehouse.table(TRADES).duplicates(3)
+    warehouse.table(TRADES).rows_by_month()
+    warehouse.table(TRADES).rows_by_wallet()
+    warehouse.table(TRADES).count_rows()
+    warehouse.table(TRADES).delete_loaded(WALLETS)
     bench.sql(f"CREATE TABLE {{}}backfill_checkpoint ({OF_CHECKPOINT})")
     done = {"completed": True, "upload_successful": True}
     moment = datetime.now(UTC)
@@ -126,19 +131,41 @@ def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
     _export(bench)
 
 
+def _use_for_payouts(place: Place, patch: pytest.MonkeyPatch) -> None:
+    """The statements on the table of another feed."""
+    bench = PayoutBench(place.bench(place.dataset()))
+    overlapping(bench)
+    bench.load()
+    table = place.client.get_table(f"{dataset_of(bench)}.payouts")
+    table.labels = {BATCHES_LABEL: "1"}
+    place.client.update_table(table, ["labels"])
+    bench.table.take_over(OURS)
+    patch.setattr(change, "_FEW_WALLETS", 1_000)
+    bench.load()
+    for by_id in (False, True):
+        bench.table.tally({WALLETS[0]: END}, by_id=by_id)
+    bench.table.delete_mixed_case({WALLETS[0]: END})
+    bench.table.duplicates(3)
+    bench.table.rows_by_month()
+    bench.table.rows_by_wallet()
+    bench.table.count_rows()
+    bench.table.delete_loaded(WALLETS)
+    _export(bench)
+
+
 def _export(bench: Bench) -> None:
-    """Some trades as a file, by wallet, by time, and by both."""
+    """Some rows as a file, by wallet, by time, and by both."""
     moment = datetime(2024, 1, 1, tzinfo=UTC)
     with tempfile.TemporaryDirectory() as folder:
         for chosen in (Selection(WALLETS), Selection(since=moment), Selection(WALLETS, moment)):
-            bench.warehouse.reader.export(chosen, "csv", Path(folder) / "x.csv")
+            bench.warehouse.reader.export(bench.store.feed, chosen, "csv", Path(folder) / "x.csv")
 
 
 def _use_a_table_without_sources(place: Place) -> None:
     bench = place.bench(place.dataset())
     bench.sql("CREATE TABLE {}trades (wallet_address STRING, id STRING, timestamp TIMESTAMP)")
     for by_id in (False, True):
-        bench.warehouse.tally({WALLETS[0]: END}, by_id=by_id)
+        bench.table.tally({WALLETS[0]: END}, by_id=by_id)
     _export(bench)
 
 
@@ -160,8 +187,8 @@ def _use_large_tables(place: Place) -> None:
         bench.sql(large, wallet="f" * 400, rows=50_000)
         table = warehouse(place.client, dataset_of(bench), cap=16 * 2**20)
         for by_id in (False, True):
-            table.tally({WALLETS[0]: END}, by_id=by_id)
-        table.rows_by_wallet()
+            table.table(TRADES).tally({WALLETS[0]: END}, by_id=by_id)
+        table.table(TRADES).rows_by_wallet()
 
 
 # -- our statements -----------------------------------------------------------------------------
@@ -193,14 +220,28 @@ def test_every_form_of_a_statement_is_sent(sent: list[Sent]):
 BOUNDS = {"TRUE", windows.WITHIN, windows.NO_TIME}
 """A statement that can be bounded reads all rows, those of some months, or those without a time."""
 
-TABLES = {"trades", "traders", "checkpoint", "batches", "staging", "leaderboard"}
+TABLES = {"table", "traders", "checkpoint", "batches", "staging", "leaderboard"}
+OF_FEED = {"name", "noted", "row", "rows", "Rows", "into", "staged"}
+"""What a feed says of itself; `test_every_statement_is_sent_for_every_feed`."""
+
+
+def test_every_statement_is_sent_for_every_feed(sent: list[Sent]):
+    views = {name for feed in FEEDS.values() for name in feed.views}
+    of_feed = [name for name in NAMES if places(name) & {"table", "batches"} and name not in views]
+    assert len(of_feed) > 15
+    for name in of_feed:
+        texts = [each.sql for each in sent if name in each.files]
+        for feed in (*FEEDS.values(), PAYOUTS):
+            assert any(re.search(rf"\.({feed.table}|{feed.batches})`", text) for text in texts), (
+                f"nothing above sends {name}.sql for {feed.name}"
+            )
 
 
 def test_every_form_is_sent_within_all_bounds(sent: list[Sent]):
     bounded = [each for each in NAMES if "within" in places(each)]
     assert bounded == ["rows_by_wallet", "tally"]
     for name in bounded:
-        others = sorted(places(name) - TABLES - {"within"})
+        others = sorted(places(name) - TABLES - OF_FEED - {"within"})
         of = [each.filled for each in sent if name in each.files]
         forms = {
             tuple(filled[name, place] for place in others): {
@@ -217,7 +258,7 @@ def test_every_form_is_sent_within_all_bounds(sent: list[Sent]):
 @pytest.mark.parametrize("name", NAMES)
 def test_every_place_of_a_statement_is_filled_in_in_more_than_one_way(name: str, sent: list[Sent]):
     """A form that nobody has thought of here would be a place with one filling."""
-    for place in places(name) - TABLES:
+    for place in places(name) - TABLES - OF_FEED:
         found = {each.filled[name, place] for each in sent if name in each.files}
         assert len(found) > 1, f"{place} is always {found}"
 

@@ -36,8 +36,8 @@ def test_whichever_job_of_a_load_vanishes_the_table_ends_as_it_should(
         double.vanish(nth(number), ran=ran, answered=answered)
         assert bench.load() == [(manifest.rows, 0)]
         # Again, as after a kill: now it has rows to replace.
-        assert bench.warehouse.load(manifest, bench.store) == (manifest.rows, manifest.rows)
-        assert bench.warehouse.loaded_batches() == {1}
+        assert bench.table.load(manifest, bench.store) == (manifest.rows, manifest.rows)
+        assert bench.table.loaded_batches() == {1}
         vanished = not double.vanishing
         double.vanishing.clear()
         assert bench.ids() == expected(WALLETS[:2])
@@ -59,7 +59,7 @@ def test_if_every_job_vanishes_the_line_says_what_to_do_and_that_is_true(
         bench.load()
     assert "\n" not in str(error.value)
     assert len(double.done("load")) == 3, "it does not try for ever"
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     double.vanishing.clear()
     bench.load()
     assert bench.ids() == expected(WALLETS[:1])

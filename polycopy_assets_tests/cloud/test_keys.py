@@ -58,7 +58,7 @@ def test_all_that_a_load_leaves_has_the_default_key_of_the_dataset(bench: Bench,
     keys = watched(double, bench)
     manifest = bench.batch(*WALLETS[:2])
     bench.load()
-    bench.warehouse.load(manifest, bench.store)
+    bench.table.load(manifest, bench.store)
     with bench.warehouse.reader.ask("SELECT id FROM trades LIMIT 1") as answer:  # a person's
         assert list(answer.rows())
     assert keys == {"trades": {KEY}, "polycopy_batches": {KEY}, "staging": {KEY}}

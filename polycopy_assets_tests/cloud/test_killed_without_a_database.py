@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 from polycopy_assets.demo.generate import generate
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.lease import LEASES
-from polycopy_assets.record.snapshot import SNAPSHOTS
 from polycopy_assets_tests.cloud.google import GoogleDeployment
 from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.crash.test_kill_without_a_database import (
@@ -53,4 +53,4 @@ def test_on_a_bucket_the_command_after_two_kills_asks_for_what_is_missing_alone(
         assert deployment.reconcile()["counts"] == {"consistent": WALLETS}
         # Each killed command held the lock, and the next one took it over.
         assert 1 <= len(list(deployment.store.list(LEASES))) <= 3
-        assert len(list(deployment.store.list(SNAPSHOTS))) == 2
+        assert len(list(deployment.store.list(TRADES.names.snapshots))) == 2

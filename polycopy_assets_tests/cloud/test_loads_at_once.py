@@ -7,6 +7,7 @@ from contextlib import nullcontext, suppress
 import pytest
 
 from polycopy_assets.errors import WarehouseError, WrongTable
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.identity import make_id
 from polycopy_assets_tests.bench import END, WALLETS, Bench, expected, middle
 from polycopy_assets_tests.cloud.batches import (
@@ -54,7 +55,7 @@ def test_of_two_stores_that_load_at_once_one_is_refused(
         with pytest.raises(WrongTable):
             second.result(30)
     assert bench.ids() == expected(WALLETS[:2])
-    assert bench.warehouse.held().store == OURS
+    assert bench.table.held().store == OURS
 
 
 @pytest.mark.usefixtures("processes")
@@ -68,7 +69,7 @@ def test_a_reload_beside_a_load_loses_and_doubles_nothing(
         loading = pool.submit(bench.load)
         assert there.wait(20)
         beside = place.bench(dataset_of(bench))
-        reload = pool.submit(beside.warehouse.load, manifests[again], beside.store, OURS)
+        reload = pool.submit(beside.table.load, manifests[again], beside.store, OURS)
         if again:  # otherwise it waits for the same job
             until(lambda: any(job.error for job in place.double.jobs if is_change(job)))
         go.set()
@@ -77,9 +78,9 @@ def test_a_reload_beside_a_load_loses_and_doubles_nothing(
         with suppress(WarehouseError) if not again else nullcontext():
             reload.result(30)
     bench.load()
-    assert bench.warehouse.loaded_batches() == {1, 2, 3}
+    assert bench.table.loaded_batches() == {1, 2, 3}
     assert bench.ids() == expected(WALLETS[:2])
-    assert bench.warehouse.duplicates(5).found == []
+    assert bench.table.duplicates(5).found == []
 
 
 @pytest.mark.usefixtures("processes")
@@ -90,14 +91,14 @@ def test_a_transaction_that_begins_late_replaces_what_was_loaded_since_its_rows_
     first, second, third = overlapping(bench)
     held = place.double.hold(lambda job: is_change(job) and "_00000003_" in job.id)
     with ThreadPoolExecutor() as pool:
-        late = pool.submit(bench.warehouse.load, third, bench.store, OURS)
+        late = pool.submit(bench.table.load, third, bench.store, OURS)
         until(lambda: any(is_change(job) for job in place.double.jobs))
         beside = place.bench(dataset_of(bench))
         for manifest in (first, second):
-            beside.warehouse.load(manifest, beside.store, OURS)
+            beside.table.load(manifest, beside.store, OURS)
         held.set()
         assert late.result(30).deleted > 0
-    assert bench.warehouse.loaded_batches() == {1, 2, 3}
+    assert bench.table.loaded_batches() == {1, 2, 3}
     assert bench.ids() == expected(WALLETS[:2])
 
 
@@ -125,7 +126,7 @@ def test_a_transaction_that_begins_after_another_store_has_loaded_is_refused(
         with pytest.raises(WrongTable):
             late.result(30)
     assert other.ids() == expected(WALLETS[1:3])
-    assert other.warehouse.held().store == THEIRS
+    assert other.table.held().store == THEIRS
 
 
 @pytest.mark.parametrize("how", ["before", "after", "lost"])
@@ -147,7 +148,7 @@ def test_a_load_that_ends_at_any_request_is_made_good_by_the_next_one(
         later = place.bench(name)
         later.load()
         assert later.ids() == expected(WALLETS[:1]), f"request {number}"
-        assert later.warehouse.loaded_batches() == {1, 2}
+        assert later.table.loaded_batches() == {1, 2}
         assert later.load() == []
         if session.left >= 0:
             break
@@ -169,20 +170,20 @@ def test_a_transaction_that_fails_changes_nothing(bench: Bench, double: Double, 
     double.before = before
     with pytest.raises(WarehouseError, match="it fails here"):
         bench.load()
-    loaded = bench.warehouse.held().batches
-    assert bench.warehouse.count_rows() == sum(count or 0 for count in loaded.values())
+    loaded = bench.table.held().batches
+    assert bench.table.count_rows() == sum(count or 0 for count in loaded.values())
     assert broken
     bench.load()
     assert bench.ids() == expected(WALLETS[:2])
-    assert bench.warehouse.loaded_batches() == {1, 2, 3}
+    assert bench.table.loaded_batches() == {1, 2, 3}
 
 
 def test_a_cap_that_ends_a_transaction_leaves_nothing_of_it(place: Place, bench: Bench):
     manifest = bench.batch(WALLETS[0])
-    tight = warehouse(place.client, dataset_of(bench), cap=25 * 2**20)
+    tight = warehouse(place.client, dataset_of(bench), cap=25 * 2**20).table(TRADES)
     with pytest.raises(WarehouseError, match="POLYCOPY_MAX_BYTES_BILLED"):
         tight.load(manifest, bench.store, OURS)
-    assert bench.warehouse.count_rows() == 0
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.count_rows() == 0
+    assert bench.table.loaded_batches() == set()
     bench.load()
     assert bench.ids() == expected(WALLETS[:1])

@@ -12,7 +12,8 @@ import pytest
 from google.cloud import bigquery
 
 from polycopy_assets.errors import PolycopyError, QueryRefused, WarehouseError
-from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.bigquery import files, job_calls
 from polycopy_assets.warehouse.reading import Selection
 from polycopy_assets_tests.bench import WALLETS, WORLD, Bench
@@ -68,7 +69,7 @@ def test_a_question_is_tried_first_and_runs_within_the_cap(
 
 
 def test_what_is_no_single_select_is_refused_before_it_runs(loaded: Bench, double: Double):
-    before, rows = len(double.done("query")), loaded.warehouse.count_rows()
+    before, rows = len(double.done("query")), loaded.table.count_rows()
     for sql, kind in {
         "DELETE FROM trades WHERE TRUE": "DELETE",
         "DROP TABLE trades": "DROP_TABLE",
@@ -86,7 +87,7 @@ def test_what_is_no_single_select_is_refused_before_it_runs(loaded: Bench, doubl
         with pytest.raises(PolycopyError, match=f"BigQuery does not take the query: .*{said}"):
             asked(loaded)(sql)
     assert len(double.done("query")) == before + 1, "that counted the rows"
-    assert loaded.warehouse.count_rows() == rows
+    assert loaded.table.count_rows() == rows
 
 
 def asked(bench: Bench):
@@ -116,31 +117,31 @@ def test_trades_are_exported_the_same_listed_or_asked_for(
     reader, before = loaded.warehouse.reader, len(double.done("query"))
     file = tmp_path / "trades.parquet"
     count = sum(len(WORLD.truth(w)) for w in WALLETS[:2])
-    assert reader.export(Selection(), "parquet", file) == count
+    assert reader.export(TRADES, Selection(), "parquet", file) == count
     assert len(double.done("query")) == before, "all trades are listed, which is free"
     listed = pl.read_parquet(file).sort("wallet_address", "id")
     assert dict(listed.schema) == TABLE_SCHEMA
-    assert reader.export(Selection(WALLETS), "parquet", file) == count
+    assert reader.export(TRADES, Selection(WALLETS), "parquet", file) == count
     assert pl.read_parquet(file).sort("wallet_address", "id").equals(listed)
     middle = listed["timestamp"].sort()[count // 2]
     text = tmp_path / "trades.csv"
     some = Selection(WALLETS[:1], middle)
     wanted = listed.filter(pl.col("wallet_address") == WALLETS[0], pl.col("timestamp") >= middle)
-    assert reader.export(some, "csv", text) == len(wanted)
+    assert reader.export(TRADES, some, "csv", text) == len(wanted)
     read = pl.read_csv(text, schema=TABLE_SCHEMA | {"timestamp": pl.String()})
     assert read["timestamp"].str.ends_with("Z").all()
     times = pl.col("timestamp").str.to_datetime("%FT%TZ", time_unit="us", time_zone="UTC")
     assert read.with_columns(times).sort("id").equals(wanted.sort("id"))
     other = place.bench(place.dataset())
     with pytest.raises(WarehouseError, match="there is no table trades in bigquery://"):
-        other.warehouse.reader.export(Selection(), "csv", text)
+        other.warehouse.reader.export(TRADES, Selection(), "csv", text)
     narrow = bigquery.Table(
         f"{PROJECT}.{dataset_of(other)}.trades",
         [bigquery.SchemaField("id", "STRING"), bigquery.SchemaField("mine", "STRING")],
     )
     place.client.create_table(narrow)
     other.sql("INSERT INTO {}trades (id, mine) VALUES ('a', 'b')")
-    assert other.warehouse.reader.export(Selection(), "csv", text) == 1
+    assert other.warehouse.reader.export(TRADES, Selection(), "csv", text) == 1
     assert text.read_text().splitlines() == [",".join(TABLE_SCHEMA), ",a" + "," * 17]
 
 
@@ -169,7 +170,7 @@ def test_the_commands_say_what_they_bill_and_an_export_that_breaks_off_leaves_th
     assert capsys.readouterr().err == f"1 row, {10 * 2**20:,} bytes billed\n"
     whole, file, listed = tmp_path / "whole.csv", tmp_path / "trades.csv", server.listed
     assert deployment.here("export", "--to", str(whole))[0] == 0
-    assert len(whole.read_text().splitlines()) == 1 + loaded.warehouse.count_rows()
+    assert len(whole.read_text().splitlines()) == 1 + loaded.table.count_rows()
     file.write_text("older")
     capsys.readouterr()
 

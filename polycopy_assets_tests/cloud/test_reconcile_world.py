@@ -14,12 +14,11 @@ import pytest
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import register, registered
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.cloud.google import GoogleDeployment
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double
+from polycopy_assets_tests.of_trades import record_in, wallet_prefix
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
 
 pytestmark = pytest.mark.exhaustive
@@ -93,7 +92,7 @@ def lay_out(world: World, deployment: Deployment, groups: Groups) -> None:
     with elsewhere.instance() as instance:
         register(instance, groups.orphan)
         elsewhere.fetch(instance, wallets=groups.orphan)
-        assert len(materializations.versions(instance)) == len(groups.orphan)
+        assert len(record_in(instance).versions()) == len(groups.orphan)
     recorded = [*groups.consistent, *groups.ghost, *groups.unloaded, *groups.surplus]
     deployment.want([*recorded, *groups.unexported])
     assert deployment.backfill().complete == len(recorded) + len(groups.unexported)
@@ -208,7 +207,7 @@ def snapshot(deployment: Deployment) -> dict[str, Any]:
         return {
             "names": names,
             "bytes": digest.hexdigest(),
-            "record": materializations.versions(instance),
+            "record": record_in(instance).versions(),
             "partitions": registered(instance),
             "materialized": {
                 key.to_user_string(): instance.get_latest_materialization_event(key)

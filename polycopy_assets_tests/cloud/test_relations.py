@@ -3,6 +3,8 @@
 import datetime as dt
 import logging
 from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,12 +12,17 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from polycopy_assets.demo.world import Trade
-from polycopy_assets.trades.columns import TABLES, TRADES, VIEWS
-from polycopy_assets.trades.frame import TABLE_SCHEMA
-from polycopy_assets.warehouse.bigquery import relations as on_google
-from polycopy_assets.warehouse.duckdb import relations as in_duckdb
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.trades.columns import TRADES, VIEWS
+from polycopy_assets.feeds.trades.feed import TRADES as FEED
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
+from polycopy_assets.warehouse.base import Warehouse
+from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.tables import tables
 from polycopy_assets_tests.bench import WALLETS, WORLD, Bench
-from polycopy_assets_tests.cloud.batches import GoogleBench, Place, dataset_of
+from polycopy_assets_tests.cloud.batches import CAP, GoogleBench, Place, dataset_of
 from polycopy_assets_tests.fakes.bigquery import JobError, server
 
 Said = dict[str, tuple[str | None, dict[str, str | None]]]
@@ -24,8 +31,8 @@ Said = dict[str, tuple[str | None, dict[str, str | None]]]
 def said(bench: Bench) -> Said:
     """What the catalogue says of each table and view, and of their columns."""
     if isinstance(bench, GoogleBench):
-        tables = bench.google.list_tables(bench.dataset)
-        found = [bench.google.get_table(item.reference) for item in tables]
+        listed = bench.google.list_tables(bench.dataset)
+        found = [bench.google.get_table(item.reference) for item in listed]
         return {
             t.table_id: (t.description, {f.name: f.description for f in t.schema}) for t in found
         }
@@ -34,11 +41,20 @@ def said(bench: Bench) -> Said:
         "SELECT table_name, column_name, comment FROM duckdb_columns() WHERE NOT internal"
     ):
         columns[table][column] = comment
-    tables = bench.sql(
+    comments = bench.sql(
         "SELECT table_name, comment FROM duckdb_tables() UNION ALL"
         " SELECT view_name, comment FROM duckdb_views() WHERE NOT internal"
     )
-    return {table: (comment, columns[table]) for table, comment in tables}
+    return {table: (comment, columns[table]) for table, comment in comments}
+
+
+def of_newer(bench: Bench, feed: Feed) -> Warehouse:
+    """The warehouse of the bench, opened by a version whose trades are `feed`."""
+    if isinstance(bench, GoogleBench):
+        google = bench.google
+        dataset = Dataset(google, google.project, bench.dataset, max_bytes_billed=CAP, labels={})
+        return BigQueryWarehouse(dataset, feeds=(feed,))
+    return DuckDBWarehouse(Path(bench.warehouse.uri), feeds=(feed,))
 
 
 def sums(trades: list[Trade]) -> tuple[Any, ...]:
@@ -102,9 +118,9 @@ def test_views_add_up_what_was_served_and_everything_is_explained(
     if request.node.callspec.params["bench"] == "bqemulator":
         return  # it says nothing of the columns of a view
     catalogue = said(bench)
-    assert catalogue.keys() == {*TABLES, *VIEWS}
+    assert catalogue.keys() == {*tables([FEED]), *VIEWS}
     for name, (meaning, columns) in catalogue.items():
-        relation = {**TABLES, **VIEWS}[name]
+        relation = {**tables([FEED]), **VIEWS}[name]
         assert (meaning or "").startswith(relation.meaning)
         expected = {column: relation.columns[column] for column in columns}
         if name == "polycopy_batches":
@@ -114,7 +130,7 @@ def test_views_add_up_what_was_served_and_everything_is_explained(
 
 
 def test_an_older_table_is_explained_and_what_others_wrote_stays(
-    bench: Bench, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, request: pytest.FixtureRequest
 ):
     if request.node.callspec.params["bench"] == "bqemulator":
         pytest.skip("bqemulator makes views, and does not change them")
@@ -142,11 +158,8 @@ def test_an_older_table_is_explained_and_what_others_wrote_stays(
     assert found["market_summary"] == (None, {"mine": None}), "it is no view of ours"
     assert found["daily_trades"][0]
     # A newer version says something else of a view.
-    where = on_google if google else in_duckdb
-    newer = VIEWS["daily_trades"]._replace(meaning="Newer.")
-    monkeypatch.setattr(where, "VIEWS", {**VIEWS, "daily_trades": newer})
-    again = bench.again() if isinstance(bench, GoogleBench) else bench
-    again.warehouse.check_writable()
+    views = {**VIEWS, "daily_trades": VIEWS["daily_trades"]._replace(meaning="Newer.")}
+    of_newer(bench, replace(FEED, views=views)).check_writable()
     assert str(said(bench)["daily_trades"][0]).startswith("Newer.")
     assert {**said(bench), "daily_trades": ()} == {**found, "daily_trades": ()}
 
@@ -173,7 +186,7 @@ def test_a_dataset_in_which_we_may_only_write_rows_is_loaded_all_the_same(
     monkeypatch.setattr(server, "patch_table", refused)
     with caplog.at_level(logging.WARNING):
         bench.warehouse.describe()
-    assert bench.warehouse.count_rows() == manifest.rows
+    assert bench.table.count_rows() == manifest.rows
     told = [record.getMessage() for record in caplog.records]
     assert any("view wallet_summary is not made" in each for each in told)
     assert any("descriptions of table trades are left" in each for each in told)

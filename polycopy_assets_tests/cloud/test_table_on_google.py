@@ -9,15 +9,16 @@ import pytest
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.identity import read_id
-from polycopy_assets.trades.batch import manifest_name
-from polycopy_assets.warehouse.base import Held
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
+from polycopy_assets.warehouse.feed_table import Held
 from polycopy_assets_tests.cloud.google import PROJECT, GoogleDeployment
 from polycopy_assets_tests.deployment import new_trades, sample_api, truth
 from polycopy_assets_tests.fakes.bigquery import Double
 from polycopy_assets_tests.fakes.gcs import GCS
+from polycopy_assets_tests.of_trades import manifest_name
 
 Scene = tuple[World, GoogleDeployment, Served]
 
@@ -38,7 +39,7 @@ def held(deployment: GoogleDeployment) -> Held:
     labels = {"polycopy_asset": "trades"}
     name = deployment.name
     dataset = Dataset(deployment.bigquery, PROJECT, name, max_bytes_billed=10**10, labels=labels)
-    return BigQueryWarehouse(dataset).held()
+    return BigQueryWarehouse(dataset).table(TRADES).held()
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from google.api_core import exceptions
 from google.cloud import bigquery
 
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.feeds.trades.frame import ALWAYS_KNOWN, TABLE_SCHEMA
 from polycopy_assets.ledger.facts import Checkpoint
-from polycopy_assets.trades.frame import ALWAYS_KNOWN, TABLE_SCHEMA
 from polycopy_assets.warehouse.bigquery.table import fields
 from polycopy_assets_tests.bench import WALLETS, expected
 from polycopy_assets_tests.cloud.batches import GoogleBench
@@ -99,7 +99,7 @@ def test_a_table_that_would_refuse_or_lose_rows_is_refused_at_the_start(
         with pytest.raises(WarehouseError, match=told) as error:
             do()
         assert "\n" not in str(error.value)
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
 
 
 @on_bigquery
@@ -137,7 +137,7 @@ def test_a_table_that_can_hold_all_rows_is_used_as_it_is(
     manifest = bench.batch(*WALLETS[:2])
     bench.warehouse.check_writable()
     assert bench.load() == [(manifest.rows, 0)]
-    assert bench.warehouse.load(manifest, bench.store) == (manifest.rows, manifest.rows)
+    assert bench.table.load(manifest, bench.store) == (manifest.rows, manifest.rows)
     assert bench.load() == []
     assert bench.ids() == expected(WALLETS[:2])
 
@@ -181,6 +181,27 @@ def test_a_dataset_whose_new_tables_expire_is_refused_before_a_table_is_made(
     with default(bench, default_partition_expiration_ms=60 * DAY):
         bench.batch(WALLETS[1])
         assert len(bench.again().load()) == 1, "tables that are there keep what they have"
+
+
+@pytest.mark.parametrize(
+    "bench", ["double", pytest.param("cloud", marks=pytest.mark.cloud)], indirect=True
+)
+@pytest.mark.parametrize("there", [False, True], ids=["no table", "a table"])
+def test_a_dataset_whose_new_tables_ignore_case_is_refused_before_anything_is_made(
+    bench: GoogleBench, *, there: bool
+):
+    """Staging tables would get the collation too, and their ids would meet those of others."""
+    if there:
+        bench.again().warehouse.check_writable()
+    before = {table.table_id for table in bench.google.list_tables(bench.dataset)}
+    dataset = bench.google.get_dataset(bench.dataset)
+    dataset._properties["defaultCollation"] = "und:ci"
+    bench.google.update_dataset(dataset, ["defaultCollation"])
+    bench.batch(WALLETS[0])
+    for do in (bench.warehouse.check_writable, bench.load):
+        with pytest.raises(WarehouseError, match="has the default collation und:ci, and should"):
+            do()
+    assert {table.table_id for table in bench.google.list_tables(bench.dataset)} == before
 
 
 @on_bigquery

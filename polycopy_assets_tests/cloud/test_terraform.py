@@ -200,7 +200,7 @@ def test_what_has_a_count_is_indexed_and_nothing_else_is():
 
 
 def test_trades_has_the_columns_that_the_loader_writes():
-    from polycopy_assets.trades.frame import TABLE_SCHEMA
+    from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 
     expected = [
         {"name": name, "type": COLUMN_TYPES[type(kind)], "mode": "NULLABLE"}

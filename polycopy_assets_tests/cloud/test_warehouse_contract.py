@@ -15,6 +15,7 @@ from polycopy_assets.batches.combine import combine
 from polycopy_assets.batches.manifest_files import wrong_files
 from polycopy_assets.batches.manifests import read_manifests
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.pipeline.purge import commit_emptiness
 from polycopy_assets.store.base import crc32c
@@ -30,16 +31,16 @@ def skip(request: pytest.FixtureRequest, *, on: str, because: str) -> None:
 
 def test_a_batch_is_loaded_and_a_repeat_loads_nothing(bench: Bench):
     manifest = bench.batch(*WALLETS[:2])
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     assert bench.load() == [(manifest.rows, 0)]
     assert bench.load() == []
     assert bench.ids() == expected(WALLETS[:2])
-    assert bench.warehouse.loaded_batches() == {1}
-    assert bench.warehouse.count_rows() == manifest.rows
-    assert bench.warehouse.rows_by_wallet() == Counter(
+    assert bench.table.loaded_batches() == {1}
+    assert bench.table.count_rows() == manifest.rows
+    assert bench.table.rows_by_wallet() == Counter(
         wallet for wallet, _ in expected(WALLETS[:2]).elements()
     )
-    assert bench.warehouse.duplicates(5).found == []
+    assert bench.table.duplicates(5).found == []
 
 
 def test_new_trades_come_behind_the_old_ones(bench: Bench):
@@ -85,10 +86,10 @@ def test_loading_again_changes_nothing_and_rows_of_others_stay(bench: Bench):
     )
     assert bench.load() == [(manifest.rows, 1)]
     assert bench.load() == []
-    again = bench.warehouse.load(manifest, bench.store)
+    again = bench.table.load(manifest, bench.store)
     assert (again.inserted, again.deleted) == (manifest.rows, manifest.rows)
-    assert bench.warehouse.rows_by_wallet() == {WALLETS[0]: manifest.rows + 1, "0xother": 1}
-    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.table.rows_by_wallet() == {WALLETS[0]: manifest.rows + 1, "0xother": 1}
+    assert bench.table.loaded_batches() == {1}
     others = Counter({("0xother", "None"): 1, (WALLETS[0], "None"): 1})
     assert bench.ids() == expected(WALLETS[:1]) + others
 
@@ -111,11 +112,11 @@ def test_the_old_jobs_doubles_inside_the_claims_go(bench: Bench):
     manifest = bench.batch(WALLETS[0])
     bench.load()
     bench.sql("INSERT INTO {}trades SELECT * FROM {}trades")
-    assert bench.warehouse.count_rows() == 2 * manifest.rows
-    assert len(bench.warehouse.duplicates(5).found) == 5
-    bench.warehouse.load(manifest, bench.store)
+    assert bench.table.count_rows() == 2 * manifest.rows
+    assert len(bench.table.duplicates(5).found) == 5
+    bench.table.load(manifest, bench.store)
     assert bench.ids() == expected(WALLETS[:1])
-    assert bench.warehouse.duplicates(5).found == []
+    assert bench.table.duplicates(5).found == []
 
 
 def test_a_batch_that_holds_less_than_the_one_before_takes_out_the_rest(bench: Bench):
@@ -152,7 +153,7 @@ def test_parts_that_are_not_what_the_manifest_says_are_not_loaded_at_all(bench: 
     part = msgspec.structs.replace(manifest.parts[0], rows=manifest.rows + 1)
     wrong = msgspec.structs.replace(manifest, rows=manifest.rows + 1, parts=[part])
     with pytest.raises(WarehouseError, match="nothing was loaded"):
-        bench.warehouse.load(wrong, bench.store)
+        bench.table.load(wrong, bench.store)
     assert bench.ids() == expected(WALLETS[:1])
 
 
@@ -170,8 +171,8 @@ def test_files_are_compared_with_the_manifest_before_anything_is_loaded(
         bench.load()
     assert error.value.batch == 1
     assert part.name in str(error.value)
-    assert bench.warehouse.loaded_batches() == set()
-    assert bench.warehouse.count_rows() == 0
+    assert bench.table.loaded_batches() == set()
+    assert bench.table.count_rows() == 0
     cost = bench.warehouse.cost
     assert cost is None or cost.load_jobs == 0
 
@@ -203,9 +204,9 @@ def test_rows_that_no_claim_answers_for_are_not_loaded(bench: Bench, tmp_path: P
         forged = msgspec.structs.replace(second, rows=len(wrong), parts=[part])
         assert not wrong_files(bench.store, forged)
         with pytest.raises(BatchBroken, match=r"claim.*nothing was loaded"):
-            bench.warehouse.load(forged, bench.store)
+            bench.table.load(forged, bench.store)
         assert bench.ids() == expected(WALLETS[:1])
-        assert bench.warehouse.loaded_batches() == {honest.batch}
+        assert bench.table.loaded_batches() == {honest.batch}
 
 
 def test_rows_that_we_loaded_are_told_from_those_of_others(
@@ -217,7 +218,7 @@ def test_rows_that_we_loaded_are_told_from_those_of_others(
         because="bqemulator miscounts the parameters of a statement with two arrays",
     )
     manifest = bench.batch(*WALLETS[:2])
-    assert bench.warehouse.loaded_rows(WALLETS) == {}
+    assert bench.table.loaded_rows(WALLETS) == {}
     bench.load()
     bench.sql(
         "INSERT INTO {}trades (wallet_address, id, source) VALUES"
@@ -225,11 +226,11 @@ def test_rows_that_we_loaded_are_told_from_those_of_others(
         f" ('{WALLETS[0].upper()}', 'x', 'polymarket')"
     )
     of = {wallet: len(WORLD.truth(wallet)) for wallet in WALLETS[:2]}
-    assert bench.warehouse.loaded_rows([]) == {}
-    assert bench.warehouse.loaded_rows(WALLETS) == of
-    assert bench.warehouse.delete_loaded(WALLETS[:1]) == of[WALLETS[0]]
-    assert bench.warehouse.loaded_rows(WALLETS) == {WALLETS[1]: of[WALLETS[1]]}
-    assert bench.warehouse.count_rows() == manifest.rows - of[WALLETS[0]] + 3
+    assert bench.table.loaded_rows([]) == {}
+    assert bench.table.loaded_rows(WALLETS) == of
+    assert bench.table.delete_loaded(WALLETS[:1]) == of[WALLETS[0]]
+    assert bench.table.loaded_rows(WALLETS) == {WALLETS[1]: of[WALLETS[1]]}
+    assert bench.table.count_rows() == manifest.rows - of[WALLETS[0]] + 3
 
 
 def test_a_table_that_was_lost_is_loaded_again_from_the_first_batch(bench: Bench):
@@ -238,7 +239,7 @@ def test_a_table_that_was_lost_is_loaded_again_from_the_first_batch(bench: Bench
     second = bench.batch(WALLETS[1])
     bench.load()
     bench.sql("DROP TABLE {}trades")
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     assert bench.load() == [(first.rows, 0), (second.rows, 0)]
     assert bench.ids() == expected(WALLETS[:2])
 
@@ -247,9 +248,9 @@ def test_a_table_that_was_emptied_is_loaded_again_from_the_first_batch(bench: Be
     manifests = [bench.batch(wallet) for wallet in WALLETS[:2]]
     bench.load()
     bench.sql("DELETE FROM {}trades WHERE true")
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
     assert bench.load() == [(item.rows, 0) for item in manifests]
-    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.table.loaded_batches() == {1, 2}
     assert bench.ids() == expected(WALLETS[:2])
 
 
@@ -265,48 +266,48 @@ def test_a_table_that_its_batches_leave_empty_was_not_emptied(bench: Bench):
     bench.segments[WALLETS[0]] = [taken_out, rest]
     assert bench.combine() is not None
     bench.load()
-    assert bench.warehouse.count_rows() == 0
-    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.table.count_rows() == 0
+    assert bench.table.loaded_batches() == {1, 2}
     assert bench.load() == []
     bench.batch(WALLETS[1])
     bench.load()
     bench.sql("DELETE FROM {}trades WHERE true")
-    assert bench.warehouse.loaded_batches() == set()
+    assert bench.table.loaded_batches() == set()
 
 
 def test_the_table_knows_the_store_that_its_batches_are_of(bench: Bench):
     ours, theirs = "a" * 32, "b" * 32
     first, second = bench.batch(WALLETS[0]), bench.batch(WALLETS[1])
-    assert bench.warehouse.held()[:2] == ({}, None)
-    bench.warehouse.load(first, bench.store, ours)
-    assert bench.warehouse.held().store == ours
+    assert bench.table.held()[:2] == ({}, None)
+    bench.table.load(first, bench.store, ours)
+    assert bench.table.held().store == ours
     with pytest.raises(WrongTable, match=f"{ours}.*{theirs}.*--accept-table"):
-        bench.warehouse.load(second, bench.store, theirs)
+        bench.table.load(second, bench.store, theirs)
     assert bench.ids() == expected(WALLETS[:1])
-    assert bench.warehouse.held().batches.keys() == {1}
-    bench.warehouse.load(second, bench.store, ours)
-    bench.warehouse.take_over(theirs)
-    assert bench.warehouse.held().batches.keys() == {1, 2}
-    assert bench.warehouse.held().store == theirs
+    assert bench.table.held().batches.keys() == {1}
+    bench.table.load(second, bench.store, ours)
+    bench.table.take_over(theirs)
+    assert bench.table.held().batches.keys() == {1, 2}
+    assert bench.table.held().store == theirs
 
 
 def test_a_table_that_forgets_its_batches_keeps_its_rows_and_is_loaded_again(bench: Bench):
     for wallet in WALLETS[:2]:
-        bench.warehouse.load(bench.batch(wallet), bench.store, "a" * 32)
-    bench.warehouse.forget_batches()
-    assert bench.warehouse.held()[:2] == ({}, None)
+        bench.table.load(bench.batch(wallet), bench.store, "a" * 32)
+    bench.table.forget_batches()
+    assert bench.table.held()[:2] == ({}, None)
     assert bench.ids() == expected(WALLETS[:2])
     assert len(bench.load()) == 2
     assert bench.ids() == expected(WALLETS[:2])
 
 
 def test_it_is_told_whether_the_table_has_as_many_rows(bench: Bench):
-    assert bench.warehouse.has_rows(0)
-    assert not bench.warehouse.has_rows(1)
+    assert bench.table.has_rows(0)
+    assert not bench.table.has_rows(1)
     rows = bench.batch(WALLETS[0]).rows
     bench.load()
-    assert bench.warehouse.has_rows(rows)
-    assert not bench.warehouse.has_rows(rows + 1)
+    assert bench.table.has_rows(rows)
+    assert not bench.table.has_rows(rows + 1)
 
 
 def test_an_older_table_is_widened_and_keeps_its_rows(bench: Bench, request: pytest.FixtureRequest):
@@ -321,7 +322,7 @@ def test_an_older_table_is_widened_and_keeps_its_rows(bench: Bench, request: pyt
     manifest = bench.batch(WALLETS[0])
     bench.load()
     assert bench.sql("SELECT x, price FROM {}trades WHERE id = 'old'") == [(7, None)]
-    assert bench.warehouse.count_rows() == 1 + manifest.rows
+    assert bench.table.count_rows() == 1 + manifest.rows
 
 
 def test_traders_are_added_once_whatever_their_case(bench: Bench):
@@ -396,8 +397,8 @@ def test_white_space_around_an_address_hides_no_row(bench: Bench, request: pytes
             address=WALLETS[0] + blank,
         )
     bench.sql("INSERT INTO {}traders (wallet_address) VALUES (@address)", address="\t" + WALLETS[0])
-    assert bench.warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(4, 4, 0, 4))]
-    assert bench.warehouse.delete_mixed_case({WALLETS[0]: END}) == 4
+    assert bench.table.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(4, 4, 0, 4))]
+    assert bench.table.delete_mixed_case({WALLETS[0]: END}) == 4
     assert bench.warehouse.add_traders([WALLETS[0]]) == 0
 
 
@@ -458,24 +459,24 @@ def test_rows_are_tallied_inside_the_claims_and_told_from_those_of_an_older_job(
             f" VALUES ('{wallet}', TIMESTAMP '{moment}', 'x')"
         )
     claims = {one: END, two: cut, three: END, WALLETS[3]: END}
-    tallied = dict(bench.warehouse.tally(claims))
+    tallied = dict(bench.table.tally(claims))
     assert tallied == {
         one: Tally(rows[one] + 3, rows[one] + 2, rows[one], 1),
         two: Tally(rows[two], before, before, 0),
         three: Tally(rows[three] + 1, rows[three], rows[three], 0),
     }
-    assert bench.warehouse.delete_mixed_case({one: 6}) == 0
-    assert bench.warehouse.delete_mixed_case(claims) == 1
-    assert dict(bench.warehouse.tally({}))[one] == Tally(rows[one] + 2, 0, 0, 0)
+    assert bench.table.delete_mixed_case({one: 6}) == 0
+    assert bench.table.delete_mixed_case(claims) == 1
+    assert dict(bench.table.tally({}))[one] == Tally(rows[one] + 2, 0, 0, 0)
 
 
 def test_two_rows_of_one_id_are_one_when_ids_are_counted(bench: Bench):
     bench.batch(WALLETS[0])
     bench.load()
-    ((wallet, before),) = bench.warehouse.tally({WALLETS[0]: END}, by_id=True)
+    ((wallet, before),) = bench.table.tally({WALLETS[0]: END}, by_id=True)
     assert before.rows == before.ours > 1
     bench.sql("INSERT INTO {}trades SELECT * FROM {}trades")
-    assert bench.warehouse.tally({WALLETS[0]: END}, by_id=True) == [
+    assert bench.table.tally({WALLETS[0]: END}, by_id=True) == [
         (wallet, Tally(2 * before.rows, 2 * before.rows, before.ours, 0))
     ]
 
@@ -483,11 +484,11 @@ def test_two_rows_of_one_id_are_one_when_ids_are_counted(bench: Bench):
 def test_reading_makes_no_table_and_widens_none(bench: Bench):
     warehouse = bench.warehouse
     assert warehouse.traders() == []
-    assert warehouse.loaded_batches() == set()
-    assert warehouse.count_rows() == 0
-    assert warehouse.rows_by_wallet() == {}
-    assert warehouse.tally({WALLETS[0]: END}) == []
-    assert warehouse.duplicates(3).found == []
+    assert warehouse.table(TRADES).loaded_batches() == set()
+    assert warehouse.table(TRADES).count_rows() == 0
+    assert warehouse.table(TRADES).rows_by_wallet() == {}
+    assert warehouse.table(TRADES).tally({WALLETS[0]: END}) == []
+    assert warehouse.table(TRADES).duplicates(3).found == []
     assert warehouse.checkpoint() is None
     text = "VARCHAR" if isinstance(bench.warehouse, DuckDBWarehouse) else "STRING"
     bench.sql(f"CREATE TABLE {{}}trades (wallet_address {text}, id {text}, timestamp TIMESTAMP)")
@@ -495,8 +496,8 @@ def test_reading_makes_no_table_and_widens_none(bench: Bench):
         "INSERT INTO {}trades VALUES (@wallet, 'a', TIMESTAMP '2026-01-01 00:00:00')",
         wallet=WALLETS[0],
     )
-    assert warehouse.count_rows() == 1
-    assert warehouse.tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(1, 1, 0, 0))]
+    assert warehouse.table(TRADES).count_rows() == 1
+    assert warehouse.table(TRADES).tally({WALLETS[0]: END}) == [(WALLETS[0], Tally(1, 1, 0, 0))]
     with pytest.raises(Exception, match=r"(?i)title|not found|unrecognized|column"):
         bench.sql("SELECT title FROM {}trades")
     with pytest.raises(Exception, match=r"(?i)traders"):
@@ -517,7 +518,7 @@ def test_order_outcome_event_and_notional_arrive_in_the_table(bench: Bench):
 
 
 def test_rows_are_counted_by_month(bench: Bench):
-    assert bench.warehouse.rows_by_month().rows == {}
+    assert bench.table.rows_by_month().rows == {}
     bench.batch(*WALLETS[:2])
     bench.load()
     want = Counter(
@@ -525,7 +526,7 @@ def test_rows_are_counted_by_month(bench: Bench):
         for wallet in WALLETS[:2]
         for trade in WORLD.truth(wallet)
     )
-    assert bench.warehouse.rows_by_month() == (want, None)
+    assert bench.table.rows_by_month() == (want, None)
 
 
 def test_the_state_of_traders_changes_when_somebody_is_added_and_not_by_looking(
@@ -550,10 +551,10 @@ def test_a_batch_that_comes_behind_a_later_one_has_the_later_one_loaded_again(be
     bench.combine()
     bench.load()
     assert first is not None
-    bench.warehouse.load(first, bench.store)
-    assert bench.warehouse.loaded_batches() == {1}
+    bench.table.load(first, bench.store)
+    assert bench.table.loaded_batches() == {1}
     assert len(bench.load()) == 1
-    assert bench.warehouse.loaded_batches() == {1, 2}
+    assert bench.table.loaded_batches() == {1, 2}
     assert bench.ids() == expected(WALLETS[:1])
 
 
@@ -573,12 +574,12 @@ def test_a_batch_that_claims_all_time_without_trades_empties_a_wallet(bench: Ben
     """As a purge does it; also where the table is loaded again from the beginning."""
     first = bench.batch(*WALLETS[:2])
     bench.load()
-    number = commit_emptiness(bench.store, WALLETS[:1], bench.warehouse.loaded_batches(), END)
+    number = commit_emptiness(bench.store, WALLETS[:1], bench.table.loaded_batches(), END)
     gone = len(WORLD.truth(WALLETS[0]))
     assert bench.load() == [(0, gone)]
     assert bench.ids() == expected(WALLETS[1:2])
-    assert bench.warehouse.loaded_batches() == {1, number}
-    bench.warehouse.forget_batches()
+    assert bench.table.loaded_batches() == {1, number}
+    bench.table.forget_batches()
     assert bench.load()[-1] == (0, gone)
     assert bench.ids() == expected(WALLETS[1:2])
-    assert first.rows - gone == bench.warehouse.count_rows()
+    assert first.rows - gone == bench.table.count_rows()

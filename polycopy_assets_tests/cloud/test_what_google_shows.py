@@ -52,7 +52,7 @@ def test_a_start_that_ends_at_any_request_is_made_good_by_the_next_one(place: Pl
             doomed.warehouse.check_writable()
         later = place.bench(name)
         later.warehouse.check_writable()
-        assert later.warehouse.held().batches == {}
+        assert later.table.held().batches == {}
         if session.left >= 0:
             assert number > 5
             return
@@ -69,7 +69,7 @@ def test_a_load_into_a_table_of_which_we_see_some_rows_only_changes_nothing(
     with pytest.raises(WarehouseError, match="access all rows"):
         bench.load()
     with pytest.raises(WarehouseError, match="access all rows"):
-        bench.warehouse.load(manifest, bench.store)  # it sees no rows to replace
+        bench.table.load(manifest, bench.store)  # it sees no rows to replace
     trades.shown = None
     assert bench.ids() == expected(WALLETS[:2])
     bench.load()
@@ -84,7 +84,7 @@ def test_rows_that_metadata_does_not_know_of_yet_are_not_loaded_again(bench: Ben
     bench.load()
     table(double, bench, "trades").lagging = 0
     double.jobs.clear()
-    assert bench.warehouse.loaded_batches() == {1}
+    assert bench.table.loaded_batches() == {1}
     assert bench.load() == []
     assert double.done("load") == []
     assert sum(job.bytes_billed for job in double.done("query")) == 0

@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 
 import dagster as dg
 
-from polycopy_assets.assets.load_events import COMBINED_TRADES, TRADES
 from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
@@ -19,6 +18,7 @@ from polycopy_assets.guard.ours import Job
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import KEYS
 
 S = dg.DagsterRunStatus
 WORLD = generate(81, 150, most_trades=60)
@@ -34,9 +34,9 @@ from pathlib import Path
 from polycopy_assets.cli import backfill, beside
 from polycopy_assets.errors import StoreError
 from polycopy_assets.warehouse.duckdb import file
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 
-DuckDBWarehouse.worth_loading, beside.POLL_SECONDS = 100, 0.05
+DuckDBTable.worth_loading, beside.POLL_SECONDS = 100, 0.05
 real_combine, real_load, loaded = beside.combine_new, beside.load, []
 
 def die(*args, **options):
@@ -124,7 +124,7 @@ def versions(deployment: Deployment) -> list[str | None]:
     """The data versions of `combined_trades` and `trades` in Dagster's record."""
     found: list[str | None] = []
     with deployment.instance() as instance:
-        for asset in (COMBINED_TRADES, TRADES):
+        for asset in (KEYS.combined, KEYS.table):
             event = instance.get_latest_materialization_event(asset)
             data = event.asset_materialization if event else None
             found.append((data.tags or {}).get(DATA_VERSION_TAG) if data else None)

@@ -3,8 +3,8 @@
 from polycopy_assets.demo.faults import Asked
 from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.of_trades import parse_name
 
 
 def stored_spans(deployment: Deployment) -> dict[str, list[Interval]]:

@@ -11,8 +11,8 @@ from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.kinds import Adopt
 from polycopy_assets.reconcile.read_ledgers import read_ledgers
 from polycopy_assets.reconcile.recording import Recording
-from polycopy_assets.record import materializations
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import record_in
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 PROCESSED = LAST + 864_000
@@ -103,7 +103,7 @@ def test_what_was_recorded_since_it_was_looked_at_is_left_as_it_is(deployed: Dep
             )
         deployment.backfill()
         with deployment.instance() as instance:
-            before = materializations.versions(instance)
+            before = record_in(instance).versions()
             recording = Recording(
                 instance,
                 deployment.store,
@@ -115,6 +115,6 @@ def test_what_was_recorded_since_it_was_looked_at_is_left_as_it_is(deployed: Dep
                 show=lambda: None,
             )
             recording.adopt([ledgers.facts[wallet] for wallet in wallets])
-            assert materializations.versions(instance) == before
+            assert record_in(instance).versions() == before
         assert deployment.backfill().requests == 0
     assert deployment.table() == truth(world, wallets)

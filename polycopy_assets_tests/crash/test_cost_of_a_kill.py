@@ -14,18 +14,20 @@ from polycopy_assets_tests.fakes.instant import PAGE, Instant, Served, instant
 FETCH = """
 import asyncio, sys
 from pathlib import Path
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.many_wallets import Fetcher
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.open import open_source
 from polycopy_assets.store.coverage import CoverageWriter
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
 
 async def main(url, store, *wallets):
     limits = {"windows": [Window(10**6, 1.0)], "concurrency": 16, "timeout": 30}
-    async with open_source("polymarket", url, **limits) as source:
-        store = LocalStore(Path(store))
+    async with open_source("polymarket", url, TRADES, **limits) as source:
+        store = FeedStore(LocalStore(Path(store)), TRADES)
         coverage = CoverageWriter(store, "test")
         options = {"known": lambda wallet: (), "coverage": coverage, "progress": Progress()}
         fetcher = Fetcher(source, store, concurrency=16, **options)

@@ -8,9 +8,10 @@ import dagster as dg
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.dev import dagster_dev, wait_for
+from polycopy_assets_tests.of_trades import record_in
 
 QUEUED = dg.DagsterRunStatus.QUEUED
 
@@ -37,7 +38,7 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(deployed:
         deployment.want(keys)
         with dagster_dev(deployment) as ui, deployment.instance() as instance:
             backfill_id = ui.launch_backfill(keys[:-1])
-            wait_for(lambda: len(materializations.versions(instance)) >= 1, 120, "the first wallet")
+            wait_for(lambda: len(record_in(instance).versions()) >= 1, 120, "the first wallet")
             another_id = ui.launch_backfill(keys[-1:])
             wait_for(
                 lambda: [r.status for r in _runs(instance, another_id)] == [QUEUED],
@@ -49,7 +50,7 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(deployed:
             assert pid is not None
             served.state.latency = 0.05
             os.kill(pid, signal.SIGKILL)
-            recorded = set(materializations.versions(instance))
+            recorded = set(record_in(instance).versions())
             assert keys[-1] not in recorded, "two runs fetched under one budget"
             requests = dict(served.state.counts.requests)
             assert 1 <= len(recorded) < len(keys) - 1
@@ -62,12 +63,14 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(deployed:
                 "the end",
             )
             for each in (backfill_id, another_id):
-                assert ui.backfill_status(each) == "COMPLETED_SUCCESS", attempts.failed(instance)
+                assert ui.backfill_status(each) == "COMPLETED_SUCCESS", attempts.failed(
+                    record_in(instance)
+                )
             print(f"recovered and ended {took:.0f} s after the kill")
             runs = {item.run_id: item for item in _runs(instance, backfill_id)}
-            by_dead_run = materializations.recorded_by(instance, [run.run_id])
-            assert set(materializations.versions(instance)) == set(keys)
-            assert attempts.failed(instance) == []
+            by_dead_run = record_in(instance).recorded_by([run.run_id])
+            assert set(record_in(instance).versions()) == set(keys)
+            assert attempts.failed(record_in(instance)) == []
         again = {w for w in recorded if served.state.counts.requests[w] > requests[w]}
     assert again == set(), "wallets that were recorded were asked for again"
     assert runs[run.run_id].status == dg.DagsterRunStatus.FAILURE

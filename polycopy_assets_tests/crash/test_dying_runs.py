@@ -10,9 +10,9 @@ import dagster as dg
 import pytest
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import materializations
 from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.dev import Ui, dagster_dev, processes, wait_for
+from polycopy_assets_tests.of_trades import record_in
 
 pytestmark = [pytest.mark.dev, pytest.mark.timeout(600)]
 ENDED = {"COMPLETED_SUCCESS", "COMPLETED_FAILED", "COMPLETED", "FAILED", "CANCELED"}
@@ -34,8 +34,8 @@ def _status(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRunStatus:
 
 
 def _some(instance: dg.DagsterInstance, count: int) -> set[str]:
-    wait_for(lambda: len(materializations.versions(instance)) >= count, 120, f"{count} wallets")
-    return set(materializations.versions(instance))
+    wait_for(lambda: len(record_in(instance).versions()) >= count, 120, f"{count} wallets")
+    return set(record_in(instance).versions())
 
 
 def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(deployed: Deployed):
@@ -56,7 +56,7 @@ def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(deployed: D
             )
             print(f"stopped {time.monotonic() - started:.1f} s after it was told to")
             time.sleep(2)
-            kept = set(materializations.versions(instance))
+            kept = set(record_in(instance).versions())
             assert recorded <= kept
             asked = dict(served.state.counts.requests)
             time.sleep(3)
@@ -83,7 +83,7 @@ def test_a_terminated_run_stops_at_once_and_a_hanging_one_is_stopped(deployed: D
             served.state.latency = 0.0
             backfill = ui.launch_backfill(left)
             wait_for(lambda: ui.backfill_status(backfill) in ENDED, 180, "the rest")
-            assert set(materializations.versions(instance)) == set(keys)
+            assert set(record_in(instance).versions()) == set(keys)
     assert {served.state.counts.requests[wallet] for wallet in kept} == {1}
     deployment.backfill()
     assert deployment.table() == truth(world)
@@ -110,7 +110,7 @@ def test_a_locked_database_is_waited_for(deployed: Deployed):
             took = wait_for(lambda: ui.backfill_status(backfill) in ENDED, 240, "the end")
             print(f"ended {took:.0f} s after the database was free again")
             assert _status(instance, run.run_id) == dg.DagsterRunStatus.SUCCESS
-            assert set(materializations.versions(instance)) == set(keys)
+            assert set(record_in(instance).versions()) == set(keys)
     assert set(served.state.counts.requests.values()) == {1}
 
 
@@ -126,20 +126,20 @@ def test_after_the_machine_vanished_it_goes_on_where_it_was(deployed: Deployed):
             for pid in processes(ui.leader):
                 os.kill(pid, signal.SIGKILL)
         with deployment.instance() as instance:
-            recorded = set(materializations.versions(instance))
+            recorded = set(record_in(instance).versions())
             assert _status(instance, run.run_id) == dg.DagsterRunStatus.STARTED
         asked = dict(served.state.counts.requests)
         served.state.latency = 0.0
         with dagster_dev(deployment), deployment.instance() as instance:
             took = wait_for(
-                lambda: set(materializations.versions(instance)) == set(keys),
+                lambda: set(record_in(instance).versions()) == set(keys),
                 240,
                 "the rest of the wallets",
             )
             print(f"all is recorded {took:.0f} s after the machine came back")
             assert _status(instance, run.run_id) == dg.DagsterRunStatus.FAILURE
             wait_for(
-                lambda: deployment.warehouse.count_rows() == truth(world).total(), 120, "a load"
+                lambda: deployment.feed_table.count_rows() == truth(world).total(), 120, "a load"
             )
         again = {w for w in recorded if served.state.counts.requests[w] > asked[w]}
     assert again == set(), "wallets that were recorded were asked for again"
@@ -160,7 +160,7 @@ def test_a_killed_daemon_loses_nothing(deployed: Deployed):
         served.state.latency = 0.0
         with dagster_dev(deployment), deployment.instance() as instance:
             took = wait_for(
-                lambda: set(materializations.versions(instance)) == set(keys),
+                lambda: set(record_in(instance).versions()) == set(keys),
                 240,
                 "the rest of the wallets",
             )

@@ -222,7 +222,7 @@ def test_it_stops_in_one_line_where_a_library_swallows_or_logs_the_interrupt(
 
 IN_A_QUERY = """
 import duckdb, os, signal, threading
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 
 def count_rows(self):
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
@@ -230,7 +230,7 @@ def count_rows(self):
     # One thread, so that the one that asks works: while it waits for others it hears no signal.
     return duckdb.connect(config={"threads": 1}).execute(endless).fetchall()
 
-DuckDBWarehouse.count_rows = count_rows
+DuckDBTable.count_rows = count_rows
 """
 
 

@@ -75,7 +75,7 @@ def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(deploye
     report = json.loads(done.stdout)
     assert (report["complete"], report["failed_checks"]) == (200, [])
     assert deployment.table() == truth(world)
-    assert deployment.warehouse.duplicates(5).found == []
+    assert deployment.feed_table.duplicates(5).found == []
 
 
 def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(

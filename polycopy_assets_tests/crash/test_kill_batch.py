@@ -14,10 +14,10 @@ from polycopy_assets.demo.faults import Asked
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.fetch.iterate_async import AHEAD
 from polycopy_assets.pipeline.fetch import BATCH
-from polycopy_assets.record import materializations
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.instances import on_postgres
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 WALLETS = 160
 CONCURRENCY = 8
@@ -51,10 +51,10 @@ run_events.write, event_batches._insert = write, insert
 def recorded_once(deployment: Deployment) -> set[str]:
     """The wallets in the record; none may be there twice."""
     with deployment.instance() as instance:
-        found = instance.fetch_materializations(materializations.WALLET_TRADES, limit=1000).records
+        found = instance.fetch_materializations(KEYS.wallets, limit=1000).records
         # One without a partition has the numbers of all wallets.
         events = Counter(record.partition_key for record in found if record.partition_key)
-        assert set(materializations.versions(instance)) == set(events)
+        assert set(record_in(instance).versions()) == set(events)
     assert set(events.values()) <= {1}
     return set(events)
 
@@ -99,7 +99,7 @@ def _is_completed(deployment: Deployment, log: list[Asked], recorded: set[str]) 
     assert not recorded & requests.keys()
     assert all(requests[wallet] <= 1 for wallet in durable), "only what is newer than the segments"
     assert len(recorded_once(deployment)) == WALLETS
-    assert deployment.warehouse.duplicates(5).found == []
+    assert deployment.feed_table.duplicates(5).found == []
 
 
 def test_killed_at_any_moment_a_backfill_of_small_wallets_misses_and_doubles_nothing(

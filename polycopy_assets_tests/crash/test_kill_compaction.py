@@ -17,11 +17,10 @@ from polycopy_assets.demo.world import World
 from polycopy_assets.fetch import compaction
 from polycopy_assets.reconcile import read_ledgers
 from polycopy_assets.reconcile.audit import audit
-from polycopy_assets.record import materializations
 from polycopy_assets.trades.compaction import MOST
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.crash.killed import killed_fetch
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import record_in, wallet_prefix
 
 _IMPORTS = """
 from polycopy_assets.fetch import compaction, one_wallet
@@ -81,7 +80,7 @@ def is_kept(deployment: Deployment) -> bool:
 
 def recorded(deployment: Deployment) -> set[str]:
     with deployment.instance() as instance:
-        found = materializations.record(instance, WHALE)
+        found = record_in(instance).latest(WHALE)
     assert found
     return {segment.name for segment in found.segments}
 

@@ -4,7 +4,7 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
-from polycopy_assets.record.snapshot import SNAPSHOTS
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
@@ -25,7 +25,7 @@ def filled(deployment: Deployment, served: Served) -> None:
 
 
 def snapshots(deployment: Deployment) -> dict[str, bytes]:
-    found = list(deployment.store.list(SNAPSHOTS))
+    found = list(deployment.store.list(TRADES.names.snapshots))
     return {item.name: deployment.store.read(item.name) for item in found}
 
 

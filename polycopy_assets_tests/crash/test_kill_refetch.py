@@ -6,10 +6,10 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.fetch import refetch
-from polycopy_assets.record import materializations, refetching
-from polycopy_assets.trades.segment import wallet_prefix
+from polycopy_assets.record import refetching
 from polycopy_assets_tests.crash.killed import killed_fetch
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import record_in, wallet_prefix
 
 _IMPORTS = """
 from polycopy_assets.fetch import refetch
@@ -72,8 +72,8 @@ def test_a_killed_full_refetch_is_left_to_do_and_then_ended(
         assert asked <= {whale} or recovery == REFRESH
         assert deployment.here("backfill")[0] == 0
         with deployment.instance() as instance:
-            now = materializations.record(instance, whale)
-            assert not refetching.unfinished(instance)
+            now = record_in(instance).latest(whale)
+            assert not refetching.unfinished(record_in(instance))
         there = {item.name for item in deployment.store.list(wallet_prefix(whale))}
         assert now is not None
         assert there == {segment.name for segment in now.segments}, "something is left over"
@@ -94,11 +94,11 @@ def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(dep
         names = sorted(item.name for item in deployment.store.list(wallet_prefix(whale)))
         with deployment.instance() as instance:
             # As a fetch does that replaces one doubtful segment, and is killed after the marker.
-            refetching.note_marked(instance, [whale])
+            refetching.note_marked(record_in(instance), [whale])
             refetch.begin(deployment.store, whale, names[-1:])
             before = len(api.state.counts.log)
             deployment.fetch(instance, wallets=[whale], mode="full")
-            assert refetching.unfinished(instance) == {}
+            assert refetching.unfinished(record_in(instance)) == {}
         asked = api.state.counts.log[before:]
         assert min(item.start for item in asked) <= 1, "from the beginning, and not the newest part"
         assert len(asked) > 2
@@ -108,7 +108,7 @@ def test_a_full_refetch_replaces_everything_though_a_part_was_being_replaced(dep
 
 def test_a_full_refetch_that_was_begun_is_not_lowered_to_a_part(deployed: Deployed):
     with deployed(generate(101, 1)) as (deployment, _), deployment.instance() as instance:
-        refetching.note(instance, "0xa", refetching.State.BEGUN)
-        refetching.note_marked(instance, ["0xa", "0xb"])
-        noted = refetching.unfinished(instance)
+        refetching.note(record_in(instance), "0xa", refetching.State.BEGUN)
+        refetching.note_marked(record_in(instance), ["0xa", "0xb"])
+        noted = refetching.unfinished(record_in(instance))
     assert noted == {"0xa": refetching.State.BEGUN, "0xb": refetching.State.MARKED}

@@ -14,10 +14,10 @@ import pytest
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.store.wanted import FOLD_AFTER, change_wanted, read_wanted
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.trades.wanted import Entry, State
 from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.of_trades import wallet_prefix
 
 _STEPS = """
 from polycopy_assets.record import wanted

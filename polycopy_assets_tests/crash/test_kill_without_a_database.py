@@ -14,9 +14,9 @@ from polycopy_assets.guard import lease
 from polycopy_assets.guard.lease import LEASES, take_lease
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets.resources.chosen import open_warehouse
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets_tests.crash.killed import killed
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import Directory
 
 WALLETS = 8
 
@@ -65,8 +65,8 @@ from polycopy_assets.assets.step_record import StepRecord
 StepRecord.flush = die
 """
 COMBINED_AND_NOT_LOADED = """
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-DuckDBWarehouse.load = die
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
+DuckDBTable.load = die
 """
 PLACES = {
     "before the snapshot": BEFORE_THE_SNAPSHOT,
@@ -169,7 +169,7 @@ class Host:
     def __init__(self, root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = root / name
         self.file.touch()
-        self.store = LocalStore(root / "store")
+        self.store = Directory(root / "store")
         monkeypatch.setattr(lease, "_boot", lambda: "")
 
     def take(self, wait: float) -> lease.Lease | None:

@@ -6,13 +6,13 @@ import signal
 import dagster as dg
 import pytest
 
-from polycopy_assets.assets.load_events import RECORD, TRADES
 from polycopy_assets.cli.beside import Beside
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.ours import Job
+from polycopy_assets.record.loads import RECORD
 from polycopy_assets.system.step import Step
 from polycopy_assets_tests.crash.load_beside import (
     SAID,
@@ -31,6 +31,7 @@ from polycopy_assets_tests.crash.load_beside import (
     versions,
 )
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import KEYS
 
 
 @pytest.mark.timeout(300)
@@ -53,7 +54,7 @@ def test_the_table_grows_while_the_fetch_goes_on(deployed: Deployed):
 KILLS = {
     "before it combines": "beside.combine_new = die",
     "between a batch and its load": "beside.load = die",
-    "inside the transaction": "DuckDBWarehouse._refuse_others = die",
+    "inside the transaction": "DuckDBTable._refuse_others = die",
     "after a load": "beside.load = lambda *args: die(*real_load(*args))",
     "at its second combine": """
 def second(*args, **options):
@@ -81,6 +82,7 @@ def test_killed_while_it_loads_a_backfill_misses_doubles_and_repeats_nothing(
 
 UNRECORDED = {
     "the thread": """
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets.resources.chosen import open_warehouse
@@ -88,7 +90,7 @@ real_exit = beside.Beside.__exit__
 def ended(self, *error):
     real_exit(self, *error)
     lock = instance_locks(self._instance).try_acquire("warehouse", this_process("test"))
-    self._load(open_warehouse(self._settings, "trades"), lock)
+    self._load(open_warehouse(self._settings, "trades").table(TRADES), lock)
     die()
 beside.Beside.__exit__ = ended
 """,
@@ -120,7 +122,7 @@ def test_a_table_recorded_with_an_older_state_of_the_record_is_recorded_again(de
         deployment.want(WORLD.wallets())
         deployment.backfill()
         with deployment.instance() as instance:
-            event = instance.get_latest_materialization_event(TRADES)
+            event = instance.get_latest_materialization_event(KEYS.table)
             assert event
             found = event.asset_materialization
             assert found
@@ -128,7 +130,7 @@ def test_a_table_recorded_with_an_older_state_of_the_record_is_recorded_again(de
             instance.report_runless_asset_event(older)
         finish(deployment, served)
         with deployment.instance() as instance:
-            event = instance.get_latest_materialization_event(TRADES)
+            event = instance.get_latest_materialization_event(KEYS.table)
             assert event
             assert event.asset_materialization
             assert event.asset_materialization.metadata[RECORD] == found.metadata[RECORD]

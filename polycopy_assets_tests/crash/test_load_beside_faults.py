@@ -16,7 +16,7 @@ from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets.guard.ours import Job
-from polycopy_assets.trades.batch import MANIFESTS, Manifest
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets_tests.crash.load_beside import (
     SETTINGS,
     SLOW,
@@ -31,6 +31,7 @@ from polycopy_assets_tests.crash.load_beside import (
     until,
 )
 from polycopy_assets_tests.deployment import Deployed, new_trades, truth
+from polycopy_assets_tests.of_trades import MANIFESTS
 
 FAULTS = {"of ours": "StoreError", "of anybody": "ZeroDivisionError"}
 
@@ -108,7 +109,7 @@ def test_a_table_that_cannot_be_written_is_reported_once_by_the_load(deployed: D
 from polycopy_assets.errors import WarehouseError
 def full(*args):
     raise WarehouseError("no space left for the table")
-DuckDBWarehouse.load = full
+DuckDBTable.load = full
 """
     with fetching(deployed, full) as (deployment, served, process):
         until(lambda: batches(deployment), process)
@@ -189,7 +190,7 @@ def test_while_another_process_combines_or_loads_the_thread_does_nothing(deploye
 VANISHING = """
 from polycopy_assets.batches import combine
 from polycopy_assets.store.local import LocalStore
-DuckDBWarehouse.worth_loading = 10
+DuckDBTable.worth_loading = 10
 real_parts, real_delete = combine.write_parts, LocalStore.delete
 
 def write_parts(*args):

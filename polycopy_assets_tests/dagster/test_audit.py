@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,11 +15,19 @@ from polycopy_assets.errors import StoreError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.guard.exclusive import SOURCE, WAREHOUSE
 from polycopy_assets.reconcile import audit
-from polycopy_assets.record import materializations, refetching
+from polycopy_assets.record import refetching
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.store.base import Stored
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.segment import PREFIX, parse_name, wallet_prefix
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
+from polycopy_assets_tests.of_trades import (
+    PREFIX,
+    marker_name,
+    of_trades,
+    parse_name,
+    record_in,
+    wallet_prefix,
+)
 from polycopy_assets_tests.stores import KINDS, deployed_on
 
 
@@ -112,7 +121,7 @@ def test_everything_is_read_once_in_a_round_and_a_silent_change_is_found(
         assert told["counts"]["ghost"] == 1
         with deployment.instance() as instance:
             assert not audit.audit(instance, deployment.store, days[-1]).lost
-            assert audit.suspected(instance) == frozenset()
+            assert audit.suspected(record_in(instance)) == frozenset()
         assert deployment.table() == truth(world)
 
 
@@ -146,7 +155,7 @@ def test_an_audit_that_breaks_off_has_read_nothing(tmp_path: Path, deployed: Dep
         with deployment.instance() as instance:
             audit.audit(instance, deployment.store, 20_000)
             with pytest.raises(StoreError, match="no disk"):
-                audit.audit(instance, _Broken(tmp_path / "store"), 20_100)
+                audit.audit(instance, of_trades(_Broken(tmp_path / "store")), 20_100)
             assert audit.audit(instance, deployment.store, 20_100).read == len(names)
 
 
@@ -168,7 +177,7 @@ def test_a_segment_that_cannot_be_read_is_lost_to_its_wallet_and_the_others_are_
 
         with deployment.instance() as instance:
             found = [
-                audit.audit(instance, Sealed(tmp_path / "store"), day)
+                audit.audit(instance, of_trades(Sealed(tmp_path / "store")), day)
                 for day in (20_000, *[20_000 + audit.AUDIT_ROUND_DAYS] * 2)
             ]
     assert found[1].read == len(segments(deployment))
@@ -196,14 +205,14 @@ def test_whatever_became_due_since_the_latest_audit_is_due(latest: int | None):
 def test_what_others_put_into_the_store_makes_no_wallet_look_empty(stray: str):
     wallets = [f"0x{number:040x}" for number in range(5)]
     names = [f"{wallet_prefix(wallet)}0000000000-0000000009.jsonl.gz" for wallet in wallets]
-    marker = refetch.marker_name(wallets[2])
+    marker = marker_name(wallets[2])
 
     class Listed(LocalStore):
         def list(self, prefix: str) -> Iterator[Stored]:
             return (Stored(x, 1) for x in sorted([*names, marker, stray]) if x.startswith(prefix))
 
     records = iter([(wallet, StoreError("")) for wallet in wallets])
-    found = audit._with_listing(records, Listed(Path("nowhere")))
+    found = audit._with_listing(records, of_trades(Listed(Path("nowhere"))))
     assert [len(listed) for _, listed in found] == [1, 1, 2, 1, 1]
 
 
@@ -233,17 +242,17 @@ def test_a_wallet_that_is_recorded_anew_meanwhile_has_lost_nothing(
         config = {"wallets": [wallet], "mode": "full"}
         job = build(deployment.settings).resolve_job_def("fetch")
         with deployment.instance() as instance:
-            read_all = materializations.read_all
+            read = FeedRecord.read
 
-            def refetched_meanwhile(*args: object) -> object:
+            def refetched_meanwhile(*args: Any) -> object:
                 monkeypatch.undo()
-                found = list(read_all(*args))  # type: ignore[arg-type]
+                found = list(read(*args))
                 job.execute_in_process(
                     instance=instance, run_config={"ops": {"wallet_trades": {"config": config}}}
                 )
                 return found
 
-            monkeypatch.setattr(materializations, "read_all", refetched_meanwhile)
+            monkeypatch.setattr(FeedRecord, "read", refetched_meanwhile)
             assert not audit.audit(instance, deployment.store, 1).lost
 
 
@@ -259,8 +268,8 @@ def test_a_full_refetch_whose_note_is_lost_is_noted_and_the_next_backfill_ends_i
         refetch.begin(deployment.store, wallet, old)
         assert audited(deployment).passed
         with deployment.instance() as instance:
-            assert refetching.unfinished(instance) == {wallet: refetching.State.MARKED}
+            assert refetching.unfinished(record_in(instance)) == {wallet: refetching.State.MARKED}
         assert json.loads(deployment.here("status", "--json")[1])["remaining"] == 1
         assert deployment.here("backfill")[0] == 0
-        assert refetch.marker_name(wallet) not in [i.name for i in deployment.store.list(PREFIX)]
+        assert marker_name(wallet) not in [i.name for i in deployment.store.list(PREFIX)]
         assert deployment.reconcile()["counts"] == {"consistent": 3}

@@ -13,10 +13,10 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.recorded import load_directory
 from polycopy_assets.demo.world import World
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets.system.step import Step
-from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, truth
+from polycopy_assets_tests.of_trades import parse_name, record_in
 from polycopy_assets_tests.recorded import FOLDERS
 
 
@@ -44,7 +44,7 @@ def test_identical_fills_are_all_there_and_have_ids_of_their_own(deployed: Deplo
         deployment.want(world.wallets())
         deployment.backfill()
         assert deployment.table() == truth(world)
-        assert deployment.warehouse.duplicates(5).found == []
+        assert deployment.feed_table.duplicates(5).found == []
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -94,7 +94,7 @@ def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(deployed
         deployment.want(world.wallets())
         deployment.backfill()
         with deployment.instance() as instance:
-            versions = materializations.versions(instance)
+            versions = record_in(instance).versions()
 
         served.state.counts.reset()
         served.state.lag_seconds = day - 600
@@ -102,7 +102,7 @@ def test_a_refresh_serves_no_row_again_and_brings_exactly_thenew_trades(deployed
         assert sum(served.state.counts.rows.values()) == 0
         assert nothing.trades_fetched == 0
         with deployment.instance() as instance:
-            assert materializations.versions(instance) == versions
+            assert record_in(instance).versions() == versions
 
         served.state.counts.reset()
         served.state.lag_seconds = 5
@@ -130,7 +130,7 @@ def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_
         assert "price" in reasons[world.wallets()[4].lower()]
         assert "400" in reasons[world.wallets()[2].lower()]
         with deployment.instance() as instance:
-            assert set(attempts.failed(instance)) == set(reasons)
+            assert set(attempts.failed(record_in(instance))) == set(reasons)
 
         served.state.faults.set_wallets({})
         served.state.counts.reset()
@@ -138,7 +138,7 @@ def test_wallets_that_fail_hold_back_no_other_and_are_fetched_when_the_cause_is_
         assert {w for w, n in served.state.counts.requests.items() if n} == set(reasons)
         assert deployment.table() == truth(world)
         with deployment.instance() as instance:
-            assert attempts.failed(instance) == []
+            assert attempts.failed(record_in(instance)) == []
 
 
 @pytest.mark.parametrize("source", ["polymarket", "dome"])
@@ -176,7 +176,7 @@ def test_an_unknown_extra_field_is_kept_and_counted_and_not_fatal(deployed: Depl
         deployment.want([wallet])
         assert deployment.backfill().complete == 1
     with deployment.instance() as instance:
-        found = materializations.record(instance, wallet)
+        found = record_in(instance).latest(wallet)
     assert found is not None
     assert found.metadata["unknown_fields"].value == {"is_combo": 1}
 

@@ -10,9 +10,8 @@ import pytest
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.trades.compaction import MOST
-from polycopy_assets.trades.coverage import COVERAGE
-from polycopy_assets.trades.segment import PREFIX, parse_name
 from polycopy_assets_tests.deployment import Deployment, records_of, sample_api, truth
+from polycopy_assets_tests.of_trades import COVERAGE, PREFIX, parse_name
 from polycopy_assets_tests.old_home import (
     BEFORE_COMPACTION,
     MONTHS,

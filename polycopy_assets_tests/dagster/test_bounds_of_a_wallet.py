@@ -27,13 +27,13 @@ TIMEOUT = 0.4
 """Seconds of silence; an answer may then take four of them, and three may be too slow."""
 
 EXPECTED = {
-    "slow_body": "transient: trades of WALLET in",
-    "gzip_bomb": "contract: trades of WALLET in",
-    "too_long": "contract: trades of WALLET in",
-    "broken_json": "contract: trades of WALLET in",
-    "broken_gzip": "contract: trades of WALLET in",
-    "odd_retry_after": "transient: trades of WALLET in",
-    "odd_text": "permanent: trades of WALLET in",
+    "slow_body": "transient: trades of WALLET before",
+    "gzip_bomb": "contract: trades of WALLET before",
+    "too_long": "contract: trades of WALLET before",
+    "broken_json": "contract: trades of WALLET before",
+    "broken_gzip": "contract: trades of WALLET before",
+    "odd_retry_after": "transient: trades of WALLET before",
+    "odd_text": "permanent: trades of WALLET before",
     "endless_pages": "contract: 1",
     "tiny_pages": "contract: 1",
     "crowded_second": "contract: 2",

@@ -66,6 +66,10 @@ def test_a_list_as_people_have_it_is_read_and_what_is_no_wallet_is_named(
     assert (binary.returncode, binary.stdout) == (2, "")
     assert len(binary.stderr.splitlines()) == 1
     assert "list.xlsx is a ZIP archive or a spreadsheet" in binary.stderr
+    (tmp_path / "empty.txt").write_text("# none yet\n")
+    empty = deployment.polycopy("wallets", "add", "-f", "empty.txt")
+    said = "polycopy: empty.txt holds no address: expected one on each line\n"
+    assert (empty.returncode, empty.stdout, empty.stderr) == (2, "", said)
 
 
 def test_wallets_that_are_complete_without_trades_are_counted_and_named(deployed: Deployed):

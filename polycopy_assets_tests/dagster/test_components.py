@@ -19,7 +19,6 @@ from polycopy_assets.components.registration import JOB
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.guard.ours import is_ours
-from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.record.wanted import retire
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
@@ -28,6 +27,7 @@ from polycopy_assets.system import clock
 from polycopy_assets_tests.dagster.test_dg import run
 from polycopy_assets_tests.dagster.test_readme import shell_commands
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.of_trades import record_in
 
 pytestmark = pytest.mark.files
 
@@ -282,7 +282,7 @@ def test_the_example_project_collects_as_its_readme_says_and_what_dg_scaffolds_l
         ]
     assert not (project.root / "not-used").exists(), "YAML wins over the environment"
     with project.instance() as instance:
-        assert set(materializations.versions(instance)) == {wallet}
+        assert set(record_in(instance).versions()) == {wallet}
         runs = instance.get_runs()
         assert [each.status for each in runs] == [dg.DagsterRunStatus.SUCCESS] * 4
         ours = [each.asset_selection for each in runs if is_ours(each)]

@@ -19,14 +19,15 @@ from polycopy_assets.demo.world import World
 from polycopy_assets.errors import StoreError
 from polycopy_assets.fetch import refetch
 from polycopy_assets.store.base import Store
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.store.identity import NAME as IDENTITY
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.store.quarantine import QUARANTINE, set_aside
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import PREFIX, parse_name
 from polycopy_assets_tests.crash.redone import asked_again
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.of_trades import PREFIX, marker_name, parse_name
 from polycopy_assets_tests.stores import KINDS, BucketDeployment, deployed_on
 
 pytestmark = pytest.mark.exhaustive
@@ -42,7 +43,7 @@ class Scene(NamedTuple):
     api: Served
 
     @property
-    def store(self) -> Store:
+    def store(self) -> FeedStore:
         return self.deployment.store
 
     def segments(self) -> list[str]:
@@ -98,13 +99,13 @@ def a_marker(scene: Scene) -> Target:
     for wallet in wallets[:2]:
         mine = [name for name in scene.segments() if wallet in name]
         refetch.begin(scene.store, wallet, mine)
-    name, other, third = (refetch.marker_name(wallet) for wallet in wallets)
+    name, other, third = (marker_name(wallet) for wallet in wallets)
     # The other one stays what it is, and that wallet is fetched from the beginning.
     return Target(name, other, third, refetched=(wallets[0], wallets[1]))
 
 
 def the_identity(_: Scene) -> Target:
-    return Target(IDENTITY, refetch.marker_name("0x" + "00" * 20), "store-identity.json.bak")
+    return Target(IDENTITY, marker_name("0x" + "00" * 20), "store-identity.json.bak")
 
 
 def a_quarantined_object(scene: Scene) -> Target:

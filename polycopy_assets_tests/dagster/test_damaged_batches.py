@@ -25,8 +25,9 @@ from polycopy_assets.errors import StoreError
 from polycopy_assets.pipeline import combine as recombine
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.batch import MANIFESTS, Manifest, manifest_name
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.of_trades import MANIFESTS, manifest_name
 
 pytestmark = pytest.mark.exhaustive
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.record.partitions import register
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.of_trades import wallet_prefix
 
 OTHER = "0x" + "a" * 40
 
@@ -33,7 +33,7 @@ def test_a_deployment_that_knows_another_wallet_is_left_alone(
     before = sorted(path.name for path in (tmp_path / "store").rglob("*"))
     refused(deployment, f"{OTHER}', which is {where}")
     assert sorted(path.name for path in (tmp_path / "store").rglob("*")) == before
-    assert deployment.warehouse.count_rows() == 0
+    assert deployment.feed_table.count_rows() == 0
     assert len(deployment.warehouse.traders()) == (where == "in the table traders")
     with deployment.instance() as instance:
         registered = instance.get_dynamic_partitions("wallets")

@@ -12,9 +12,9 @@ import pytest
 
 from polycopy_assets.cli.dev import LOCATION
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import materializations
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 from polycopy_assets_tests.dev import Ui, answers, end_session, free_port, wait_for
+from polycopy_assets_tests.of_trades import record_in
 
 ROOT = Path(__file__).parents[2]
 
@@ -71,7 +71,7 @@ def test_dg_checks_lists_and_launches_in_the_checkout(deployed: Deployed):
             environ=environ(deployment),
         )
         with deployment.instance() as instance:
-            assert set(materializations.versions(instance)) == {wallet}
+            assert set(record_in(instance).versions()) == {wallet}
             runs = instance.get_runs()
             assert {run.status for run in runs} == {dg.DagsterRunStatus.SUCCESS}
     assert "All definitions loaded successfully." in said

@@ -13,8 +13,9 @@ from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets_tests.deployment import Deployed, Deployment, backfill_job, truth
+from polycopy_assets_tests.of_trades import record_in
 
 RANGE = "dagster/asset_partition_range_"
 LAST_SECOND = 1_700_000_000
@@ -52,7 +53,7 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(deployed: 
             assert asked(served) == Counter(wallets[:2])
             assert not fetched(deployment, instance, {}, select="remaining").success
             assert asked(served) == Counter(set(wallets) - {wallets[0]})
-            assert sorted(attempts.failed(instance)) == sorted(failing)
+            assert sorted(attempts.failed(record_in(instance))) == sorted(failing)
             assert fetched(deployment, instance, {}, select="due").success, "none is due yet"
             assert asked(served) == Counter()
             served.state.faults.set_wallets({})
@@ -60,7 +61,7 @@ def test_a_selection_is_one_run_that_asks_for_exactly_what_was_chosen(deployed: 
             assert asked(served).total() == 1
             assert fetched(deployment, instance, {}, select="failed").success
             assert asked(served).total() == len(failing) - 1
-            assert attempts.failed(instance) == []
+            assert attempts.failed(record_in(instance)) == []
         deployment.backfill()
     assert deployment.table() == truth(world)
 
@@ -73,7 +74,7 @@ def test_a_range_can_leave_out_what_is_complete_and_records_it_all_the_same(depl
         tags = {f"{RANGE}start": wallets[0], f"{RANGE}end": wallets[-1]}
         with deployment.instance() as instance:
             assert fetched(deployment, instance, {}, wallets=wallets[1:4]).success
-            before = materializations.versions(instance)
+            before = record_in(instance).versions()
             asked(served)
             result = fetched(deployment, instance, tags, select="remaining")
             assert result.success
@@ -87,7 +88,7 @@ def test_a_range_can_leave_out_what_is_complete_and_records_it_all_the_same(depl
             kept = [event for event in result.all_events if event.event_type == kind]
             assert not kept, "written events stay in memory"
             assert Counter(recorded) == Counter(wallets), "a backfill calls the others failed"
-            assert materializations.versions(instance).items() >= before.items()
+            assert record_in(instance).versions().items() >= before.items()
             refused = fetched(deployment, instance, tags, select="failed")
             assert not refused.success
 
@@ -268,7 +269,10 @@ def test_a_refresh_that_is_started_again_leaves_out_what_was_refreshed_lately(de
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("--older-than", "20h"), "--older-than is for --refresh"),
+        (
+            ("--older-than", "20h"),
+            "--older-than needs --refresh: without it, complete wallets are not fetched",
+        ),
         (("--for", "50"), "'50' is not a duration such as 50m"),
         (("--for", "0m"), "'0m' is not a duration"),
         (("--for", "-5m"), "'-5m' is not a duration"),

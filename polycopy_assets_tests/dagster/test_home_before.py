@@ -19,6 +19,7 @@ from polycopy_assets.guard import exclusive
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.older_runs import SILENT_SECONDS, is_older
 from polycopy_assets_tests.deployment import Deployment, records_of, sample_api, truth
+from polycopy_assets_tests.of_trades import record_in
 from polycopy_assets_tests.old_home import (
     BEFORE_PACKAGES,
     FEED_ENDED,
@@ -181,7 +182,9 @@ def test_a_killed_run_of_an_older_home_is_ended_by_its_silence_alone(tmp_path: P
         (line,) = instance.get_records_for_run(run_id, limit=1, ascending=False).records
         last = line.event_log_entry.timestamp
         assert end_dead_runs(instance, lambda: last + SILENT_SECONDS) == {}
-        assert fetch_situation(instance).under_way, "it may live: nothing fetches beside it"
+        assert fetch_situation(record_in(instance)).under_way, (
+            "it may live: nothing fetches beside it"
+        )
         ended = end_dead_runs(instance, lambda: last + SILENT_SECONDS + 1)
         assert ended == {
             run_id: "it is of an older version, and has written nothing into its log for 301 s"
@@ -189,7 +192,7 @@ def test_a_killed_run_of_an_older_home_is_ended_by_its_silence_alone(tmp_path: P
         run = instance.get_run_by_id(run_id)
         assert run
         assert run.status == S.FAILURE
-        assert fetch_situation(instance).under_way is None
+        assert fetch_situation(record_in(instance)).under_way is None
         assert end_dead_runs(instance) == {}
 
 

@@ -13,7 +13,6 @@ from polycopy_assets.demo import freshness
 from polycopy_assets.demo.freshness import Freshness
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
-from polycopy_assets.fetch import refetch
 from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.trades import horizon as horizons
 from polycopy_assets_tests.deployment import (
@@ -184,7 +183,7 @@ def test_one_wallets_younger_horizon_makes_the_others_coverage_a_finding(tmp_pat
         deployment.backfill(refresh=True)
         assert deployment.reconcile()["counts"] == {"consistent": len(wallets)}
         markers = [item.name for item in deployment.store.list("trades/")]
-        assert not [name for name in markers if name.endswith(refetch.MARKER)]
+        assert not [name for name in markers if name.endswith("refetch.json")]
     assert deployment.table() == truth(world)
 
 
@@ -197,8 +196,8 @@ def test_coverage_in_the_future_is_a_finding_and_is_settled(
         ahead = time.time() + HOURS
         real = horizons.horizon
 
-        def fooled(said: Any, **options: Any) -> Any:
-            found = real(said, **options)
+        def fooled(said: Any, feed: str, **options: Any) -> Any:
+            found = real(said, feed, **options)
             return horizons.Horizon(until=int(ahead), at=found.at - 10**6)
 
         monkeypatch.setattr("polycopy_assets.sources.polymarket.horizon", fooled)

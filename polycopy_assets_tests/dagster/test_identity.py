@@ -14,11 +14,13 @@ from polycopy_assets.automation.sensors import new_wallets
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record import materializations, store_id
 from polycopy_assets.record.partitions import register
 from polycopy_assets.store.identity import NAME, read_id
 from polycopy_assets_tests.days import refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.of_trades import record_in
 from polycopy_assets_tests.stores import KINDS, deployed_on
 
 pytestmark = pytest.mark.exhaustive
@@ -97,11 +99,11 @@ def test_no_run_and_no_sensor_touches_another_store(tmp_path: Path, kind: str):
     with filled(kind, tmp_path) as (_, deployment, api):
         wallet = "0x" + "cd" * 20
         with deployment.instance() as instance:
-            known = next(iter(materializations.versions(instance)))
+            known = next(iter(record_in(instance).versions()))
             register(instance, [wallet])
             # Something to load, too.
             instance.report_runless_asset_event(
-                materializations.materialization(wallet, "rows-1-0123456789abcdef", {})
+                materializations.materialization(TRADES, wallet, "rows-1-0123456789abcdef", {})
             )
             wrong = mistype(kind, deployment)
             register(instance, ["0x" + "ef" * 20])

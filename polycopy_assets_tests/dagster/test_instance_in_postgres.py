@@ -187,6 +187,11 @@ def test_a_home_of_another_kind_is_not_taken_for_the_one_in_postgres(
     forgotten = deployment.polycopy("status")
     assert forgotten.returncode == 2
     assert "needs POLYCOPY_INSTANCE, which is not set" in forgotten.stderr
+    for value, said in (("", "is empty"), ("sqlite", "is 'sqlite'")):
+        other = deployment.polycopy("status", environ={"POLYCOPY_INSTANCE": value})
+        assert other.returncode == 2, other.stderr
+        assert f"needs POLYCOPY_INSTANCE, which {said}: export the URL" in other.stderr
+        assert other.stderr.count("\n") == 1
     another = deployment.polycopy("status", environ={"POLYCOPY_INSTANCE": new_database(server)})
     assert another.returncode == 0, "the file names the variable, not a database"
 

@@ -19,6 +19,7 @@ from dagster_k8s import K8sRunLauncher
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.dev import ROOT
 from polycopy_assets_tests.fakes.kubernetes import cluster
+from polycopy_assets_tests.nightly import command_line
 
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30.0", "1.37.0")
@@ -158,7 +159,11 @@ def test_the_nightly_backfill_is_a_cron_job_that_kubernetes_accepts(version: str
     kubernetes_validate.validate(cron, version, strict=True)
     pod = cron["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     _kept_apart(pod)
-    assert pod["containers"][0]["command"] == ["polycopy", "backfill"]
+    polycopy, *args = pod["containers"][0]["command"]
+    assert polycopy == "polycopy"
+    read = command_line(args)
+    assert read["refresh"], "complete wallets would never be asked for news"
+    assert read["older_than"] < 24 * 3600
     assert cron["spec"]["concurrencyPolicy"] == "Forbid"
 
 

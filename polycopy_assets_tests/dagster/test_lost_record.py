@@ -15,13 +15,13 @@ from polycopy_assets.demo.server import Served
 from polycopy_assets.record.lost_record import warning
 from polycopy_assets.settings.instance import with_driver
 from polycopy_assets.store.coverage import CoverageWriter
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.coverage import Covered
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.counting import CountingStore
 from polycopy_assets_tests.fakes.postgres import PASSWORD, new_database
 from polycopy_assets_tests.instances import on_postgres
 from polycopy_assets_tests.leaks import traces
+from polycopy_assets_tests.of_trades import Directory
 
 pytestmark = pytest.mark.exhaustive
 
@@ -162,7 +162,7 @@ def test_a_table_of_an_older_job_is_no_lost_record(deployed: Deployed):
 
 
 def test_whether_the_store_holds_coverage_is_told_by_names_alone(tmp_path: Path):
-    CoverageWriter(LocalStore(tmp_path), "run").add([Covered(WORLD.wallets()[0], 0, 5, 9)])
+    CoverageWriter(Directory(tmp_path), "run").add([Covered(WORLD.wallets()[0], 0, 5, 9)])
     store = CountingStore(tmp_path)
     with Deployment(tmp_path / "new", "http://127.0.0.1:9").instance() as instance:
         assert "holds segments" in warning(instance, store, 0, "home")

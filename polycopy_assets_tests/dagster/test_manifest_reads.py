@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 
 from polycopy_assets.batches import manifests
-from polycopy_assets.batches.summaries import SUMMARIES
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.batch import MANIFESTS, manifest_name
 from polycopy_assets_tests.deployment import Deployment, new_trades, sample_api, truth
+from polycopy_assets_tests.of_trades import MANIFESTS, SUMMARIES, manifest_name
 
 WALLETS = 3
 

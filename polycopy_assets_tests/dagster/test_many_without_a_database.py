@@ -12,8 +12,8 @@ import pytest
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World, v2_row
 from polycopy_assets.trades.interval import BEGINNING, Interval
-from polycopy_assets.trades.segment import segment_name
 from polycopy_assets_tests.deployment import Deployment, truth
+from polycopy_assets_tests.of_trades import segment_name
 
 pytestmark = pytest.mark.exhaustive
 

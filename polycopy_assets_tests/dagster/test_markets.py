@@ -20,6 +20,7 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.limits import Limits
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import OUR_TAGS, Job
 from polycopy_assets.guard.working import Permit
@@ -169,7 +170,9 @@ def _scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> None:
     instance.report_run_canceled(run)
 
 
-def test_a_condition_that_nobody_knows_is_named_and_found_later(deployed: Deployed):
+def test_a_condition_that_nobody_knows_is_named_and_found_later(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+):
     world = new_world()
     with deployed(world) as (deployment, served), deployment.instance() as instance:
         deployment.want(world.wallets())
@@ -178,6 +181,9 @@ def test_a_condition_that_nobody_knows_is_named_and_found_later(deployed: Deploy
         served.state.labels = Labels(lag=10**10)
         hidden = world.markets.pop(next(c for c in world.markets if c.lower() in conditions))
         world.version += 1
+        code, text = deployment.here("markets", "--json")
+        assert (code, json.loads(text)["unknown"]) == (0, 1)
+        assert hidden.condition_id.lower() in capsys.readouterr().err
         said = updated(deployment, instance)
         assert (said["unknown"], said["passed"]) == (1, False)
         assert hidden.condition_id.lower() in said["check"]
@@ -201,7 +207,7 @@ def ports(root: Path, url: str, **settings: str) -> DimensionPorts:
     table = DuckDBWarehouse(Path(deployment.settings.warehouse))
     return DimensionPorts(
         store=deployment.store,
-        loaded=frozenset(table.loaded_batches()),
+        loaded=frozenset(table.table(TRADES).loaded_batches()),
         tables=table.dimensions,
         open_source=source_resource(deployment.settings).dimensions(
             Progress(), Permit(lambda: None, float("inf"))
@@ -270,7 +276,7 @@ def test_a_kill_at_any_step_loses_no_answer_that_was_durable(
         assert len(list(deployment.store.list("dimensions/"))) <= 5
 
 
-def test_what_the_source_refuses_is_named_and_everything_else_is_answered(
+def test_what_is_no_condition_is_named_and_everything_else_is_answered(
     deployed: Deployed, monkeypatch: pytest.MonkeyPatch
 ):
     world = new_world()
@@ -278,16 +284,18 @@ def test_what_the_source_refuses_is_named_and_everything_else_is_answered(
         deployment.want(world.wallets())
         deployment.backfill()
         conditions = traded(deployment)
-        odd = {"0x" + "00" * 31, "no condition", "0x\u202e"}
+        odd, nobodys = {"no condition", "0x\u202e"}, "0x" + "00" * 31
         found = dimensions.conditions_in
         monkeypatch.setattr(
             dimensions,
             "conditions_in",
-            lambda store, batches: ((n, values | odd) for n, values in found(store, batches)),
+            lambda store, batches: (
+                (n, values | odd | {nobodys}) for n, values in found(store, batches)
+            ),
         )
         kept = keep_dimensions(ports(deployment.root, served.url))
-        assert sorted(kept.odd) == sorted(odd - {"0x" + "00" * 31})
-        assert set(kept.refused) <= {"0x" + "00" * 31}
+        assert kept.odd == sorted(odd)
+        assert (kept.refused, kept.unknown) == ({}, [nobodys])
         rows = deployment.rows(f"SELECT condition_id FROM markets {CURRENT} AND known")
         assert {row[0] for row in rows} == conditions
 

@@ -11,12 +11,13 @@ import pytest
 from polycopy_assets.automation.sensors import NAMED, Seen, new_wallets
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets.record.attempts import RETRY_AFTER
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.resources.chosen import store_resource, warehouse_resource
 from polycopy_assets_tests.days import DAY, HOUR, Days, days, refresh_asked, skipped, ticked
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
+from polycopy_assets_tests.of_trades import record_in
 
 
 def fetched(simulated: Days, **config: Any) -> dg.ExecuteInProcessResult:
@@ -56,7 +57,7 @@ def test_a_complete_wallet_whose_refresh_failed_is_tried_again_as_promised(
         assert not served.state.counts.requests, "it is not due yet"
         simulated.go_on(2 * RETRY_AFTER[0], every=RETRY_AFTER[0])
         assert set(served.state.counts.requests) == {wallets[0]}
-        assert attempts.failed(simulated.instance) == []
+        assert attempts.failed(record_in(simulated.instance)) == []
 
 
 def test_a_daily_refresh_leaves_those_alone_that_failed_until_they_are_due(
@@ -83,13 +84,13 @@ def test_a_daily_refresh_leaves_those_alone_that_failed_until_they_are_due(
                 {*wallets} if due else {*wallets} - {bad}
             )
         simulated.go_on(9 * DAY, every=12 * HOUR)
-        (given_up,) = attempts.latest(simulated.instance, wallets).values()
+        (given_up,) = attempts.latest(record_in(simulated.instance), wallets).values()
         assert given_up.due is None
         served.state.lag_seconds = 0
         before = asked.copy()
         refreshed(simulated)
         assert asked[bad] == before[bad] == len(RETRY_AFTER) + 1
-        assert attempts.latest(simulated.instance, [bad])[bad] == given_up
+        assert attempts.latest(record_in(simulated.instance), [bad])[bad] == given_up
 
 
 def test_what_others_start_wrongly_does_not_keep_new_wallets_waiting(
@@ -127,7 +128,7 @@ def test_what_is_registered_is_fetched_though_the_table_cannot_be_read(
             simulated.cursor = result.cursor
             simulated.follow("fetch", result)
         assert simulated.runs["fetch"] == 1
-        assert len(materializations.versions(simulated.instance)) == 2
+        assert len(record_in(simulated.instance).versions()) == 2
         for told in simulated.told[-2:]:
             assert "nothing to fetch; `traders` was not read: " in told
 

@@ -10,11 +10,12 @@ from dagster._serdes import serialize_value  # the size of an event in the datab
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets.record import attempts, materializations
-from polycopy_assets.store.base import Store
+from polycopy_assets.record import attempts
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, records_of, truth
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 DAY = 86_400
 MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
@@ -39,7 +40,7 @@ def objects(deployment: Deployment) -> set[str]:
 def events(deployment: Deployment) -> int:
     """How many materializations of wallets there are."""
     with deployment.instance() as instance:
-        found = instance.fetch_materializations(materializations.WALLET_TRADES, limit=1000)
+        found = instance.fetch_materializations(KEYS.wallets, limit=1000)
         return sum(item.partition_key is not None for item in found.records)
 
 
@@ -49,7 +50,7 @@ def later(served: Served, seconds: int) -> None:
     served.state.counts.reset()
 
 
-def spans(store: Store) -> dict[str, Interval]:
+def spans(store: FeedStore) -> dict[str, Interval]:
     """The time without trades of each wallet."""
     return {wallet: item.span for wallet, item in read_coverage(store).statements.items()}
 
@@ -87,7 +88,7 @@ def test_the_run_says_once_how_many_wallets_had_no_news(deployed: Deployed):
         later(served, 3_600)
         deployment.backfill(refresh=True)
         with deployment.instance() as instance:
-            found = instance.fetch_observations(materializations.WALLET_TRADES, limit=20).records
+            found = instance.fetch_observations(KEYS.wallets, limit=20).records
         said = [
             item.asset_observation.metadata["wallets_without_news"].value
             for item in found
@@ -121,7 +122,7 @@ def test_a_lost_record_is_rebuilt_with_the_time_without_trades(deployed: Deploye
     with deployed(world, lag_seconds=DAY) as (deployment, served):
         wallets = filled(deployment, world, empty)
         with deployment.instance() as instance:
-            versions = materializations.versions(instance)
+            versions = record_in(instance).versions()
         later(served, 3_600)
         deployment.backfill(refresh=True)
         until = {span.until for span in spans(deployment.store).values()}
@@ -131,7 +132,7 @@ def test_a_lost_record_is_rebuilt_with_the_time_without_trades(deployed: Deploye
         assert served.state.counts.requests == {}
         assert set(covered(deployment, wallets).values()) == until
         with deployment.instance() as instance:
-            assert materializations.versions(instance) == versions
+            assert record_in(instance).versions() == versions
         assert deployment.reconcile()["counts"] == {"consistent": len(wallets)}
         manifests = list(deployment.store.list("combined/manifests/"))
         assert len(manifests) == 1, "nothing is combined again"
@@ -169,7 +170,7 @@ def test_a_wallet_that_failed_before_is_materialized_though_it_has_no_news(deplo
         later(served, 3_600)
         assert deployment.backfill(refresh=True).failed == 0
         with deployment.instance() as instance:
-            assert attempts.failed(instance) == []
+            assert attempts.failed(record_in(instance)) == []
         assert events(deployment) == written + 1
         assert deployment.reconcile()["counts"] == {"consistent": len(wallets)}
 
@@ -225,7 +226,7 @@ def test_a_record_stays_below_3200_bytes(deployed: Deployed):
             deployment.backfill(refresh=True)
         with deployment.instance() as instance:
             found = instance.fetch_materializations(
-                dg.AssetRecordsFilter(materializations.WALLET_TRADES, asset_partitions=wallets[:1]),
+                dg.AssetRecordsFilter(KEYS.wallets, asset_partitions=wallets[:1]),
                 limit=100,
             ).records
             sizes = [len(serialize_value(item.event_log_entry)) for item in found]

@@ -11,13 +11,14 @@ import pytest
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.odd_rows import ODD_ROWS
 from polycopy_assets.demo.world import World, dome_row, v2_row
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.record import materializations
 from polycopy_assets.record.private.runless import write
 from polycopy_assets.store.base import crc32c
-from polycopy_assets.trades.batch import MANIFESTS
 from polycopy_assets.trades.segment import Segment
 from polycopy_assets_tests.deployment import Deployed, Deployment, records_of, sample_api, truth
+from polycopy_assets_tests.of_trades import MANIFESTS, record_in
 
 REFUSED = {"broken_text", "text_for_time", "huge_time"}
 DATA = Path(__file__).parent / "data"
@@ -63,9 +64,7 @@ def test_every_odd_row_stops_nobody_and_no_field_of_it_takes_the_place_of_anothe
     )
     assert labels == (1,)
     with deployment.instance() as instance:
-        found = {
-            item.wallet: item for item in records_of(instance, materializations.versions(instance))
-        }
+        found = {item.wallet: item for item in records_of(instance, record_in(instance).versions())}
     assert found[faults["huge_number"]].counted("unknown_fields") == ("longer", "unlisted")
     assert "no title" in found[faults["no_labels"]].counted("oddities")
     assert "price above 1" in found[faults["strange_values"]].counted("oddities")
@@ -82,6 +81,7 @@ def record_segment(
 ) -> str:
     """Stores and records a segment as an older version would have; its name."""
     segment = Segment(
+        folder="trades/",
         wallet=wallet,
         start=0,
         until=LAST + 1,
@@ -101,7 +101,7 @@ def record_segment(
         unknown_fields={},
         seconds=0.0,
     )
-    event = materializations.materialization(wallet, *materializations.describe(fetched))
+    event = materializations.materialization(TRADES, wallet, *materializations.describe(fetched))
     assert list(write(instance, [event]))
     return segment.name
 

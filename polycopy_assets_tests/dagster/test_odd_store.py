@@ -5,11 +5,10 @@ import os
 from pathlib import Path
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.blame import DOWN_AFTER
 from polycopy_assets.reconcile import audit
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.deployment import Deployed, truth
+from polycopy_assets_tests.of_trades import marker_name, wallet_prefix
 
 JUNK = [b"", b"{}", b"\xff", b'["trades/x"]', b"null", b'["../../passwd"]', b"[1]"]
 
@@ -23,7 +22,7 @@ def test_a_marker_that_names_the_segments_of_another_wallet_deletes_nothing(depl
         one, other, *_ = sorted(wallet.lower() for wallet in world.wallets())
         theirs = [item.name for item in store.list(wallet_prefix(other))]
         manifests = [item.name for item in store.list("combined/")]
-        marker = refetch.marker_name(one)
+        marker = marker_name(one)
         store.create(marker, json.dumps([*theirs, *manifests]).encode())
         before = {item.name for at in ("trades/", "combined/") for item in store.list(at)}
         code, said = deployment.here("backfill", "--refresh", "--json")
@@ -48,7 +47,7 @@ def test_damaged_markers_of_many_wallets_hold_up_no_other(deployed: Deployed):
         wallets = sorted(wallet.lower() for wallet in world.wallets())
         damaged = wallets[: DOWN_AFTER + 2]
         for number, wallet in enumerate(damaged):
-            deployment.store.create(refetch.marker_name(wallet), JUNK[number % len(JUNK)])
+            deployment.store.create(marker_name(wallet), JUNK[number % len(JUNK)])
         report = deployment.backfill()
         assert {each.wallet for each in report.failures} == set(damaged)
         assert report.complete == 4

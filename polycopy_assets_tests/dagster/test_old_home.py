@@ -54,17 +54,17 @@ KILLED = {
         combine.claimed_intervals = lambda _: os.kill(os.getpid(), signal.SIGKILL)
     """,
     "between combining and loading": """
-        from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-        DuckDBWarehouse.load = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+        from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
+        DuckDBTable.load = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
     """,
     "while the table is loaded": """
-        from polycopy_assets.warehouse.duckdb import warehouse
-        sql = warehouse._sql
-        def killing(name):
+        from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
+        sql = DuckDBTable._sql
+        def killing(self, name):
             if name == "record_batch":
                 os.kill(os.getpid(), signal.SIGKILL)
-            return sql(name)
-        warehouse._sql = killing
+            return sql(self, name)
+        DuckDBTable._sql = killing
     """,
 }
 

@@ -14,19 +14,19 @@ from polycopy_assets.cli.runs import why_failed
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import World
 from polycopy_assets.errors import StoreError, WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.blame import DOWN_AFTER
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.pipeline import combine as recombine
 from polycopy_assets.pipeline import fetch as pipeline
 from polycopy_assets.reconcile.repair import Repair
 from polycopy_assets.record import materializations
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import register
-from polycopy_assets.record.reader import DagsterRecords
 from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import segment_name
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 from polycopy_assets_tests.dagster.test_fetch_config import RANGE, fetched
 from polycopy_assets_tests.deployment import (
     Deployed,
@@ -34,6 +34,7 @@ from polycopy_assets_tests.deployment import (
     records_of,
     truth,
 )
+from polycopy_assets_tests.of_trades import record_in, segment_name
 from polycopy_assets_tests.old_job import OldJob
 
 pytestmark = pytest.mark.exhaustive
@@ -93,10 +94,10 @@ def test_an_error_that_nobody_foresaw_while_a_wallet_is_combined_leaves_out_that
     world, wallet, others = world_and_wallet(52)
     frame = parts._as_table
 
-    def odd(pieces: Any) -> Any:
+    def odd(pieces: Any, feed: Any) -> Any:
         if any(wallet in item.frame["wallet"].str.to_lowercase() for item in pieces):
             raise unforeseen("what nobody foresaw")
-        return frame(pieces)
+        return frame(pieces, feed)
 
     monkeypatch.setattr(parts, "_as_table", odd)
     with deployed(world) as (deployment, served):
@@ -127,7 +128,7 @@ def test_a_wallet_whose_record_cannot_be_read_is_left_out_of_the_batch_by_name(d
         with deployment.instance() as instance:
             register(instance, [damaged])
             instance.report_runless_asset_event(
-                materializations.materialization(damaged, "rows-3-0123456789abcdef", {})
+                materializations.materialization(TRADES, damaged, "rows-3-0123456789abcdef", {})
             )
         for _ in range(2):
             code, said = deployment.here("backfill", "--json")
@@ -149,11 +150,11 @@ def test_a_wallet_that_is_recorded_anew_while_it_is_combined_waits_for_the_next_
     """It was lost, and not in the record that was read first: the combine ended in a KeyError."""
     world, wallet, others = world_and_wallet(57)
     late = others[0].lower()
-    versions, asked = materializations.versions, []
+    versions, asked = FeedRecord.versions, list[object]()
 
-    def earlier(instance: Any, *some: Any) -> dict[str, str]:
+    def earlier(record: FeedRecord, *some: Any) -> dict[str, str]:
         asked.append(some)
-        found = versions(instance, *some)
+        found = versions(record, *some)
         return {w: v for w, v in found.items() if w != late} if len(asked) == 1 else found
 
     with deployed(world) as (deployment, _):
@@ -164,11 +165,11 @@ def test_a_wallet_that_is_recorded_anew_while_it_is_combined_waits_for_the_next_
         )
         for item in deployment.store.list(f"trades/{late}/"):
             deployment.store.delete(item.name)
-        monkeypatch.setattr(materializations, "versions", earlier)
+        monkeypatch.setattr(FeedRecord, "versions", earlier)
         monkeypatch.setattr(recombine, "set_aside", lambda *_: None)
         with deployment.instance() as instance:
             found = recombine.combine_new(
-                DagsterRecords(instance),
+                record_in(instance),
                 deployment.store,
                 {1},
                 logging.getLogger(),
@@ -236,7 +237,7 @@ def test_what_is_recorded_is_loaded_also_when_the_fetch_ended_badly(
         assert report.trades_fetched == sum(len(world.truth(wallet)) for wallet in written)
         assert report.requests > len(written)
         with deployment.instance() as instance:
-            recorded = list(materializations.versions(instance))
+            recorded = list(record_in(instance).versions())
         assert deployment.table() == truth(world, recorded)
         monkeypatch.setattr(StepRecord, "write", write)
         assert deployment.backfill().errors == []
@@ -251,7 +252,7 @@ def test_wallets_that_failed_are_named_also_when_the_load_failed(
     def broken(*_: Any) -> Any:
         raise WarehouseError("the table is broken")
 
-    monkeypatch.setattr(DuckDBWarehouse, "load", broken)
+    monkeypatch.setattr(DuckDBTable, "load", broken)
     with deployed(world) as (deployment, served):
         served.state.faults.set_wallets({wallet: "404"})
         deployment.want(world.wallets())
@@ -353,7 +354,7 @@ def test_a_record_that_cannot_be_read_is_its_wallets_failure_and_the_rest_is_fet
         with deployment.instance() as instance:
             register(instance, [new])
             instance.report_runless_asset_event(
-                materializations.materialization(illegible, "rows-1-0123456789abcdef", {})
+                materializations.materialization(TRADES, illegible, "rows-1-0123456789abcdef", {})
             )
             result = fetched(deployment, instance, tags, select="remaining")
             assert not result.success
@@ -410,8 +411,8 @@ def test_a_record_that_becomes_illegible_during_a_reconciliation_is_its_wallets_
     mark_complete = Repair._mark_complete
 
     def damaged(repair: Repair) -> None:
-        odd = materializations.materialization(illegible, "rows-1-0123456789abcdef", {})
-        repair._instance.report_runless_asset_event(odd)
+        odd = materializations.materialization(TRADES, illegible, "rows-1-0123456789abcdef", {})
+        repair._record.instance.report_runless_asset_event(odd)
         mark_complete(repair)
 
     monkeypatch.setattr(Repair, "_mark_complete", damaged)

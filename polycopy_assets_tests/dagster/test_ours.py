@@ -18,6 +18,7 @@ from polycopy_assets.definitions import build
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job, is_ours, our_runs
 from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.of_trades import record_in
 
 S = dg.DagsterRunStatus
 OURS = ModuleCodePointer("polycopy_assets.definitions", "defs", "/srv")
@@ -88,10 +89,10 @@ def test_a_silent_run_is_ended_only_if_it_is_ours(deployment: Deployment):
 def test_what_others_run_is_no_work_of_ours(deployment: Deployment, status: S):
     with deployment.instance() as instance:
         of_theirs(instance, status)
-        assert fetch_situation(instance).under_way is None
+        assert fetch_situation(record_in(instance)).under_way is None
         assert run_under_way(instance, Job.LOAD) is None
         (mine,) = of_ours(instance, deployment, status)[:1]
-        assert fetch_situation(instance).under_way is not None
+        assert fetch_situation(record_in(instance)).under_way is not None
         assert is_ours(mine)
 
 

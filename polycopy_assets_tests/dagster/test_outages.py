@@ -18,6 +18,7 @@ from polycopy_assets.record import attempts, materializations
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets_tests.days import DAY, HOUR, MINUTE, days
 from polycopy_assets_tests.deployment import Deployed, sample_api, truth
+from polycopy_assets_tests.of_trades import record_in
 
 FAULTS = {"transient": Fault.OUTAGE, "store": Fault.STORE}
 
@@ -91,7 +92,7 @@ def test_a_store_that_takes_nothing_uses_up_nobodys_attempts(
         simulated.go_on(DAY, every=4 * HOUR)
         run = simulated.instance.get_runs(dg.RunsFilter(job_name="fetch"), limit=1)[0]
         assert DOWN_TAG in run.tags
-        assert attempts.latest(simulated.instance, wallets) == {}
+        assert attempts.latest(record_in(simulated.instance), wallets) == {}
         # Those that were under way, and no more; what comes then is not even tried.
         assert len(served.state.counts.requests) <= DOWN_AFTER + 16
         simulated.runs.clear()
@@ -127,7 +128,7 @@ def test_an_outage_that_meets_a_few_wallets_uses_up_no_attempts_either(
         # After 1, 5, 15, 30, 60 minutes, and then once an hour.
         assert simulated.runs["fetch"] <= 7
         simulated.go_on(3 * DAY, every=8 * HOUR)
-        assert attempts.latest(simulated.instance, wallets) == {}
+        assert attempts.latest(record_in(simulated.instance), wallets) == {}
         served.state.faults.set({})
         simulated.go_on(2 * HOUR, every=HOUR)
         assert simulated.deployment.table() == truth(world)
@@ -142,15 +143,15 @@ def test_a_wallet_that_alone_gets_no_answer_is_given_up_when_others_do(
         served.state.faults.set_wallets({wallets[0]: "500"})
         simulated.want(wallets[:2])
         simulated.go_on(HOUR)
-        (alone,) = attempts.latest(simulated.instance, wallets).values()
+        (alone,) = attempts.latest(record_in(simulated.instance), wallets).values()
         asked = served.state.counts.requests[wallets[0]]
         simulated.go_on(4 * HOUR)
         # Asked again, but nobody can tell whether it is the wallet or the source.
         assert asked < served.state.counts.requests[wallets[0]] <= asked + 2 * 5
-        assert attempts.latest(simulated.instance, wallets)[wallets[0]] == alone
+        assert attempts.latest(record_in(simulated.instance), wallets)[wallets[0]] == alone
         simulated.want(wallets)
         simulated.go_on(2 * HOUR, every=HOUR)
-        found = attempts.latest(simulated.instance, wallets)
+        found = attempts.latest(record_in(simulated.instance), wallets)
     assert {wallet: each.number for wallet, each in found.items()} == {wallets[0]: alone.number + 1}
 
 
@@ -167,7 +168,7 @@ def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
 
             def dies(fetched: Fetched) -> object:
                 """Looks from outside at the first wallet that succeeds, and ends the run."""
-                seen.update(attempts.failed(instance))
+                seen.update(attempts.failed(record_in(instance)))
                 if seen.total() == 2:
                     raise RuntimeError("the run dies here")
                 return describe(fetched)
@@ -178,7 +179,7 @@ def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
             monkeypatch.undo()
             assert "the run dies here" in why_failed(result)
             assert seen == {wallets[0]: 2}
-            assert attempts.failed(instance) == [wallets[0]]
+            assert attempts.failed(record_in(instance)) == [wallets[0]]
             assert status(instance, deployment.settings).failed == 1
             checked = build(deployment.settings).resolve_job_def("check")
             found = checked.execute_in_process(instance=instance).get_asset_check_evaluations()
@@ -186,4 +187,4 @@ def test_a_wallet_that_failed_is_seen_while_the_fetch_goes_on_and_if_it_dies(
             served.state.faults.set_wallets({})
             config = {"ops": {"wallet_trades": {"config": {"select": "failed"}}}}
             assert job.execute_in_process(instance=instance, run_config=config).success
-            assert wallets[0] in materializations.versions(instance)
+            assert wallets[0] in record_in(instance).versions()

@@ -7,39 +7,38 @@ from polycopy_assets.assets import step_record
 from polycopy_assets.automation.situation import fetch_situation
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import Kind
-from polycopy_assets.record import attempts, materializations, overview, snapshot
+from polycopy_assets.record import attempts, overview, snapshot
 from polycopy_assets.record.attempts import Attempt
-from polycopy_assets.record.lost_record import is_empty
-from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.record.partitions import register, wallets_partitions
 from polycopy_assets.record.private.failed_partitions import failed_partitions
 from polycopy_assets.text import EXCERPT
 from polycopy_assets_tests.deployment import Deployed, Deployment
+from polycopy_assets_tests.of_trades import KEYS, record_in
 from polycopy_assets_tests.years import everything, later, maintained
 
 WALLETS = [f"0x{number:040x}" for number in range(1, 6)]
 
 
 def overviews(instance: dg.DagsterInstance) -> list[dg.EventLogRecord]:
-    found = instance.fetch_materializations(WALLET_TRADES, limit=1000).records
+    found = instance.fetch_materializations(KEYS.wallets, limit=1000).records
     return [each for each in found if each.partition_key is None]
 
 
 def test_without_a_record_it_makes_no_wallet_complete(deployment: Deployment):
     with deployment.instance() as instance:
         register(instance, WALLETS)
-        overview.write(instance)
+        overview.write(record_in(instance))
         assert len(overviews(instance)) == 1
 
-        assert is_empty(instance), "a lost record must still be noticed"
-        assert materializations.versions(instance) == {}
-        assert materializations.latest_ids(instance) == {}
-        assert list(materializations.ledger(instance)) == []
-        assert materializations.record(instance, WALLETS[0]) is None
-        assert materializations.revoked(instance) == {}
-        assert attempts.latest(instance, WALLETS) == {}
-        assert instance.get_materialized_partitions(WALLET_TRADES) == set()
-        assert fetch_situation(instance).due == len(WALLETS), "all are fetched"
+        assert record_in(instance).is_empty(), "a lost record must still be noticed"
+        assert record_in(instance).versions() == {}
+        assert record_in(instance).latest_ids() == {}
+        assert list(record_in(instance).read()) == []
+        assert record_in(instance).latest(WALLETS[0]) is None
+        assert record_in(instance).revoked() == {}
+        assert attempts.latest(record_in(instance), WALLETS) == {}
+        assert instance.get_materialized_partitions(KEYS.wallets) == set()
+        assert fetch_situation(record_in(instance)).due == len(WALLETS), "all are fetched"
 
 
 def test_no_reader_of_the_record_sees_it_and_old_ones_go(
@@ -61,15 +60,15 @@ def test_no_reader_of_the_record_sees_it_and_old_ones_go(
         # Newer than every record, and many: wallets come one by one.
         for wallet in WALLETS:
             register(instance, [wallet])
-            overview.write(instance)
+            overview.write(record_in(instance))
         assert len(overviews(instance)) == 1 + len(WALLETS)
         assert _read(instance, wallets) == before
-        assert None not in snapshot.take(instance).lines
+        assert None not in snapshot.take(record_in(instance)).lines
 
         deployment.fetch(instance, wallets=wallets[1:])
         assert served.state.counts.requests.keys() == asked.keys()
         for wallet in wallets[1:]:
-            assert materializations.record(instance, wallet), wallet
+            assert record_in(instance).latest(wallet), wallet
 
         later(monkeypatch)
         read = everything(deployment, instance)
@@ -89,8 +88,8 @@ def test_it_is_small_however_many_wallets_fail(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(overview, "registered", lambda instance: list(failed))
     monkeypatch.setattr(attempts, "latest", lambda instance, wallets: failed)
     with dg.instance_for_test() as instance:
-        overview.write(instance)
-        overview.write(instance)
+        overview.write(record_in(instance))
+        overview.write(record_in(instance))
         (only,) = overviews(instance)
         assert len(dg.serialize_value(only.event_log_entry)) < 12_000
 
@@ -98,10 +97,10 @@ def test_it_is_small_however_many_wallets_fail(monkeypatch: pytest.MonkeyPatch):
 def _read(instance: dg.DagsterInstance, wallets: list[str]) -> dict[str, object]:
     """What the fetch, the load, the reconciliation and Dagster's pages read of the wallets."""
     return {
-        "versions": materializations.versions(instance),
-        "ids": dict(materializations.latest_ids(instance)),
-        "records": dict(materializations.read_all(instance, wallets)),
-        "attempts": dict(attempts.latest(instance, wallets)),
-        "failed": set(failed_partitions(instance, WALLET_TRADES, wallets_partitions, wallets)),
-        "materialized": instance.get_materialized_partitions(WALLET_TRADES),
+        "versions": record_in(instance).versions(),
+        "ids": dict(record_in(instance).latest_ids()),
+        "records": dict(record_in(instance).read(wallets)),
+        "attempts": dict(attempts.latest(record_in(instance), wallets)),
+        "failed": set(failed_partitions(instance, KEYS.wallets, wallets_partitions, wallets)),
+        "materialized": instance.get_materialized_partitions(KEYS.wallets),
     }

@@ -49,6 +49,13 @@ def test_the_wrong_directory_is_said_and_nothing_is_created(tmp_path: Path, args
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_no_wallet_begins_no_place(tmp_path: Path):
+    done = run(tmp_path, "wallets", "add", "0x12")
+    assert (done.returncode, done.stdout) == (2, "0 added, 0 known already, 1 refused\n")
+    assert done.stderr == "refused: '0x12' is not a wallet (expected 0x and 40 hex digits)\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_command_works_in_the_place_above(tmp_path: Path):
     below = tmp_path / "notes" / "today"
     below.mkdir(parents=True)

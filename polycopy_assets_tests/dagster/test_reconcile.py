@@ -21,16 +21,21 @@ from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import Job
 from polycopy_assets.ledger.kinds import Adopt
 from polycopy_assets.reconcile.read_ledgers import read_ledgers
-from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.coverage import COVERAGE
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import parse_name, segment_name, wallet_prefix
 from polycopy_assets.trades.wanted import WANTED
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, records_of, truth
+from polycopy_assets_tests.of_trades import (
+    COVERAGE,
+    parse_name,
+    record_in,
+    segment_name,
+    wallet_prefix,
+)
 from polycopy_assets_tests.old_job import OldJob, old_file, upper
 
 PROCESSED = LAST + 864_000
@@ -253,7 +258,7 @@ def test_the_policy_decides_what_old_files_are_worth(deployed: Deployed, policy:
             "polymarket"
         }
         assert not [
-            item for item in deployment.store.list("trades/") if refetch.MARKER in item.name
+            item for item in deployment.store.list("trades/") if "refetch.json" in item.name
         ]
         assert all(deployment.store.read(f"trades/{wallet}.jsonl") for wallet in wallets)
 
@@ -337,7 +342,7 @@ def test_a_store_that_is_empty_though_wallets_are_recorded_stops_it(
     assert done.stdout == ""
     assert "Is POLYCOPY_STORE right, and mounted?" in done.stderr
     with deployment.instance() as instance:
-        assert len(materializations.versions(instance)) == 5
+        assert len(record_in(instance).versions()) == 5
 
 
 def test_a_ledger_that_cannot_be_read_stops_it(deployed: Deployed):
@@ -381,8 +386,10 @@ def test_a_look_lists_the_store_once_and_asks_each_table_once(
 
     for name in ("list", "read"):
         counted(LocalStore, name)
-    for name in ("traders", "checkpoint", "tally", "count_rows", "rows_by_wallet"):
+    for name in ("traders", "checkpoint"):
         counted(DuckDBWarehouse, name)
+    for name in ("tally", "count_rows", "rows_by_wallet"):
+        counted(DuckDBTable, name)
     with deployment.instance() as instance:
         ledgers = read_ledgers(
             instance,
@@ -435,7 +442,7 @@ def test_a_full_refetch_that_was_killed_goes_on_and_nothing_is_served_twice(depl
                 )
             )
             assert done.success
-            now = materializations.record(instance, whale)
+            now = record_in(instance).latest(whale)
         assert now is not None
         assert {segment.name for segment in now.segments}.isdisjoint(names)
         assert {item.name for item in store.list(wallet_prefix(whale))} == {

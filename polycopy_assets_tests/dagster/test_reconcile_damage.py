@@ -12,11 +12,9 @@ import pytest
 from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
-from polycopy_assets.fetch import refetch
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record import materializations
 from polycopy_assets.record.private import runless
-from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets_tests.deployment import (
     Deployed,
     Deployment,
@@ -25,6 +23,7 @@ from polycopy_assets_tests.deployment import (
     sample_api,
     truth,
 )
+from polycopy_assets_tests.of_trades import Directory, marker_name, wallet_prefix
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 pytestmark = pytest.mark.exhaustive
@@ -107,7 +106,7 @@ def test_segments_behind_what_is_recorded_are_recorded_without_a_request(tmp_pat
         # As if the refresh had been killed before it could record the wallet.
         with scene.deployment.instance() as instance:
             version, metadata = before[0].version, before[0].metadata
-            old = materializations.materialization(scene.wallet, version, metadata)
+            old = materializations.materialization(TRADES, scene.wallet, version, metadata)
             assert list(runless.write(instance, [old])) == [1]
         scene.api.state.counts.reset()
         assert scene.found() == "orphan"
@@ -126,9 +125,11 @@ def test_a_full_refetch_that_died_before_it_was_recorded_is_no_loss(tmp_path: Pa
         refetched_but_not_loaded(scene)
         for name, data in kept.items():
             store.create(name, data)
-        store.create(refetch.marker_name(scene.wallet), msgspec.json.encode(sorted(old)))
+        store.create(marker_name(scene.wallet), msgspec.json.encode(sorted(old)))
         with scene.deployment.instance() as instance:
-            was = materializations.materialization(scene.wallet, before.version, before.metadata)
+            was = materializations.materialization(
+                TRADES, scene.wallet, before.version, before.metadata
+            )
             assert list(runless.write(instance, [was])) == [1]
         scene.api.state.counts.reset()
         assert scene.found("--adopt", policy) == "orphan"
@@ -136,17 +137,17 @@ def test_a_full_refetch_that_died_before_it_was_recorded_is_no_loss(tmp_path: Pa
         assert not scene.api.state.counts.requests
         scene.deployment.backfill(refresh=True)
         assert not set(old) & set(scene.segments())
-        assert refetch.marker_name(scene.wallet) not in scene.segments()
+        assert marker_name(scene.wallet) not in scene.segments()
         assert scene.deployment.table() == truth(scene.world)
 
 
 def test_a_damaged_marker_of_a_full_refetch_is_named_and_holds_up_nobody(tmp_path: Path):
     with fetched(tmp_path, 35) as scene:
-        marker = tmp_path / "store" / refetch.marker_name(scene.wallet)
+        marker = tmp_path / "store" / marker_name(scene.wallet)
         marker.write_bytes(b"")
         told = scene.deployment.reconcile(code=1)
         assert told["counts"] == {"refetching": 1, "consistent": 4}
-        assert [item["text"] for item in told["refused"]] == [refetch.marker_name(scene.wallet)]
+        assert [item["text"] for item in told["refused"]] == [marker_name(scene.wallet)]
         scene.settle()
         assert not scene.api.state.counts.requests
 
@@ -185,20 +186,20 @@ def test_rows_before_all_time_are_outside_of_every_claim(tmp_path: Path):
         assert scene.deployment.reconcile()["counts"] == {"consistent": 5}
 
 
-def lose_manifests(store: LocalStore) -> None:
+def lose_manifests(store: Directory) -> None:
     shutil.rmtree(store.root / "combined")
 
 
-def lose_the_first_manifest(store: LocalStore) -> None:
+def lose_the_first_manifest(store: Directory) -> None:
     next((store.root / "combined" / "manifests").glob("00000001.json")).unlink()
 
 
-def lose_parts(store: LocalStore) -> None:
+def lose_parts(store: Directory) -> None:
     shutil.rmtree(store.root / "combined" / "parts")
     (store.root.parent / "warehouse.duckdb").unlink()
 
 
-def cut_a_part(store: LocalStore) -> None:
+def cut_a_part(store: Directory) -> None:
     next((store.root / "combined" / "parts").rglob("part-*.parquet")).write_bytes(b"PAR1")
     (store.root.parent / "warehouse.duckdb").unlink()
 
@@ -207,7 +208,7 @@ def cut_a_part(store: LocalStore) -> None:
     "damage", [lose_manifests, lose_the_first_manifest, lose_parts, cut_a_part]
 )
 def test_batches_that_are_lost_are_made_again_from_the_store(
-    tmp_path: Path, damage: Callable[[LocalStore], None]
+    tmp_path: Path, damage: Callable[[Directory], None]
 ):
     with fetched(tmp_path, 39) as scene:
         scene.api.state.lag_seconds -= 1000

@@ -8,9 +8,10 @@ import pytest
 
 from polycopy_assets.automation.sensors import new_wallets
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets.resources.chosen import store_resource, warehouse_resource
 from polycopy_assets_tests.deployment import Deployed, Deployment, backfill_job, truth
+from polycopy_assets_tests.of_trades import record_in
 from polycopy_assets_tests.old_job import upper
 
 RANGE = "dagster/asset_partition_range_"
@@ -56,10 +57,8 @@ def test_of_chosen_partitions_the_one_that_is_no_wallet_is_left_out(deployed: De
                 tags={f"{RANGE}start": "foo", f"{RANGE}end": world.wallets()[-1].lower()},
             )
             assert result.success
-            assert materializations.versions(instance).keys() == {
-                w.lower() for w in world.wallets()
-            }
-            assert attempts.failed(instance) == []
+            assert record_in(instance).versions().keys() == {w.lower() for w in world.wallets()}
+            assert attempts.failed(record_in(instance)) == []
 
 
 def test_a_partition_that_is_no_wallet_is_named_in_the_tick_and_not_fetched(deployment: Deployment):

@@ -20,9 +20,9 @@ from polycopy_assets.guard.lock import this_process
 from polycopy_assets.record.partitions import register, registered, unregister
 from polycopy_assets.record.wanted import retire
 from polycopy_assets.store.wanted import read_wanted
-from polycopy_assets.trades.segment import wallet_prefix
 from polycopy_assets.trades.wanted import WANTED, State
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.of_trades import wallet_prefix
 from polycopy_assets_tests.terminal import in_terminal
 
 WORLD = generate(71, 5, most_trades=40)
@@ -279,7 +279,8 @@ def test_wallets_are_listed_failed_ones_have_reasons_and_some_can_be_fetched(
         assert (failed["wallet"], failed["attempts"]) == (broken, 1)
         assert failed["reason"]
         text = told(deployment, "status", "--failed")
-        assert f"{broken}  {failed['reason']}" in text
+        assert f"{broken}  {failed['reason'].replace(f' of {broken}', '')}" in text
+        assert (failed["reason"].count(broken), text.count(broken)) == (1, 1), "each address once"
         assert "1 wallet failed" in text
 
         found = json.loads(deployment.here("wallets", "list", "--json")[1])
@@ -298,6 +299,7 @@ def test_wallets_are_listed_failed_ones_have_reasons_and_some_can_be_fetched(
         assert lines[3].startswith("3 more: --limit 0")
         only = told(deployment, "wallets", "list", "--state", "failed").splitlines()
         assert [line.split()[0] for line in only] == ["wallet", broken]
+        assert only[1].count(broken) == 1
         deployment.environ["COLUMNS"] = "40"
         with in_terminal(deployment, "wallets", "list", "--limit", "4") as terminal:
             assert terminal.end() == 0

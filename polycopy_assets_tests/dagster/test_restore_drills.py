@@ -14,9 +14,9 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
-from polycopy_assets.trades.segment import parse_name
 from polycopy_assets_tests.deployment import Deployment, sample_api, truth
 from polycopy_assets_tests.fakes.postgres import new_database
+from polycopy_assets_tests.of_trades import parse_name
 
 pytestmark = pytest.mark.exhaustive
 

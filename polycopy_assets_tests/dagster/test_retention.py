@@ -37,6 +37,7 @@ from polycopy_assets.assets.step_record import DOWN_TAG
 from polycopy_assets.automation.situation import fetch_situation, load_situation
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.server import Served
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.ours import is_ours
 from polycopy_assets.record import materializations
 from polycopy_assets.record.private import stored_events
@@ -47,6 +48,7 @@ from polycopy_assets.retention.old_runs import SETTLE_SECONDS
 from polycopy_assets_tests.dagster.test_ours import of_ours, of_theirs
 from polycopy_assets_tests.deployment import Deployed, Deployment, records_of
 from polycopy_assets_tests.instances import on_postgres
+from polycopy_assets_tests.of_trades import KEYS, record_in
 from polycopy_assets_tests.years import (
     LAG,
     a_world,
@@ -195,7 +197,7 @@ def test_without_the_rule_records_would_be_lost(
             retention, "superseded", lambda instance, stored, page, checks=(): [e.id for e in page]
         )
         maintained(instance)
-        assert materializations.versions(instance) != before["versions"]
+        assert record_in(instance).versions() != before["versions"]
 
 
 def test_ended_anywhere_it_has_lost_nothing_and_goes_on(
@@ -289,14 +291,14 @@ def test_the_runs_by_which_the_sensors_decide_stay(
             ended("reconcile", S.SUCCESS)
             ended("load", S.FAILURE)
         later(monkeypatch)
-        before = fetch_situation(instance), load_situation(instance)
+        before = fetch_situation(record_in(instance)), load_situation(record_in(instance))
         assert len(before[0].empty_runs) == 3
         assert len(before[1].failures) == 3
         # All but the latest reconciliation decide something.
         assert maintained(instance).runs == 2
-        assert (fetch_situation(instance), load_situation(instance)) == before
+        assert (fetch_situation(record_in(instance)), load_situation(record_in(instance))) == before
         maintain(instance, keep_days=0)
-        assert (fetch_situation(instance), load_situation(instance)) != before
+        assert (fetch_situation(record_in(instance)), load_situation(record_in(instance))) != before
 
 
 Location = Callable[[str], CodeLocationOrigin]
@@ -392,7 +394,7 @@ def test_the_pages_of_a_thinned_run_and_of_its_wallet_still_open(
         live(deployment, served, world, 3)
     later(monkeypatch)
     with deployment.instance() as instance:
-        wallets = materializations.versions(instance)
+        wallets = record_in(instance).versions()
         first = {record.wallet: record.run_id for record in records_of(instance, wallets)}
         before = {run: len(events_of(instance, run)) for run in first.values()}
         freed = maintained(instance)
@@ -439,10 +441,12 @@ def test_events_without_a_run_go_once_they_are_superseded(
     with deployed(world, lag_seconds=LAG) as (deployment, served):
         live(deployment, served, world, 1)
         with deployment.instance() as instance:
-            for found in list(materializations.ledger(instance)):
+            for found in list(record_in(instance).read()):
                 wallet, record = found
                 assert isinstance(record, materializations.Record)
-                event = materializations.materialization(wallet, record.version, record.metadata)
+                event = materializations.materialization(
+                    TRADES, wallet, record.version, record.metadata
+                )
                 for _ in range(4):
                     instance.report_runless_asset_event(event)
             for rows in range(4):  # as the sensor that watches the table
@@ -459,11 +463,9 @@ def test_events_without_a_run_go_once_they_are_superseded(
             (kept,) = instance.fetch_observations(dg.AssetKey("traders"), limit=9).records
             assert kept.asset_observation
             assert kept.asset_observation.metadata["dagster/row_count"].value == 3
-            for wallet in materializations.versions(instance):
+            for wallet in record_in(instance).versions():
                 every = instance.fetch_materializations(
-                    dg.AssetRecordsFilter(
-                        asset_key=materializations.WALLET_TRADES, asset_partitions=[wallet]
-                    ),
+                    dg.AssetRecordsFilter(asset_key=KEYS.wallets, asset_partitions=[wallet]),
                     limit=100,
                 ).records
                 assert sum(not item.run_id for item in every) == 1

@@ -12,12 +12,14 @@ import pytest
 import sqlalchemy
 import yaml
 
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import register, wallets_partitions
 from polycopy_assets.record.private.database import event_log
 from polycopy_assets.record.step_events import log_event, log_materializations
 from polycopy_assets_tests.deployment import Deployment
 from polycopy_assets_tests.instances import on_postgres
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 KINDS = ("pooled", "plain", "wrapped", "postgres", "postgres in parts")
 WALLETS = [f"0x{number:040x}" for number in range(12)]
@@ -34,7 +36,9 @@ Write = Callable[[dg.AssetExecutionContext, Events], None]
 def event(wallet: str) -> dg.AssetMaterialization:
     number = WALLETS.index(wallet)
     metadata = {"rows": dg.MetadataValue.int(number), "uri": dg.MetadataValue.text("file:///é")}
-    return materializations.materialization(wallet, f"rows-{number}-0123456789abcdef", metadata)
+    return materializations.materialization(
+        TRADES, wallet, f"rows-{number}-0123456789abcdef", metadata
+    )
 
 
 EVENTS = [*map(event, WALLETS), event(WALLETS[3])]
@@ -75,7 +79,7 @@ def run(instance: dg.DagsterInstance, write: Write, *, fails: bool = False) -> s
     """Runs a step that writes the events, as the asset does: without an output. Its run id."""
 
     @dg.asset(
-        key=materializations.WALLET_TRADES,
+        key=KEYS.wallets,
         partitions_def=wallets_partitions,
         output_required=False,
         code_version="7",
@@ -135,7 +139,7 @@ def _timeless(row: dict[str, Any], run_id: str) -> dict[str, Any]:
 
 def shown(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
     """What Dagster's own queries, on which its pages rest, say of the wallets and the run."""
-    key = materializations.WALLET_TRADES
+    key = KEYS.wallets
     logs = instance.all_logs(run_id, of_type=MATERIALIZED)
     assert [entry.timestamp for entry in logs] == sorted(entry.timestamp for entry in logs)
     latest = instance.get_latest_materialization_event(key)
@@ -143,7 +147,7 @@ def shown(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
     return {
         "status": instance.get_status_by_partition(key, WALLETS, wallets_partitions),
         "partitions": instance.get_materialized_partitions(key),
-        "versions": materializations.versions(instance),
+        "versions": record_in(instance).versions(),
         "tags": instance.event_log_storage.get_latest_tags_by_partition(
             key, MATERIALIZED, [materializations.DATA_VERSION_TAG]
         ),
@@ -153,7 +157,7 @@ def shown(instance: dg.DagsterInstance, run_id: str) -> dict[str, Any]:
         ],
         "logs": [_entry(entry, run_id) for entry in logs],
         "latest": _entry(latest, run_id),
-        "recorded_by": materializations.recorded_by(instance, [run_id]),
+        "recorded_by": record_in(instance).recorded_by([run_id]),
         "steps": [
             [each.materialization_events and len(each.materialization_events), each.status]
             for each in instance.get_run_step_stats(run_id)
@@ -195,11 +199,11 @@ def test_a_batch_that_breaks_off_is_not_recorded_in_part_and_can_be_written_agai
         with monkeypatch.context() as breaking:
             breaking.setattr(type(storage), "_store_asset_event", _broken)
             run(instance, log_materializations, fails=True)
-        key = materializations.WALLET_TRADES
-        assert materializations.versions(instance) == {}
+        key = KEYS.wallets
+        assert record_in(instance).versions() == {}
         assert instance.fetch_materializations(key, limit=100).records == []
         run_id = run(instance, log_materializations)
-        assert set(materializations.versions(instance)) == set(WALLETS)
+        assert set(record_in(instance).versions()) == set(WALLETS)
         assert len(instance.fetch_materializations(key, limit=100).records) == len(EVENTS)
         assert len(rows(instance, run_id)["tags"]) == len(EVENTS)
 

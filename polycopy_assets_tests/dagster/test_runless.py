@@ -5,18 +5,22 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record import materializations
 from polycopy_assets.record.partitions import register, wallets_partitions
 from polycopy_assets.record.private import runless
 from polycopy_assets.record.private.database import event_log
 from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 WALLETS = [f"0x{number:040x}" for number in range(1200)]
 VERSION = "rows-3-0123456789abcdef"
 
 
 def event(wallet: str, version: str = VERSION) -> dg.AssetMaterialization:
-    return materializations.materialization(wallet, version, {"rows": dg.MetadataValue.int(3)})
+    return materializations.materialization(
+        TRADES, wallet, version, {"rows": dg.MetadataValue.int(3)}
+    )
 
 
 def test_a_batch_is_recorded_as_if_each_had_been_reported_by_itself(tmp_path: Path):
@@ -24,21 +28,19 @@ def test_a_batch_is_recorded_as_if_each_had_been_reported_by_itself(tmp_path: Pa
         register(instance, WALLETS)
         instance.report_runless_asset_event(event(WALLETS[0]))
         before = instance.event_log_storage.get_latest_storage_id_by_partition(
-            materializations.WALLET_TRADES, dg.DagsterEventType.ASSET_MATERIALIZATION
+            KEYS.wallets, dg.DagsterEventType.ASSET_MATERIALIZATION
         )
         sizes = list(runless.write(instance, map(event, WALLETS[1:])))
         assert sizes == [500, 500, 199]
-        assert materializations.versions(instance) == dict.fromkeys(WALLETS, VERSION)
-        statuses = instance.get_status_by_partition(
-            materializations.WALLET_TRADES, WALLETS, wallets_partitions
-        )
+        assert record_in(instance).versions() == dict.fromkeys(WALLETS, VERSION)
+        statuses = instance.get_status_by_partition(KEYS.wallets, WALLETS, wallets_partitions)
         assert statuses is not None
         assert {str(status) for status in statuses.values()} == {
             "AssetPartitionStatus.MATERIALIZED"
         }
         one, other = (
             instance.fetch_materializations(
-                dg.AssetRecordsFilter(materializations.WALLET_TRADES, asset_partitions=[wallet]),
+                dg.AssetRecordsFilter(KEYS.wallets, asset_partitions=[wallet]),
                 limit=5,
             ).records
             for wallet in WALLETS[:2]
@@ -47,7 +49,7 @@ def test_a_batch_is_recorded_as_if_each_had_been_reported_by_itself(tmp_path: Pa
         assert one[0].run_id == other[0].run_id == ""
         assert one[0].event_log_entry.job_name == other[0].event_log_entry.job_name
         assert other[0].storage_id > before[WALLETS[0]]
-        latest = instance.get_latest_materialization_event(materializations.WALLET_TRADES)
+        latest = instance.get_latest_materialization_event(KEYS.wallets)
         assert latest is not None
         assert latest.asset_materialization is not None
         assert latest.asset_materialization.partition == WALLETS[-1]
@@ -65,9 +67,9 @@ def test_a_batch_that_breaks_off_is_not_recorded_in_part(
             writing = runless.write(instance, map(event, WALLETS[:10]))
             with pytest.raises(RuntimeError, match="killed"):
                 next(writing)
-        assert materializations.versions(instance) == {}
+        assert record_in(instance).versions() == {}
         list(runless.write(instance, map(event, WALLETS[:10])))
-        assert len(materializations.versions(instance)) == 10
+        assert len(record_in(instance).versions()) == 10
 
 
 def test_a_record_that_is_revoked_is_none(tmp_path: Path):
@@ -76,10 +78,10 @@ def test_a_record_that_is_revoked_is_none(tmp_path: Path):
         list(runless.write(instance, map(event, WALLETS[:3])))
         list(
             runless.write(
-                instance, [materializations.revocation(WALLETS[1], "its data is gone", 5)]
+                instance, [materializations.revocation(TRADES, WALLETS[1], "its data is gone", 5)]
             )
         )
-        assert set(materializations.versions(instance)) == {WALLETS[0], WALLETS[2]}
-        assert materializations.record(instance, WALLETS[1]) is None
+        assert set(record_in(instance).versions()) == {WALLETS[0], WALLETS[2]}
+        assert record_in(instance).latest(WALLETS[1]) is None
         list(runless.write(instance, [event(WALLETS[1])]))
-        assert len(materializations.versions(instance)) == 3
+        assert len(record_in(instance).versions()) == 3

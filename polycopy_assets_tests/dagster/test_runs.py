@@ -17,6 +17,7 @@ from polycopy_assets.assets.step_record import StepRecord
 from polycopy_assets.definitions import build
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import PolycopyError, RunEnded
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.heartbeat import (
     free_run_lock,
@@ -36,6 +37,7 @@ from polycopy_assets.record.private.run_storage import (
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets_tests.deployment import Deployed, Deployment, backfill_job
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 RANGE = "dagster/asset_partition_range_"
 
@@ -68,9 +70,7 @@ def test_a_range_records_each_good_wallet_once_and_none_that_failed(deployed: De
         with deployment.instance() as instance:
             result = _fetch(deployment, instance, keys[1], keys[6])
             recorded = _materialized(instance, result.run_id)
-            statuses = instance.get_status_by_partition(
-                materializations.WALLET_TRADES, keys, wallets_partitions
-            )
+            statuses = instance.get_status_by_partition(KEYS.wallets, keys, wallets_partitions)
             assert statuses is not None
     good = [key for key in keys[1:7] if key != keys[3]]
     assert not result.success
@@ -88,7 +88,7 @@ def test_a_record_tells_what_is_in_the_store(deployed: Deployed):
         deployment.want([key])
         with deployment.instance() as instance:
             assert _fetch(deployment, instance, key, key).success
-            found = materializations.record(instance, key)
+            found = record_in(instance).latest(key)
     assert found is not None
     assert len(found.segments) > 1
     for segment in found.segments:
@@ -123,7 +123,7 @@ def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(deployed: Deployed)
                 dagster_event=event._replace(
                     event_specific_data=event.step_materialization_data._replace(
                         materialization=materializations.materialization(
-                            keys[1], "rows-3-" + "0" * 16, {}
+                            TRADES, keys[1], "rows-3-" + "0" * 16, {}
                         )
                     )
                 )
@@ -140,7 +140,7 @@ def test_what_only_a_dead_runs_own_log_holds_is_not_recorded(deployed: Deployed)
                 )
             ]
             assert sorted(map(str, noted)) == sorted(keys)
-            assert materializations.recorded_by(instance, [run.run_id]) == {keys[0]}
+            assert record_in(instance).recorded_by([run.run_id]) == {keys[0]}
 
 
 @pytest.mark.parametrize("fails_in_the_end", [False, True])
@@ -163,11 +163,11 @@ def test_a_retried_run_asks_nothing_for_what_its_family_has_recorded(
                 tags={f"{RANGE}start": keys[0], f"{RANGE}end": keys[5]},
                 parent_run_id=first.run_id,
                 root_run_id=first.run_id,
-                asset_selection=frozenset({materializations.WALLET_TRADES}),
+                asset_selection=frozenset({KEYS.wallets}),
             )
             events = list(dg._core.execution.api.execute_run_iterator(_job(job), run, instance))
             assert set(served.state.counts.requests) == {keys[2]}
-            failed = attempts.failed(instance)
+            failed = attempts.failed(record_in(instance))
     assert any(event.is_failure for event in events) == fails_in_the_end
     assert failed == ([keys[2]] if fails_in_the_end else [])
 
@@ -202,7 +202,7 @@ def test_a_retried_run_records_what_its_family_only_stated(
                     tags=tags,
                     parent_run_id=first and first.run_id,
                     root_run_id=first and first.run_id,
-                    asset_selection=frozenset({materializations.WALLET_TRADES}) if chosen else None,
+                    asset_selection=frozenset({KEYS.wallets}) if chosen else None,
                 )
                 list(dg._core.execution.api.execute_run_iterator(_job(job), made, instance))
                 return made
@@ -212,9 +212,9 @@ def test_a_retried_run_records_what_its_family_only_stated(
                 first = run(None)
             assert empty in read_coverage(deployment.store).statements
             second = run(first)
-            recorded = materializations.recorded_by(instance, [second.run_id])
+            recorded = record_in(instance).recorded_by([second.run_id])
             assert recorded == ({*keys} if chosen else {empty})
-            assert refetching.complete(instance).keys() >= {*keys}
+            assert refetching.complete(record_in(instance)).keys() >= {*keys}
             ended = instance.get_run_by_id(second.run_id)
             assert ended is not None
             assert ended.is_success

@@ -27,7 +27,7 @@ from polycopy_assets.demo.generate import LAST, generate
 from polycopy_assets.guard.heartbeat import LOCK_TAG, run_lock
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import this_process
-from polycopy_assets.record import attempts, materializations
+from polycopy_assets.record import attempts
 from polycopy_assets.record.attempts import RETRY_AFTER
 from polycopy_assets.record.partitions import registered_at
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -44,6 +44,7 @@ from polycopy_assets_tests.days import (
 )
 from polycopy_assets_tests.deployment import Deployed, Deployment, sample_api, truth
 from polycopy_assets_tests.deployment import new_trades as new_trades_of
+from polycopy_assets_tests.of_trades import KEYS, record_in
 from polycopy_assets_tests.old_job import OldJob
 
 HOLD = (
@@ -76,8 +77,8 @@ def test_wallets_come_in_waves_some_fail_and_the_source_is_down_for_hours(
         asked = served.state.counts.requests.copy()
         good = [wallet for wallet in wallets if wallet not in failing]
         assert simulated.deployment.table() == truth(world, good)
-        assert sorted(attempts.failed(simulated.instance)) == sorted(failing)
-        given_up = attempts.latest(simulated.instance, failing)
+        assert sorted(attempts.failed(record_in(simulated.instance))) == sorted(failing)
+        given_up = attempts.latest(record_in(simulated.instance), failing)
         runs = simulated.runs.copy()
         simulated.go_on(10 * DAY, every=DAY)
 
@@ -101,8 +102,8 @@ def test_an_outage_uses_up_nobodys_attempts(tmp_path: Path, monkeypatch: pytest.
         simulated.want(wallets)
         served.state.down = True
         simulated.go_on(DAY, every=HOUR)
-        assert attempts.latest(simulated.instance, wallets) == {}
-        assert not attempts.failed(simulated.instance)
+        assert attempts.latest(record_in(simulated.instance), wallets) == {}
+        assert not attempts.failed(record_in(simulated.instance))
         run = simulated.instance.get_runs(dg.RunsFilter(job_name="fetch"), limit=1)[0]
         assert DOWN_TAG in run.tags
         served.state.down = False
@@ -119,15 +120,15 @@ def test_a_reconciliation_that_fetched_ends_the_waits_after_an_outage(
         simulated.want(wallets)
         served.state.down = True
         simulated.go_on(5 * HOUR, every=HOUR)
-        assert fetch_situation(simulated.instance).empty_runs
+        assert fetch_situation(record_in(simulated.instance)).empty_runs
         simulated.deployment.reconcile()
-        assert fetch_situation(simulated.instance).empty_runs, "a dry run proves nothing"
+        assert fetch_situation(record_in(simulated.instance)).empty_runs, "a dry run proves nothing"
         served.state.down = False
         old = OldJob(simulated.deployment)
         old.tick(wallets[0], 5, at=LAST)
         old.write()
         simulated.deployment.reconcile("--apply")
-        assert not fetch_situation(simulated.instance).empty_runs
+        assert not fetch_situation(record_in(simulated.instance)).empty_runs
 
 
 def test_trades_that_nobody_gets_are_an_outage_though_the_source_says_it_is_alive(
@@ -339,7 +340,7 @@ def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
             job.execute_in_process(
                 instance=simulated.instance,
                 partition_key=key,
-                asset_selection=[materializations.WALLET_TRADES],
+                asset_selection=[KEYS.wallets],
             )
 
         def meanwhile(instance: dg.DagsterInstance) -> dict[str, float]:
@@ -354,9 +355,9 @@ def test_the_checks_see_what_the_ui_started_and_what_ended_while_they_ran(
         assert [check(), check()] == [1, 1]
         monkeypatch.setattr(wallet_checks, "registered_at", meanwhile)
         materialize(keys[0])
-        assert len(materializations.versions(simulated.instance)) == 1
+        assert len(record_in(simulated.instance).versions()) == 1
         assert check() == 2
-        assert len(materializations.versions(simulated.instance)) == 2
+        assert len(record_in(simulated.instance).versions()) == 2
         assert [check(), check()] == [3, 3]
 
 

@@ -138,6 +138,15 @@ def test_output_that_nobody_takes(deployment: Deployment, command: str, redirect
     assert deployment.here("status")[0] == 0, "no database was written over"
 
 
+@pytest.mark.parametrize("command", ["status", "wallets list"])
+def test_a_full_disk_is_blamed_on_the_output(deployment: Deployment, command: str):
+    assert deployment.here("wallets", "add", "0x" + "1" * 40)[0] == 0
+    done = shell(deployment, f"polycopy {command} >/dev/full")
+    assert done.returncode == 1
+    said = "polycopy: cannot write to standard output: No space left on device"
+    assert done.stderr.splitlines() == [said]
+
+
 def test_a_whole_backfill_with_everything_closed_writes_over_no_database(deployed: Deployed):
     world = generate(63, 2, most_trades=20)
     with deployed(world) as (deployment, _):

@@ -14,7 +14,7 @@ from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.pipeline import combine as recombine
 from polycopy_assets.store.identity import NAME, new_id, read_id
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, sample_api, truth
 
 pytestmark = pytest.mark.exhaustive
@@ -115,7 +115,7 @@ def test_a_table_of_another_store_is_refused_before_anything_is_fetched(
         refused_until_it_is_accepted(deployment, theirs, api, before=before)
         assert deployment.backfill().errors == []
         assert deployment.table() == truth(world)
-        assert deployment.warehouse.held().store == read_id(deployment.store)
+        assert deployment.feed_table.held().store == read_id(deployment.store)
         refused(theirs, "backfill")
 
 
@@ -149,7 +149,7 @@ def refused_until_it_is_accepted(
     assert "is not the table of this store" in done.stderr
     assert theirs.table() == table
     assert theirs.here("backfill")[0] == 0, "it is theirs all the same"
-    assert theirs.warehouse.held().store == read_id(theirs.store)
+    assert theirs.feed_table.held().store == read_id(theirs.store)
     assert deployment.here("init", "--accept-table")[0] == 0
 
 
@@ -158,9 +158,9 @@ def test_a_table_from_before_there_were_ids_is_taken_over_without_a_word(scene: 
     deployment.execute("ALTER TABLE polycopy_batches DROP COLUMN store")
     for command in ("status", "reconcile"):
         assert deployment.here(command)[0] == 0
-        assert deployment.warehouse.held().store is None, "who only looks changes nothing"
+        assert deployment.feed_table.held().store is None, "who only looks changes nothing"
     assert deployment.here("backfill")[0] == 0
-    assert deployment.warehouse.held().store == read_id(deployment.store)
+    assert deployment.feed_table.held().store == read_id(deployment.store)
     assert deployment.table() == truth(world)
     assert not api.state.counts.requests
 
@@ -180,13 +180,13 @@ def test_a_table_goes_along_with_a_store_that_has_moved(
 
     with monkeypatch.context() as patch:
         if killed:
-            patch.setattr(DuckDBWarehouse, "take_over", dies)
+            patch.setattr(DuckDBTable, "take_over", dies)
         deployment.here("init", "--accept-store")
     if killed:
         refused(deployment, "backfill")
         assert deployment.here("init", "--accept-table")[0] == 0
     assert deployment.here("backfill")[0] == 0
-    assert deployment.warehouse.held().store == moved
+    assert deployment.feed_table.held().store == moved
     assert deployment.table() == truth(world)
     assert not api.state.counts.requests
 
@@ -232,7 +232,7 @@ def test_the_check_says_what_is_recorded_of_a_wallet_that_is_combined_in_part(
         kept = deployment.store.read(newest)
         deployment.store.delete(newest)
         checks = deployment.backfill().failed_checks
-    rows = deployment.warehouse.count_rows()
+    rows = deployment.feed_table.count_rows()
     recorded = len(world.truth(wallet))
     assert 0 < rows < recorded
     (check,) = [each for each in checks if "rows_match_record" in each]

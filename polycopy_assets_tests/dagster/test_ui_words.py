@@ -15,17 +15,16 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.heartbeat import has_taken_its_lock, run_lock
 from polycopy_assets.guard.ours import OUR_TAGS
-from polycopy_assets.record import materializations
-from polycopy_assets.record.materializations import WALLET_TRADES
 from polycopy_assets.settings import read_settings
 from polycopy_assets_tests.days import skipped, ticked
 from polycopy_assets_tests.deployment import Deployed, Deployment, records_of
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 ROOT = Path(__file__).parents[2]
 
 
 def latest(instance: dg.DagsterInstance) -> dg.EventLogRecord:
-    return instance.fetch_materializations(WALLET_TRADES, limit=1).records[0]
+    return instance.fetch_materializations(KEYS.wallets, limit=1).records[0]
 
 
 def numbers(instance: dg.DagsterInstance) -> dict[str, object]:
@@ -53,11 +52,11 @@ def test_the_overview_has_the_numbers_of_all_wallets_and_why_some_failed(deploye
         assert "refused with 404" in shown
         assert shown.count(bad) == 1, "each address once"
         (tried,) = instance.fetch_observations(
-            dg.AssetRecordsFilter(asset_key=WALLET_TRADES, asset_partitions=[bad]), limit=9
+            dg.AssetRecordsFilter(asset_key=KEYS.wallets, asset_partitions=[bad]), limit=9
         ).records
         assert tried.asset_observation
         assert list(tried.asset_observation.metadata)[:2] == ["failed_at", "next_attempt"]
-        assert set(materializations.versions(instance)) == {*wallets} - {bad}, "it commits nothing"
+        assert set(record_in(instance).versions()) == {*wallets} - {bad}, "it commits nothing"
 
         (run,) = instance.get_runs()
         visible = {k: v for k, v in run.tags.items() if get_tag_type(k) != TagType.HIDDEN}

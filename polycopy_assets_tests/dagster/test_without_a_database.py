@@ -18,11 +18,12 @@ from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record import attempts, counts
-from polycopy_assets.record.loads import TRADES
 from polycopy_assets.record.partitions import registered_at
-from polycopy_assets.record.snapshot import KEPT, SNAPSHOTS
+from polycopy_assets.record.snapshot import KEPT
 from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, records_of, truth
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 DAY, HOUR = 86_400, 3_600
 WALLETS = 9
@@ -48,7 +49,7 @@ def backfilled(deployment: Deployment, *options: str, code: int = 0) -> dict[str
 
 
 def snapshots(deployment: Deployment) -> list[str]:
-    return [item.name for item in deployment.store.list(SNAPSHOTS)]
+    return [item.name for item in deployment.store.list(TRADES.names.snapshots)]
 
 
 def news(world: World, served: Served, wallet: str, count: int) -> None:
@@ -214,9 +215,9 @@ def test_what_only_the_record_knew_is_in_the_snapshot(deployed: Deployed):
         ended, _ = deployment.here("reconcile", "--source", "--json")
         assert ended == 0
         with deployment.instance() as instance:
-            first = attempts.latest(instance, wallets)
-            counted, at = counts.latest(instance), registered_at(instance)
-            loaded = instance.get_latest_materialization_event(TRADES)
+            first = attempts.latest(record_in(instance), wallets)
+            counted, at = counts.latest(record_in(instance)), registered_at(instance)
+            loaded = instance.get_latest_materialization_event(KEYS.table)
             kept = records_of(instance, wallets)
         assert set(first) == {bad}
         assert set(counted) == set(wallets[1:])
@@ -224,8 +225,10 @@ def test_what_only_the_record_knew_is_in_the_snapshot(deployed: Deployed):
         assert all(item.horizon for item in kept)
         backfilled(deployment, code=1)
         with deployment.instance() as instance:
-            assert attempts.latest(instance, wallets)[bad].number == first[bad].number + 1
-            assert counts.latest(instance) == counted
+            assert (
+                attempts.latest(record_in(instance), wallets)[bad].number == first[bad].number + 1
+            )
+            assert counts.latest(record_in(instance)) == counted
             assert registered_at(instance) == pytest.approx(at)
         assert json.loads(deployment.here("status", "--json")[1])["failed"] == 1
 

@@ -24,7 +24,8 @@ from polycopy_assets.demo.server import Served
 from polycopy_assets.demo.world import World
 from polycopy_assets.guard.ours import OUR_TAGS
 from polycopy_assets.ledger.source_counts import DAY, whole_days
-from polycopy_assets.record import attempts, counts, materializations
+from polycopy_assets.record import attempts, counts
+from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import wallets_partitions
 from polycopy_assets_tests.deployment import (
     Deployed,
@@ -34,11 +35,12 @@ from polycopy_assets_tests.deployment import (
     sample_api,
     truth,
 )
+from polycopy_assets_tests.of_trades import KEYS, record_in
 
 pytestmark = pytest.mark.exhaustive
 
 WHALE = 3500
-AGREES = dg.AssetCheckKey(counts.SOURCE_COUNTS, "source_agrees")
+AGREES = dg.AssetCheckKey(KEYS.counts, "source_agrees")
 
 
 def wallets_of(world: World) -> list[str]:
@@ -167,7 +169,7 @@ def test_what_a_full_refetch_does_not_change_stays_a_warning_and_is_not_fetched_
         served.state.faults.set_wallets({})
         with deployment.instance() as instance:
             witness(deployment, instance)
-            latest = counts.latest(instance)
+            latest = counts.latest(record_in(instance))
         assert all(count.agrees for count in latest.values())
         assert [wallet for wallet, count in latest.items() if count.refetched] == [wallets[0]]
         # Another day it differs by another number: the month is not over.
@@ -188,7 +190,7 @@ def test_days_that_are_not_over_are_not_counted(tmp_path: Path):
         told = deployment.reconcile("--source")
         assert told["source"]["agree"] == 2
         with deployment.instance() as instance:
-            found = counts.latest(instance)
+            found = counts.latest(record_in(instance))
             recorded = {item.wallet: item for item in records_of(instance, wallets)}
     for wallet, count in found.items():
         assert count.until == whole_days(recorded[wallet].covered_until)
@@ -212,7 +214,7 @@ def test_a_request_that_fails_is_a_failure_and_asked_again(tmp_path: Path):
         assert (told["agree"], told["disagree"], told["not_asked"]) == (6, [], 0)
         with deployment.instance() as instance:
             noted = instance.fetch_observations(
-                dg.AssetRecordsFilter(asset_key=counts.SOURCE_COUNTS), limit=10
+                dg.AssetRecordsFilter(asset_key=KEYS.counts), limit=10
             ).records
             checked = instance.event_log_storage.get_latest_asset_check_execution_by_key([AGREES])
         assert {each.partition_key for each in noted} == set(wallets[:2])
@@ -247,8 +249,8 @@ def test_a_failed_count_hides_no_failed_fetch_and_the_other_way_round(tmp_path: 
         served.state.faults.set_wallets({})
         deployment.reconcile("--source")
         with deployment.instance() as instance:
-            assert attempts.failed(instance) == [wallets[0]]
-            assert counts.failures(instance) == {}
+            assert attempts.failed(record_in(instance)) == [wallets[0]]
+            assert counts.failures(record_in(instance)) == {}
 
 
 def test_wallets_that_are_not_complete_or_not_loaded_are_not_compared(deployed: Deployed):
@@ -414,10 +416,8 @@ def test_partitions_can_be_compared_by_name(deployed: Deployed):
         assert done.returncode == 1
         assert asked(served) == {wallets[0]: 1, wallets[2]: 1}
         with deployment.instance() as instance:
-            states = instance.get_status_by_partition(
-                counts.SOURCE_COUNTS, wallets, wallets_partitions
-            )
-            assert "fetch it first" in counts.failures(instance)[wallets[1]]
+            states = instance.get_status_by_partition(KEYS.counts, wallets, wallets_partitions)
+            assert "fetch it first" in counts.failures(record_in(instance))[wallets[1]]
     assert states
     assert [states[w] for w in wallets] == [
         AssetPartitionStatus.MATERIALIZED,
@@ -471,7 +471,7 @@ def test_the_schedule_goes_round_all_wallets_within_a_month(
     with deployment.instance() as instance:
         for wallets, sample in ((0, 200), (6_000, 200), (6_001, 201), (100_000, 3_334)):
             versions = dict.fromkeys(map(str, range(wallets)), "")
-            monkeypatch.setattr(materializations, "versions", lambda _, found=versions: found)
+            monkeypatch.setattr(FeedRecord, "versions", lambda _, found=versions: found)
             (request,) = list(ticked(deployment, instance).run_requests or [])
             assert request.run_config["ops"]["source_counts"]["config"]["sample"] == sample
 

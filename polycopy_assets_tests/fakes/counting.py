@@ -6,10 +6,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from polycopy_assets.store.local import LocalStore
+from polycopy_assets_tests.of_trades import Directory
 
 
-class CountingStore(LocalStore):
+class CountingStore(Directory):
     """`reads` counts the reads of each object, by name."""
 
     def __init__(self, root: Path, **options: Any) -> None:

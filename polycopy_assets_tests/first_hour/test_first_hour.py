@@ -18,13 +18,13 @@ import pytest
 from playwright.sync_api import expect
 
 from polycopy_assets.demo.generate import generate
-from polycopy_assets.record import materializations
 from polycopy_assets_tests.browser.pages import LONG, Pages
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import sample_api, truth
 from polycopy_assets_tests.dev import free_port, processes, wait_for
 from polycopy_assets_tests.first_hour.hour import PICTURES, Hour, step
 from polycopy_assets_tests.first_hour.installed import build_wheel, new_environment, pip
+from polycopy_assets_tests.of_trades import record_in
 
 pytestmark = [pytest.mark.first_hour, pytest.mark.timeout(900)]
 
@@ -125,7 +125,7 @@ def go_on_exactly_where_it_was(hour: Hour, wallets: list[str]) -> None:
     counts, durable = hour.served.state.counts, stored_spans(hour.kept)
     before = len(counts.log)
     with hour.kept.instance() as instance:
-        complete = set(materializations.versions(instance))
+        complete = set(record_in(instance).versions())
     shown = hour.run("polycopy backfill", "second-backfill")
     assert "50 of 50 wallets complete, 0 failed" in shown
     asked = counts.log[before:]
@@ -212,7 +212,7 @@ def find_out_why_one_failed(hour: Hour, pages: Pages, wallet: str) -> None:
 @step
 def see_their_trades_arrive_in_the_table(hour: Hour, pages: Pages, wallets: list[str]) -> None:
     rows = truth(WORLD, served_as(wallets))
-    wait_for(lambda: hour.kept.warehouse.count_rows() == rows.total(), 300, "the load")
+    wait_for(lambda: hour.kept.feed_table.count_rows() == rows.total(), 300, "the load")
     pages.go("/assets/trades")
     expect(pages.page.get_by_text("trades_and_wallets")).to_be_visible(timeout=LONG)
     hour.shot(pages, "trades")

@@ -1,6 +1,7 @@
 """Boards: walked as the source serves them, each wallet once; and the sample API is as strict."""
 
 import gzip
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -275,19 +276,19 @@ def test_what_is_no_wallet_on_a_board_is_named_and_left_out():
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "said"),
     [
-        {"category": "Sport; DROP"},
-        {"category": "combos", "by": "volume"},
-        {"kind": "winners", "by": "volume"},
-        {"kind": "holders", "market": "../status"},
-        {"kind": "holders", "market": ""},
-        {"top": 0},
-        {"top": core.MOST + 1},
+        ({"category": "Sport; DROP"}, "--category 'Sport; DROP' is not accepted"),
+        ({"category": "combos", "by": "volume"}, "combos are ranked by PnL alone: leave out --by"),
+        ({"kind": "winners", "by": "volume"}, "winners are ranked by PnL alone: leave out --by"),
+        ({"kind": "holders", "market": "../status"}, "--market '../status' is not accepted"),
+        ({"kind": "holders", "market": ""}, "--market '' is not accepted"),
+        ({"top": 0}, "--top '0' is not accepted"),
+        ({"top": core.MOST + 1}, "expected a whole number from 1 to 10000"),
     ],
 )
-def test_what_cannot_be_asked_is_refused_before_a_request(options: dict[str, Any]):
-    with pytest.raises(ConfigurationError):
+def test_what_cannot_be_asked_is_refused_before_a_request(options: dict[str, Any], said: str):
+    with pytest.raises(ConfigurationError, match=re.escape(said)):
         Asked(**options)
 
 

@@ -27,11 +27,11 @@ from polycopy_assets.sources.body import ERROR_BYTES, PAGE_BYTES, BadBody, read_
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.failing import Tries
 from polycopy_assets.sources.http import Answer, Http
-from polycopy_assets.sources.open import open_source
 from polycopy_assets.sources.retry_after import LONGEST_RETRY_AFTER, retry_after
 from polycopy_assets.trades import odd_json
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Page
+from polycopy_assets_tests.of_trades import open_source
 from polycopy_assets_tests.unit.test_http import GOOD, Reply, answering, get, no_waits, today
 
 __all__ = ["no_waits", "today"]

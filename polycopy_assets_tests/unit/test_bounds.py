@@ -11,16 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from polycopy_assets.batches import parts
 from polycopy_assets.batches.combine import combine
-from polycopy_assets.batches.plan import InRecord, new_claims
+from polycopy_assets.batches.plan import InRecord
 from polycopy_assets.errors import ConfigurationError, ObjectLost, StoreError
+from polycopy_assets.feeds.frame import Frame
 from polycopy_assets.fetch.iterate_async import iterate_async
 from polycopy_assets.settings import read_settings
 from polycopy_assets.sources.budget import Budget, Window
-from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.holdings import Holdings
 from polycopy_assets_tests.bench import END, WALLETS, Bench, middle
+from polycopy_assets_tests.of_trades import Directory, holdings, new_claims
 from polycopy_assets_tests.unit.test_budget import Clock, arrivals, worst
 from polycopy_assets_tests.unit.test_combine_and_load import bench
 
@@ -126,7 +125,7 @@ def test_a_shorter_hold_does_not_end_a_longer_one():
 
 
 def test_a_directory_is_listed_where_its_name_with_a_slash_belongs(tmp_path: Path):
-    store = LocalStore(tmp_path)
+    store = Directory(tmp_path)
     names = ["t/a/x", "t/a-b", "t/a.b", "t/a0"]
     for name in names:
         store.create(name, b"")
@@ -140,7 +139,7 @@ def test_bytes_are_on_the_disk_before_the_name_is_there(
     fsync, link = os.fsync, os.link
     monkeypatch.setattr(os, "fsync", lambda fd: (steps.append(_kind(fd)), fsync(fd))[1])
     monkeypatch.setattr(os, "link", lambda a, b: (steps.append("link"), link(a, b))[1])
-    LocalStore(tmp_path).create("a", b"x")
+    Directory(tmp_path).create("a", b"x")
     assert steps == ["file", "link", "directory"]
 
 
@@ -155,7 +154,7 @@ def test_a_batch_that_is_loaded_again_is_recorded_once(bench: Bench):
     manifest = bench.combine()
     assert manifest is not None
     bench.load()
-    bench.warehouse.load(manifest, bench.store)
+    bench.table.load(manifest, bench.store)
     assert bench.sql("SELECT batch FROM polycopy_batches") == [(1,)]
 
 
@@ -165,7 +164,7 @@ def test_a_wallet_with_a_new_version_and_no_new_segment_is_combined_whole(bench:
     assert first is not None
     segments = bench.segments[WALLETS[0]]
     record = InRecord(WALLETS[0], "rows-1-0000000000000000", segments, END)
-    claims = new_claims([record], Holdings.of([first]))
+    claims = new_claims([record], holdings([first]))
     assert [c.segment for c in claims] == [s.name for s in segments]
 
 
@@ -177,7 +176,7 @@ def test_a_segment_whose_claim_moved_is_new(bench: Bench):
     moved = msgspec.structs.replace(segment, claim_start=cut)
     other = bench.fetch(WALLETS[1])
     records = [InRecord(WALLETS[0], "v", [moved], END), InRecord(WALLETS[1], "v", [other], END)]
-    claims = new_claims(records, Holdings.of([first]))
+    claims = new_claims(records, holdings([first]))
     assert [(c.wallet, c.start, c.until, c.rows) for c in claims] == sorted(
         [
             # What the segment no longer stands for is no trade any more.
@@ -203,8 +202,8 @@ def test_a_changed_segment_with_the_same_row_count_is_still_lost(bench: Bench):
 
 def test_a_part_that_lacks_rows_is_not_committed(bench: Bench, monkeypatch: pytest.MonkeyPatch):
     bench.fetch(WALLETS[0])
-    whole = parts.part_rows
-    monkeypatch.setattr(parts, "part_rows", lambda rows: whole(rows).head(1))
+    whole = Frame.part_rows
+    monkeypatch.setattr(Frame, "part_rows", lambda frame, rows: whole(frame, rows).head(1))
     with pytest.raises(StoreError, match="1 in its parts"):
         combine(bench.store, bench.claims(), 1)
     with pytest.raises(ObjectLost):

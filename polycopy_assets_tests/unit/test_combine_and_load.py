@@ -11,24 +11,25 @@ import pytest
 
 from polycopy_assets.batches import parts
 from polycopy_assets.batches.combine import combine, combine_all
-from polycopy_assets.batches.load import agreed, unloaded
+from polycopy_assets.batches.load import agreed
 from polycopy_assets.batches.manifests import forget, read_batches, read_manifests
-from polycopy_assets.batches.plan import next_batch, pending
+from polycopy_assets.batches.plan import pending
 from polycopy_assets.errors import ObjectExists, StoreError, WarehouseBusy
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.base import Stored
-from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.batch import (
+from polycopy_assets.trades.batch import Claim, Manifest, claimed_intervals
+from polycopy_assets.trades.batch_rules import FURTHEST
+from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.feed_table import Held
+from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, expected, middle
+from polycopy_assets_tests.of_trades import (
     SCHEMA,
-    Claim,
-    Manifest,
-    claimed_intervals,
+    Directory,
     current,
     manifest_name,
+    next_batch,
+    unloaded,
 )
-from polycopy_assets.trades.batch_rules import FURTHEST
-from polycopy_assets.warehouse.base import Held
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
-from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, expected, middle
 
 HOLDER = """
 import duckdb, sys, time
@@ -41,7 +42,7 @@ time.sleep(60)
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     warehouse = DuckDBWarehouse(tmp_path / "w.duckdb", lock_wait=0.5)
-    return Bench(LocalStore(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
+    return Bench(Directory(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
 
 
 def names(manifest: Manifest) -> list[str]:
@@ -276,14 +277,14 @@ def test_who_waits_too_long_for_the_file_says_for_what_and_for_whom(bench: Bench
             Path(bench.warehouse.uri), lock_wait=9, clock=lambda: sum(slept), sleep=slept.append
         )
         with pytest.raises(WarehouseBusy, match="waited 9 s") as error:
-            patient.count_rows()
+            patient.table(TRADES).count_rows()
         assert 9 <= sum(slept) <= 9 + max(slept)
         assert str(holder.pid) in str(error.value)
         assert bench.warehouse.uri in str(error.value)
     finally:
         holder.kill()
         holder.wait()
-    assert bench.warehouse.count_rows() == 0
+    assert bench.table.count_rows() == 0
 
 
 def test_claims_of_neighbouring_segments_are_one_interval():

@@ -7,9 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from polycopy_assets.errors import PolycopyError
-from polycopy_assets.record.commit import decode, encode
+from polycopy_assets.record.commit import encode
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import Segment
+from polycopy_assets_tests.of_trades import decode
 
 WALLET = "0x" + "a" * 40
 
@@ -30,6 +31,7 @@ def segments(draw: st.DrawFn) -> list[Segment]:
                 WALLET,
                 Interval(start, until),
                 claim,
+                folder="trades/",
                 rows=rows,
                 size=draw(st.integers(20, 2**32 - 1)),
                 crc32c=f"{draw(st.integers(0, 2**32 - 1)):08x}",
@@ -55,6 +57,7 @@ def test_what_is_recorded_is_read_back(every: Sequence[Segment], until: int):
 def test_a_usual_segment_costs_44_bytes():
     every = [
         Segment(
+            folder="trades/",
             wallet=WALLET,
             start=number * 1000,
             until=(number + 1) * 1000,

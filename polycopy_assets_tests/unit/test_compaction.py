@@ -18,16 +18,16 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import v2_row
 from polycopy_assets.errors import ContractBroken, ObjectExists, ObjectLost
 from polycopy_assets.fetch import compaction
-from polycopy_assets.fetch.compaction import compacted, left_over, unite
+from polycopy_assets.fetch.compaction import compacted, unite
 from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.store.base import crc32c
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.compaction import MOST, UNION_BYTES, WINDOW, unions
 from polycopy_assets.trades.cutter import SEGMENT_BYTES, Cutter, Draft
 from polycopy_assets.trades.interval import BEGINNING, Interval
 from polycopy_assets.trades.page import Row
-from polycopy_assets.trades.segment import Segment, data_version, segment_name
+from polycopy_assets.trades.segment import Segment, data_version
 from polycopy_assets.trades.shapes import CHECKPOINT, DOME, POLYMARKET
+from polycopy_assets_tests.of_trades import Directory, left_over, segment_name
 
 WALLET = "0x" + "a" * 40
 DAY = 86_400
@@ -36,6 +36,7 @@ ROW_BYTES = 120
 
 def segment(start: int, until: int, rows: int, **fields: object) -> Segment:
     described = Segment(
+        folder="trades/",
         wallet=WALLET,
         start=start,
         until=until,
@@ -184,17 +185,19 @@ def drafts(segment_bytes: int) -> list[Draft]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+def store(tmp_path: Path) -> Directory:
+    return Directory(tmp_path / "store")
 
 
 @pytest.fixture
-def pieces(store: LocalStore) -> list[Segment]:
+def pieces(store: Directory) -> list[Segment]:
     """The wallet's segments, stored and described, oldest first."""
     stored: list[Segment] = []
     for draft in drafts(1):
         store.create(segment_name(OWNER, draft.span), draft.payload)
-        stored.append(Segment.of_draft(OWNER, draft, POLYMARKET, crc32c(draft.payload)))
+        stored.append(
+            Segment.of_draft(OWNER, draft, POLYMARKET, crc32c(draft.payload), folder="trades/")
+        )
     assert len(stored) > 3 * WINDOW
     return stored
 
@@ -207,15 +210,15 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return request.param
 
 
-def lines(store: LocalStore, name: str) -> list[bytes]:
+def lines(store: Directory, name: str) -> list[bytes]:
     return gzip.decompress(store.read(name)).splitlines()
 
 
-def names(store: LocalStore) -> set[str]:
+def names(store: Directory) -> set[str]:
     return {item.name for item in store.list("trades/")}
 
 
-def compact(store: LocalStore, segments: Sequence[Segment]) -> tuple[Segment, ...]:
+def compact(store: Directory, segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return anyio.run(compacted, store, segments, _NoLock())
 
 
@@ -224,7 +227,7 @@ class _NoLock(nullcontext[None]):
 
 
 def test_a_union_is_what_one_fetch_would_have_written(
-    store: LocalStore,
+    store: Directory,
     pieces: list[Segment],
     way: str,
 ):
@@ -241,7 +244,7 @@ def test_a_union_is_what_one_fetch_would_have_written(
 
 @pytest.mark.usefixtures("way")
 def test_pieces_that_were_never_hashed_keep_their_share_of_the_data_version(
-    store: LocalStore,
+    store: Directory,
     pieces: list[Segment],
 ):
     old = [msgspec.structs.replace(each, digest=None, source=None) for each in pieces[:9]]
@@ -251,20 +254,20 @@ def test_pieces_that_were_never_hashed_keep_their_share_of_the_data_version(
     assert with_union[0].source == POLYMARKET, "from the header"
 
 
-def test_an_unknown_source_is_guessed_where_no_header_names_it(store: LocalStore):
+def test_an_unknown_source_is_guessed_where_no_header_names_it(store: Directory):
     stored = []
     for draft in drafts(1)[:8]:
         payload = gzip.compress(gzip.decompress(draft.payload))
         name = segment_name(OWNER, draft.span)
         store.create(name, payload)
-        described = Segment.of_draft(OWNER, draft, POLYMARKET, crc32c(payload))
+        described = Segment.of_draft(OWNER, draft, POLYMARKET, crc32c(payload), folder="trades/")
         stored.append(
             msgspec.structs.replace(described, size=len(payload), source=None, digest=None)
         )
     assert unite(store, stored).source == POLYMARKET
 
 
-def test_many_segments_become_few_with_the_same_rows(store: LocalStore, pieces: list[Segment]):
+def test_many_segments_become_few_with_the_same_rows(store: Directory, pieces: list[Segment]):
     before = Counter(line for piece in pieces for line in lines(store, piece.name))
     left = compact(store, pieces)
     assert len(left) <= MOST < len(pieces)
@@ -278,7 +281,7 @@ def test_many_segments_become_few_with_the_same_rows(store: LocalStore, pieces: 
 @pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
 def test_a_piece_that_is_not_as_recorded_is_not_united_and_the_rest_is(
-    store: LocalStore,
+    store: Directory,
     pieces: list[Segment],
     damage: str,
     caplog: pytest.LogCaptureFixture,
@@ -302,7 +305,7 @@ def test_a_piece_that_is_not_as_recorded_is_not_united_and_the_rest_is(
 
 
 def test_rows_without_their_last_line_break_are_not_joined_to_the_next(
-    store: LocalStore, pieces: list[Segment]
+    store: Directory, pieces: list[Segment]
 ):
     piece = pieces[5]
     payload = gzip.compress(gzip.decompress(store.read(piece.name)).removesuffix(b"\n"))
@@ -312,14 +315,14 @@ def test_rows_without_their_last_line_break_are_not_joined_to_the_next(
         unite(store, [*pieces[3:5], old, *pieces[6:8]])
 
 
-def test_pieces_of_different_sources_are_never_one(store: LocalStore, pieces: list[Segment]):
+def test_pieces_of_different_sources_are_never_one(store: Directory, pieces: list[Segment]):
     other = msgspec.structs.replace(pieces[2], source=DOME)
     with pytest.raises(ContractBroken, match="dome, polymarket"):
         unite(store, [pieces[1], other])
 
 
 def test_a_union_whose_name_has_other_bytes_is_left_to_be_removed(
-    store: LocalStore, pieces: list[Segment]
+    store: Directory, pieces: list[Segment]
 ):
     first = unions(pieces)[0]
     name = segment_name(OWNER, Interval(first[0].start, first[-1].until))
@@ -331,7 +334,7 @@ def test_a_union_whose_name_has_other_bytes_is_left_to_be_removed(
     assert name in left_over(names(store), left)
 
 
-def test_the_same_union_again_is_no_error(store: LocalStore, pieces: list[Segment]):
+def test_the_same_union_again_is_no_error(store: Directory, pieces: list[Segment]):
     assert compact(store, pieces) == compact(store, pieces)
 
 

@@ -78,8 +78,12 @@ def test_two_wallets_of_one_transaction_are_numbered_apart():
 
 def test_a_data_version_tells_where_a_claim_starts_and_how_many_rows_it_has():
     def version(**changes: Any) -> str:
-        base = Segment(wallet=WALLET, start=0, until=9, rows=2, size=9, crc32c="00000000")
-        other = Segment(wallet=WALLET, start=9, until=20, rows=5, size=9, crc32c="00000001")
+        base = Segment(
+            folder="trades/", wallet=WALLET, start=0, until=9, rows=2, size=9, crc32c="00000000"
+        )
+        other = Segment(
+            folder="trades/", wallet=WALLET, start=9, until=20, rows=5, size=9, crc32c="00000001"
+        )
         return data_version([msgspec.structs.replace(base, **changes), other])
 
     assert version(claim_start=3) != version()

@@ -9,18 +9,14 @@ from hypothesis import strategies as st
 
 from polycopy_assets.errors import ContractBroken, ObjectKept, StoreError
 from polycopy_assets.store.coverage import FOLD_AFTER, CoverageWriter, read_coverage
-from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.coverage import (
-    COVERAGE,
-    NOTHING,
-    Covered,
-    coverage_name,
-    extended,
-    pack,
-    parse_coverage_name,
-    unpack,
-)
+from polycopy_assets.trades.coverage import NOTHING, Covered, extended, pack, unpack
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets_tests.of_trades import (
+    COVERAGE,
+    Directory,
+    coverage_name,
+    parse_coverage_name,
+)
 
 ONE, TWO = ("0x" + digit * 40 for digit in "12")
 RUN = "0123abcd-0000-0000-0000-000000000000"
@@ -37,15 +33,15 @@ statements = st.lists(
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+def store(tmp_path: Path) -> Directory:
+    return Directory(tmp_path / "store")
 
 
-def spans(store: LocalStore) -> dict[str, Interval]:
+def spans(store: Directory) -> dict[str, Interval]:
     return {wallet: item.span for wallet, item in read_coverage(store).statements.items()}
 
 
-def objects(store: LocalStore) -> list[str]:
+def objects(store: Directory) -> list[str]:
     return [item.name for item in store.list(COVERAGE)]
 
 
@@ -92,7 +88,7 @@ def test_a_statement_extends_what_it_touches(stated: Interval | None, until: int
     assert extended(10, stated) == until
 
 
-def test_a_later_statement_replaces_an_earlier_one(store: LocalStore):
+def test_a_later_statement_replaces_an_earlier_one(store: Directory):
     writer = CoverageWriter(store, RUN)
     writer.add([Covered(ONE, 0, 10), Covered(TWO, 0, 10)])
     writer.add([Covered(ONE, 5, 20)])
@@ -105,7 +101,7 @@ def test_a_later_statement_replaces_an_earlier_one(store: LocalStore):
     assert len(objects(store)) == 3, "nothing is written if there is nothing to take back"
 
 
-def test_a_statement_of_nothing_takes_back_what_was_known(store: LocalStore):
+def test_a_statement_of_nothing_takes_back_what_was_known(store: Directory):
     writer = CoverageWriter(store, RUN)
     writer.add([Covered(ONE, 0, 10)])
     writer.add([Covered(ONE, *NOTHING)])
@@ -113,7 +109,7 @@ def test_a_statement_of_nothing_takes_back_what_was_known(store: LocalStore):
     assert spans(store) == {}
 
 
-def test_where_an_object_is_missing_nothing_before_it_counts(store: LocalStore):
+def test_where_an_object_is_missing_nothing_before_it_counts(store: Directory):
     writer = CoverageWriter(store, RUN)
     writer.add([Covered(ONE, 0, 10), Covered(TWO, 0, 10)])
     taken_back = writer.add([Covered(ONE, *NOTHING)])
@@ -123,7 +119,7 @@ def test_where_an_object_is_missing_nothing_before_it_counts(store: LocalStore):
 
 
 def test_where_an_object_is_damaged_nothing_before_it_counts_and_folding_sets_it_aside(
-    store: LocalStore,
+    store: Directory,
 ):
     writer = CoverageWriter(store, RUN)
     writer.add([Covered(ONE, 0, 10), Covered(TWO, 0, 10)])
@@ -139,14 +135,26 @@ def test_where_an_object_is_damaged_nothing_before_it_counts_and_folding_sets_it
     assert [item.name for item in store.list("quarantine/")]
 
 
-def test_other_objects_are_named_and_left_alone(store: LocalStore):
+def test_other_objects_are_named_and_left_alone(store: Directory):
     store.create("coverage/notes.txt", b"mine")
     assert read_coverage(store).strange == ("coverage/notes.txt",)
     CoverageWriter(store, RUN).fold()
     assert store.read("coverage/notes.txt") == b"mine"
 
 
-def filled(store: LocalStore) -> CoverageWriter:
+def test_a_statement_that_would_not_be_found_is_not_written(store: Directory):
+    store.create(coverage_name(99_999_999, RUN, "ab" * 4), pack([Covered(ONE, 0, 10)]))
+    writer = CoverageWriter(store, RUN)
+    for write in (lambda: writer.add([Covered(TWO, 0, 10)]), lambda: writer.fold(most=0)):
+        with pytest.raises(StoreError, match=r"coverage/ has no number left: .* move it elsewhere"):
+            write()
+    with pytest.raises(StoreError, match="has no number left"):
+        writer.forget([ONE])
+    assert spans(store) == {ONE: Interval(0, 10)}, "nothing was taken back"
+    assert len(objects(store)) == 1
+
+
+def filled(store: Directory) -> CoverageWriter:
     writer = CoverageWriter(store, RUN)
     for number in range(FOLD_AFTER + 1):
         writer.add([Covered(ONE, 0, 10 + number)])
@@ -155,7 +163,7 @@ def filled(store: LocalStore) -> CoverageWriter:
     return writer
 
 
-def test_many_objects_are_folded_into_one(store: LocalStore):
+def test_many_objects_are_folded_into_one(store: Directory):
     writer = filled(store)
     before = spans(store)
     writer.fold()
@@ -169,7 +177,7 @@ def test_many_objects_are_folded_into_one(store: LocalStore):
 
 @pytest.mark.parametrize("deleted", range(FOLD_AFTER + 3))
 def test_a_fold_that_ends_anywhere_says_the_same(
-    store: LocalStore, deleted: int, monkeypatch: pytest.MonkeyPatch
+    store: Directory, deleted: int, monkeypatch: pytest.MonkeyPatch
 ):
     writer = filled(store)
     before = spans(store)
@@ -190,7 +198,7 @@ def test_a_fold_that_ends_anywhere_says_the_same(
     assert spans(store) == before
 
 
-def test_a_reader_that_meets_a_fold_lists_again(store: LocalStore, monkeypatch: pytest.MonkeyPatch):
+def test_a_reader_that_meets_a_fold_lists_again(store: Directory, monkeypatch: pytest.MonkeyPatch):
     writer = filled(store)
     read, folded = store.read, [False]
 
@@ -205,7 +213,7 @@ def test_a_reader_that_meets_a_fold_lists_again(store: LocalStore, monkeypatch: 
 
 
 def test_a_reader_ends_while_a_fold_deletes_one_object_after_the_other(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: Directory, monkeypatch: pytest.MonkeyPatch
 ):
     writer = CoverageWriter(store, RUN)
     wallets = [f"0x{number:040x}" for number in range(60)]
@@ -224,7 +232,7 @@ def test_a_reader_ends_while_a_fold_deletes_one_object_after_the_other(
 
 
 def test_an_object_that_cannot_be_deleted_stays_alone(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: Directory, monkeypatch: pytest.MonkeyPatch
 ):
     writer = filled(store)
     before, delete = spans(store), store.delete
@@ -247,21 +255,21 @@ def test_an_object_that_cannot_be_deleted_stays_alone(
     assert len(objects(store)) == 5
 
 
-def test_what_was_taken_back_is_not_believed_after_the_newest_object_is_lost(store: LocalStore):
+def test_what_was_taken_back_is_not_believed_after_the_newest_object_is_lost(store: Directory):
     CoverageWriter(store, RUN).add([Covered(ONE, 0, 2 * 10**9), Covered(TWO, 0, 10)])
     CoverageWriter(store, RUN).forget_beyond(10**9)
     store.delete(objects(store)[-1])
     assert ONE not in spans(store)
 
 
-def test_the_latest_statement_is_that_of_the_sources_latest_clock(store: LocalStore):
+def test_the_latest_statement_is_that_of_the_sources_latest_clock(store: Directory):
     writer = CoverageWriter(store, RUN)
     assert read_coverage(store).latest is None
     writer.add([Covered(ONE, 0, 20, at=7), Covered(TWO, 0, 30, at=6)])
     assert read_coverage(store).latest == Covered(ONE, 0, 20, at=7)
 
 
-def test_the_statements_of_a_run_can_be_found_until_they_are_folded(store: LocalStore):
+def test_the_statements_of_a_run_can_be_found_until_they_are_folded(store: Directory):
     def run(run_id: str, every: Sequence[Covered]) -> None:
         CoverageWriter(store, run_id).add(every)
 

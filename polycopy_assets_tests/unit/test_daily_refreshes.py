@@ -22,15 +22,10 @@ from polycopy_assets.pipeline.ports import LoadPorts
 from polycopy_assets.trades.compaction import MOST
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import Interval, subtract
-from polycopy_assets.trades.segment import (
-    StoredSegment,
-    data_version,
-    is_whole,
-    parse_name,
-    wallet_prefix,
-)
+from polycopy_assets.trades.segment import StoredSegment, data_version, is_whole
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.fakes.memory import MemorySource
+from polycopy_assets_tests.of_trades import parse_name, wallet_prefix
 from polycopy_assets_tests.unit.test_engine import Engine
 
 WORLD = generate(77, 1, whales=1, whale_trades=1_500)
@@ -87,7 +82,8 @@ class Refreshes:
     def is_whole(self) -> None:
         """The record names what is stored, and each trade until now is in it once."""
         segments = self.engine.record.recorded[WALLET]
-        listed = [StoredSegment.listed(*item) for item in self.store.list(wallet_prefix(WALLET))]
+        there = self.store.list(wallet_prefix(WALLET))
+        listed = [StoredSegment.listed(self.store.names, *item) for item in there]
         record = Recorded(rows=0, segments=tuple(segments), covered_until=self.now)
         assert not lost_segments(record, [item[1] for item in listed if item])
         assert is_whole(segments, self.now)
@@ -283,7 +279,7 @@ def test_while_a_full_refetch_is_under_way_nothing_is_united_and_nothing_else_re
 
 @pytest.fixture
 def ports(full: Refreshes, tmp_path: Path) -> LoadPorts:
-    table = DuckDBWarehouse(tmp_path / "w.duckdb")
+    table = DuckDBWarehouse(tmp_path / "w.duckdb").table(full.store.feed)
     return LoadPorts(full.engine.record, full.store, table, LOG, full.engine.check)
 
 

@@ -5,13 +5,11 @@ from pathlib import Path
 import pytest
 
 from polycopy_assets.errors import LockLost
-from polycopy_assets.fetch.refetch import marker_name
 from polycopy_assets.pipeline import purge
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import segment_name, wallet_prefix
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import WALLETS, Bench, duckdb_sql, expected
+from polycopy_assets_tests.of_trades import Directory, marker_name, segment_name, wallet_prefix
 
 WALLET = "0x" + "a" * 40
 PAST = 1_000
@@ -23,7 +21,7 @@ SEGMENTS = 120
 def test_a_deletion_ends_soon_after_its_lock_is_lost_and_goes_on_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    store, checks = LocalStore(tmp_path), list[int]()
+    store, checks = Directory(tmp_path), list[int]()
     for number in range(SEGMENTS):
         store.create(segment_name(WALLET, Interval(number, number + 1)), b"x")
     store.create(marker_name(WALLET), b"x")
@@ -45,11 +43,11 @@ def test_a_deletion_ends_soon_after_its_lock_is_lost_and_goes_on_later(
 
 
 def test_rows_leave_the_table_whatever_the_clock_says(tmp_path: Path):
-    table = DuckDBWarehouse(tmp_path / "w.duckdb")
-    bench = Bench(LocalStore(tmp_path / "store"), table, duckdb_sql(table.path))
+    warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
+    bench = Bench(Directory(tmp_path / "store"), warehouse, duckdb_sql(warehouse.path))
     bench.batch(*WALLETS[:2])
     bench.load()
-    number = purge.commit_emptiness(bench.store, [WALLETS[0]], table.loaded_batches(), PAST)
+    number = purge.commit_emptiness(bench.store, [WALLETS[0]], bench.table.loaded_batches(), PAST)
     assert number == 2
     bench.load()
     assert bench.ids() == expected([WALLETS[1]])

@@ -33,6 +33,7 @@ from polycopy_assets.errors import (
     ContractBroken,
     ObjectExists,
     ObjectUnreadable,
+    StoreError,
 )
 from polycopy_assets.settings.parse import DEFAULT_ROUTE_LIMITS, parse_route_limits
 from polycopy_assets.store.dimensions import FOLD_AFTER, FactsInStore
@@ -95,6 +96,36 @@ def test_a_miss_takes_nothing_back_and_the_same_again_is_no_news():
     assert nobody is not None
     assert (nobody.known, nobody.open_parts, nobody.since) == (False, EVERY, 5)
     assert answered(nobody, OTHER, EVERY, Said(at=6)) is None
+
+
+def test_half_an_answer_takes_no_token_back_and_ends_nothing():
+    yes, no = ENDED.tokens[ONE]
+    yes = msgspec.structs.replace(yes, opposite_token_id=no.token_id)
+    no = msgspec.structs.replace(no, opposite_token_id=yes.token_id)
+    for half, other in ((yes, no), (no, yes)):
+        started = answered(None, ONE, EVERY, Said(tokens={ONE: (half,)}, at=5))
+        assert started is not None
+        assert "tokens" in started.open_parts, "the other token is known by name alone"
+        whole = answered(started, ONE, {"tokens"}, Said(tokens={ONE: (other,)}, at=6))
+        assert whole is not None
+        assert whole.tokens == (yes, no)
+        assert "tokens" not in whole.open_parts
+    after = answered(first(), ONE, {"tokens"}, Said(tokens={ONE: (yes,)}, at=2_000))
+    assert after is not None
+    assert after.tokens == (yes, OPEN.tokens[ONE][1])
+
+
+@pytest.mark.parametrize(
+    ("payouts", "final"),
+    [((), False), ((0, 0), False), ((0,), False), ((0, 1), True), ((1,), True)],
+)
+def test_a_resolution_by_which_no_outcome_pays_is_not_final(
+    payouts: tuple[int, ...], *, final: bool
+):
+    found = Resolution(status="resolved", payouts=tuple(map(Decimal, payouts)))
+    said = answered(None, ONE, EVERY, Said(resolutions={ONE: found}, at=5))
+    assert said is not None
+    assert ("resolution" not in said.open_parts) == final
 
 
 @pytest.mark.parametrize("at", [0, 999, 1_000])
@@ -254,6 +285,19 @@ def test_a_kill_before_the_replaced_objects_are_deleted_changes_nothing(tmp_path
     assert len(list(store.list("dimensions/"))) == 1
 
 
+@pytest.mark.parametrize("kind", ["change", "whole"])
+def test_what_would_not_be_found_is_not_written(tmp_path: Path, kind: str):
+    store = LocalStore(tmp_path)
+    FactsInStore(store).add([first()], 1)
+    (written,) = [store.read(item.name) for item in store.list("dimensions/")]
+    store.create(f"dimensions/99999999-{kind}.jsonl.gz", written)
+    facts = FactsInStore(store)
+    with pytest.raises(StoreError, match=r"dimensions/ has no number left: .* move it elsewhere"):
+        facts.add([Facts(condition=OTHER, since=1)], 2)
+    assert (len(facts), facts.batch) == (1, 1)
+    assert len(list(store.list("dimensions/"))) == 2
+
+
 def test_of_two_that_write_one_number_one_fails(tmp_path: Path):
     store = LocalStore(tmp_path)
     one, other = FactsInStore(store), FactsInStore(store)
@@ -265,11 +309,9 @@ def test_of_two_that_write_one_number_one_fails(tmp_path: Path):
 def test_budgets_of_routes():
     found = parse_route_limits(DEFAULT_ROUTE_LIMITS)
     assert found["/markets/keyset"] == ((300, 10.0),)
-    assert parse_route_limits("/a/b=1/2,3/4; /c=5/6") == {
-        "/a/b": ((1, 2.0), (3, 4.0)),
-        "/c": ((5, 6.0),),
-    }
-    assert parse_route_limits("") == {}
+    named = parse_route_limits("/a/b=1/2,3/4; /v2/tokens=5/6")
+    assert named == {**found, "/a/b": ((1, 2.0), (3, 4.0)), "/v2/tokens": ((5, 6.0),)}
+    assert parse_route_limits("") == found
 
 
 @pytest.mark.parametrize("text", ["/a", "a=1/2", "/a=0/2", "/a=1/2;/a=3/4", "/a b=1/2", "=1/2"])

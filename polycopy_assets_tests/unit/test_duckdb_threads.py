@@ -7,20 +7,21 @@ import pytest
 
 from polycopy_assets.batches.parts import write_part
 from polycopy_assets.errors import WarehouseFull
-from polycopy_assets.store.local import LocalStore
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.trades.batch import Claim, Manifest, Part
-from polycopy_assets.trades.frame import TABLE_SCHEMA, part_rows
-from polycopy_assets.warehouse.base import Loaded
 from polycopy_assets.warehouse.duckdb import attached
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.feed_table import Loaded
+from polycopy_assets_tests.of_trades import Directory, part_rows
 
 WALLET = "0x" + "1" * 40
 ROWS, PART_ROWS = 250_000, 25_000
 """With a thread for each of 64 processors, a load of 200,000 such rows failed; 120,000 fitted."""
 
 
-def _part(store: LocalStore, first: int) -> Part:
+def _part(store: Directory, first: int) -> Part:
     """A part of trades whose texts differ, like hashes, so that they need their full space."""
     number = pl.int_range(first, first + PART_ROWS)
     moment = pl.from_epoch(number + 1_600_000_000, time_unit="s").dt.replace_time_zone("UTC")
@@ -34,7 +35,7 @@ def _part(store: LocalStore, first: int) -> Part:
     return write_part(store, part_rows(rows), f"combined/{first}.parquet")
 
 
-def _batch(store: LocalStore) -> Manifest:
+def _batch(store: Directory) -> Manifest:
     claim = Claim(
         wallet=WALLET,
         segment="",
@@ -60,11 +61,12 @@ def test_a_load_needs_no_more_memory_with_more_processors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int
 ):
     monkeypatch.setattr(attached, "processors", lambda: processors)
-    store, table = LocalStore(tmp_path / "store"), DuckDBWarehouse(tmp_path / "w.duckdb")
+    store, path = Directory(tmp_path / "store"), tmp_path / "w.duckdb"
+    table = DuckDBWarehouse(path).table(TRADES)
     batch = _batch(store)
     assert table.load(batch, store) == Loaded(ROWS, 0)
     assert table.load(batch, store) == Loaded(ROWS, ROWS)
-    assert _threads(DuckDBFile(table.path)) == min(processors, 2), "it was not done twice"
+    assert _threads(DuckDBFile(path)) == min(processors, 2), "it was not done twice"
 
 
 def test_a_load_that_does_not_fit_is_done_again_with_one_thread(
@@ -72,15 +74,17 @@ def test_a_load_that_does_not_fit_is_done_again_with_one_thread(
 ):
     monkeypatch.setattr(attached, "processors", lambda: 64)
     monkeypatch.setattr(attached, "THREAD_MB", 1)
-    store, table = LocalStore(tmp_path / "store"), DuckDBWarehouse(tmp_path / "w.duckdb")
+    store, path = Directory(tmp_path / "store"), tmp_path / "w.duckdb"
+    table = DuckDBWarehouse(path).table(TRADES)
     assert table.load(_batch(store), store) == Loaded(ROWS, 0)
-    assert _threads(DuckDBFile(table.path)) == 1
+    assert _threads(DuckDBFile(path)) == 1
     assert table.count_rows() == ROWS
 
 
 def test_memory_that_is_not_enough_at_all_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(attached, "_SHARE", 0.02)
-    store, table = LocalStore(tmp_path / "store"), DuckDBWarehouse(tmp_path / "w.duckdb")
+    store, path = Directory(tmp_path / "store"), tmp_path / "w.duckdb"
+    table = DuckDBWarehouse(path).table(TRADES)
     with pytest.raises(WarehouseFull, match="more memory than POLYCOPY_MEMORY=512 gives it"):
         table.load(_batch(store), store)
     assert table.count_rows() == 0

@@ -13,12 +13,13 @@ from polycopy_assets.errors import (
     WarehouseBusy,
     WarehouseError,
 )
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.settings import read_settings
-from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.sources.retry_after import retry_after
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets_tests.of_trades import Polymarket
 from polycopy_assets_tests.unit.test_sources import ask, polymarket
 from polycopy_assets_tests.unit.test_walk import HISTORY, Memory, collect, row, second
 
@@ -71,7 +72,7 @@ def test_a_damaged_file_in_a_folder_named_lock_is_not_waited_for(tmp_path: Path)
     path = tmp_path / "lock" / "w.duckdb"
     path.write_bytes(b"no database" * 1000)
     with pytest.raises(WarehouseError) as error:
-        DuckDBWarehouse(path, lock_wait=0).count_rows()
+        DuckDBWarehouse(path, lock_wait=0).table(TRADES).count_rows()
     assert not isinstance(error.value, WarehouseBusy)
 
 

@@ -14,14 +14,16 @@ from polycopy_assets.errors import (
     PolycopyError,
     TransientError,
 )
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
 from polycopy_assets.pipeline.load import lacking, load_batches
 from polycopy_assets.pipeline.ports import FetchReport, LoadPorts
 from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.warehouse.base import Loaded, Parts
-from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
+from polycopy_assets.warehouse.duckdb.file import DuckDBFile
+from polycopy_assets.warehouse.feed_table import Loaded, Parts
 from polycopy_assets_tests.engines import TRADES, WALLETS, Engine
 from polycopy_assets_tests.fakes.memory import MemorySource
 
@@ -135,11 +137,11 @@ def test_a_full_refetch_is_noted_before_anything_is_marked_and_ended_after_the_r
 # -- combining and loading -------------------------------------------------------------------------
 
 
-class Table(DuckDBWarehouse):
+class Table(DuckDBTable):
     """A warehouse that remembers which batches it was given, and may call one of them broken."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, feed: Feed) -> None:
+        super().__init__(DuckDBFile(path), feed)
         self.given: list[int] = []
         self.broken: set[int] = set()
 
@@ -156,7 +158,8 @@ class Table(DuckDBWarehouse):
 @pytest.fixture
 def ports(engine: Engine, tmp_path: Path) -> LoadPorts:
     engine.fetch(MemorySource(TRADES))
-    return LoadPorts(engine.record, engine.store, Table(tmp_path / "w.duckdb"), LOG, engine.check)
+    table = Table(tmp_path / "w.duckdb", engine.store.feed)
+    return LoadPorts(engine.record, engine.store, table, LOG, engine.check)
 
 
 def combine(ports: LoadPorts, *, force: frozenset[str] = frozenset()) -> list[int]:

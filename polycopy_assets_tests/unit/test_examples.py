@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from polycopy_assets.demo.world import Trade
-from polycopy_assets.trades.columns import TRADES, VIEWS
+from polycopy_assets.feeds.trades.columns import TRADES, VIEWS
 from polycopy_assets_tests.dagster.test_readme import commands
 from polycopy_assets_tests.unit.conftest import DemoTable
 

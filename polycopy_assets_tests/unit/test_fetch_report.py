@@ -4,13 +4,14 @@ import dagster as dg
 import msgspec
 
 from polycopy_assets.errors import TransientError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.blame import failed
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record.fetch_reports import observation
 
 
 def _kept(report: FetchReport, most: int | None) -> list[dict[str, object]]:
-    value = observation(report, most).metadata["fetch_report"]
+    value = observation(TRADES, report, most).metadata["fetch_report"]
     assert isinstance(value, dg.JsonMetadataValue)
     assert isinstance(value.data, dict)
     return value.data["failures"]
@@ -25,6 +26,6 @@ def test_an_outage_of_many_wallets_does_not_make_a_large_event():
     kept = _kept(report, 20)
     assert len(kept) == 20
     assert all(len(each["wallets"]) == 20 for each in kept)  # type: ignore[arg-type]
-    assert "100,000 failed" in str(observation(report, 20).description)
+    assert "100,000 failed" in str(observation(TRADES, report, 20).description)
     assert len(msgspec.json.encode(kept)) < 30_000
     assert sum(len(each["wallets"]) for each in _kept(report, None)) == 100_000  # type: ignore[arg-type]

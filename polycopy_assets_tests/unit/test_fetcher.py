@@ -21,10 +21,10 @@ from polycopy_assets.fetch.many_wallets import Fetcher
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.store.coverage import CoverageWriter
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import BEGINNING, Interval
-from polycopy_assets.trades.segment import Segment, is_whole, wallet_prefix
+from polycopy_assets.trades.segment import Segment, is_whole
 from polycopy_assets_tests.fakes.memory import UNTIL, MemorySource
+from polycopy_assets_tests.of_trades import Directory, wallet_prefix
 
 WORLD = generate(71, 30, whales=1, whale_trades=400)
 WALLETS = [wallet.lower() for wallet in WORLD.wallets()]
@@ -34,7 +34,7 @@ WHALE = max(WALLETS, key=lambda wallet: len(TRADES[wallet]))
 
 def fetched(
     source: MemorySource,
-    store: LocalStore,
+    store: Directory,
     wallets: Sequence[str] = WALLETS,
     *,
     concurrency: int = 4,
@@ -61,20 +61,20 @@ def fetched(
     return outcomes
 
 
-def rows_in(store: LocalStore, wallet: str) -> int:
+def rows_in(store: Directory, wallet: str) -> int:
     names = [item.name for item in store.list(wallet_prefix(wallet))]
     return sum(len(gzip.decompress(store.read(name)).splitlines()) for name in names)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> LocalStore:
-    return LocalStore(tmp_path / "store")
+def store(tmp_path: Path) -> Directory:
+    return Directory(tmp_path / "store")
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
 @pytest.mark.parametrize("segment_bytes", [1, 7_500_000])
 def test_every_wallet_is_covered_from_the_beginning_with_every_trade_once(
-    store: LocalStore, concurrency: int, segment_bytes: int
+    store: Directory, concurrency: int, segment_bytes: int
 ):
     source = MemorySource(TRADES)
     outcomes = fetched(source, store, concurrency=concurrency, segment_bytes=segment_bytes)
@@ -88,7 +88,7 @@ def test_every_wallet_is_covered_from_the_beginning_with_every_trade_once(
     assert sum(o.requests for o in done.values()) == len(source.asked)
 
 
-def test_what_is_stored_is_not_asked_for_again(store: LocalStore):
+def test_what_is_stored_is_not_asked_for_again(store: Directory):
     first = fetched(MemorySource(TRADES), store)
     stated = [o.statement for o in first if isinstance(o, Fetched) and o.statement]
     CoverageWriter(store, "test").add(stated)
@@ -100,7 +100,7 @@ def test_what_is_stored_is_not_asked_for_again(store: LocalStore):
     assert all(isinstance(o, Fetched) and not o.new_rows for o in second)
 
 
-def test_an_idle_budget_is_used_for_the_older_part_of_a_whale(store: LocalStore):
+def test_an_idle_budget_is_used_for_the_older_part_of_a_whale(store: Directory):
     source = MemorySource(TRADES, limit=10)
     (outcome,) = fetched(source, store, [WHALE], concurrency=4)
     assert isinstance(outcome, Fetched)
@@ -108,14 +108,14 @@ def test_an_idle_budget_is_used_for_the_older_part_of_a_whale(store: LocalStore)
     assert rows_in(store, WHALE) == len(TRADES[WHALE])
 
 
-def test_with_one_request_at_a_time_nothing_is_split(store: LocalStore):
+def test_with_one_request_at_a_time_nothing_is_split(store: Directory):
     source = MemorySource(TRADES, limit=10)
     (outcome,) = fetched(source, store, [WHALE], concurrency=1)
     assert isinstance(outcome, Fetched)
     assert {span for _, span in source.asked} == {Interval(BEGINNING, UNTIL)}
 
 
-def test_a_wallet_that_fails_holds_up_no_other_and_keeps_what_was_whole(store: LocalStore):
+def test_a_wallet_that_fails_holds_up_no_other_and_keeps_what_was_whole(store: Directory):
     pages: list[str] = []
 
     def fails(wallet: str) -> Exception | None:
@@ -136,7 +136,7 @@ def test_a_wallet_that_fails_holds_up_no_other_and_keeps_what_was_whole(store: L
 
 
 def test_an_exception_that_nobody_foresaw_is_its_wallets_failure_with_a_traceback(
-    store: LocalStore,
+    store: Directory,
 ):
     bad = WALLETS[3]
     source = MemorySource(TRADES, fails=lambda w: KeyError("odd") if w == bad else None)
@@ -146,13 +146,13 @@ def test_an_exception_that_nobody_foresaw_is_its_wallets_failure_with_a_tracebac
     assert "KeyError" in failure.traceback
 
 
-def test_a_lost_lock_stops_everything_and_is_no_wallets_failure(store: LocalStore):
+def test_a_lost_lock_stops_everything_and_is_no_wallets_failure(store: Directory):
     source = MemorySource(TRADES, fails=lambda wallet: LockLost("another run has the lock"))
     with pytest.raises(LockLost):
         fetched(source, store)
 
 
-def test_without_a_horizon_nothing_is_asked_for_and_every_wallet_says_why(store: LocalStore):
+def test_without_a_horizon_nothing_is_asked_for_and_every_wallet_says_why(store: Directory):
     source = MemorySource(TRADES)
     source.horizon_errors = [TransientError("the feed trails by two hours")]
     outcomes = fetched(source, store)
@@ -171,7 +171,7 @@ def attempts(outcomes: list[Fetched | Failed]) -> int:
 
 
 def test_a_source_that_is_up_is_asked_for_its_state_and_given_up_after_many_outages(
-    store: LocalStore,
+    store: Directory,
 ):
     source = MemorySource(TRADES, fails=lambda wallet: TransientError("503"))
     outcomes = fetched(source, store, concurrency=1)
@@ -183,7 +183,7 @@ def test_a_source_that_is_up_is_asked_for_its_state_and_given_up_after_many_outa
     assert "503" in skipped[0].reason
 
 
-def test_a_source_that_says_that_it_is_down_is_left_alone_at_once(store: LocalStore):
+def test_a_source_that_says_that_it_is_down_is_left_alone_at_once(store: Directory):
     source = MemorySource(TRADES, fails=lambda wallet: TransientError("503"))
     source.horizon_errors = [None, TransientError("down for maintenance")]
     outcomes = fetched(source, store, concurrency=1)
@@ -191,13 +191,13 @@ def test_a_source_that_says_that_it_is_down_is_left_alone_at_once(store: LocalSt
     assert "down for maintenance" in outcomes[-1].reason  # type: ignore[union-attr]
 
 
-def test_without_a_connection_its_state_is_asked_for_at_once(store: LocalStore):
+def test_without_a_connection_its_state_is_asked_for_at_once(store: Directory):
     source = MemorySource(TRADES, fails=lambda wallet: Unreachable("refused"))
     source.horizon_errors = [None, Unreachable("refused")]
     assert attempts(fetched(source, store, concurrency=1)) == 1
 
 
-def test_one_success_resets_the_count_of_outages(store: LocalStore):
+def test_one_success_resets_the_count_of_outages(store: Directory):
     """Seven outages, a success, and so on: never eight in a row, so all wallets are tried."""
     good = set(WALLETS[DOWN_AFTER - 1 :: DOWN_AFTER])
     source = MemorySource(
@@ -210,7 +210,7 @@ def test_one_success_resets_the_count_of_outages(store: LocalStore):
 
 
 def test_a_full_store_stops_the_fetch_after_so_many_wallets_and_leaves_the_source_alone(
-    store: LocalStore, monkeypatch: pytest.MonkeyPatch
+    store: Directory, monkeypatch: pytest.MonkeyPatch
 ):
     def full(*_: object) -> None:
         raise StoreError("no space left")
@@ -223,6 +223,6 @@ def test_a_full_store_stops_the_fetch_after_so_many_wallets_and_leaves_the_sourc
     assert "the store failed" in outcomes[-1].reason  # type: ignore[union-attr]
 
 
-def test_refused_wallets_say_nothing_about_the_source(store: LocalStore):
+def test_refused_wallets_say_nothing_about_the_source(store: Directory):
     source = MemorySource(TRADES, fails=lambda wallet: PermanentError("404"))
     assert attempts(fetched(source, store, concurrency=1)) == len(WALLETS)

@@ -23,6 +23,7 @@ import pytest
 
 from polycopy_assets.demo.world import Trade, v2_row
 from polycopy_assets.errors import Kind
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.blame import Failed
 from polycopy_assets.fetch.one_wallet import Fetched
@@ -31,14 +32,14 @@ from polycopy_assets.guard.lock import FileLocks, this_process
 from polycopy_assets.record import attempts, materializations, refetching, store_id
 from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.identity import read_id
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.cutter import Cutter, Draft
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import disjoint
 from polycopy_assets.trades.page import Row
-from polycopy_assets.trades.segment import Segment, segment_name
+from polycopy_assets.trades.segment import Segment
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, middle
+from polycopy_assets_tests.of_trades import Directory, record_in, segment_name
 
 HEADER = bytes.fromhex("1f8b08100000000000ff")
 SEGMENT = re.compile(r"trades/(0x[0-9a-f]{40})/([0-9]{10})-([0-9]{10})\.jsonl\.gz")
@@ -177,6 +178,7 @@ def stored(bench: Bench, wallet: str, every: Sequence[Draft]) -> tuple[Segment, 
         bench.store.create(segment_name(wallet, span), draft.payload)
         trades = [t for t in WORLD.truth(wallet) if claim.start <= t.timestamp < claim.until]
         segment = Segment(
+            folder="trades/",
             wallet=wallet,
             start=span.start,
             until=span.until,
@@ -202,7 +204,7 @@ def root(tmp_path: Path) -> Path:
 @pytest.fixture
 def bench(root: Path) -> Bench:
     warehouse = DuckDBWarehouse(root.parent / "w.duckdb", lock_wait=0.5)
-    return Bench(LocalStore(root), warehouse, duckdb_sql(warehouse.path))
+    return Bench(Directory(root), warehouse, duckdb_sql(warehouse.path))
 
 
 def event_of(segments: Sequence[Segment]) -> tuple[str, dict[str, dg.MetadataValue]]:
@@ -329,13 +331,13 @@ def test_a_wallet_without_trades_has_this_version(bench: Bench):
 
 def test_a_revocation_and_a_failed_attempt_look_like_this():
     wallet = WALLETS[0]
-    event = materializations.revocation(wallet, "gone", 1_700_000_000)
+    event = materializations.revocation(TRADES, wallet, "gone", 1_700_000_000)
     version = (event.tags or {})["dagster/data_version"]
     assert re.fullmatch(r"revoked-1700000000-[0-9a-f]{16}", version)
     assert event.metadata["revoked"].value == "gone"
 
     failed = Failed(wallet=wallet, reason="contract: a reason", kind=Kind.CONTRACT)
-    noted = attempts.observation(failed, None)
+    noted = attempts.observation(TRADES, failed, None)
     assert (noted.partition, noted.description) == (wallet, "contract: a reason")
     assert set(noted.metadata) == {
         "reason",
@@ -347,12 +349,12 @@ def test_a_revocation_and_a_failed_attempt_look_like_this():
     assert noted.metadata["failed_attempt"].value == 1
     seventh = attempts.Attempt(wallet=wallet, number=6, at=0.0, kind=Kind.CONTRACT, reason="")
     assert isinstance(
-        attempts.observation(failed, seventh).metadata["next_attempt"], dg.TextMetadataValue
+        attempts.observation(TRADES, failed, seventh).metadata["next_attempt"], dg.TextMetadataValue
     )
 
 
 def test_marker_identity_and_notes_look_like_this(root: Path):
-    store, wallet = LocalStore(root), WALLETS[0]
+    store, wallet = Directory(root), WALLETS[0]
     names = [
         f"trades/{wallet}/{10:010}-{20:010}.jsonl.gz",
         f"trades/{wallet}/{0:010}-{10:010}.jsonl.gz",
@@ -361,7 +363,7 @@ def test_marker_identity_and_notes_look_like_this(root: Path):
     assert json.loads((root / f"trades/{wallet}/refetch.json").read_bytes()) == sorted(names)
     with dg.DagsterInstance.local_temp() as instance:
         store_id.checked(instance, store)
-        refetching.note(instance, wallet, refetching.State.BEGUN)
+        refetching.note(record_in(instance), wallet, refetching.State.BEGUN)
         keys = {"polycopy/store_id", "polycopy/refetching"}
         notes = instance.daemon_cursor_storage.get_cursor_values(keys)
     written = json.loads((root / "store-identity.json").read_bytes())

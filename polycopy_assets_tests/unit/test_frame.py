@@ -15,9 +15,10 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import dome_row, v2_row
-from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.payload import read_payload, within
+from polycopy_assets.trades.payload import within
+from polycopy_assets_tests.of_trades import read_payload
 from polycopy_assets_tests.recorded import FOLDERS
 from polycopy_assets_tests.rows import as_lines, table_of
 

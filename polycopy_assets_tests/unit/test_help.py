@@ -61,6 +61,8 @@ def test_the_help_of_each_command(words: tuple[str, ...], monkeypatch: pytest.Mo
     command, _ = command_of(list(words))
     assert isinstance(command, Documented)
     assert len(command.examples) >= 2
+    options = [each for each in command.params if isinstance(each, click.Option)]
+    assert [each.name for each in options if not each.help] == []
 
 
 def test_each_example_is_accepted_by_its_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -71,6 +73,7 @@ def test_each_example_is_accepted_by_its_command(tmp_path: Path, monkeypatch: py
         command, _ = command_of(list(words))
         assert isinstance(command, Documented)
         for line in command.examples:
+            assert "…" not in line, "an example runs as written"
             inner = re.sub(r"^source <\((.*)\)$", r"\1", line).partition(">")[0]
             called = shlex.split(inner)
             called = called[called.index("polycopy") + 1 :]

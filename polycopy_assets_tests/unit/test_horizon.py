@@ -11,14 +11,8 @@ import pytest
 from polycopy_assets.errors import ContractBroken, SourceError, TransientError
 from polycopy_assets.sources.clock import age_of, date_of
 from polycopy_assets.sources.http import Answer
-from polycopy_assets.sources.status import freshness
-from polycopy_assets.trades.horizon import (
-    MOST_DIFFERENCE,
-    TOLERANCE,
-    Freshness,
-    beyond,
-    horizon,
-)
+from polycopy_assets.trades.horizon import MOST_DIFFERENCE, TOLERANCE, Freshness, beyond
+from polycopy_assets_tests.of_trades import freshness, horizon
 
 NOW = 1_900_000_000
 HOUR = 3600
@@ -97,6 +91,14 @@ def test_a_status_that_does_not_say_enough_is_an_error_and_not_a_lag_of_zero(
 ):
     with pytest.raises(SourceError, match=reason):
         freshness(status(**data), margin=300)
+
+
+def test_the_lag_of_a_feed_without_mechanisms_is_that_of_the_slowest_and_never_zero():
+    for others in ({"lag_seconds": 40}, feed(5, lag_seconds=40)):
+        said = status(age_seconds=3, serving=others)
+        assert freshness(said, margin=300, mechanisms=()).lag == 40
+    with pytest.raises(SourceError, match="how far its trade feed lags"):
+        freshness(status(age_seconds=3, serving=feed(5)), margin=300, mechanisms=())
 
 
 HUGE = "1" + "0" * 400

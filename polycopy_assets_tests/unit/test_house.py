@@ -49,6 +49,15 @@ def made(text: str) -> set[str]:
     }
 
 
+def marked(marker: str) -> set[Path]:
+    """The files with tests that have a marker."""
+    return {
+        file
+        for file in (ROOT / "polycopy_assets_tests").rglob("*.py")
+        if re.search(rf"pytest\.mark\.{marker}\b", file.read_text())
+    }
+
+
 def jobs() -> dict[str, Any]:
     """The jobs of the portable workflow."""
     return yaml.safe_load(WORKFLOW.read_text())["jobs"]
@@ -57,6 +66,23 @@ def jobs() -> dict[str, Any]:
 def test_make_ci_is_everything_and_the_script_of_ci_calls_the_same():
     assert rules()["ci"][0] == CHECKED
     assert made((ROOT / ".ci" / "run").read_text()) == CHECKED
+
+
+def test_a_target_that_collects_some_folders_alone_finds_every_test_of_its_marker():
+    looked_at = set()
+    for _, commands in rules().values():
+        for command in commands:
+            chosen = re.search(r"-m pytest .*-m (\w+)((?: polycopy_assets_tests/\S+)+)$", command)
+            if chosen and chosen[1] != "container":  # a fixture has that mark
+                folders = [ROOT / each for each in chosen[2].split()]
+                elsewhere = {
+                    file
+                    for file in marked(chosen[1])
+                    if not any(file.is_relative_to(folder) for folder in folders)
+                }
+                assert elsewhere == set(), command
+                looked_at.add(chosen[1])
+    assert looked_at == {"exhaustive", "dev", "bench", "browser", "first_hour", "cloud"}
 
 
 def test_the_script_of_ci_calls_the_two_commands_checks_of_the_readme():

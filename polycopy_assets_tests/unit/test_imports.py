@@ -31,7 +31,7 @@ LAYERS = (
     ("pipeline",),
     ("fetch", "batches"),
     ("sources", "store", "warehouse", "demo"),
-    ("boards", "dimensions", "ledger", "system"),
+    ("boards", "dimensions", "feeds", "ledger", "system"),
     ("trades", "settings"),
     ("errors",),
     ("text",),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polycopy_assets.trades.interval import Interval, disjoint, subtract, union
+from polycopy_assets.trades.interval import Interval, describe, disjoint, subtract, union
 
 spans = st.lists(
     st.tuples(st.integers(0, 40), st.integers(1, 15)).map(lambda p: Interval(p[0], p[0] + p[1])),
@@ -94,3 +94,18 @@ def test_spans_that_start_or_end_together_are_told_apart_the_same_way_each_time(
 ):
     assert disjoint(given_spans, known) == counted
     assert disjoint(given_spans[::-1], known[::-1]) == counted
+
+
+@pytest.mark.parametrize(
+    ("span", "said"),
+    [
+        (Interval(0, 1_714_979_289), "before 2024-05-06T07:08:09Z"),
+        (
+            Interval(1_714_979_289, 1_714_979_290),
+            "from 2024-05-06T07:08:09Z until 2024-05-06T07:08:10Z",
+        ),
+        (Interval(0, 10**15), "before 1000000000000000"),
+    ],
+)
+def test_people_read_an_interval_as_times(span: Interval, said: str):
+    assert describe(span) == said

@@ -26,10 +26,10 @@ from polycopy_assets.ledger.findings import (
     to_read,
 )
 from polycopy_assets.ledger.kinds import Adopt, FindingKind
-from polycopy_assets.reconcile.listing import replaced_segments
 from polycopy_assets.trades.interval import Interval, disjoint
-from polycopy_assets.trades.segment import Segment, segment_name
+from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.shapes import CHECKPOINT
+from polycopy_assets_tests.of_trades import replaced_segments, segment_name
 
 WALLET = "0x" + "ab" * 20
 OTHER = "0x" + "cd" * 20
@@ -38,7 +38,15 @@ SEEN = datetime(2025, 6, 1, tzinfo=UTC)
 
 
 def segment(start: int, until: int, rows: int = 3, **changes: object) -> Segment:
-    made = Segment(wallet=WALLET, start=start, until=until, rows=rows, size=100, crc32c="00000001")
+    made = Segment(
+        folder="trades/",
+        wallet=WALLET,
+        start=start,
+        until=until,
+        rows=rows,
+        size=100,
+        crc32c="00000001",
+    )
     return msgspec.structs.replace(made, **changes)
 
 

@@ -22,10 +22,10 @@ from polycopy_assets.settings.checked import (
 )
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.sources.masking import Mask
-from polycopy_assets.sources.open import open_source
 from polycopy_assets.sources.pieces import Pieces
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.walk import walk
+from polycopy_assets_tests.of_trades import open_source
 from polycopy_assets_tests.unit.test_http import Reply, answering
 
 KEY = "sk-live/Ab+c=9&<q'\"uot%e>\\x"

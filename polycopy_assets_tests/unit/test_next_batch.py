@@ -3,10 +3,10 @@
 import pytest
 
 from polycopy_assets.batches.manifests import Broken
-from polycopy_assets.batches.plan import next_batch
 from polycopy_assets.errors import StoreError
-from polycopy_assets.trades.batch import Manifest, manifest_name
+from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH
+from polycopy_assets_tests.of_trades import manifest_name, next_batch
 
 
 def sound(*numbers: int) -> list[Manifest]:

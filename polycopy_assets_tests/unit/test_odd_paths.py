@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets.warehouse.reading import Selection
@@ -29,17 +30,17 @@ def test_quotes_and_wildcards_in_a_path_are_part_of_its_name(
     shutil.copytree(home, tmp_path / MATCHED)
     bench.load()
     assert bench.ids() == expected(WALLETS[:2])
-    assert bench.warehouse.load(manifest, bench.store) == (manifest.rows, manifest.rows)
+    assert bench.table.load(manifest, bench.store) == (manifest.rows, manifest.rows)
     trades = {wallet: len(WORLD.truth(wallet)) for wallet in WALLETS[:2]}
-    told = dict(bench.warehouse.tally(dict.fromkeys(trades, 2**40)))
+    told = dict(bench.table.tally(dict.fromkeys(trades, 2**40)))
     assert {wallet: tally.inside for wallet, tally in told.items()} == trades
-    assert bench.warehouse.delete_mixed_case(dict.fromkeys(trades, 2**40)) == 0
+    assert bench.table.delete_mixed_case(dict.fromkeys(trades, 2**40)) == 0
 
     answer = home / "answer.parquet"
     with bench.warehouse.reader.ask("SELECT id FROM trades") as found:
         found.write_parquet(answer)
     assert len(pl.read_parquet(answer, glob=False)) == manifest.rows
     exported = home / "all.csv"
-    assert bench.warehouse.reader.export(Selection(), "csv", exported) == manifest.rows
+    assert bench.warehouse.reader.export(TRADES, Selection(), "csv", exported) == manifest.rows
     assert len(exported.read_text().splitlines()) == 1 + manifest.rows
     assert list(temporary.iterdir()) == []

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.ledger.facts import Checkpoint, Tally
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
@@ -69,10 +70,12 @@ def test_the_machines_zone_moves_no_time(tmp_path: Path):
     begins = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
     asked = f"""
 from pathlib import Path
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 table = DuckDBWarehouse(Path({str(told.path)!r}))
-print([table.tally({{{WALLET!r}: until}})[0][1].inside for until in ({begins}, {begins + 1})])
-print(table.checkpoint()[0].processed_at.isoformat(), *table.rows_by_month().rows)
+trades = table.table(TRADES)
+print([trades.tally({{{WALLET!r}: until}})[0][1].inside for until in ({begins}, {begins + 1})])
+print(table.checkpoint()[0].processed_at.isoformat(), *trades.rows_by_month().rows)
 """
     done = subprocess.run(
         [sys.executable, "-c", asked],
@@ -99,9 +102,9 @@ def test_names_in_any_case_are_found_and_those_of_other_schemas_are_not(tmp_path
         "CREATE TABLE bak.polycopy_batches (batch BIGINT)",
     )
     assert table.traders() == [WALLET]
-    assert table.tally({WALLET: 2_000_000_000}) == [(WALLET, Tally(1, 1, 1, 0))]
+    assert table.table(TRADES).tally({WALLET: 2_000_000_000}) == [(WALLET, Tally(1, 1, 1, 0))]
     assert table.checkpoint() is None
-    assert table.loaded_batches() == set()
+    assert table.table(TRADES).loaded_batches() == set()
 
 
 @pytest.mark.parametrize(
@@ -114,7 +117,7 @@ def test_a_batch_that_is_no_number_is_told_in_one_line(tmp_path: Path, kind: str
         f"INSERT INTO polycopy_batches VALUES ({value}, 1, now())",
     )
     with pytest.raises(WarehouseError, match=r"table polycopy_batches in .*batch.*Drop that table"):
-        table.loaded_batches()
+        table.table(TRADES).loaded_batches()
 
 
 def test_traders_may_be_a_view(tmp_path: Path):
@@ -134,8 +137,8 @@ def test_a_view_whose_table_is_gone_is_an_error_and_not_an_empty_table(tmp_path:
     read = {
         "traders": table.traders,
         "BACKFILL_CHECKPOINT": table.checkpoint,
-        "trades": table.count_rows,
-        "polycopy_batches": table.loaded_batches,
+        "trades": table.table(TRADES).count_rows,
+        "polycopy_batches": table.table(TRADES).loaded_batches,
     }[view]
     with pytest.raises(WarehouseError, match="base does not exist"):
         read()
@@ -170,6 +173,6 @@ def test_white_space_around_an_address_hides_no_row(tmp_path: Path, blank: int):
         " TIMESTAMP '2026-01-01')",
         "CREATE TABLE traders AS SELECT wallet_address FROM trades",
     )
-    assert table.tally({WALLET: 2_000_000_000}) == [(WALLET, Tally(1, 1, 0, 1))]
+    assert table.table(TRADES).tally({WALLET: 2_000_000_000}) == [(WALLET, Tally(1, 1, 0, 1))]
     assert table.add_traders([WALLET]) == 0
-    assert table.delete_mixed_case({WALLET: 2_000_000_000}) == 1
+    assert table.table(TRADES).delete_mixed_case({WALLET: 2_000_000_000}) == 1

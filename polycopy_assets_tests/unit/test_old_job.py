@@ -15,8 +15,8 @@ from polycopy_assets.ledger.evidence import Believed
 from polycopy_assets.ledger.facts import OldFile, whole_until
 from polycopy_assets.migration.old_files import adopt, inspect
 from polycopy_assets.migration.old_job import as_row, parse_old_name
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets_tests.of_trades import Directory
 from polycopy_assets_tests.old_job import old_file, old_line, upper
 from polycopy_assets_tests.rows import table_of
 
@@ -31,8 +31,8 @@ def a_line(**changes: Any) -> bytes:
     return json.dumps({**old_line(TRADES[0]), **changes}).encode()
 
 
-def stored(tmp_path: Path, content: bytes) -> tuple[LocalStore, OldFile]:
-    store = LocalStore(tmp_path)
+def stored(tmp_path: Path, content: bytes) -> tuple[Directory, OldFile]:
+    store = Directory(tmp_path)
     store.create(NAME, content)
     return store, OldFile(name=NAME, size=len(content))
 

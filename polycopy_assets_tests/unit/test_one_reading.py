@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import dome_row, v2_row
 from polycopy_assets.errors import ContractBroken
+from polycopy_assets.feeds.trades.frame import table_rows
+from polycopy_assets.feeds.trades.shapes import SHAPES, guess_source
 from polycopy_assets.sources.rows import (
     NAMED_FIELDS,
     OTHER_FIELDS,
@@ -20,11 +22,10 @@ from polycopy_assets.sources.rows import (
     read_rows,
 )
 from polycopy_assets.trades.cutter import Cutter
-from polycopy_assets.trades.frame import columns_of, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.odd_json import DEEPEST, UNREADABLE, readable, tame
-from polycopy_assets.trades.payload import read_payload
-from polycopy_assets.trades.shapes import CHECKPOINT, SHAPES, guess_source
+from polycopy_assets.trades.shapes import CHECKPOINT
+from polycopy_assets_tests.of_trades import columns_of, read_payload, served_frame
 
 WORLD = generate(3, 1, whales=1, whale_trades=40)
 TRADE = WORLD.truth(WORLD.wallets()[0])[0]
@@ -51,7 +52,7 @@ def gate(source: str, row: bytes) -> Any:
         page = readable(b'{"rows":[' + row + b"]}")
     except UNREADABLE as error:
         raise ContractBroken(str(error)) from error
-    return read_rows(SHAPES[source], decode_page(page, _Page).rows)
+    return read_rows(SHAPES.of(source), decode_page(page, _Page).rows)
 
 
 def table(source: str, row: bytes) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def table(source: str, row: bytes) -> dict[str, Any]:
 def seen(source: str, row: bytes) -> dict[str, Any]:
     """The same values as the gate has seen them."""
     gate(source, row)
-    looked: Any = SHAPES[source].row(row)
+    looked: Any = SHAPES.of(source).row(row)
     return {
         "wallet_address": looked.wallet.lower(),
         "timestamp": looked.timestamp,
@@ -87,7 +88,9 @@ def seen(source: str, row: bytes) -> dict[str, Any]:
     }
 
 
-NAMES = sorted({*SHAPES["polymarket"].listed, *SHAPES["dome"].listed, *SHAPES[CHECKPOINT].listed})
+NAMES = sorted(
+    {*SHAPES.of("polymarket").listed, *SHAPES.of("dome").listed, *SHAPES.of(CHECKPOINT).listed}
+)
 NUMBERS = st.one_of(
     st.integers().map(str),
     st.floats(allow_nan=False, allow_infinity=False).map(repr),
@@ -146,7 +149,7 @@ def test_the_table_gets_exactly_what_the_gate_has_accepted(source: str, extra: l
 def test_a_field_that_nobody_listed_is_kept_and_counted_and_changes_nothing(
     source: str, data: st.DataObject
 ):
-    listed = SHAPES[source].listed
+    listed = SHAPES.of(source).listed
     others = st.sampled_from(sorted(set(NAMES) - listed))
     names = st.one_of(others, st.text(max_size=5).filter(lambda name: name not in listed))
     extra = data.draw(members(names))
@@ -191,7 +194,7 @@ def test_what_is_possible_but_strange_is_warned_of():
 
 def test_a_source_that_makes_up_names_does_not_fill_the_record():
     rows = [msgspec.Raw(raw("polymarket", f'"made_up_{n}":1')) for n in range(100)]
-    unknown = read_rows(SHAPES["polymarket"], rows).unknown_fields
+    unknown = read_rows(SHAPES.of("polymarket"), rows).unknown_fields
     assert len(unknown) == NAMED_FIELDS + 1
     assert unknown[OTHER_FIELDS] == 100 - NAMED_FIELDS
 

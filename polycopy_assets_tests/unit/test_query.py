@@ -20,13 +20,14 @@ import polars as pl
 import pytest
 
 from polycopy_assets.errors import WarehouseBusy, WarehouseError
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.settings.memory import LEAST_MEMORY
-from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets.warehouse.reading import Selection
 from polycopy_assets_tests.bench import WALLETS, WORLD, Bench, duckdb_sql
 from polycopy_assets_tests.deployment import Deployment
+from polycopy_assets_tests.of_trades import Directory
 from polycopy_assets_tests.talking import talking
 from polycopy_assets_tests.unit.conftest import DemoTable
 
@@ -141,6 +142,9 @@ def test_an_answer_is_a_table_csv_json_or_parquet(
         (["SELECT 1", "-f", "secret.csv"], 2, "give one query: polycopy query"),
         (["-f", "bytes"], 2, "bytes is not text in UTF-8"),
         (["--dry-run", "DROP TABLE trades"], 2, "only one statement .*: DROP was given"),
+        (["-f", "nothing"], 2, "nothing holds no query"),
+        (["SELECT '\udcff'"], 2, "the query is not text in UTF-8"),
+        (["--csv", "--json", "SELECT 1"], 2, "--csv and --json exclude each other"),
     ],
 )
 def test_what_is_no_question_is_refused_in_one_line_and_changes_nothing(
@@ -149,13 +153,14 @@ def test_what_is_no_question_is_refused_in_one_line_and_changes_nothing(
     tmp_path, capsys = here
     Path("secret.csv").write_text("secret")
     Path("bytes").write_bytes(b"\xff")
+    Path("nothing").write_text(" \n")
     before = demo.deployment.warehouse.path.read_bytes()
     ended, out = demo.deployment.here("query", *arguments)
     told = capsys.readouterr().err
     assert (ended, out) == (code, "")
     assert re.fullmatch(f"polycopy: .*{said}.*\n", told), told
     assert demo.deployment.warehouse.path.read_bytes() == before
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["bytes", "secret.csv"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["bytes", "nothing", "secret.csv"]
 
 
 def test_a_question_waits_for_a_backfill_and_does_not_hold_the_file_while_it_is_read(
@@ -236,7 +241,7 @@ def test_an_export_that_is_killed_leaves_the_old_file_whole(demo: DemoTable, tmp
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--to", "x.txt"], "--to 'x.txt': a name that ends in .parquet or .csv"),
+        (["--to", "x.txt"], "--to 'x.txt': expected a name that ends in .parquet or .csv"),
         (["--to", "nowhere/x.csv"], "--to 'nowhere/x.csv' cannot be written: No such file"),
         (["--to", "folder.csv"], "--to 'folder.csv' is a directory"),
         (["--to", "x.csv", "--wallet", "0x1"], "--wallet: not a wallet: '0x1'"),
@@ -274,6 +279,41 @@ def test_an_answer_that_cannot_be_written_is_said_and_blamed_on_the_output(
     assert ended.stderr == "polycopy: the answer cannot be written: No space left on device\n"
 
 
+def test_a_letter_that_the_terminal_lacks_is_said(demo: DemoTable):
+    ended = subprocess.run(
+        [sys.executable, "-m", "polycopy_assets", "query", "SELECT 'é' AS name"],
+        env={**demo.deployment.process_environ(), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    said = "polycopy: standard output is ascii, which lacks U+00E9: set PYTHONUTF8=1"
+    assert ended.stderr.startswith(said)
+    assert ended.stderr.count("\n") == 1
+
+
+def test_an_export_goes_where_a_link_leads_and_leaves_the_link(demo: DemoTable, here: Here):
+    (here.directory / "disk").mkdir()
+    for target in ("disk/here.csv", "disk/new.csv"):
+        link = here.directory / "link.csv"
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        if "here" in target:
+            link.write_text("an older export")
+        assert demo.deployment.here("export", "--to", "link.csv")[0] == 0
+        assert link.is_symlink()
+        assert len(Path(target).read_text().splitlines()) == len(demo.trades) + 1
+    assert len(list(here.directory.rglob("*"))) == 4, "nothing is left beside them"
+    Path("loop.csv").symlink_to("loop.csv")
+    assert demo.deployment.here("export", "--to", "loop.csv")[0] == 2
+    Path("pipe.csv").symlink_to("/dev/null")
+    assert demo.deployment.here("export", "--to", "pipe.csv")[0] == 2
+    told = here.printed.readouterr().err.splitlines()[-2:]
+    assert "'loop.csv' cannot be written" in told[0]
+    assert told[1] == "polycopy: --to 'pipe.csv' is not a file"
+
+
 @pytest.mark.parametrize("name", ["trades.parquet", "trades.csv"])
 def test_a_file_on_a_full_disk_stays_what_it_was(
     name: str, demo: DemoTable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -307,10 +347,10 @@ def test_an_older_table_without_a_zone_is_loaded_asked_and_exported_the_same(tmp
     path = tmp_path / "w.duckdb"
     with duckdb.connect(str(path)) as db:
         db.execute("CREATE TABLE trades (timestamp TIMESTAMP, id VARCHAR)")
-    bench = Bench(LocalStore(tmp_path / "store"), DuckDBWarehouse(path), duckdb_sql(path))
+    bench = Bench(Directory(tmp_path / "store"), DuckDBWarehouse(path), duckdb_sql(path))
     manifest = bench.batch(WALLETS[0])
     bench.load()
-    again = bench.warehouse.load(manifest, bench.store)
+    again = bench.table.load(manifest, bench.store)
     assert again == (manifest.rows, manifest.rows)
     ((kind, rows, first),) = bench.sql(
         "SELECT typeof(min(timestamp)), count(*), epoch(min(timestamp)) FROM {}trades"
@@ -319,10 +359,10 @@ def test_an_older_table_without_a_zone_is_loaded_asked_and_exported_the_same(tmp
     assert (kind, rows, first) == ("TIMESTAMP", len(truth), truth[-1].timestamp)
     with pytest.raises(WarehouseError, match="no table"):
         DuckDBWarehouse(tmp_path / "other.duckdb").reader.export(
-            WHOLE, "csv", tmp_path / "other.csv"
+            TRADES, WHOLE, "csv", tmp_path / "other.csv"
         )
     exported = tmp_path / "x.parquet"
-    assert bench.warehouse.reader.export(WHOLE, "parquet", exported) == len(truth)
+    assert bench.warehouse.reader.export(TRADES, WHOLE, "parquet", exported) == len(truth)
     frame = pl.read_parquet(exported)
     assert dict(frame.schema) == TABLE_SCHEMA
     assert frame["timestamp"].dt.epoch("s").min() == truth[-1].timestamp

@@ -8,10 +8,10 @@ import pytest
 from polycopy_assets.errors import LockLost
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline import fetch as pipeline_fetch
-from polycopy_assets.trades.coverage import COVERAGE
 from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets_tests.engines import TRADES, WALLETS, Engine
 from polycopy_assets_tests.fakes.memory import UNTIL, MemorySource
+from polycopy_assets_tests.of_trades import COVERAGE
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ NOW = 10_000
 
 def segment(start: int, until: int) -> Segment:
     return Segment(
+        folder="trades/",
         wallet=WALLET,
         start=start,
         until=until,

@@ -18,7 +18,9 @@ WALLET = "0x" + "1" * 40
 OTHER = "0x" + "2" * 40
 NOW = 1_700_000_000
 
-SEGMENT = Segment(wallet=WALLET, start=0, until=1_000, rows=3, size=9, crc32c="00000001")
+SEGMENT = Segment(
+    folder="trades/", wallet=WALLET, start=0, until=1_000, rows=3, size=9, crc32c="00000001"
+)
 STORED = StoredSegment(span=SEGMENT.span, size=9)
 RECORD = Recorded(rows=3, segments=(SEGMENT,), covered_until=1_000)
 WHOLE = Facts(
@@ -101,6 +103,7 @@ def test_where_rows_partitions_and_list_agree_nothing_is_to_be_done():
     nothing = standing([], [], listing())
     (step,) = next_steps(0, 0, 0, 0, 0, nothing)
     assert step.startswith("no wallets: `polycopy wallets add ADDRESS`")
+    assert "`polycopy wallets discover`" in step
     steps = next_steps(1, 1, 1, 5, 3, same)
     assert [step.split("`")[1] for step in steps] == [
         "polycopy status --failed",

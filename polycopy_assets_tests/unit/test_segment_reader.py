@@ -11,12 +11,12 @@ from polycopy_assets.demo.world import v2_row
 from polycopy_assets.errors import ObjectLost
 from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.store.base import crc32c
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades import payload
 from polycopy_assets.trades.digest import as_text, of_second, total
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import Segment, segment_name
+from polycopy_assets.trades.segment import Segment
 from polycopy_assets.trades.shapes import POLYMARKET
+from polycopy_assets_tests.of_trades import Directory, segment_name
 from polycopy_assets_tests.unit.test_streaming import EVER, WHALES, WORLD, members_of
 
 WALLET = WHALES[0]
@@ -34,8 +34,8 @@ def served(rows: int) -> list[bytes]:
     ]
 
 
-def stored(root: Path, data: bytes) -> LocalStore:
-    store = LocalStore(root)
+def stored(root: Path, data: bytes) -> Directory:
+    store = Directory(root)
     store.create(segment_name(WALLET, EVER), data)
     return store
 
@@ -51,6 +51,7 @@ def expected(lines: list[bytes], data: bytes, claim: Interval) -> Segment:
         WALLET,
         EVER,
         claim,
+        folder="trades/",
         rows=sum(each.count(b"\n") for each in seconds.values()),
         size=len(data),
         crc32c=crc32c(data),

@@ -142,6 +142,24 @@ def test_what_may_be_a_password_in_an_address_is_not_shown(name: str, value: str
     assert "secret" not in str(error.value)
 
 
+CLOUD_SQL = "postgresql://polycopy:a1b2@/polycopy?host=/cloudsql/my-project:us-central1:record"
+
+
+def test_what_is_wrong_with_the_url_of_a_database_is_named_and_the_url_is_not():
+    assert read_settings({"POLYCOPY_INSTANCE": CLOUD_SQL}).instance == "postgres"
+    ends = [
+        (f"{CLOUD_SQL}\n", "stored with a line's end?"),
+        (f" {CLOUD_SQL}", "stored with a line's end?"),
+        (CLOUD_SQL.replace("postgresql", "postgres"), "write postgresql://"),
+        ("Ephemeral", "% is %25)"),
+    ]
+    for value, end in ends:
+        with pytest.raises(ConfigurationError, match=r"^POLYCOPY_INSTANCE is not") as error:
+            read_settings({"POLYCOPY_INSTANCE": value})
+        assert str(error.value).endswith(end)
+        assert "a1b2" not in str(error.value)
+
+
 def test_a_user_or_a_password_in_the_sources_url_is_refused():
     for url in ("https://me:secret@host/v2", "http://secret@host"):
         with pytest.raises(ConfigurationError, match=r"^POLYCOPY_SOURCE_URL") as error:

@@ -13,6 +13,7 @@ from polycopy_assets.record.instance import opened, prepare
 from polycopy_assets.settings.shared import UMASKS
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.system.sharing import creating
+from polycopy_assets.warehouse.duckdb.opening import reading
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 WALLETS = ["0x" + "1" * 40]
@@ -80,7 +81,7 @@ def test_a_duckdb_file_its_wal_and_its_folder_are_private(tmp_path: Path):
 def test_what_duckdb_puts_on_the_disk_for_want_of_memory_is_private(tmp_path: Path):
     warehouse = DuckDBWarehouse(tmp_path / "w.duckdb")
     warehouse.add_traders(WALLETS)
-    with warehouse._reading() as db:
+    with reading(warehouse._file) as db:
         assert db is not None
         db.execute("SET memory_limit = '60MB'")
         db.execute("SET threads = 1")

@@ -10,18 +10,12 @@ from polycopy_assets.demo.world import v2_row
 from polycopy_assets.fetch.segment_reader import read_segment
 from polycopy_assets.ledger.facts import Facts
 from polycopy_assets.reconcile.shelf import Shelf
-from polycopy_assets.trades.batch import MANIFESTS
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import (
-    PREFIX,
-    Segment,
-    StoredSegment,
-    data_version,
-    segment_name,
-)
+from polycopy_assets.trades.segment import Segment, StoredSegment, data_version
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, WORLD, Bench, duckdb_sql, middle
 from polycopy_assets_tests.fakes.counting import CountingStore
+from polycopy_assets_tests.of_trades import MANIFESTS, PREFIX, segment_name
 
 
 def counted(tmp_path: Path) -> tuple[Bench, CountingStore]:

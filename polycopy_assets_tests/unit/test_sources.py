@@ -10,11 +10,10 @@ import pytest
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import dome_row, v2_row
 from polycopy_assets.errors import ContractBroken
-from polycopy_assets.sources.dome import Dome
 from polycopy_assets.sources.http import Answer
-from polycopy_assets.sources.polymarket import Polymarket
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Page
+from polycopy_assets_tests.of_trades import Dome, Polymarket
 
 WORLD = generate(3, 1, whales=1, whale_trades=5)
 WALLET = WORLD.wallets()[0].lower()

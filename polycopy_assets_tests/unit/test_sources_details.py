@@ -10,8 +10,8 @@ import pytest
 from polycopy_assets.errors import ContractBroken, SourceError
 from polycopy_assets.sources import dome, polymarket
 from polycopy_assets.sources.budget import Window
-from polycopy_assets.sources.open import open_source
 from polycopy_assets.trades.interval import Interval
+from polycopy_assets_tests.of_trades import Dome, open_source
 from polycopy_assets_tests.unit.test_http import Reply, answering
 from polycopy_assets_tests.unit.test_sources import TRADES, WALLET, Canned, ask, dome_row
 
@@ -47,7 +47,7 @@ def test_domes_key_goes_as_a_bearer_and_polymarket_gets_none():
 
 def test_dome_is_never_asked_from_zero_on():
     http = Canned({"orders": [], "pagination": {"has_more": False}})
-    ask(dome.Dome(http), Interval(0, 500))  # type: ignore[arg-type]
+    ask(Dome(http), Interval(0, 500))  # type: ignore[arg-type]
     assert http.asked[0][1]["start_time"] == 1
 
 
@@ -57,13 +57,13 @@ def test_a_field_that_dome_leaves_out_is_named(field: str):
     del order[field]
     http = Canned({"orders": [order], "pagination": {"has_more": False}})
     with pytest.raises(ContractBroken, match=field):
-        ask(dome.Dome(http), Interval(0, 9))  # type: ignore[arg-type]
+        ask(Dome(http), Interval(0, 9))  # type: ignore[arg-type]
 
 
 def test_no_field_of_domes_contract_is_called_unknown():
     order = dome_row(TRADES[0]) | {"shares": 1, "block_number": 2, "log_index": 3, "surprise": 4}
     http = Canned({"orders": [order], "pagination": {"has_more": False}})
-    assert set(ask(dome.Dome(http), Interval(0, 9)).unknown_fields) == {"surprise"}  # type: ignore[arg-type]
+    assert set(ask(Dome(http), Interval(0, 9)).unknown_fields) == {"surprise"}  # type: ignore[arg-type]
 
 
 def test_a_key_that_is_refused_is_not_repeated_in_the_error():

@@ -21,17 +21,24 @@ from polycopy_assets.batches.read_ahead import read_ahead
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import v2_row
 from polycopy_assets.errors import ContractBroken, ObjectLost
+from polycopy_assets.feeds.trades.frame import table_rows
+from polycopy_assets.feeds.trades.shapes import SHAPES
 from polycopy_assets.store.base import crc32c
-from polycopy_assets.store.local import LocalStore
 from polycopy_assets.store.reading import Readings
 from polycopy_assets.trades import payload
 from polycopy_assets.trades.batch import Claim, Manifest, claim
-from polycopy_assets.trades.frame import columns_of, served_frame, table_rows
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.payload import Packer, Reader, read_payload, unpack
-from polycopy_assets.trades.segment import Segment, segment_name
-from polycopy_assets.trades.shapes import POLYMARKET, SHAPES, Trade
+from polycopy_assets.trades.payload import Packer, Reader, unpack
+from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.shapes import POLYMARKET, ServedRow
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
+from polycopy_assets_tests.of_trades import (
+    Directory,
+    columns_of,
+    read_payload,
+    segment_name,
+    served_frame,
+)
 from polycopy_assets_tests.rows import table_of
 from polycopy_assets_tests.unit.test_one_reading import WALLET, members, raw
 
@@ -56,10 +63,11 @@ def members_of(lines: list[bytes], each: int) -> bytes:
     return b"".join(packed)
 
 
-def stored(store: LocalStore, wallet: str, data: bytes, rows: int) -> Claim:
+def stored(store: Directory, wallet: str, data: bytes, rows: int) -> Claim:
     """The claim of a segment that holds `data`."""
     store.create(segment_name(wallet, EVER), data)
     segment = Segment(
+        folder="trades/",
         wallet=wallet,
         start=EVER.start,
         until=EVER.until,
@@ -71,7 +79,7 @@ def stored(store: LocalStore, wallet: str, data: bytes, rows: int) -> Claim:
     return claim(segment, "version")
 
 
-def table(store: LocalStore, manifest: Manifest | None) -> pl.DataFrame:
+def table(store: Directory, manifest: Manifest | None) -> pl.DataFrame:
     """The rows of all parts, in the order of the parts."""
     assert manifest is not None
     return pl.concat(
@@ -89,7 +97,7 @@ def test_the_rows_do_not_depend_on_blocks_parts_and_members(
     monkeypatch.setattr(payload, "BLOCK_BYTES", block)
     monkeypatch.setattr(parts, "BLOCK_BYTES", block)
     monkeypatch.setattr(parts.Sizes, "of", lambda _: parts.Sizes(part=part, ahead=1))
-    store = LocalStore(tmp_path)
+    store = Directory(tmp_path)
     claims = [
         stored(store, wallet, members_of(lines_of(wallet), each), len(lines_of(wallet)))
         for wallet in WHALES
@@ -116,7 +124,7 @@ def test_a_second_that_is_longer_than_a_block_is_numbered_as_one(
         for second in (30, 20, 10)
         for size in range(1, 100)
     ]
-    store = LocalStore(tmp_path)
+    store = Directory(tmp_path)
     made = combine(store, [stored(store, WHALES[0], members_of(lines, 40), len(lines))], 1)
     rows = table(store, made.manifest)
     for _, of_second in rows.group_by("timestamp"):
@@ -127,7 +135,7 @@ def test_a_second_that_is_longer_than_a_block_is_numbered_as_one(
     assert len(made.manifest.parts) == 3
 
 
-def attempt(read: Callable[[], list[Trade]]) -> tuple[list[Trade] | None, str]:
+def attempt(read: Callable[[], list[ServedRow]]) -> tuple[list[ServedRow] | None, str]:
     """What is read, or why it is refused."""
     try:
         return read(), ""
@@ -146,7 +154,7 @@ def attempt(read: Callable[[], list[Trade]]) -> tuple[list[Trade] | None, str]:
 @settings(max_examples=200, deadline=None)
 def test_a_block_is_read_as_the_whole_segment_is(extras: list[list[str]], block: int, each: int):
     lines = [raw(POLYMARKET, *extra) + b"\n" for extra in extras]
-    whole, _ = attempt(lambda: SHAPES[POLYMARKET].rows(b"".join(lines)))
+    whole, _ = attempt(lambda: SHAPES.of(POLYMARKET).rows(b"".join(lines)))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(payload, "BLOCK_BYTES", block)
         data = members_of(lines, each) or gzip.compress(b"")
@@ -167,7 +175,7 @@ def test_the_table_does_not_depend_on_the_order_of_wallets_and_seconds(shuffled:
     random.Random(shuffled).shuffle(mixed)
 
     def made(text: bytes) -> pl.DataFrame:
-        rows = SHAPES[POLYMARKET].rows(text)
+        rows = SHAPES.of(POLYMARKET).rows(text)
         return table_rows(served_frame(POLYMARKET, columns_of(POLYMARKET, rows)))
 
     other = made(b"".join(line for second in mixed for line in second))
@@ -217,14 +225,15 @@ def test_zeros_behind_a_member_are_padding_and_anything_else_is_not():
 
 @pytest.mark.parametrize("rows", [399, 401])
 def test_a_segment_with_other_rows_than_recorded_is_lost(tmp_path: Path, rows: int):
-    store = LocalStore(tmp_path)
+    store = Directory(tmp_path)
     wallet = WHALES[0]
     item = stored(store, wallet, members_of(lines_of(wallet), 50), rows + len(lines_of(wallet)))
     with pytest.raises(ObjectLost, match="its record says"):
-        check_claim(Readings(store), item)
+        check_claim(Readings(store), item, store.feed)
     combined = combine(store, [item], 1)
     assert (combined.manifest, list(combined.lost)) == (None, [wallet])
     named = Segment(
+        folder="trades/",
         wallet=wallet,
         start=EVER.start,
         until=EVER.until,
@@ -232,7 +241,7 @@ def test_a_segment_with_other_rows_than_recorded_is_lost(tmp_path: Path, rows: i
         size=item.size,
         crc32c=item.crc32c,
     )
-    assert [name for name, _ in unreadable(Readings(store), [named])] == [item.segment]
+    assert [name for name, _ in unreadable(Readings(store), [named], store.feed)] == [item.segment]
 
 
 def test_the_source_is_known_from_the_first_block_of_an_older_segment(
@@ -240,7 +249,7 @@ def test_the_source_is_known_from_the_first_block_of_an_older_segment(
 ):
     monkeypatch.setattr(payload, "BLOCK_BYTES", 1_000)
     data = gzip.compress(b"".join(lines_of(WHALES[0])))
-    reader = Reader(data, WHALES[0], EVER, None)
+    reader = Reader(data, WHALES[0], EVER, SHAPES, None)
     assert sum(len(reader.rows(lines)) for lines in unpack(data)) == len(lines_of(WHALES[0]))
     assert reader.source == POLYMARKET
 
@@ -287,15 +296,17 @@ import sys
 from pathlib import Path
 import msgspec
 from polycopy_assets.batches.combine import combine
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.batch import Claim
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 
 root = Path(sys.argv[1])
-store = LocalStore(root)
+store = FeedStore(LocalStore(root), TRADES)
 item = msgspec.json.decode((root / "claim.json").read_bytes(), type=Claim)
 manifest = combine(store, [item], 1).manifest
-loaded = DuckDBWarehouse(root / "w.duckdb").load(manifest, store, "store")
+loaded = DuckDBWarehouse(root / "w.duckdb").table(TRADES).load(manifest, store, "store")
 assert loaded.inserted == item.rows
 (peak,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
 print(peak.split()[1])
@@ -312,7 +323,7 @@ def _peak(root: Path, rows: int) -> float:
         + b"\n"
         for number in range(rows)
     ]
-    store = LocalStore(root)
+    store = Directory(root)
     item = stored(store, WHALES[0], members_of(lines, 20_000), rows)
     (root / "claim.json").write_bytes(msgspec.json.encode(item))
     said = subprocess.run(

@@ -18,22 +18,19 @@ from polycopy_assets.batches.manifests import (
     read_manifests,
     summarize,
 )
-from polycopy_assets.batches.summaries import SUMMARIES
 from polycopy_assets.errors import ObjectKept
-from polycopy_assets.store.base import Store
-from polycopy_assets.trades.batch import (
+from polycopy_assets.store.feed_store import FeedStore
+from polycopy_assets.trades.batch import Claim, Manifest, Part, claimed_intervals
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets_tests.fakes.counting import CountingStore
+from polycopy_assets_tests.of_trades import (
     MANIFESTS,
     SCHEMA,
-    Claim,
-    Manifest,
-    Part,
-    claimed_intervals,
+    SUMMARIES,
+    holdings,
     manifest_name,
+    segment_name,
 )
-from polycopy_assets.trades.holdings import Holdings
-from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import segment_name
-from polycopy_assets_tests.fakes.counting import CountingStore
 
 LOG = logging.getLogger("summaries")
 DAY = 86_400
@@ -44,7 +41,7 @@ def wallet(number: int) -> str:
     return f"0x{number:040x}"
 
 
-def commit(store: Store, batch: int, wallets: int = 3) -> None:
+def commit(store: FeedStore, batch: int, wallets: int = 3) -> None:
     """Commits a batch in which each wallet has the trades of one more day."""
     claims = [claimed(number, batch) for number in range(wallets)]
     files = f"combined/parts/{batch:08d}/aa"
@@ -91,12 +88,12 @@ def store(tmp_path: Path) -> Iterator[CountingStore]:
     forget()
 
 
-def committed(store: Store, last: int, first: int = 1) -> None:
+def committed(store: FeedStore, last: int, first: int = 1) -> None:
     for batch in range(first, last + 1):
         commit(store, batch)
 
 
-def summaries(store: Store) -> list[str]:
+def summaries(store: FeedStore) -> list[str]:
     return [item.name for item in store.list(SUMMARIES)]
 
 
@@ -107,9 +104,9 @@ def afresh(store: CountingStore) -> module.Batches:
     return read_batches(store)
 
 
-def is_right(found: module.Batches, store: Store) -> None:
+def is_right(found: module.Batches, store: FeedStore) -> None:
     """What was read is what the manifests say when all of them are read."""
-    everything = Holdings.of(read_manifests(store))
+    everything = holdings(read_manifests(store))
     assert dict(found.held) == dict(everything)
     assert [item.batch for item in found.sound] == [x.batch for x in read_manifests(store)]
     assert [item.rows for item in found.sound] == [x.rows for x in read_manifests(store)]
@@ -316,8 +313,10 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 from polycopy_assets.batches.manifests import read_batches
+from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
-found = read_batches(LocalStore(Path(sys.argv[1])))
+found = read_batches(FeedStore(LocalStore(Path(sys.argv[1])), TRADES))
 print(len(found.sound), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

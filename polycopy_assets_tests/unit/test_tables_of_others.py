@@ -6,10 +6,10 @@ import duckdb
 import pytest
 
 from polycopy_assets.errors import WarehouseError
-from polycopy_assets.store.local import LocalStore
-from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import WALLETS, WORLD, Bench, duckdb_sql, expected
+from polycopy_assets_tests.of_trades import Directory
 
 OURS = {
     "VARCHAR": "wallet_address id side token_id token_label condition_id tx_hash order_hash taker"
@@ -26,7 +26,7 @@ def bench(path: Path, *statements: str) -> Bench:
     with duckdb.connect(str(warehouse.path)) as db:
         for statement in statements:
             db.execute(statement)
-    return Bench(LocalStore(path / "store"), warehouse, duckdb_sql(warehouse.path))
+    return Bench(Directory(path / "store"), warehouse, duckdb_sql(warehouse.path))
 
 
 def table(*more: str, **kinds: str) -> str:
@@ -80,12 +80,12 @@ def test_a_table_that_would_lose_or_refuse_something_is_refused_in_one_line(
     there = bench(tmp_path, table(**kinds))
     there.batch(WALLETS[0])
     line = told.format(there.warehouse.uri)
-    for use in (there.warehouse.check_writable, there.load, lambda: there.warehouse.tally({})):
+    for use in (there.warehouse.check_writable, there.load, lambda: there.table.tally({})):
         with pytest.raises(WarehouseError) as error:
             use()
         assert line in str(error.value)
         assert "\n" not in str(error.value)
-    assert there.warehouse.count_rows() == 0
+    assert there.table.count_rows() == 0
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_a_table_that_loses_nothing_is_used_as_it_is(tmp_path: Path, statements:
     there = bench(tmp_path, *statements)
     manifest = there.batch(*WALLETS[:2])
     assert there.load() == [(manifest.rows, 0)]
-    again = there.warehouse.load(manifest, there.store)
+    again = there.table.load(manifest, there.store)
     assert (again.inserted, again.deleted) == (manifest.rows, manifest.rows)
     assert there.ids() == expected(WALLETS[:2])
     rows = there.sql(
@@ -156,7 +156,7 @@ def test_a_table_that_loses_nothing_is_used_as_it_is(tmp_path: Path, statements:
     )
     served = WORLD.truth(WALLETS[0])
     assert rows == sorted((t.timestamp, t.price, t.token_id) for t in served)
-    tally = dict(there.warehouse.tally({WALLETS[0]: 9_999_999_999}))
+    tally = dict(there.table.tally({WALLETS[0]: 9_999_999_999}))
     assert tally[WALLETS[0]].ours == len(served)
 
 

@@ -7,13 +7,14 @@ import msgspec
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from polycopy_assets.batches.plan import InRecord, new_claims, pending
-from polycopy_assets.trades.batch import SCHEMA, Claim, Manifest, claim
+from polycopy_assets.batches.plan import InRecord, pending
+from polycopy_assets.trades.batch import Claim, Manifest, claim
 from polycopy_assets.trades.digest import as_text, of_second, total
-from polycopy_assets.trades.holdings import MOST_TILES, Holdings
+from polycopy_assets.trades.holdings import MOST_TILES
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import Segment, data_version
 from polycopy_assets.trades.tiles import Tile, joined, lacked, placed
+from polycopy_assets_tests.of_trades import SCHEMA, holdings, new_claims
 
 WALLET = "0x" + "a" * 40
 END = 400
@@ -37,6 +38,7 @@ def segment(rows: Rows, start: int, until: int, *, old: bool = False) -> Segment
     inside = sorted(second for second in rows if start <= second < until)
     digest = as_text(digest_of_rows({each: rows[each] for each in inside})) if inside else None
     return Segment(
+        folder="trades/",
         wallet=WALLET,
         start=start,
         until=until,
@@ -67,7 +69,7 @@ class Table:
     """The batches and the table that they make: every batch replaces what it claims."""
 
     def __init__(self) -> None:
-        self.held = Holdings()
+        self.held = holdings()
         self.rows: Rows = {}
         self.number = 0
 
@@ -174,7 +176,7 @@ def test_a_record_of_an_older_version_is_held_though_its_segments_have_no_digest
     """Its version was made from names; the same segments recorded today have another one."""
     old = segments(rows, sorted(at), old=True)
     named = f"rows-{len(rows)}-0123456789abcdef"
-    held = Holdings()
+    held = holdings()
     if rows:
         held.add(manifest(1, [claim(item, named) for item in old]))
     assert pending({WALLET: f"rows-{len(rows)}-0123456789abcdef"}, held) == []
@@ -186,24 +188,24 @@ def test_a_wallet_that_continues_in_the_next_batch_is_pending_until_then():
     rows = dict.fromkeys(range(0, 40, 2), b"x")
     one, other = segments(rows, [20], 40, old=True)
     version = "rows-20-0123456789abcdef"
-    held = Holdings.of([manifest(1, [claim(one, "")])])
+    held = holdings([manifest(1, [claim(one, "")])])
     assert pending({WALLET: version}, held) == [WALLET]
     held.add(manifest(2, [claim(other, version)]))
     assert pending({WALLET: version}, held) == []
     # Without the first batch, the version alone does not count.
-    assert pending({WALLET: version}, Holdings.of([manifest(2, [claim(other, version)])]))
+    assert pending({WALLET: version}, holdings([manifest(2, [claim(other, version)])]))
 
 
 def test_a_wallet_without_trades_is_never_pending_unless_the_batches_hold_some():
     for version in ("rows-0-e3b0c44298fc1c14", data_version([])):
-        assert pending({WALLET: version}, Holdings()) == []
-        held = Holdings.of([manifest(1, [claim(segment({5: b"x"}, 0, 9), "v")])])
+        assert pending({WALLET: version}, holdings()) == []
+        held = holdings([manifest(1, [claim(segment({5: b"x"}, 0, 9), "v")])])
         assert pending({WALLET: version}, held) == [WALLET]
 
 
 @given(trades, st.lists(cuts, max_size=6))
 def test_a_wallet_has_a_bounded_number_of_tiles_that_add_up(rows: Rows, history: list[set[int]]):
-    held = Holdings()
+    held = holdings()
     for number in range(1, 60):
         start, until = (number - 1) * 6, number * 6
         held.add(manifest(number, [claim(segment(rows, start, until), "v")]))

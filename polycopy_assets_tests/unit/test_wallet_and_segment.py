@@ -6,15 +6,9 @@ from hypothesis import strategies as st
 
 from polycopy_assets.errors import InvalidWallet
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.segment import (
-    Segment,
-    data_version,
-    is_whole,
-    parse_name,
-    rows_in_version,
-    segment_name,
-)
+from polycopy_assets.trades.segment import Segment, data_version, is_whole, rows_in_version
 from polycopy_assets.trades.wallet import parse_wallet, sort_out
+from polycopy_assets_tests.of_trades import parse_name, segment_name
 
 WALLET = "0x" + "ab" * 20
 
@@ -64,7 +58,9 @@ def test_other_names_are_no_segments(name: str):
 
 
 def segment(start: int, until: int, rows: int = 1, crc: str = "00000000") -> Segment:
-    return Segment(wallet=WALLET, start=start, until=until, rows=rows, size=9, crc32c=crc)
+    return Segment(
+        folder="trades/", wallet=WALLET, start=start, until=until, rows=rows, size=9, crc32c=crc
+    )
 
 
 def test_coverage_ends_where_it_ends_only_without_a_gap():

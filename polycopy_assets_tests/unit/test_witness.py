@@ -30,9 +30,10 @@ from polycopy_assets.ledger.source_counts import (
     whole_days,
 )
 from polycopy_assets.sources.budget import Window
-from polycopy_assets.sources.open import can_count, check_can_count, open_source
+from polycopy_assets.sources.open import can_count, check_can_count
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Witness
+from polycopy_assets_tests.of_trades import open_source
 
 NOW = 1_800_000_000
 WALLET = "0x" + "a" * 40

@@ -1,7 +1,7 @@
-"""Table `polycopy_batches`: which batches `trades` holds, and of which store.
+"""The table beside that of a feed: which batches that holds, and of which store.
 
 It has one row for each batch, and a row of batch 0 for the whole table: the id of the store, how
-many rows of ours `trades` has at least, and a token (`digest`) that every change replaces. Earlier
+many rows of ours that has at least, and a token (`digest`) that every change replaces. Earlier
 versions kept labels of `trades` instead. Those are read until the table exists, and then removed.
 """
 
@@ -15,9 +15,8 @@ from google.cloud.bigquery import ScalarQueryParameter
 
 from polycopy_assets.errors import WarehouseError
 from polycopy_assets.trades.batch_rules import LAST_BATCH
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.feed_dataset import FeedDataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
-from polycopy_assets.warehouse.bigquery.statements import BATCHES
 
 BATCHES_LABEL = "polycopy_batches"
 """The last batch that `trades` held, by an earlier version."""
@@ -32,7 +31,7 @@ LABELS = (BATCHES_LABEL, STORE_LABEL, EMPTY_LABEL)
 
 
 class Noted(msgspec.Struct, frozen=True):
-    """A row of `polycopy_batches`; None is unknown."""
+    """A row of the table; None is unknown."""
 
     batch: int
     store: str | None
@@ -41,7 +40,7 @@ class Noted(msgspec.Struct, frozen=True):
 
 
 class Notes(msgspec.Struct, frozen=True, kw_only=True):
-    """What is noted of `trades`: its store, its batches, and the rows of ours it has at least.
+    """What is noted of a feed's table: its store, its batches, and how many rows it has at least.
 
     `token` names this state, until the next change; None if there is no table of batches yet.
     """
@@ -53,45 +52,45 @@ class Notes(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchesTable:
-    """Reads and changes `polycopy_batches` of a dataset."""
+    """Reads and changes what a dataset says of the batches of a feed."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
+    def __init__(self, of_feed: FeedDataset) -> None:
+        self._of = of_feed
+        self._dataset = of_feed.dataset
+        self._name = of_feed.feed.batches
 
-    def read(self, trades: bigquery.Table | None) -> Notes:
-        """What is noted of `trades`; costs nothing."""
-        table = self._dataset.found(BATCHES)
-        if table is None:
-            return self._of_labels(trades)
-        notes = self._of_rows(table)
-        if trades is None or BATCHES_LABEL not in trades.labels:
+    def read(self, table: bigquery.Table | None) -> Notes:
+        """What is noted of `table`, the feed's; costs nothing."""
+        kept = self._dataset.found(self._name)
+        if kept is None:
+            return self._of_labels(table)
+        notes = self._of_rows(kept)
+        if table is None or BATCHES_LABEL not in table.labels:
             return notes
         # An earlier version has loaded since, and not beyond this batch.
-        last = _last_batch(trades)
+        last = _last_batch(table)
         there = {number: item for number, item in notes.batches.items() if number <= last}
         return msgspec.structs.replace(notes, batches=there)
 
-    def lost(self, trades: bigquery.Table | None, notes: Notes) -> bool:
-        """Whether `trades` has fewer rows than its batches left there: something else took some."""
-        return notes.least > 0 and (
-            trades is None or not self._dataset.has_rows(trades, notes.least)
-        )
+    def lost(self, table: bigquery.Table | None, notes: Notes) -> bool:
+        """Whether `table` has fewer rows than its batches left there: something else took some."""
+        return notes.least > 0 and (table is None or not self._dataset.has_rows(table, notes.least))
 
-    def make(self, trades: bigquery.Table) -> None:
-        """Creates the table if it is missing, with what the labels say, and removes the labels."""
-        table = self._dataset.found(BATCHES)
-        if table is None:
-            notes = self._of_labels(trades)
-            lost = self.lost(trades, notes)
+    def make(self, table: bigquery.Table) -> None:
+        """Creates what is missing beside `table`, with what its labels say, and removes these."""
+        kept = self._dataset.found(self._name)
+        if kept is None:
+            notes = self._of_labels(table)
+            lost = self.lost(table, notes)
             last = 0 if lost else max(notes.batches, default=0)
             self._dataset.check_lasting()
             self._create(notes.store, last, 0 if lost else notes.least)
-        elif BATCHES_LABEL in trades.labels:
-            last = _last_batch(trades)
-            if any(number > last for number in self._of_rows(table).batches):
+        elif BATCHES_LABEL in table.labels:
+            last = _last_batch(table)
+            if any(number > last for number in self._of_rows(kept).batches):
                 after = ScalarQueryParameter("last", "INT64", last)
-                self._dataset.query("forget_after", [after])
-        self._remove_labels(trades)
+                self._of.query("forget_after", [after])
+        self._remove_labels(table)
 
     def _create(self, store: str | None, last: int, least: int) -> None:
         parameters: list[Parameter] = [
@@ -101,35 +100,35 @@ class BatchesTable:
             *fresh(),
         ]
         try:
-            self._dataset.query("create_batches", parameters)
+            self._of.query("create_batches", parameters)
         except WarehouseError:
-            if self._dataset.found(BATCHES) is None:
+            if self._dataset.found(self._name) is None:
                 raise  # otherwise another process has created it meanwhile
 
-    def take_over(self, trades: bigquery.Table, store: str) -> None:
+    def take_over(self, table: bigquery.Table, store: str) -> None:
         """Notes the store with id `store`, whatever was noted before."""
-        self.make(trades)
+        self.make(table)
         parameters = [ScalarQueryParameter("store", "STRING", store), _token()]
-        self._dataset.query("take_over", parameters)
+        self._of.query("take_over", parameters)
 
     def expect_fewer(self, rows: int) -> None:
         """Notes that so many rows of ours are about to be deleted."""
-        if rows and self._dataset.found(BATCHES) is not None:
+        if rows and self._dataset.found(self._name) is not None:
             fewer = ScalarQueryParameter("fewer", "INT64", rows)
-            self._dataset.query("expect_fewer", [fewer, _token()])
+            self._of.query("expect_fewer", [fewer, _token()])
 
     def forget(self) -> None:
         """Forgets all batches and their store."""
-        trades = self._dataset.found("trades")
-        if trades is not None:
-            self._remove_labels(trades)
-        table = self._dataset.found(BATCHES)
+        table = self._of.found()
         if table is not None:
-            self._dataset.drop(table)
+            self._remove_labels(table)
+        kept = self._dataset.found(self._name)
+        if kept is not None:
+            self._dataset.drop(kept)
 
-    def _of_rows(self, table: bigquery.Table) -> Notes:
+    def _of_rows(self, kept: bigquery.Table) -> Notes:
         try:
-            rows = msgspec.convert(self._dataset.listed(table), list[Noted])
+            rows = msgspec.convert(self._dataset.listed(kept), list[Noted])
         except msgspec.ValidationError as error:
             raise self._unclear(str(error)) from error
         whole = [item for item in rows if item.batch == 0]
@@ -149,15 +148,15 @@ class BatchesTable:
 
     def _unclear(self, why: str) -> WarehouseError:
         return WarehouseError(
-            f"table {BATCHES} in {self._dataset.uri} does not say which batches are loaded: {why}."
-            " Drop that table, and the next backfill loads all batches again"
+            f"table {self._name} in {self._dataset.uri} does not say which batches are loaded:"
+            f" {why}. Drop that table, and the next backfill loads all batches again"
         )
 
-    def _of_labels(self, trades: bigquery.Table | None) -> Notes:
-        labels = trades.labels if trades else {}
-        if trades is None or not labels:
+    def _of_labels(self, table: bigquery.Table | None) -> Notes:
+        labels = table.labels if table else {}
+        if table is None or not labels:
             return Notes()
-        last = _last_batch(trades)
+        last = _last_batch(table)
         emptied = labels.get(EMPTY_LABEL) == str(last)
         return Notes(
             store=labels.get(STORE_LABEL),
@@ -165,15 +164,15 @@ class BatchesTable:
             least=1 if last and not emptied else 0,  # how many, the labels do not say
         )
 
-    def _remove_labels(self, trades: bigquery.Table) -> None:
+    def _remove_labels(self, table: bigquery.Table) -> None:
         for _ in range(10):
-            ours = [name for name in LABELS if name in trades.labels]
-            if not ours or self._dataset.label(trades, dict.fromkeys(ours)):
+            ours = [name for name in LABELS if name in table.labels]
+            if not ours or self._dataset.label(table, dict.fromkeys(ours)):
                 return
-            trades = self._dataset.table("trades")
+            table = self._of.table()
         raise WarehouseError(
-            f"something else keeps changing table trades of {self._dataset.uri}: its labels cannot"
-            " be removed"
+            f"something else keeps changing table {table.table_id} of {self._dataset.uri}: its"
+            " labels cannot be removed"
         )
 
 
@@ -186,12 +185,14 @@ def _token() -> ScalarQueryParameter:
     return ScalarQueryParameter("token", "STRING", uuid.uuid4().hex)
 
 
-def _last_batch(trades: bigquery.Table) -> int:
-    """The number of the last batch that `trades` holds, by its label; 0 if none.
+def _last_batch(table: bigquery.Table) -> int:
+    """The number of the last batch that `table` holds, by its label; 0 if none.
 
     Also 0 for a number that no batch can have: then all batches are loaded again.
     """
-    text = trades.labels.get(BATCHES_LABEL, "0")
+    text = table.labels.get(BATCHES_LABEL, "0")
     if not text.isdecimal():
-        raise WarehouseError(f"label {BATCHES_LABEL}={text!r} of table trades is not a number")
+        raise WarehouseError(
+            f"label {BATCHES_LABEL}={text!r} of table {table.table_id} is not a number"
+        )
     return number if (number := int(text)) <= LAST_BATCH else 0

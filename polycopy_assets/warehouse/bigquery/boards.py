@@ -13,6 +13,7 @@ from polycopy_assets.boards.columns import RELATION, SCHEMA, TABLE
 from polycopy_assets.boards.snapshot import Key, Snapshot
 from polycopy_assets.warehouse.base import snapshot_values
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.table import Wanted, fields
 
 
 class BigQueryBoards:
@@ -30,7 +31,8 @@ class BigQueryBoards:
 
     def load(self, snapshot: Snapshot) -> None:
         """Replaces what the table has of the snapshot's board and day, in one statement."""
-        self._dataset.kept_table(TABLE, SCHEMA, RELATION)
+        wanted = Wanted(fields(SCHEMA, RELATION.columns))
+        self._dataset.table(TABLE, wanted, RELATION.meaning)
         values = [
             ScalarQueryParameter(
                 name, "TIMESTAMP" if isinstance(value, datetime) else "STRING", value

@@ -1,7 +1,7 @@
-"""The transaction that puts a staged batch into `trades` and notes it in `polycopy_batches`.
+"""The transaction that puts a staged batch into a feed's table and notes it in the one beside it.
 
 The rows to delete are counted before it, so that it reads no more partitions than it must. The
-token in `polycopy_batches` tells whether another load has come between: then it changes nothing.
+token there tells whether another load has come between: then it changes nothing.
 """
 
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.warehouse.base import Loaded
 from polycopy_assets.warehouse.bigquery.batches_table import BatchesTable, Notes, fresh
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.feed_dataset import FeedDataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
 from polycopy_assets.warehouse.bigquery.statements import quoted
 from polycopy_assets.warehouse.bigquery.windows import Window, rows_within
+from polycopy_assets.warehouse.feed_table import Loaded
 
 TRIES = 6
 """Transactions for one batch, as long as other loads come between."""
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
 
 
 class _Claimed(NamedTuple):
-    """Rows of `trades` that a batch replaces: how many, and parameters that find them."""
+    """Rows of the table that a batch replaces: how many, and parameters that find them."""
 
     rows: int
     parameters: list[Parameter]
@@ -57,12 +57,12 @@ class _Counted(NamedTuple):
 
 
 class Change:
-    """Puts one batch, staged in a table, into `trades`."""
+    """Puts one batch, staged in a table, into that of its feed."""
 
     def __init__(
-        self, dataset: Dataset, noted: BatchesTable, batch: Batch, staging: bigquery.Table
+        self, of_feed: FeedDataset, noted: BatchesTable, batch: Batch, staging: bigquery.Table
     ) -> None:
-        self._dataset = dataset
+        self._of = of_feed
         self._noted = noted
         self._batch = batch
         self._staging = staging
@@ -80,7 +80,7 @@ class Change:
         for number in range(1, TRIES + 1):
             try:
                 # Since an earlier one, a later batch may have been loaded; it is safe to repeat.
-                self._dataset.jobs.run(bigquery.QueryJob, name, self._begin, lambda _: False)
+                self._of.jobs.run(bigquery.QueryJob, name, self._begin, lambda _: False)
             except BatchBroken:
                 raise
             except WarehouseError as error:
@@ -90,28 +90,28 @@ class Change:
                 overtaken = token != self._seen or CANCELLED in str(error)
                 if not overtaken or number == TRIES:
                     raise
-                self._dataset.jobs.pause(number)
+                self._of.jobs.pause(number)
             else:
                 break
         return Loaded(self._batch.manifest.rows, self._claimed.rows)
 
     def _begin(self, job_id: str, labels: Mapping[str, str]) -> bigquery.QueryJob:
         manifest, store, digest = self._batch
-        trades = self._dataset.table("trades")
-        notes = self._noted.read(trades)
+        table = self._of.table()
+        notes = self._noted.read(table)
         self._seen = notes.token
-        refuse_others(self._dataset.uri, notes, store)
+        refuse_others(self._of.uri, notes, store)
         if notes.token in self._own:
             raise WarehouseError("an earlier one was committed")  # `run` sees the same
         if self._counted is None or self._counted != notes.token:
-            self._claimed = self._count(trades)
+            self._claimed = self._count(table)
             self._counted = notes.token
-        lost = self._noted.lost(trades, notes)
+        lost = self._noted.lost(table, notes)
         before = 0 if lost else notes.least - self._claimed.rows
         new = fresh()
         self._own.add(str(new[0].value))
         staging = quoted(self._staging.reference)
-        change = self._dataset.sql("merge" if self._claimed.rows else "insert", staging=staging)
+        change = self._of.sql("merge" if self._claimed.rows else "insert", staging=staging)
         parameters: list[Parameter] = [
             *(self._claimed.parameters if self._claimed.rows else ()),
             *new,
@@ -123,11 +123,11 @@ class Change:
             ScalarQueryParameter("forgotten", "INT64", 1 if lost else manifest.batch),
             ScalarQueryParameter("least", "INT64", max(before, 0) + manifest.rows),
         ]
-        sql = self._dataset.sql("load", change=change)
-        return self._dataset.jobs.begin_query(sql, parameters, job_id, labels)
+        sql = self._of.sql("load", change=change)
+        return self._of.jobs.begin_query(sql, parameters, job_id, labels)
 
-    def _count(self, trades: bigquery.Table) -> _Claimed:
-        """The rows of `trades` that the batch replaces, and from when to when they are.
+    def _count(self, table: bigquery.Table) -> _Claimed:
+        """The rows of `table` that the batch replaces, and from when to when they are.
 
         A MERGE that may delete is billed for all columns of all partitions that it may delete from;
         this query is billed for two columns, and usually finds nothing to delete. If it would bill
@@ -147,16 +147,15 @@ class Change:
         staging = quoted(self._staging.reference)
         in_months = [
             _Counted(*row.values())
-            for row in rows_within(
-                self._dataset, trades, "claimed", whose, (low, high), staging=staging
-            )
+            for row in rows_within(self._of, table, "claimed", whose, (low, high), staging=staging)
         ]
         staged, unclaimed = in_months[0].staged, in_months[0].unclaimed  # the same in all of them
         if unclaimed:
             why = f"{counted(unclaimed, 'row')} of its parts outside of its claims"
             raise BatchBroken(manifest.batch, why)
         if staged != manifest.rows:
-            why = f"{counted(manifest.rows, 'trade')} by its manifest, but {staged:,} in its parts"
+            rows = counted(manifest.rows, self._of.feed.row, self._of.feed.rows)
+            why = f"{rows} by its manifest, but {staged:,} in its parts"
             raise BatchBroken(manifest.batch, why)
         times = [time for each in in_months for time in (each.low, each.high) if time is not None]
         if not times:
@@ -166,6 +165,6 @@ class Change:
 
 
 def refuse_others(uri: str, notes: Notes, store: str | None) -> None:
-    """Raises WrongTable if `trades` holds batches of another store."""
+    """Raises WrongTable if the table holds batches of another store."""
     if store and notes.store and notes.store != store:
         raise WrongTable(uri, notes.store, store)

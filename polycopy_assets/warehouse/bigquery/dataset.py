@@ -11,8 +11,7 @@ from google.cloud import bigquery
 from google.cloud.bigquery.table import TableListItem
 
 from polycopy_assets.errors import Unsuitable
-from polycopy_assets.trades.columns import TABLES, Relation
-from polycopy_assets.trades.frame import TABLE_SCHEMA
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.warehouse.bigquery.access import check_whole
 from polycopy_assets.warehouse.bigquery.failing import failing
 from polycopy_assets.warehouse.bigquery.job_calls import (
@@ -25,7 +24,14 @@ from polycopy_assets.warehouse.bigquery.job_calls import (
 )
 from polycopy_assets.warehouse.bigquery.place import apart
 from polycopy_assets.warehouse.bigquery.statements import quoted, statement
-from polycopy_assets.warehouse.bigquery.table import fields, key_of, lasting, wrong_with
+from polycopy_assets.warehouse.bigquery.table import (
+    Wanted,
+    collated,
+    fields,
+    key_of,
+    lasting,
+    wrong_with,
+)
 
 REFUSED = (
     exceptions.BadRequest,
@@ -83,8 +89,10 @@ class Dataset:
             return self._client.get_dataset(self._dataset, timeout=TIMEOUT)
 
     def check_lasting(self, *, partitioned: bool = False) -> None:
-        """Raises Unsuitable if a table that is created now would expire, as a whole or not."""
-        wrong = lasting(self._place, self.uri, partitioned=partitioned)
+        """Raises Unsuitable if a table that is created now would expire, or compare texts oddly."""
+        wrong = collated(self._place, self.uri) or lasting(
+            self._place, self.uri, partitioned=partitioned
+        )
         if wrong:
             raise Unsuitable(wrong)
 
@@ -118,47 +126,43 @@ class Dataset:
             except exceptions.NotFound:
                 return None
 
-    def check(
-        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField] | None = None
-    ) -> None:
-        """Raises Unsuitable if a table cannot hold our rows as they are."""
-        wrong = wrong_with(table, wanted or fields(TABLE_SCHEMA), self.uri)
-        if wrong:
+    def check(self, table: bigquery.Table, wanted: Wanted) -> None:
+        """Raises Unsuitable if a table, or one that is made to load it, cannot hold our rows."""
+        wrong = wrong_with(table, wanted, self.uri)
+        if wrong := wrong or collated(self._place, self.uri):
             raise Unsuitable(wrong)
 
-    def check_table(self, name: str) -> None:
-        """Raises Unsuitable if `traders` or `trades` cannot be used, or not be made here.
+    def check_table(self, name: str, wanted: Wanted, *, partitioned: bool = False) -> None:
+        """Raises Unsuitable if a table cannot be used, or not be made here.
 
         Nothing is changed: missing columns, which `table` adds, are fine.
         """
         table = self.found(name)
         if table is None:
-            self.check_lasting(partitioned=name == "trades")
+            self.check_lasting(partitioned=partitioned)
             return
-        self.check(table, _wanted(name))
+        self.check(table, wanted)
         self.check_whole(table)
 
-    def table(self, name: str) -> bigquery.Table:
-        """`traders` or `trades` as it is now; created if missing, widened if it lacks columns."""
-        wanted = _wanted(name)
-        found = self.found(name) or self._create(name, wanted, TABLES[name].meaning)
-        return self._widened(found, wanted)
-
-    def kept_table(
-        self, name: str, columns: Mapping[str, pl.DataType], relation: Relation
+    def table(
+        self, name: str, wanted: Wanted, meaning: str, *, partitioned: bool = False
     ) -> bigquery.Table:
-        """A table with `columns` as it is now; created if missing, widened if it lacks any."""
-        wanted = fields(columns, relation.columns)
-        found = self.found(name) or self._create(name, wanted, relation.meaning)
-        return self._widened(found, wanted)
+        """A table as it is now; created if missing, widened if it lacks columns.
+
+        If it is `partitioned`, a new one is so by the month of its rows' time.
+        """
+        found = self.found(name) or self._create(name, wanted, meaning, partitioned=partitioned)
+        return self._widened(found, wanted) or self.table(
+            name, wanted, meaning, partitioned=partitioned
+        )
 
     def _create(
-        self, name: str, schema: Sequence[bigquery.SchemaField], meaning: str
+        self, name: str, wanted: Wanted, meaning: str, *, partitioned: bool
     ) -> bigquery.Table:
-        self.check_lasting(partitioned=name == "trades")
-        table = bigquery.Table(self.name(name), schema=schema)
+        self.check_lasting(partitioned=partitioned)
+        table = bigquery.Table(self.name(name), schema=wanted.fields)
         table.description = meaning
-        if name == "trades":
+        if partitioned:
             table.time_partitioning = bigquery.TimePartitioning(
                 type_=bigquery.TimePartitioningType.MONTH, field="timestamp"
             )
@@ -167,13 +171,14 @@ class Dataset:
             self._client.create_table(table, exists_ok=True, **self.jobs.request)
             return self._client.get_table(self.name(name), **self.jobs.request)
 
-    def _widened(
-        self, table: bigquery.Table, wanted: Sequence[bigquery.SchemaField]
-    ) -> bigquery.Table:
-        """The table with the columns that it lacks; its own layout and columns stay."""
+    def _widened(self, table: bigquery.Table, wanted: Wanted) -> bigquery.Table | None:
+        """The table with the columns that it lacks; its own layout and columns stay.
+
+        None if another process has changed it meanwhile.
+        """
         self.check(table, wanted)
         has = {field.name.lower() for field in table.schema}
-        missing = [field for field in wanted if field.name not in has]
+        missing = [field for field in wanted.fields if field.name not in has]
         if not missing:
             return table
         table.schema = [*table.schema, *missing]
@@ -183,7 +188,7 @@ class Dataset:
             try:
                 return self._client.update_table(table, ["schema"], **self.jobs.request)
             except exceptions.PreconditionFailed:
-                return self.table(table.table_id)  # another process changed it meanwhile
+                return None
 
     def passing_table(
         self, name: str, columns: Mapping[str, pl.DataType], lasts: timedelta, like: bigquery.Table
@@ -240,18 +245,17 @@ class Dataset:
             rows = self._client.list_rows(table, **self.jobs.request)
             return [dict(row.items()) for row in rows]
 
-    def count_rows(self, table: bigquery.Table | None = None) -> int:
-        """Rows in a table, which must exist, or in `trades`; one query, which bills nothing."""
-        name = self.name("trades") if table is None else table.reference
-        return sum(row[0] for row in self.rows("count_rows", trades=quoted(name)))
+    def count_rows(self, table: bigquery.Table) -> int:
+        """Rows in a table, which must exist; one query, which bills nothing."""
+        return sum(row[0] for row in self.rows("count_rows", table=quoted(table.reference)))
 
-    def has_rows(self, trades: bigquery.Table, number: int) -> bool:
-        """Whether `trades` has at least `number` rows.
+    def has_rows(self, table: bigquery.Table, number: int) -> bool:
+        """Whether a table has at least `number` rows.
 
         Its metadata may say so without a query. Otherwise a query decides, because metadata may
         lag.
         """
-        return int(trades.num_rows or 0) >= number or self.count_rows() >= number
+        return int(table.num_rows or 0) >= number or self.count_rows(table) >= number
 
     def drop(self, table: bigquery.Table) -> None:
         """Drops a table; no error if it is gone."""
@@ -275,23 +279,27 @@ class Dataset:
         return True
 
     def query(
-        self, name: str, parameters: Sequence[Parameter] = (), **names: str
+        self,
+        name: str,
+        parameters: Sequence[Parameter] = (),
+        feed: Feed | None = None,
+        **names: str,
     ) -> bigquery.QueryJob:
         """Runs statement `name`, with more `names` filled in, and waits for its end."""
-        return self.jobs.query(self.sql(name, **names), parameters)
+        return self.jobs.query(self.sql(name, feed, **names), parameters)
 
     def rows(
-        self, name: str, parameters: Sequence[Parameter] = (), **names: str
+        self,
+        name: str,
+        parameters: Sequence[Parameter] = (),
+        feed: Feed | None = None,
+        **names: str,
     ) -> Iterable[bigquery.Row]:
         """The rows of statement `name`."""
-        return self.jobs.rows(self.jobs.query(self.sql(name, **names), parameters, reads=True))
+        return self.jobs.rows(
+            self.jobs.query(self.sql(name, feed, **names), parameters, reads=True)
+        )
 
-    def sql(self, name: str, **names: str) -> str:
+    def sql(self, name: str, feed: Feed | None = None, **names: str) -> str:
         """Statement `name` for this dataset, with more `names` filled in; see `statements.py`."""
-        return statement(name, self._dataset, **names)
-
-
-def _wanted(name: str) -> Sequence[bigquery.SchemaField]:
-    """The columns of `traders` or `trades`."""
-    every = fields(TABLE_SCHEMA, TABLES[name].columns)
-    return every[:1] if name == "traders" else every
+        return statement(name, self._dataset, feed, **names)

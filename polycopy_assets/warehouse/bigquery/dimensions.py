@@ -7,10 +7,10 @@ from google.cloud import bigquery
 
 from polycopy_assets.dimensions.columns import DIMENSIONS, schema
 from polycopy_assets.errors import Unsuitable, WarehouseError
-from polycopy_assets.warehouse.base import Parts
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.dataset import REFUSED, Dataset
 from polycopy_assets.warehouse.bigquery.failing import translated
 from polycopy_assets.warehouse.bigquery.table import fields
+from polycopy_assets.warehouse.feed_table import Parts
 
 OURS = "polycopy_table"
 """The label of what is replaced as a whole, so that nothing of other people ever is."""
@@ -56,7 +56,9 @@ class BigQueryDimensions:
         table.description, table.labels = relation.meaning, {OURS: "dimension"}
         try:
             return self._dataset.create(table)
-        except exceptions.Conflict:  # it was made meanwhile, or our first request succeeded
-            return self._ours(name)
-        except (exceptions.Forbidden, exceptions.PreconditionFailed) as error:
+        except REFUSED as error:
+            # A Conflict: it was made meanwhile, or our first request succeeded.
+            conflict = isinstance(error, exceptions.Conflict)
+            if conflict and (found := self._dataset.found(name)):
+                return found
             raise translated(f"cannot make table {name} of {self._dataset.uri}", error) from error

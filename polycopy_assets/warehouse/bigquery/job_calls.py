@@ -18,9 +18,9 @@ from google.cloud import bigquery
 from google.cloud.bigquery import DEFAULT_RETRY
 
 from polycopy_assets.errors import WarehouseError
-from polycopy_assets.warehouse.base import Cost
 from polycopy_assets.warehouse.bigquery.failing import failing, reason_of, translated
 from polycopy_assets.warehouse.bigquery.job_states import Job, JobStates, Patience
+from polycopy_assets.warehouse.feed_table import Cost
 
 PATIENCE_SECONDS = 600.0
 LOST_SECONDS = 120.0

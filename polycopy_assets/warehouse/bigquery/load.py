@@ -1,4 +1,4 @@
-"""Loading into BigQuery: a batch into a staging table of its own, and from there into `trades`.
+"""Loading into BigQuery: a batch into a staging table, and from there into that of its feed.
 
 One load job and one transaction; both have ids derived from the batch, so that the run after a
 killed one finds its jobs.
@@ -16,12 +16,11 @@ from google.cloud import bigquery
 from polycopy_assets.errors import BatchBroken, WarehouseError, WrongTable
 from polycopy_assets.text import counted
 from polycopy_assets.trades.batch import Manifest
-from polycopy_assets.trades.frame import PART_SCHEMA
-from polycopy_assets.warehouse.base import Loaded, Parts
 from polycopy_assets.warehouse.bigquery.batches_table import BatchesTable
 from polycopy_assets.warehouse.bigquery.change import Batch, Change, refuse_others
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.feed_dataset import FeedDataset
 from polycopy_assets.warehouse.bigquery.job_calls import ATTEMPTS
+from polycopy_assets.warehouse.feed_table import Loaded, Parts
 
 STAGING = "polycopy_staging_"
 STAGING_LASTS = timedelta(days=3)
@@ -41,10 +40,13 @@ class Loader(Protocol):
 
 
 class BatchLoad:
-    """Loads batches into `trades` of a dataset; `loader` None means load jobs."""
+    """Loads batches into the table of a feed; `loader` None means load jobs."""
 
-    def __init__(self, dataset: Dataset, noted: BatchesTable, loader: Loader | None = None) -> None:
-        self._dataset = dataset
+    def __init__(
+        self, of_feed: FeedDataset, noted: BatchesTable, loader: Loader | None = None
+    ) -> None:
+        self._of = of_feed
+        self._dataset = of_feed.dataset
         self._noted = noted
         self._loader = loader
 
@@ -58,18 +60,18 @@ class BatchLoad:
             raise WarehouseError(
                 f"batch {manifest.batch} was combined for DuckDB alone: it has no file of claims"
             )
-        trades = self._dataset.table("trades")
-        self._noted.make(trades)
+        table = self._of.table()
+        self._noted.make(table)
         refuse_others(self._dataset.uri, self._noted.read(None), batch.store)
-        name = self._batch_name(manifest)
+        name, part = self._batch_name(manifest), self._of.feed.frame().part
         for _ in range(ATTEMPTS):
             staging = self._dataset.passing_table(
-                f"{STAGING}{name}", PART_SCHEMA, STAGING_LASTS, like=trades
+                f"{STAGING}{name}", part, STAGING_LASTS, like=table
             )
             try:
                 self._fill(manifest, parts, name, staging)
-                change = Change(self._dataset, self._noted, batch, staging)
-                with _changing[self._dataset.uri]:
+                change = Change(self._of, self._noted, batch, staging)
+                with _changing[f"{self._dataset.uri}/{self._of.feed.table}"]:
                     loaded = change.run(f"polycopy_merge_{name}")
             except (BatchBroken, WrongTable):
                 self._dataset.drop(staging)
@@ -86,12 +88,15 @@ class BatchLoad:
         )
 
     def _batch_name(self, manifest: Manifest) -> str:
-        """A permanent name for a batch and the table it goes to: its number and a digest."""
+        """A permanent name for a batch and the table it goes to: its number and a digest.
+
+        The manifest names its files, which lie in folders of the feed alone.
+        """
         what = f"{self._dataset.uri} {manifest.batch} ".encode() + manifest.encode()
         return f"{manifest.batch:08d}_{hashlib.sha256(what).hexdigest()[:16]}"
 
     def _fill(self, manifest: Manifest, parts: Parts, name: str, staging: bigquery.Table) -> None:
-        """Makes the staging table hold exactly the batch's trades and claims."""
+        """Makes the staging table hold exactly the batch's rows and claims."""
         if len(manifest.files) > _URIS:
             raise WarehouseError(f"batch {manifest.batch} has more files than a load job takes")
         expected = sum(part.rows for part in manifest.files)

@@ -1,4 +1,4 @@
-"""Reading a BigQuery dataset for people: queries of theirs, and trades as a file.
+"""Reading a BigQuery dataset for people: queries of theirs, and rows of a feed as a file.
 
 A dry run says what a statement is and what it would process, before anything runs: it is refused
 unless it is one SELECT within the cap. Names without a dataset are those of ours.
@@ -13,8 +13,8 @@ from google.cloud import bigquery
 from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
 from polycopy_assets.errors import QueryRefused, WarehouseError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.text import one_line
-from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.files import schema_of, write
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
@@ -68,31 +68,32 @@ class BigQueryReader:
         job = self._dataset.jobs.query(sql, reads=True, within=self._dataset.reference)
         yield BigQueryAnswer(self._dataset, job)
 
-    def export(self, chosen: Selection, form: Form, path: Path) -> int:
-        """Writes trades to a file: all of them are listed for free, some are a query."""
-        table = self._dataset.found("trades")
+    def export(self, feed: Feed, chosen: Selection, form: Form, path: Path) -> int:
+        """Writes rows of a feed to a file: all of them are listed for free, some are a query."""
+        table = self._dataset.found(feed.table)
         if table is None:
             raise WarehouseError(
-                f"there is no table trades in {self._dataset.uri} yet: `polycopy backfill` makes"
-                " it. Is POLYCOPY_WAREHOUSE right?"
+                f"there is no table {feed.table} in {self._dataset.uri} yet: `polycopy"
+                " backfill` makes it. Is POLYCOPY_WAREHOUSE right?"
             )
         there = {field.name.lower() for field in table.schema}
         if chosen.wallets or chosen.since is not None:
-            rows = self._selected(chosen, there)
+            rows = self._selected(feed, chosen, there)
         else:
-            rows = self._all(table, there)
-        return write(rows, TABLE_SCHEMA, form, path)
+            rows = self._all(feed, table, there)
+        return write(rows, feed.frame().table, form, path)
 
-    def _all(self, table: bigquery.Table, there: set[str]) -> Iterator[Sequence[Any]]:
-        wanted = [field for field in table.schema if field.name.lower() in TABLE_SCHEMA]
+    def _all(self, feed: Feed, table: bigquery.Table, there: set[str]) -> Iterator[Sequence[Any]]:
+        ours = feed.frame().table
+        wanted = [field for field in table.schema if field.name.lower() in ours]
         names = {field.name.lower(): field.name for field in wanted}
         for row in self._dataset.listing(table, wanted):
-            yield [row[names[name]] if name in there else None for name in TABLE_SCHEMA]
+            yield [row[names[name]] if name in there else None for name in ours]
 
-    def _selected(self, chosen: Selection, there: set[str]) -> Iterator[Sequence[Any]]:
+    def _selected(self, feed: Feed, chosen: Selection, there: set[str]) -> Iterator[Sequence[Any]]:
         columns = [
             name if name in there else f"CAST(NULL AS {kinds(kind)}) AS {name}"
-            for name, kind in TABLE_SCHEMA.items()
+            for name, kind in feed.frame().table.items()
         ]
         parameters: list[Parameter] = []
         whose = since = "TRUE"
@@ -103,5 +104,5 @@ class BigQueryReader:
             since = "timestamp >= @since"
             parameters.append(ScalarQueryParameter("since", "TIMESTAMP", chosen.since))
         places = {"columns": ", ".join(columns), "whose": whose, "since": since}
-        for row in self._dataset.rows("export", parameters, **places):
+        for row in self._dataset.rows("export", parameters, feed, **places):
             yield row.values()

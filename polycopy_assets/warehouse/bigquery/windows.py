@@ -1,4 +1,4 @@
-"""Statements that would bill more than the cap, as several that each read some months of `trades`.
+"""Statements that would bill more than the cap, as several that each read some months of a table.
 
 BigQuery compares its estimate of a query with the cap before it starts. Only bounds on the column
 of the partitions lower that estimate: clustering lowers only what is billed.
@@ -11,14 +11,14 @@ from typing import NamedTuple
 from google.cloud import bigquery
 from google.cloud.bigquery import ScalarQueryParameter
 
-from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.feed_dataset import FeedDataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 END = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
 
 _CUT_FIRST = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
-"""Nearly all trades lie between, so that few estimates are needed."""
+"""Nearly all rows lie between, so that few estimates are needed."""
 
 _STEP = timedelta(microseconds=1)
 WITHIN = "T.timestamp >= @low AND T.timestamp <= @high"
@@ -79,60 +79,60 @@ def _middle(low: datetime, high: datetime) -> datetime | None:
 
 
 def rows_within(
-    dataset: Dataset,
-    trades: bigquery.Table,
+    of_feed: FeedDataset,
+    table: bigquery.Table,
     name: str,
     parameters: Sequence[Parameter],
     span: tuple[datetime, datetime],
     **names: str,
 ) -> Iterator[bigquery.Row]:
-    """The rows of statement `name` on the trades of `span`, by one query or one for each window."""
-    sql = dataset.sql(name, within=WITHIN, **names)
+    """The rows of statement `name` on the rows of `span`, by one query or one for each window."""
+    sql = of_feed.sql(name, within=WITHIN, **names)
     found = [Window(*span, 0)]
-    if by_time(trades):
+    if by_time(table):
         found = cut(
             *span,
-            lambda each: dataset.jobs.estimate(sql, [*parameters, *each.parameters]),
-            dataset.jobs.cap,
+            lambda each: of_feed.jobs.estimate(sql, [*parameters, *each.parameters]),
+            of_feed.jobs.cap,
         )
     for window in found:
-        job = dataset.jobs.query(sql, [*parameters, *window.parameters], reads=True)
-        yield from dataset.jobs.rows(job)
+        job = of_feed.jobs.query(sql, [*parameters, *window.parameters], reads=True)
+        yield from of_feed.jobs.rows(job)
 
 
 def all_rows(
-    dataset: Dataset,
-    trades: bigquery.Table,
+    of_feed: FeedDataset,
+    table: bigquery.Table,
     name: str,
     parameters: Sequence[Parameter] = (),
     **names: str,
 ) -> Iterator[bigquery.Row]:
-    """The rows of statement `name` on all trades: usually by one query.
+    """The rows of statement `name` on all rows: usually by one query.
 
     Otherwise by one for each window, and one for the rows without a time.
     """
-    whole = dataset.sql(name, **names)
-    if not by_time(trades) or dataset.jobs.estimate(whole, parameters) <= dataset.jobs.cap:
-        yield from dataset.rows(name, parameters, **names)
+    whole = of_feed.sql(name, **names)
+    if not by_time(table) or of_feed.jobs.estimate(whole, parameters) <= of_feed.jobs.cap:
+        yield from of_feed.rows(name, parameters, **names)
         return
-    yield from rows_within(dataset, trades, name, parameters, (BEGINNING, END), **names)
-    yield from dataset.rows(name, parameters, within=NO_TIME, **names)
+    yield from rows_within(of_feed, table, name, parameters, (BEGINNING, END), **names)
+    yield from of_feed.rows(name, parameters, within=NO_TIME, **names)
 
 
-def by_time(trades: bigquery.Table) -> bool:
-    """Whether `trades` is partitioned by the time of a trade."""
-    partitioning = trades.time_partitioning
+def by_time(table: bigquery.Table) -> bool:
+    """Whether a feed's table is partitioned by the time of its rows."""
+    partitioning = table.time_partitioning
     return partitioning is not None and str(partitioning.field).lower() == "timestamp"
 
 
 def newest_rows(
-    dataset: Dataset, name: str, parameters: Sequence[Parameter], most: int
+    of_feed: FeedDataset, name: str, parameters: Sequence[Parameter], most: int
 ) -> tuple[list[bigquery.Row], datetime | None]:
     """The rows of statement `name` over as many of the newest months as `most` bytes allow.
 
     Also the time from which on it reads; None for the whole table.
     """
-    sql, jobs = dataset.sql(name), dataset.jobs
+    sql, jobs = of_feed.sql(name), of_feed.jobs
 
     def bounded(since: datetime) -> list[Parameter]:
         return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
@@ -142,7 +142,7 @@ def newest_rows(
         (each for each in windows if jobs.estimate(sql, bounded(each)) <= most),
         windows[-1],
     )
-    rows = list(dataset.rows(name, bounded(since)))
+    rows = list(of_feed.rows(name, bounded(since)))
     return rows, None if since == BEGINNING else since
 
 

@@ -1,7 +1,8 @@
-"""What is in a DuckDB file: tables, columns, and how the times of `trades` are stored."""
+"""What is in a DuckDB file: tables, columns, and how the times of a feed's table are stored."""
 
 import duckdb
 
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.warehouse.duckdb.sql_files import sql
 
 
@@ -18,13 +19,8 @@ def columns(db: duckdb.DuckDBPyConnection, table: str) -> set[str]:
         return set()
 
 
-def set_moment(db: duckdb.DuckDBPyConnection) -> None:
-    """Makes our statements compare times as `trades` stores them: with a zone, or without."""
-    found = db.execute(sql("is_with_zone")).fetchone()
+def set_moment(db: duckdb.DuckDBPyConnection, feed: Feed) -> None:
+    """Makes our statements compare times as the feed's table has them: with a zone, or without."""
+    found = db.execute(sql("is_with_zone", feed)).fetchone()
     kind = "without" if found and not found[0] else "with"
-    db.execute(sql(f"moment_{kind}_zone"))
-
-
-def any_row(db: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """Whether statement `name` gives any row."""
-    return db.execute(sql(name)).fetchone() is not None
+    db.execute(sql(f"moment_{kind}_zone", feed))

@@ -2,11 +2,11 @@
 
 from polycopy_assets.dimensions.columns import DIMENSIONS
 from polycopy_assets.errors import WarehouseError
-from polycopy_assets.warehouse.base import Parts
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
 from polycopy_assets.warehouse.duckdb.relations import comment_on, refuse_others
 from polycopy_assets.warehouse.duckdb.results import changed
 from polycopy_assets.warehouse.duckdb.sql_files import only, sql
+from polycopy_assets.warehouse.feed_table import Parts
 
 
 class DuckDBDimensions:

@@ -1,4 +1,4 @@
-"""Reading a DuckDB file for people: queries of theirs, and trades as a file.
+"""Reading a DuckDB file for people: queries of theirs, and rows of a feed as a file.
 
 A query runs on a DuckDB of its own, with the file attached to read and with every other access to
 files and every setting locked. The file is held while the query runs, and no longer: its answer
@@ -17,11 +17,13 @@ import duckdb
 import polars as pl
 
 from polycopy_assets.errors import QueryRefused, WarehouseError
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.system.processors import processors
 from polycopy_assets.text import said_by
-from polycopy_assets.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.duckdb.attached import THREAD_MB
 from polycopy_assets.warehouse.duckdb.catalogue import columns, set_moment
+from polycopy_assets.warehouse.duckdb.column_texts import kinds
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
 from polycopy_assets.warehouse.reading import Form, Selection
@@ -34,11 +36,6 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS = 5_000
 """Rows that are read at a time."""
 
-_TYPES: dict[type[pl.DataType], str] = {
-    pl.String: "VARCHAR",
-    pl.Float64: "DOUBLE",
-    pl.Int64: "BIGINT",
-}
 _FORMS: dict[Form, str] = {
     "csv": "FORMAT csv, HEADER true",
     "parquet": "FORMAT parquet, COMPRESSION zstd",
@@ -100,16 +97,18 @@ class DuckDBReader:
                     db.execute(_sql("detach"))
                 yield DuckDBAnswer(db, self._file, folder)
 
-    def export(self, chosen: Selection, form: Form, path: Path) -> int:
-        """Writes trades to a file; the file of the table is held until it is written."""
-        self._check_there()
+    def export(self, feed: Feed, chosen: Selection, form: Form, path: Path) -> int:
+        """Writes rows of a feed to a file; the file of the table is held until it is written."""
+        self._check_there(feed.table)
         with self._file.connected(read_only=True) as db:
-            there = columns(db, "trades")
+            there = columns(db, feed.table)
             if not there:
-                raise self._no_table()
-            set_moment(db)
+                raise self._no_table(feed.table)
+            set_moment(db, feed)
             db.execute("SET preserve_insertion_order = false")  # else rows are held back
-            select = ", ".join(_column(name, kind, there, form) for name, kind in _wanted())
+            select = ", ".join(
+                _column(name, kind, there, form) for name, kind in feed.frame().table.items()
+            )
             parameters: dict[str, object] = {"path": str(path)}
             whose = since = "TRUE"
             if chosen.wallets:
@@ -118,8 +117,7 @@ class DuckDBReader:
             if chosen.since is not None:
                 since = '"timestamp" >= moment($since)'
                 parameters["since"] = (chosen.since - _EPOCH) // timedelta(microseconds=1)
-            form_of = _FORMS[form]
-            copy = _sql("export").format(columns=select, whose=whose, since=since, form=form_of)
+            copy = _sql("export", feed, columns=select, whose=whose, since=since, form=_FORMS[form])
             copied = db.execute(copy, parameters).fetchone()
         return int(copied[0]) if copied else 0
 
@@ -142,13 +140,13 @@ class DuckDBReader:
             },
         )
 
-    def _check_there(self) -> None:
+    def _check_there(self, table: str = TRADES.table) -> None:
         if not self._file.exists():
-            raise self._no_table()
+            raise self._no_table(table)
 
-    def _no_table(self) -> WarehouseError:
+    def _no_table(self, table: str) -> WarehouseError:
         return WarehouseError(
-            f"there is no table trades in {self._file.uri} yet: `polycopy backfill` makes it. Is"
+            f"there is no table {table} in {self._file.uri} yet: `polycopy backfill` makes it. Is"
             " POLYCOPY_WAREHOUSE right, and are you in the right directory?"
         )
 
@@ -177,16 +175,12 @@ def _parquet_in(folder: Path) -> Path:
     return folder / "answer.parquet"
 
 
-def _wanted() -> Sequence[tuple[str, pl.DataType]]:
-    return list(TABLE_SCHEMA.items())
-
-
 def _column(name: str, kind: pl.DataType, there: set[str], form: Form) -> str:
     """A column of the export, as SQL."""
     if isinstance(kind, pl.Datetime):
         return _time(name if name in there else "NULL::TIMESTAMP", form) + f' AS "{name}"'
     value = f'"{name}"' if name in there else "NULL"
-    return f'CAST({value} AS {_TYPES[type(kind)]}) AS "{name}"'
+    return f'CAST({value} AS {kinds(kind)[0]}) AS "{name}"'
 
 
 def _time(value: str, form: Form) -> str:

@@ -1,17 +1,20 @@
-"""What people read of the tables in DuckDB: comments on them, and views on `trades`.
+"""What people read of the tables in DuckDB: comments on them, and views on those of feeds.
 
 Comments are written where there are none, so those of other people stay. A view is replaced if its
 comment says that it is ours and of another form; what else has its name stays too.
 """
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import duckdb
 
 from polycopy_assets.errors import Unsuitable
-from polycopy_assets.trades.columns import TABLES, VIEWS, Relation
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.trades.columns import Relation
 from polycopy_assets.warehouse.duckdb.sql_files import sql
+from polycopy_assets.warehouse.tables import tables as tables_of
+from polycopy_assets.warehouse.tables import views as views_of
 
 OURS = "Made by polycopy"
 """In the comment of what is replaced as a whole, so that nothing of other people ever is."""
@@ -20,19 +23,22 @@ MADE = f"{OURS}, form"
 """In the comment of a view of ours; behind it stands a digest of what it should be."""
 
 
-def describe(db: duckdb.DuckDBPyConnection) -> None:
-    """Writes the comments and views that are missing; reads the catalogue if there are none.
+def describe(db: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
+    """Writes the comments and views of `feeds` that are missing; else it reads the catalogue.
 
     The tables must have all of our columns.
     """
-    names = {"names": [*TABLES, *VIEWS]}
+    ours, views = tables_of(feeds), views_of(feeds)
+    names = {"names": [*ours, *views]}
     rows = db.execute(sql("relations"), names).fetchall()
     found = {name: (is_view, said) for name, is_view, said in rows}
-    tables = {name: table for name, table in TABLES.items() if not found.get(name, (True, ""))[0]}
+    tables = {name: table for name, table in ours.items() if not found.get(name, (True, ""))[0]}
     statements = [*_on_tables(db, tables, {name for name, (_, said) in found.items() if said})]
-    for name, view in VIEWS.items():
-        if name not in found or (found[name][0] and _is_older(found[name][1], name)):
-            statements += _view(name, view)
+    for name, (feed, view) in views.items():
+        if name not in found or (
+            found[name][0] and _is_older(found[name][1], _comment(name, feed, view))
+        ):
+            statements += _view(name, feed, view)
     if statements:
         # Together: a view without its comment would count as one of other people.
         db.execute("BEGIN")
@@ -72,21 +78,21 @@ def _on_tables(
                 yield f'COMMENT ON COLUMN "{name}"."{column}" IS {_text(meaning)}'
 
 
-def _is_older(comment: str | None, name: str) -> bool:
+def _is_older(comment: str | None, wanted: str) -> bool:
     """Whether a view is ours and not as it should be."""
-    return MADE in (comment or "") and comment != _comment(name)
+    return MADE in (comment or "") and comment != wanted
 
 
-def _view(name: str, view: Relation) -> Iterator[str]:
-    yield f'CREATE OR REPLACE VIEW "{name}" AS {sql(name)}'
+def _view(name: str, feed: Feed, view: Relation) -> Iterator[str]:
+    yield f'CREATE OR REPLACE VIEW "{name}" AS {sql(name, feed)}'
     for column, meaning in view.columns.items():
         yield f'COMMENT ON COLUMN "{name}"."{column}" IS {_text(meaning)}'
-    yield f'COMMENT ON VIEW "{name}" IS {_text(_comment(name))}'
+    yield f'COMMENT ON VIEW "{name}" IS {_text(_comment(name, feed, view))}'
 
 
-def _comment(name: str) -> str:
-    whole = sql(name) + repr(VIEWS[name])
-    return f"{VIEWS[name].meaning} {MADE} {hashlib.sha256(whole.encode()).hexdigest()[:8]}."
+def _comment(name: str, feed: Feed, view: Relation) -> str:
+    whole = sql(name, feed) + repr(view)
+    return f"{view.meaning} {MADE} {hashlib.sha256(whole.encode()).hexdigest()[:8]}."
 
 
 def _text(text: str) -> str:

@@ -111,6 +111,13 @@ class Engine:
             table.partitions_last = table.partitions_last or partitions
         elif whole is not None:
             table.expires = table.expires or datetime.now(UTC) + whole
+        if collation := defaults.get("defaultCollation"):
+            # bigquery/docs/reference/standard-sql/collation-concepts: new tables inherit it, and
+            # their STRING columns. The comparisons of the double do not know it.
+            table.schema = [
+                {**item, "collation": collation} if item["type"] == "STRING" else item
+                for item in table.schema
+            ]
         table.key = self._usable_default(table)
         self.tables[table.name] = table
 

@@ -69,6 +69,8 @@ class Bucket:
         """Whether the caller lacks `storage.buckets.get`."""
         self.ours = False
         """Whether the caller owns the bucket's project, and so need not name who pays."""
+        self.policy: Body = {"version": 1, "etag": "CAE=", "bindings": []}
+        """Who may do what in it. The double itself lets everybody."""
         self.uploads: dict[str, datetime] = {}
         """Unfinished uploads, and when they began."""
         self.resource: Body = {

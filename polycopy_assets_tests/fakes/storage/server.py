@@ -13,6 +13,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from polycopy_assets_tests.fakes.answering import Answer
 from polycopy_assets_tests.fakes.storage.model import Body, Bucket, Refused, Version, crc32c, utc
 from polycopy_assets_tests.fakes.storage.passing_time import pass_time
+from polycopy_assets_tests.google_apis import faults
 
 UNFINISHED = 308
 
@@ -48,6 +49,8 @@ class Storage:
                     return _shown(self._create(json.loads(content)))
                 case ["b", name]:
                     return self._bucket(method, name, query, content)
+                case ["b", name, "iam"]:
+                    return _shown(_policy(self._found(name, query), method, content))
                 case ["b", name, "o"] if kind == "upload":
                     return self._upload(method, self._found(name, query), query, headers, content)
                 case ["b", name, "o"]:
@@ -173,6 +176,16 @@ class Storage:
         made = bucket.write(str(described.pop("name")), data, described, unless)
         del self._uploads[upload], bucket.uploads[upload]
         return _shown(bucket.shown(made))
+
+
+def _policy(bucket: Bucket, method: str, content: bytes) -> Body:
+    """Who may do what in the bucket; a PUT replaces it."""
+    if method == "PUT":
+        policy = json.loads(content)
+        if wrong := faults("storage.v1", "Policy", policy):
+            raise Refused(400, "invalid", "; ".join(wrong))
+        bucket.policy = policy
+    return bucket.policy
 
 
 def _parts(headers: Message, content: bytes) -> tuple[Body, bytes]:

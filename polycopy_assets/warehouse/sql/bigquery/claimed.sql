@@ -1,10 +1,10 @@
 -- The table's rows inside the claims of the staged batch: how many, and from when to when. Also how
--- many staged trades there are, and how many of them lie outside all of its claims: there must be
+-- many staged $rows there are, and how many of them lie outside all of its claims: there must be
 -- none.
 SELECT H.row_count, H.low, H.high, U.staged, U.unclaimed
 FROM (
     SELECT COUNT(*) AS row_count, MIN(T.timestamp) AS low, MAX(T.timestamp) AS high
-    FROM `$trades` AS T
+    FROM `$table` AS T
     JOIN `$staging` AS S
     ON S.claim_until IS NOT NULL
         AND T.wallet_address = S.wallet_address

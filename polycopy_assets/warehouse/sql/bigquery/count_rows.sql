@@ -1,2 +1,2 @@
 -- Answered from the table's metadata: bills nothing.
-SELECT COUNT(*) FROM `$trades`
+SELECT COUNT(*) FROM `$table`

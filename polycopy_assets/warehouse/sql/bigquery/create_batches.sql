@@ -1,4 +1,4 @@
--- The table that says which batches `trades` holds. It is never seen without the row of batch 0,
+-- The table that says which batches `$name` holds. It is never seen without the row of batch 0,
 -- which is about the whole table. The other rows are the batches up to `last` that the label of an
 -- earlier version counts as loaded. Their rows and digests are unknown.
 CREATE TABLE IF NOT EXISTS `$batches` AS

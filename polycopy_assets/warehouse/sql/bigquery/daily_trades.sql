@@ -19,6 +19,6 @@ FROM (
         side,
         IFNULL(notional_usdc, price * shares_normalized) AS usdc,
         condition_id
-    FROM `$trades`
+    FROM `$table`
 ) AS filled
 GROUP BY day, wallet_address

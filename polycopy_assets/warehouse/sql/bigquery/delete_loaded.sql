@@ -1,3 +1,3 @@
 -- Deletes the rows that loaded_rows.sql counts.
-DELETE FROM `$trades`
+DELETE FROM `$table`
 WHERE wallet_address IN UNNEST(@wallets) AND source IN UNNEST(@sources)

@@ -1,6 +1,6 @@
 -- Deletes an older job's rows inside the claims whose address is not in lower case; claims are
 -- packed as in tally.sql.
-DELETE FROM `$trades` AS T
+DELETE FROM `$table` AS T
 WHERE T.wallet_address != LOWER(TRIM(T.wallet_address))
     AND EXISTS (
         SELECT 1

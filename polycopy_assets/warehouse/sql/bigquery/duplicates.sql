@@ -1,5 +1,5 @@
 SELECT wallet_address, id, COUNT(*) AS copies
-FROM `$trades`
+FROM `$table`
 WHERE timestamp >= @since
 GROUP BY wallet_address, id
 HAVING COUNT(*) > 1

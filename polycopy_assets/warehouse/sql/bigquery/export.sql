@@ -1,4 +1,4 @@
--- Trades for a file. A table of an older version may lack columns: $columns has NULL for them.
+-- $Rows for a file. A table of an older version may lack columns: $columns has NULL for them.
 SELECT $columns
-FROM `$trades`
+FROM `$table`
 WHERE $whose AND $since

@@ -1,4 +1,4 @@
--- Puts a staged batch into `trades` and notes it, in one transaction: both or neither. The
+-- Puts a staged batch into `$name` and notes it, in one transaction: both or neither. The
 -- change is insert.sql or merge.sql.
 BEGIN TRANSACTION;
 
@@ -7,7 +7,7 @@ BEGIN TRANSACTION;
 UPDATE `$batches`
 SET
     store = COALESCE(CAST(@store AS STRING), store),
-    digest = IF(digest = @seen, @token, ERROR('another load has changed polycopy_batches')),
+    digest = IF(digest = @seen, @token, ERROR('another load has changed $noted')),
     `rows` = @least,
     loaded_at = @now
 WHERE batch = 0;
@@ -15,7 +15,7 @@ WHERE batch = 0;
 $change;
 
 -- The rows of this batch replace those of later batches, which must be loaded again after it. If
--- `trades` has lost rows, all batches must.
+-- `$name` has lost rows, all batches must.
 DELETE FROM `$batches` WHERE batch >= @forgotten;
 
 INSERT INTO `$batches` (store, batch, digest, `rows`, loaded_at)

@@ -1,5 +1,5 @@
 -- Reads one column, from a given month on; earlier partitions are not read.
-SELECT DATE(TIMESTAMP_TRUNC(T.timestamp, MONTH)) AS month, COUNT(*) AS trades
-FROM `$trades` AS T
+SELECT DATE(TIMESTAMP_TRUNC(T.timestamp, MONTH)) AS month, COUNT(*) AS $name
+FROM `$table` AS T
 WHERE T.timestamp >= @since
 GROUP BY month

@@ -1,4 +1,4 @@
--- All batches that `trades` holds become those of one store.
+-- All batches that `$name` holds become those of one store.
 UPDATE `$batches`
 SET store = @store, digest = IF(batch = 0, @token, digest)
 WHERE TRUE

@@ -20,7 +20,7 @@ SELECT
         NULL
     )) AS ours,
     COUNTIF(T.wallet_address != LOWER(TRIM(T.wallet_address))) AS mixed_case
-FROM `$trades` AS T
+FROM `$table` AS T
 LEFT JOIN claims AS C ON LOWER(TRIM(T.wallet_address)) = C.wallet_address
 WHERE $within
 GROUP BY wallet

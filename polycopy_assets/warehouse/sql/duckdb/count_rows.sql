@@ -1,1 +1,1 @@
-SELECT count(*) FROM trades;
+SELECT count(*) FROM {table};

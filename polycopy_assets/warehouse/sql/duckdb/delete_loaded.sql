@@ -1,4 +1,4 @@
 -- Deletes the rows that loaded_rows.sql counts.
-DELETE FROM trades
+DELETE FROM {table}
 WHERE wallet_address IN (SELECT unnest($wallets::VARCHAR[]))
   AND source IN (SELECT unnest($sources::VARCHAR[]));

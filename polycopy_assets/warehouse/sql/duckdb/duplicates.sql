@@ -1,5 +1,5 @@
 SELECT wallet_address, id, count(*) AS copies
-FROM trades
+FROM {table}
 GROUP BY wallet_address, id
 HAVING count(*) > 1
 ORDER BY wallet_address, id

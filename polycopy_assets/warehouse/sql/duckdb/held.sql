@@ -1,2 +1,2 @@
 -- All columns: a table of an older version has no `store`.
-SELECT * FROM polycopy_batches;
+SELECT * FROM {batches};

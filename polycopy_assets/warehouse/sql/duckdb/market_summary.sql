@@ -24,6 +24,6 @@ FROM (
         title,
         wallet_address,
         "timestamp"
-    FROM trades
+    FROM {table}
 ) AS filled
 GROUP BY condition_id

@@ -1,1 +1,1 @@
-SELECT store FROM polycopy_batches WHERE store != $store LIMIT 1;
+SELECT store FROM {batches} WHERE store != $store LIMIT 1;

@@ -1,1 +1,1 @@
-SELECT wallet_address, count(*) FROM trades GROUP BY wallet_address;
+SELECT wallet_address, count(*) FROM {table} GROUP BY wallet_address;

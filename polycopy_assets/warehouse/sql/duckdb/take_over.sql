@@ -1,1 +1,1 @@
-UPDATE polycopy_batches SET store = $store;
+UPDATE {batches} SET store = $store;

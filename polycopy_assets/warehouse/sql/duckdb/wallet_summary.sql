@@ -19,6 +19,6 @@ FROM (
         coalesce(notional_usdc, price * shares_normalized) AS usdc,
         condition_id,
         "timestamp"
-    FROM trades
+    FROM {table}
 ) AS filled
 GROUP BY wallet_address
