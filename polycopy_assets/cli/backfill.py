@@ -284,7 +284,8 @@ def print_report(report: BackfillReport) -> None:
     for error in report.errors:
         say(f"polycopy: {error}")
     if report.left or report.to_be_continued:
-        say(f"out of time, {counted(report.left, 'wallet')} left: {CONTINUES}")
+        left = f"{counted(report.left, 'wallet')} left" if report.left else "the load is left"
+        say(f"out of time, {left}: {CONTINUES}")
 
 
 def exit_code(report: BackfillReport) -> int:

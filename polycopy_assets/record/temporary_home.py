@@ -8,6 +8,7 @@ stays for a while: it tells whoever waits for the command's lock in a store (`gu
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -47,6 +48,9 @@ def remove_leftovers() -> None:
     """Removes the homes of this user's commands that were killed, their locked files last."""
     for home in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         try:
+            found = home.lstat()
+            if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+                continue  # a link could lead anywhere
             with (home / IN_USE).open("r+") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove_left(home)

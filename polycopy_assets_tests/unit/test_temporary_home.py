@@ -94,3 +94,17 @@ def test_the_home_of_a_living_command_stays_whole(temp: Path):
         remove_leftovers()
         assert {path.name for path in home.iterdir()} == {IN_USE, "storage"}
     assert not list(temp.iterdir())
+
+
+def test_what_is_no_home_of_ours_is_left_alone(temp: Path, tmp_path: Path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in (IN_USE, "mine.txt"):
+        (elsewhere / name).touch()
+    (temp / "polycopy-record-link").symlink_to(elsewhere)
+    (temp / "polycopy-record-file").touch()
+    (temp / "polycopy-record-making").mkdir()  # its locked file is not there yet
+    before = sorted(temp.iterdir())
+    remove_leftovers()
+    assert sorted(temp.iterdir()) == before
+    assert sorted(path.name for path in elsewhere.iterdir()) == [IN_USE, "mine.txt"]
