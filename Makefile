@@ -6,7 +6,7 @@ unexport PYTHONDONTWRITEBYTECODE
 export DAGSTER_HOME ?= $(CURDIR)/.polycopy/dagster
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-exhaustive test-crash test-postgres test-ephemeral test-dev browser-test first-hour pictures container container-twice test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile bench-scaling lock clean
+.PHONY: help install install-tests demo dev test test-exhaustive test-crash test-postgres test-ephemeral test-dev browser-test first-hour pictures container container-twice test-cloud lint types imports check ci bench bench-quick bench-smoke bench-record bench-scattered bench-reconcile bench-scaling lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,8 @@ demo: .venv/.installed ## install, and run the whole pipeline on the built-in sa
 	$(BIN)/polycopy demo
 
 install: .venv/.installed ## install or upgrade, and run nothing
+
+install-tests: .venv/.installed-dev .venv-bqemulator/.installed ## the same with what the tests need
 
 dev: .venv/.installed ## open Dagster's UI on the same instance, store and table
 	$(BIN)/polycopy dev

@@ -17,8 +17,9 @@ from polycopy_assets.demo.limits import Limits
 from polycopy_assets.demo.server import Served
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.working import Permit
-from polycopy_assets.pipeline import dimensions
+from polycopy_assets.pipeline import new_conditions
 from polycopy_assets.pipeline.dimensions import DimensionPorts, Kept, keep_dimensions
+from polycopy_assets.pipeline.new_conditions import Loaded
 from polycopy_assets.resources.chosen import source_resource
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.system.step import Step
@@ -44,11 +45,11 @@ def measure(conditions: set[str], deployment: Deployment, served: Served) -> Mea
         if 1 in batches:
             yield 1, conditions
 
-    dimensions.conditions_in = found
+    new_conditions.conditions_in = found
     permit = Permit(lambda: None, float("inf"))
     ports = DimensionPorts(
-        store=deployment.store,
-        loaded=frozenset({1}),
+        store=deployment.store.whole,
+        loaded=[Loaded(deployment.store, frozenset({1}))],
         tables=deployment.warehouse.dimensions,
         open_source=source_resource(deployment.settings).dimensions(Progress(), permit),
         check=lambda: None,

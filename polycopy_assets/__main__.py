@@ -1,5 +1,6 @@
 """Where the `polycopy` command starts: its arguments, then `.env`, the settings, the command."""
 
+import errno
 import gc
 import os
 import sys
@@ -16,7 +17,7 @@ from polycopy_assets.system.interrupt import (
     on_interrupt,
     say_once,
 )
-from polycopy_assets.system.output import is_of_output
+from polycopy_assets.system.output import end_by_sigpipe, is_of_output, reader_has_gone
 from polycopy_assets.system.threads import MAY_HANG
 
 TRACEBACK = "POLYCOPY_TRACEBACK"
@@ -43,8 +44,10 @@ def main() -> None:
         raise
     except ConfigurationError as error:
         _end(str(error), 2)
-    except BrokenPipeError:
-        _end("", 1)
+    except BrokenPipeError as error:
+        if reader_has_gone():  # of standard error, as it was told what is wrong
+            end_by_sigpipe()
+        _end(str(error), 1)
     except OSError as error:
         _end(_unwritten(error) if is_of_output(error) else str(error), 1)
     except Exception as error:
@@ -57,17 +60,18 @@ def main() -> None:
 
 
 def _flush() -> None:
-    """Ends with an error if the output cannot be written: a closed pipe, a full disk."""
+    """Ends with an error if the output cannot be written: it is closed, or its disk is full."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        _end("", 1)
+        end_by_sigpipe()
     except OSError as error:
         _end(_unwritten(error), 1)
 
 
 def _unwritten(error: OSError) -> str:
-    return f"cannot write to standard output: {error.strerror}"
+    why = "it is closed" if error.errno == errno.EBADF else error.strerror
+    return f"cannot write to standard output: {why}"
 
 
 def _lacks(error: UnicodeEncodeError) -> str:
@@ -130,13 +134,15 @@ def _started_in() -> Path:
 def _open_standard_streams() -> None:
     """Opens standard input, output and error on the null device if they are closed.
 
-    Else the next file that is opened, a database for instance, would become standard output.
+    Else the next file that is opened, a database for instance, would become standard output. What
+    is written to standard output then fails: a result that nobody gets is no success.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            # Takes the lowest number that is free: this one.
+            os.open(os.devnull, os.O_RDONLY if name == "stdout" else os.O_RDWR)
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 

@@ -1,29 +1,26 @@
 """The map: assets, checks, jobs, resources."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from polycopy_assets.assets.backfill_checkpoint import backfill_checkpoint
 from polycopy_assets.assets.beta import with_code_references
-from polycopy_assets.assets.combined_trades import combined_trades
+from polycopy_assets.assets.combined_rows import combined_rows
 from polycopy_assets.assets.dimensions import dimensions
+from polycopy_assets.assets.feed_table import feed_table
 from polycopy_assets.assets.leaderboard import leaderboard
 from polycopy_assets.assets.reconciliation import reconciliation
 from polycopy_assets.assets.source_counts import source_counts
 from polycopy_assets.assets.traders import traders
-from polycopy_assets.assets.trades import trades
-from polycopy_assets.assets.wallet_trades import wallet_trades
+from polycopy_assets.assets.wallet_rows import wallet_rows
 from polycopy_assets.automation import jobs
 from polycopy_assets.automation.maintenance import maintain
-from polycopy_assets.automation.schedules import (
-    daily_audit,
-    daily_leaderboard,
-    daily_maintenance,
-    daily_markets,
-    daily_refresh,
-    daily_witness,
-)
-from polycopy_assets.automation.sensors import SENSORS
-from polycopy_assets.checks import CHECKS
+from polycopy_assets.automation.schedules import schedules_of
+from polycopy_assets.automation.sensors import sensors_of
+from polycopy_assets.checks.feed_checks import checks_of
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.known import named
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.resources.chosen import (
@@ -34,17 +31,22 @@ from polycopy_assets.resources.chosen import (
 from polycopy_assets.resources.embedded import PolicyResource
 from polycopy_assets.settings import Settings
 
-ASSETS = (
-    traders,
-    backfill_checkpoint,
-    wallet_trades,
-    combined_trades,
-    trades,
-    reconciliation,
-    source_counts,
-    leaderboard,
-    dimensions,
-)
+
+def assets_of(feeds: Sequence[Feed]) -> list[dg.AssetsDefinition]:
+    """The assets of `feeds`, and those that are one for all of them."""
+    of_feeds = [
+        make(feed)
+        for feed in feeds
+        for make in (wallet_rows, combined_rows, feed_table, reconciliation)
+    ]
+    return [
+        traders,
+        backfill_checkpoint,
+        *of_feeds,
+        source_counts,
+        leaderboard,
+        dimensions(tuple(feeds)),
+    ]
 
 
 def build(
@@ -59,30 +61,25 @@ def build(
     At the `deadline` a fetch in this process ends; without one it has no end. Dagster's pages show
     `code_references`; commands do without them.
     """
+    feeds = named(chosen.feeds)
+    assets = assets_of(feeds)
     counted, end = progress or Progress(), deadline or Deadline()
     return dg.Definitions(
-        assets=with_code_references(ASSETS) if code_references else ASSETS,
-        asset_checks=CHECKS,
+        assets=with_code_references(assets) if code_references else assets,
+        asset_checks=[check for feed in feeds for check in checks_of(feed)],
         jobs=[
-            jobs.fetch,
-            jobs.load,
-            jobs.check,
-            jobs.audit,
-            jobs.reconcile,
+            *map(jobs.fetch, feeds),
+            *map(jobs.load, feeds),
+            jobs.check(feeds),
+            jobs.audit(feeds),
+            *map(jobs.reconcile, feeds),
             jobs.witness,
             jobs.leaderboard,
             jobs.markets,
             maintain,
         ],
-        sensors=SENSORS,
-        schedules=[
-            daily_refresh,
-            daily_audit,
-            daily_witness,
-            daily_leaderboard,
-            daily_markets,
-            daily_maintenance,
-        ],
+        sensors=sensors_of(feeds),
+        schedules=schedules_of(feeds),
         resources={
             "source": source_resource(chosen),
             "store": store_resource(chosen),

@@ -100,12 +100,13 @@ class WrongStore(ConfigurationError):
 class WrongTable(ConfigurationError):
     """The configured table holds the batches of another store.
 
-    `found` is that store's id, None if unknown; `expected` is the id of this store, if it has one.
+    `table` in `uri` holds them. `found` is that store's id, None if unknown; `expected` is the id
+    of this store, if it has one.
     """
 
-    def __init__(self, uri: str, found: str | None, expected: str | None) -> None:
+    def __init__(self, table: str, uri: str, found: str | None, expected: str | None) -> None:
         super().__init__(
-            f"POLYCOPY_WAREHOUSE: the table trades in {uri} is not the table of this store: it"
+            f"POLYCOPY_WAREHOUSE: the table {table} in {uri} is not the table of this store: it"
             f" holds batches of another one (id {found or 'unknown'}), and the id of this store is"
             f" {expected or 'none yet'}. Nothing was changed. Is POLYCOPY_WAREHOUSE right? If it"
             " is: `polycopy init --accept-table`, and the next backfill loads everything into it"

@@ -79,6 +79,12 @@ def counted(number: int, one: str, more: str = "") -> str:
     return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
+def listed(names: Iterable[str]) -> str:
+    """`trades, activity and tips`: names as a sentence has them."""
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
+
+
 def first_few(names: Iterable[str], most: int) -> str:
     """`a, b and 5 more`: the first `most` of `names`, and how many are left out."""
     every = list(names)

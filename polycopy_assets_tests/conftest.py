@@ -1,5 +1,6 @@
 """What all tests share."""
 
+import gc
 import os
 import shutil
 import signal
@@ -49,6 +50,17 @@ def _use_memory_for_files() -> None:
     chosen = {"TMPDIR", "PYTEST_DEBUG_TEMPROOT"} & os.environ.keys()
     if not chosen and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free > MEMORY_BYTES:
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(MEMORY)
+
+
+def pytest_collection_finish() -> None:
+    """Has the garbage collector leave alone what is imported and collected: none of it goes."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Has it look at everything again: else DuckDB takes what is frozen for leaks, and says so."""
+    gc.unfreeze()
 
 
 @pytest.hookimpl(tryfirst=True)

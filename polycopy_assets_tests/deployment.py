@@ -21,7 +21,8 @@ import msgspec
 
 from polycopy_assets.assembly import build
 from polycopy_assets.cli import polycopy
-from polycopy_assets.cli.backfill import BackfillReport, backfill
+from polycopy_assets.cli.backfill import backfill
+from polycopy_assets.cli.backfill_report import BackfillReport
 from polycopy_assets.cli.instance import open_instance
 from polycopy_assets.cli.runs import run_job, why_failed
 from polycopy_assets.demo.faults import Faults
@@ -183,6 +184,10 @@ class Deployment:
             check=False,
         )
 
+    def start(self, *args: str, first: str = "") -> forks.Forked:
+        """Starts the command as a process of its own, in which the code `first` runs first."""
+        return forks.Forked(args, environ=self.process_environ(), cwd=self.root, first=first)
+
     def here(self, *args: str) -> tuple[int, str]:
         """Runs the command in this process, some seconds faster; exit code and standard output."""
         handler, written, code = signal.getsignal(signal.SIGTERM), io.BytesIO(), 0
@@ -202,16 +207,11 @@ class Deployment:
         assert ended == code, said[-2000:]
         return json.loads(said)
 
-    def dagster(self, *args: str) -> subprocess.CompletedProcess[str]:
-        """Runs Dagster's own command."""
-        return subprocess.run(
-            [sys.executable, "-m", "dagster", *args],
-            env=self.process_environ(),
-            cwd=self.root,
-            capture_output=True,
-            text=True,
-            timeout=240,
-            check=False,
+    def dagster(self, *args: str, first: str = "") -> subprocess.CompletedProcess[str]:
+        """Runs Dagster's own command, in which the code `first` runs first."""
+        own = self.process_environ()
+        return forks.run(
+            args, environ=own, cwd=self.root, first=first, timeout=240, module="dagster"
         )
 
     def rows(self, sql: str, **parameters: Any) -> list[tuple[Any, ...]]:

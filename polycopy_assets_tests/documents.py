@@ -1,5 +1,6 @@
 """The documents of the project, for the tests of them."""
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -12,6 +13,11 @@ DOCUMENTS = sorted(
         *(ROOT / "examples").rglob("*.md"),
     ]
 )
+
+
+def queries(page: str) -> list[str]:
+    """The SQL in the code blocks of a page in `docs/`."""
+    return re.findall(r"```sql\n(.*?)```", (ROOT / "docs" / page).read_text(), re.DOTALL)
 
 
 def prose(document: Path) -> list[str]:

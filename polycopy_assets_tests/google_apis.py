@@ -1,6 +1,7 @@
 """Google's own descriptions of its APIs, as they come with google-api-python-client: no network."""
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -9,10 +10,25 @@ _SIMPLE = {"string": str, "integer": int, "number": (int, float), "boolean": boo
 
 
 @cache
+def _description(api: str) -> dict[str, Any]:
+    documents = files("googleapiclient.discovery_cache") / "documents"
+    return json.loads((documents / f"{api}.json").read_text())
+
+
 def schemas(api: str) -> dict[str, Any]:
     """The types of an API, such as `run.v2`."""
-    documents = files("googleapiclient.discovery_cache") / "documents"
-    return json.loads((documents / f"{api}.json").read_text())["schemas"]
+    return _description(api)["schemas"]
+
+
+def methods(api: str) -> Iterator[dict[str, Any]]:
+    """Every call of an API."""
+    yield from _methods(_description(api))
+
+
+def _methods(of: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield from of.get("methods", {}).values()
+    for inner in of.get("resources", {}).values():
+        yield from _methods(inner)
 
 
 def faults(api: str, kind: str, tree: object) -> list[str]:

@@ -41,7 +41,7 @@ class Sums:
         elif kind in ("SPLIT", "MERGE"):
             sign = 1 if kind == "SPLIT" else -1
             self.cash -= sign * usdc
-            for token in self._markets[row["condition_id"]].tokens:
+            for token in self._pair(row):
                 self.shares[token] += sign * size
         elif kind == "REDEEM":
             self.cash += usdc
@@ -53,6 +53,13 @@ class Sums:
             self.cash += usdc
         elif kind != "MIGRATION":
             self.cash -= usdc
+
+    def _pair(self, row: dict[str, Any]) -> tuple[str, str]:
+        """The tokens of both outcomes: a combination's are its condition's bytes, as a number."""
+        if not row.get("is_combo"):
+            return self._markets[row["condition_id"]].tokens
+        yes = int(row["condition_id"], 16)
+        return str(yes), str(yes + 1)
 
     def _redeemed(self, row: dict[str, Any], usdc: int) -> str:
         """The token of a redemption, whose row does not name it (but that of a combination)."""

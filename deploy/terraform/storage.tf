@@ -28,8 +28,9 @@ resource "google_storage_bucket" "store" {
     }
   }
 
-  # No rule may name segments (trades/), coverage/, wanted/ and manifests: only polycopy deletes segments,
-  # after it has united them, or when somebody purges their wallet.
+  # No rule may name segments (trades/, activity/segments/, tips/segments/), coverage/, wanted/ and
+  # manifests: only polycopy deletes segments, after it has united them, or when somebody purges
+  # their wallet.
   dynamic "lifecycle_rule" {
     for_each = var.combined_retention_days > 0 ? [var.combined_retention_days] : []
 
@@ -38,8 +39,12 @@ resource "google_storage_bucket" "store" {
         type = "Delete"
       }
       condition {
-        age            = lifecycle_rule.value
-        matches_prefix = ["${local.object_prefix}combined/parts/"]
+        age = lifecycle_rule.value
+        matches_prefix = [
+          "${local.object_prefix}combined/parts/",
+          "${local.object_prefix}activity/combined/parts/",
+          "${local.object_prefix}tips/combined/parts/",
+        ]
       }
     }
   }

@@ -188,7 +188,7 @@ variable "job_memory" {
 }
 
 variable "settings" {
-  description = "More settings of the job, such as { POLYCOPY_RATE_LIMIT = \"100/10\" }. Not for secrets."
+  description = "More settings of the job, such as { POLYCOPY_RATE_LIMIT = \"100/10\", POLYCOPY_FEEDS = \"trades,activity\" }. Not for secrets."
   type        = map(string)
   default     = {}
 

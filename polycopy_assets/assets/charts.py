@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.progress import Sample
 from polycopy_assets.ledger.kinds import FindingKind
 from polycopy_assets.text import counted
@@ -57,8 +58,13 @@ def reconciliation_chart(counts: Mapping[FindingKind, int], covered: Sequence[in
     return _markdown("wallets by finding", findings, coverage)
 
 
-def progress_chart(samples: Sequence[Sample], total: int, left: str = "") -> str:
-    """How many of `total` wallets are done over time, and what is `left`, in words."""
+def progress_chart(
+    samples: Sequence[Sample], total: int, left: str = "", rows: str = "trades"
+) -> str:
+    """How many of `total` wallets are done over time, and what is `left`, in words.
+
+    And how many of the `rows`, as people call them, were served.
+    """
 
     def ended(axes: "Axes") -> None:
         minutes = [sample.seconds / 60 for sample in samples]
@@ -69,24 +75,24 @@ def progress_chart(samples: Sequence[Sample], total: int, left: str = "") -> str
         axes.set_xlim(left=0)
         axes.set_xlabel("minutes")
 
-    def trades(axes: "Axes") -> None:
+    def served(axes: "Axes") -> None:
         axes.plot([s.seconds / 60 for s in samples], [s.trades for s in samples], color=_GOOD)
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
         axes.set_xlabel("minutes")
-        axes.set_title("trades served")
+        axes.set_title(f"{rows} served")
 
-    return _markdown("progress of the fetch", ended, trades)
+    return _markdown("progress of the fetch", ended, served)
 
 
-def trades_chart(months: Mapping[date, int], sizes: Sequence[int]) -> str:
-    """Trades by month, and how many wallets have how many trades."""
+def rows_chart(feed: Feed, months: Mapping[date, int], sizes: Sequence[int]) -> str:
+    """Rows of a feed by month, and how many wallets have how many."""
 
     def by_month(axes: "Axes") -> None:
         known = sorted(months)
         moments = [datetime(day.year, day.month, 15, tzinfo=UTC) for day in known]
         axes.bar(_dates(axes, moments), [months[day] for day in known], width=25, color=_GOOD)
-        axes.set_title("trades by month")
+        axes.set_title(f"{feed.rows} by month")
 
     def by_size(axes: "Axes") -> None:
         most = max(sizes, default=0)
@@ -98,9 +104,9 @@ def trades_chart(months: Mapping[date, int], sizes: Sequence[int]) -> str:
         bars = axes.barh(names, counts, color=_GOOD)
         axes.bar_label(bars, labels=[f"{n:,}" for n in counts], padding=3)
         axes.margins(x=0.2)
-        axes.set_title("wallets by number of trades")
+        axes.set_title(f"wallets by number of {feed.rows}")
 
-    return _markdown("trades by month, wallets by size", by_month, by_size)
+    return _markdown(f"{feed.rows} by month, wallets by size", by_month, by_size)
 
 
 def _dates(axes: "Axes", moments: Sequence[datetime]) -> list[Any]:

@@ -1,29 +1,32 @@
-"""The columns of `trades`, as Dagster shows them."""
+"""The columns of a feed's table, as Dagster shows them."""
 
 import dagster as dg
 import polars as pl
 
-from polycopy_assets.feeds.trades.columns import TRADES
-from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
+from polycopy_assets.feeds.base import Feed
 
 _TYPES: dict[type[pl.DataType], str] = {
     pl.String: "string",
     pl.Float64: "float",
     pl.Int64: "int",
+    pl.Decimal: "decimal",
+    pl.Boolean: "bool",
     pl.Datetime: "timestamp",
 }
 
-TRADES_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn(name, _TYPES[type(kind)], TRADES[name])
-        for name, kind in TABLE_SCHEMA.items()
-    ]
-)
 
-TRADES_LINEAGE = dg.TableColumnLineage(
-    {
-        column.name: [dg.TableColumnDep("combined_trades", column.name)]
-        for column in TRADES_COLUMNS.columns
-    }
-)
-"""Each column of the table comes from the column of that name in the batches."""
+def columns_of(feed: Feed) -> dg.TableSchema:
+    """The columns of the table of `feed`, and of its batches."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name, _TYPES[type(kind)], feed.relation.columns.get(name))
+            for name, kind in feed.frame().table.items()
+        ]
+    )
+
+
+def lineage_of(feed: Feed) -> dg.TableColumnLineage:
+    """Each column of the table comes from the column of that name in the batches."""
+    return dg.TableColumnLineage(
+        {name: [dg.TableColumnDep(feed.assets.combined, name)] for name in feed.frame().table}
+    )

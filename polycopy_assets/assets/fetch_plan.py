@@ -3,12 +3,10 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Literal, NamedTuple, assert_never
 
-import dagster as dg
-from pydantic import Field
-
+from polycopy_assets.assets.fetch_config import FetchConfig, Select
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.feeds.base import Feed
-from polycopy_assets.guard.ours import Job
+from polycopy_assets.guard.ours import Job, job_of
 from polycopy_assets.pipeline.fetch import FetchPlan
 from polycopy_assets.record import attempts, oldest_coverage, refetching
 from polycopy_assets.record.feed_record import FeedRecord
@@ -29,44 +27,8 @@ from polycopy_assets.trades.segment import recorded_rows
 from polycopy_assets.trades.wallet import parse_wallet, refusals
 
 _NAMED = 20
-_WITHOUT_PARTITIONS = "for a run without partitions: launch the job `fetch` from its launchpad"
 
-Select = Literal["chosen", "remaining", "due", "failed", "refresh", "all"]
-Mode = Literal["missing", "full"]
 _BY_ATTEMPT: tuple[Select, ...] = ("due", "failed", "refresh")
-
-
-class FetchConfig(dg.Config):
-    """What to fetch: of the chosen partitions or, in a run without partitions, of all wallets."""
-
-    select: Select = Field(
-        default="chosen",
-        description="`chosen`: all chosen partitions or wallets; if none are chosen, the job "
-        "`fetch` takes `remaining`, and other runs fail. `remaining`: wallets without a record, or "
-        "with an unfinished full refetch; complete wallets are not fetched. `all`: also trades "
-        "newer than the coverage of complete wallets, least recently updated first. `failed`: "
-        "wallets whose latest attempt failed. `due`: remaining and failed wallets, but failed ones "
-        "only when their next attempt is due. `refresh`: like `all`, but failed wallets only when "
-        "their next attempt is due.",
-    )
-    wallets: list[str] = Field(
-        default=[],
-        description="Only these wallets, in a run without partitions. They must be partitions. One "
-        "run fetches them all, however scattered they are.",
-    )
-    mode: Mode = Field(
-        default="missing",
-        description="`missing`: only what the store does not have. `full`: everything again; the "
-        "existing trades stay valid until the new ones are recorded, and are then removed.",
-    )
-    older_than: int = Field(
-        default=0,
-        ge=0,
-        description="With `all` and `refresh`: complete wallets whose coverage ended less than so "
-        "many seconds ago are left out; 0 means none. So a refresh that is started again does not "
-        "begin again.",
-    )
-    limit: int = Field(default=0, ge=0, description="The most wallets to fetch; 0 means no limit.")
 
 
 class Plan(NamedTuple):
@@ -96,7 +58,7 @@ def plan_fetch(
     record = FeedRecord(context.instance, feed)
     recorded = _done_by_family(context, record, coverage)
     done_before = recorded - refetching.unfinished(record).keys()
-    chosen = _without(removed, _chosen(context, config), context)
+    chosen = _without(removed, _chosen(context, feed, config), context)
     selected = _targets(context, record, config, chosen, coverage)
     targets = [wallet for wallet in selected if wallet not in done_before]
     return Plan(
@@ -138,16 +100,21 @@ def _expected(record: FeedRecord, wallets: Sequence[str], again: frozenset[str])
     return sum(rows.values()) if len(rows) == len(set(wallets)) else 0
 
 
+def _without_partitions(feed: Feed) -> str:
+    job = job_of(Job.FETCH, feed)
+    return f"for a run without partitions: launch the job `{job}` from its launchpad"
+
+
 def has_partitions(context: StepContext) -> bool:
     """Whether the run is for chosen partitions."""
     return context.has_partition_key or context.has_partition_key_range
 
 
-def _chosen(context: StepContext, config: FetchConfig) -> list[str]:
+def _chosen(context: StepContext, feed: Feed, config: FetchConfig) -> list[str]:
     """The wallets to choose from: the partitions, the configured ones, or all."""
     if has_partitions(context):
         if config.wallets:
-            raise PolycopyError(f"`wallets` is {_WITHOUT_PARTITIONS}")
+            raise PolycopyError(f"`wallets` is {_without_partitions(feed)}")
         if not context.partition_keys:
             raise PolycopyError(
                 "no wallet was chosen: the range of partitions ends before it begins"
@@ -194,7 +161,9 @@ def _targets(
     if has_partitions(context) and (select in _BY_ATTEMPT or config.limit):
         # When a run over partitions ends, Dagster counts partitions that it did not record as
         # failed.
-        raise PolycopyError(f"`select: {select}` and `limit` are {_WITHOUT_PARTITIONS}")
+        raise PolycopyError(
+            f"`select: {select}` and `limit` are {_without_partitions(record.feed)}"
+        )
     complete = refetching.complete(record)
     remaining = [wallet for wallet in chosen if wallet not in complete]
     match select:
@@ -238,14 +207,15 @@ def _chosen_means(
     """
     if has_partitions(context) or config.wallets:
         return "all"
-    if context.job_name == Job.FETCH:
+    job = job_of(Job.FETCH, feed)
+    if context.job_name == job:
         return "remaining"
     asset = feed.assets.wallets
     raise PolycopyError(
         "nothing was fetched: this run has no partition, and its configuration names no wallets."
         " If you selected assets, check the selection: one that matches nothing runs all assets."
         f" To fetch, name a partition (`--select {asset} --partition 0x…`), run the job"
-        f" `fetch`, or set `select` or `wallets` in the configuration of `{asset}`"
+        f" `{job}`, or set `select` or `wallets` in the configuration of `{asset}`"
     )
 
 

@@ -5,8 +5,8 @@ from pathlib import PurePath
 
 import dagster as dg
 
-from polycopy_assets.assets.charts import CHARTED_WALLETS, trades_chart
-from polycopy_assets.assets.columns import TRADES_LINEAGE
+from polycopy_assets.assets.charts import CHARTED_WALLETS, rows_chart
+from polycopy_assets.assets.columns import lineage_of
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import PolycopyError
 from polycopy_assets.feeds.base import Feed
@@ -36,12 +36,12 @@ Metadata = dict[str, dg.MetadataValue | int | str]
 
 
 def combined_version(found: Combined) -> str:
-    """The data version of `combined_trades`: its last batch."""
+    """The data version of a feed's batches: the last one."""
     return f"batches-{max((item.batch for item in found.batches), default=0)}"
 
 
 def combined_metadata(found: Combined, store: FeedStore) -> Metadata:
-    """The metadata of a materialization of `combined_trades`."""
+    """The metadata of a materialization of the batches."""
     made = found.made
     return {
         RECORD: found.recorded,
@@ -59,7 +59,7 @@ def combined_metadata(found: Combined, store: FeedStore) -> Metadata:
 
 
 def loaded_version(last_batch: int) -> str:
-    """The data version of `trades`: the last batch that the table has."""
+    """The data version of a feed's table: the last batch that it has."""
     return f"batches-{last_batch}"
 
 
@@ -80,14 +80,14 @@ def is_recorded(record: FeedRecord, last_batch: int | None, versions: Mapping[st
 
 
 def loaded_metadata(report: LoadReport, record: FeedRecord, table: FeedTable) -> Metadata:
-    """The metadata of a materialization of `trades`."""
+    """The metadata of a materialization of the table."""
     return {
         **_combined(record),
         "dagster/row_count": table.count_rows(),
         "dagster/uri": table.uri,
-        "dagster/table_name": qualified(table.uri),
+        "dagster/table_name": qualified(table.uri, record.feed.table),
         # Dagster's pages read it from materializations only.
-        "dagster/column_lineage": dg.MetadataValue.column_lineage(TRADES_LINEAGE),
+        "dagster/column_lineage": dg.MetadataValue.column_lineage(lineage_of(record.feed)),
         "batches_loaded": report.batches,
         "rows_inserted": report.inserted,
         "rows_deleted": report.deleted,
@@ -96,7 +96,7 @@ def loaded_metadata(report: LoadReport, record: FeedRecord, table: FeedTable) ->
     }
 
 
-def qualified(uri: str, table: str = "trades") -> str:
+def qualified(uri: str, table: str) -> str:
     """A table's name as Dagster wants it: database, schema, table."""
     place = uri.removeprefix(BIGQUERY)
     if place == uri:
@@ -105,20 +105,21 @@ def qualified(uri: str, table: str = "trades") -> str:
 
 
 def _picture(record: FeedRecord, table: FeedTable) -> dict[str, dg.MetadataValue]:
-    """A chart of the table for people: trades by month, and wallets by size.
+    """A chart of the table for people: rows by month, and wallets by size.
 
     None for a handful of wallets.
     """
     sizes = list(recorded_rows(record.versions()).values())
     if len(sizes) < CHARTED_WALLETS:
         return {}
+    name = record.feed.table
     months, since = table.rows_by_month()
     largest = max(sizes)
     return {
-        "trades_and_wallets": dg.MetadataValue.md(trades_chart(months, sizes)),
+        f"{name}_and_wallets": dg.MetadataValue.md(rows_chart(record.feed, months, sizes)),
         "wallets": dg.MetadataValue.int(len(sizes)),
-        "wallets_without_trades": dg.MetadataValue.int(sum(not size for size in sizes)),
-        "largest_wallet_trades": dg.MetadataValue.int(largest),
+        f"wallets_without_{name}": dg.MetadataValue.int(sum(not size for size in sizes)),
+        f"largest_wallet_{name}": dg.MetadataValue.int(largest),
         "months_shown": dg.MetadataValue.text(f"since {since:%Y-%m}" if since else "all"),
     }
 
@@ -210,7 +211,7 @@ def check_of_batches(feed: Feed, found: Combined) -> dg.AssetCheckResult:
         },
         description=(
             f"{counted(len(found.stuck), 'broken batch', 'broken batches')} could not be set"
-            f" aside, first {first[0]}: {first[1]}. Their trades are combined"
+            f" aside, first {first[0]}: {first[1]}. Their {feed.rows} are combined"
             " again; move them away by hand"
             if first
             else f"{counted(len(found.broken), 'broken batch is', 'broken batches are')} set aside,"

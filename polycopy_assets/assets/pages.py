@@ -1,12 +1,19 @@
 """The pages of the documentation, as the descriptions in Dagster name them."""
 
-SCATTERED = (
-    "**Many scattered wallets:** Dagster's dialog starts one run for each contiguous range of the "
-    "chosen partitions, whatever it says. The fast way is the job `fetch`, *Launchpad*: with "
-    '`wallets: ["0x…", "0x…"]`, or with `select: failed`, one run fetches them all. '
-    "docs/automation.md, *Fetching by hand*, has the figures."
-)
-"""Where people choose wallets, what is slow and what is fast."""
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.guard.ours import Job, job_of
+
+
+def scattered(feed: Feed) -> str:
+    """Where people choose wallets of `feed`, what is slow and what is fast."""
+    return (
+        "**Many scattered wallets:** Dagster's dialog starts one run for each contiguous range of "
+        "the chosen partitions, whatever it says. The fast way is the job "
+        f"`{job_of(Job.FETCH, feed)}`, *Launchpad*: with "
+        '`wallets: ["0x…", "0x…"]`, or with `select: failed`, one run fetches them all. '
+        "docs/automation.md, *Fetching by hand*, has the figures."
+    )
+
 
 AUTOMATION = "More: docs/automation.md, 'What happens by itself'."
 CHECKS_PAGE = "More: docs/automation.md, 'Checks'."

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from typing import Literal
 
 import dagster as dg
@@ -12,13 +13,15 @@ from polycopy_assets.assets.charts import CHARTED_WALLETS, reconciliation_chart
 from polycopy_assets.assets.pages import RECONCILIATION_PAGE
 from polycopy_assets.assets.plainly import failing_plainly
 from polycopy_assets.assets.step_engine import StepEngine
+from polycopy_assets.checks.ledgers_agree import CHECK, agreement, in_order
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.checks.source_agrees import difference_table
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import SOURCE
 from polycopy_assets.guard.heartbeat import heartbeat
 from polycopy_assets.guard.working import Permit, working
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets.ledger.kinds import Adopt, FindingKind
 from polycopy_assets.ledger.source_counts import Witnessed
 from polycopy_assets.reconcile.reconcile import reconcile
@@ -36,15 +39,13 @@ from polycopy_assets.resources.embedded import (
 from polycopy_assets.settings import AdoptWord
 from polycopy_assets.sources.open import check_can_count
 from polycopy_assets.store.feed_store import FeedStore
-from polycopy_assets.text import NAME, counted, first_lines, one_line
+from polycopy_assets.text import NAME, counted, one_line
 from polycopy_assets.warehouse.feed_table import cost_metadata
 
 NAMED = 5
-CHECK = "ledgers_agree"
-
-
 _SETTING = "setting"
-_TO_DO = "see docs/reconciliation.md; `polycopy reconcile --apply` acts on them"
+_REPORT = dg.PythonObjectDagsterType(ReconcileReport)
+"""One for the reconciliations of all feeds: a second one of the same name is refused."""
 
 
 class ReconcileConfig(dg.Config):
@@ -69,104 +70,113 @@ class ReconcileConfig(dg.Config):
     )
 
 
-@dg.asset(
-    deps=[asset_keys(TRADES).wallets, "trades", "backfill_checkpoint", "traders"],
-    # Its fetches share the request budget.
-    pool=SOURCE,
-    io_manager_key="report",
-    dagster_type=dg.PythonObjectDagsterType(ReconcileReport),
-    group_name="trades",
-    kinds={"table"},
-    owners=OWNERS,
-    tags=TAGS,
-    description="Compares record, store, checkpoint and table, and says what to do.\n\n"
-    "Wallet by wallet. Materializing it changes nothing unless `apply` is set.\n\n"
-    + RECONCILIATION_PAGE,
-    metadata={
-        "dagster/column_schema": dg.TableSchema(
-            columns=[
-                dg.TableColumn("wallet", "string", "every wallet that any ledger knows"),
-                dg.TableColumn("finding", "string", "the worst problem, or that there is none"),
-                dg.TableColumn("action", "string", "what `apply` does about it"),
-                dg.TableColumn("why", "string", "the evidence"),
-            ]
-        )
-    },
-    check_specs=[
-        dg.AssetCheckSpec(
-            CHECK,
-            asset="reconciliation",
-            description="No wallet has a finding that asks for action.",
-        )
-    ],
-)
-def reconciliation(  # noqa: PLR0917 - Dagster passes resources by name
-    context: dg.AssetExecutionContext,
-    config: ReconcileConfig,
-    store: StoreResource,
-    warehouse: WarehouseResource,
-    policy: PolicyResource,
-    source: SourceResource,
-    progress: dg.ResourceParam[Progress],
-) -> dg.MaterializeResult:
-    """Compares, acts if asked to, and shows the findings; its value is the report."""
-    # A run that acts must not rely on facts that another run has changed since they were read.
-    locked = config.apply or config.source
-    with failing_plainly(context):
-        if config.source:
-            check_can_count(source.kind)
-    with failing_plainly(context), _working(context, progress, locked=locked) as permit:
-        opened = checked(context.instance, store.connect(), keep=config.apply)
-        objects = FeedStore(opened, TRADES)
-        run_id = context.run.run_id
-        table = warehouse.open_for(
-            context.instance, objects, "reconciliation", run_id, keep=config.apply
-        )
-        report = reconcile(
-            context.instance,
-            objects,
-            table,
-            StepEngine(
-                context,
-                source,
-                objects,
-                lambda asset: warehouse.open(asset, run_id),
-                progress,
-                permit,
-                warehouse.memory,
-            ),
-            adopt=Adopt(policy.adopt if config.adopt == _SETTING else config.adopt),
-            verify=config.verify,
-            apply=config.apply,
-            say=context.log.info,
-            source=config.source,
-        )
-        if report.applied:
-            overview.write(FeedRecord(context.instance, objects.feed))
-    for failure in report.failures:
-        context.log.error(f"{failure.wallet}: {failure.reason}")
-    _say_what_was_done(context, report)
-    return dg.MaterializeResult(
-        value=report,
+@cache
+def reconciliation(feed: Feed) -> dg.AssetsDefinition:
+    """The reconciliation of `feed`, as an asset."""
+    keys, name = asset_keys(feed), feed.own("reconciliation")
+    checkpoint = ", checkpoint" if feed.bare else ""
+
+    @dg.asset(
+        key=name,
+        deps=[keys.wallets, keys.table, *(["backfill_checkpoint"] if feed.bare else []), "traders"],
+        # Its fetches share the request budget.
+        pool=SOURCE,
+        io_manager_key="report",
+        dagster_type=_REPORT,
+        group_name=feed.name,
+        kinds={"table"},
+        owners=OWNERS,
+        tags=TAGS,
+        description=f"Compares record, store{checkpoint} and table, and says what to do.\n\n"
+        "Wallet by wallet. Materializing it changes nothing unless `apply` is set.\n\n"
+        + RECONCILIATION_PAGE,
         metadata={
-            "dagster/row_count": len(report.findings),
-            **_chart(report),
-            "findings": _table(report),
-            "counts": dg.MetadataValue.json(_words(report.counts)),
-            "applied": report.applied,
-            "left": dg.MetadataValue.json(_words(report.left)),
-            **shown("failures", [[item.wallet, item.reason] for item in report.failures[:NAMED]]),
-            "refused": len(report.refused),
-            **shown(
-                "first_refused",
-                [[item.ledger, one_line(item.text, NAME)] for item in report.refused[:NAMED]],
-            ),
-            "seconds": report.seconds,
-            **_source(report.source),
-            **cost_metadata(table.cost),
+            "dagster/column_schema": dg.TableSchema(
+                columns=[
+                    dg.TableColumn("wallet", "string", "every wallet that any ledger knows"),
+                    dg.TableColumn("finding", "string", "the worst problem, or that there is none"),
+                    dg.TableColumn("action", "string", "what `apply` does about it"),
+                    dg.TableColumn("why", "string", "the evidence"),
+                ]
+            )
         },
-        check_results=[_check(report)],
+        check_specs=[
+            dg.AssetCheckSpec(
+                CHECK,
+                asset=name,
+                description="No wallet has a finding that asks for action.",
+            )
+        ],
     )
+    def compared(  # noqa: PLR0917 - Dagster passes resources by name
+        context: dg.AssetExecutionContext,
+        config: ReconcileConfig,
+        store: StoreResource,
+        warehouse: WarehouseResource,
+        policy: PolicyResource,
+        source: SourceResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        """Compares, acts if asked to, and shows the findings; its value is the report."""
+        # A run that acts must not rely on facts that another run has changed since they were read.
+        locked = config.apply or config.source
+        with failing_plainly(context):
+            if config.source:
+                check_can_count(source.kind, feed)
+        with failing_plainly(context), _working(context, progress, locked=locked) as permit:
+            opened = checked(context.instance, store.connect(), keep=config.apply)
+            objects = FeedStore(opened, feed)
+            run_id = context.run.run_id
+            table = warehouse.open_for(context.instance, objects, name, run_id, keep=config.apply)
+            report = reconcile(
+                context.instance,
+                objects,
+                table,
+                StepEngine(
+                    context,
+                    source,
+                    objects,
+                    lambda asset: warehouse.open(asset, run_id),
+                    progress,
+                    permit,
+                    warehouse.memory,
+                ),
+                adopt=Adopt(policy.adopt if config.adopt == _SETTING else config.adopt),
+                verify=config.verify,
+                apply=config.apply,
+                say=context.log.info,
+                source=config.source,
+            )
+            if report.applied:
+                overview.write(FeedRecord(context.instance, feed))
+        for failure in report.failures:
+            context.log.error(f"{failure.wallet}: {beside(failure.wallet, failure.reason)}")
+        _say_what_was_done(context, report)
+        return dg.MaterializeResult(
+            value=report,
+            metadata={
+                "dagster/row_count": len(report.findings),
+                **_chart(report),
+                "findings": _table(report),
+                "counts": dg.MetadataValue.json(_words(report.counts)),
+                "applied": report.applied,
+                "left": dg.MetadataValue.json(_words(report.left)),
+                **shown(
+                    "failures", [[item.wallet, item.reason] for item in report.failures[:NAMED]]
+                ),
+                "refused": len(report.refused),
+                **shown(
+                    "first_refused",
+                    [[item.ledger, one_line(item.text, NAME)] for item in report.refused[:NAMED]],
+                ),
+                "seconds": report.seconds,
+                **_source(report.source),
+                **cost_metadata(table.cost),
+            },
+            check_results=[agreement(report)],
+        )
+
+    return compared
 
 
 def _say_what_was_done(context: dg.AssetExecutionContext, report: ReconcileReport) -> None:
@@ -180,11 +190,7 @@ def _say_what_was_done(context: dg.AssetExecutionContext, report: ReconcileRepor
             f" {report.left.get(kind, 0):,} left"
         )
     if not trouble:
-        context.log.info(f"{_in_order(report)}: there was nothing to do")
-
-
-def _in_order(report: ReconcileReport) -> str:
-    return f"{counted(len(report.findings), 'wallet is', 'wallets are')} in order"
+        context.log.info(f"{in_order(report)}: there was nothing to do")
 
 
 def _chart(report: ReconcileReport) -> dict[str, dg.MetadataValue]:
@@ -247,26 +253,4 @@ def _table(report: ReconcileReport) -> dg.MetadataValue:
                 dg.TableColumn("first", "string", "the first wallet"),
             ]
         ),
-    )
-
-
-def _check(report: ReconcileReport) -> dg.AssetCheckResult:
-    trouble = {kind: n for kind, n in report.left.items() if not kind.settled}
-    told = "; ".join(
-        f"{wallets} {kind} (first {', '.join(report.first_left(kind, NAMED))}): {kind.meaning}"
-        for kind, wallets in trouble.items()
-    )
-    checks = "; ".join(report.failed_checks)
-    broken = [f"{item.name} is broken: {item.why}" for item in report.broken]
-    return dg.AssetCheckResult(
-        check_name=CHECK,
-        passed=report.clean,
-        metadata={
-            "wallets": len(report.findings),
-            **shown("trouble", _words(trouble)),
-            **shown("first", {kind.value: report.first_left(kind, NAMED) for kind in trouble}),
-            **({} if report.clean else {"what_to_do": dg.MetadataValue.text(_TO_DO)}),
-        },
-        description="; ".join(part for part in (told, *first_lines(broken, NAMED), checks) if part)
-        or _in_order(report),
     )

@@ -76,7 +76,7 @@ def source_counts(  # noqa: PLR0917 - Dagster passes the resources
     Raises Failure if a requested wallet could not be compared. A difference is not a failure.
     """
     with failing_plainly(context):
-        check_can_count(source.kind)
+        check_can_count(source.kind, TRADES)
     with failing_plainly(context), working(context, SOURCE, progress) as permit:
         plan = plan_counts(context, TRADES, config)
         progress.begin("counting the table")

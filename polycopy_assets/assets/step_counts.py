@@ -6,6 +6,7 @@ import dagster as dg
 
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets.ledger.source_counts import Count
 from polycopy_assets.record import counts
 from polycopy_assets.record.feed_record import FeedRecord
@@ -42,7 +43,7 @@ class StepCounts:
         """Reports at once that a wallet could not be compared, if it was requested."""
         if not failure.tried:
             return
-        self._context.log.error(f"{failure.wallet}: {failure.reason}")
+        self._context.log.error(f"{failure.wallet}: {beside(failure.wallet, failure.reason)}")
         if failure.traceback:
             self._context.log.error(failure.traceback)
         if self._mark:

@@ -68,6 +68,7 @@ class StepEngine:
         self._context = context
         self._instance = context.instance
         self._record = FeedRecord(context.instance, store.feed)
+        self._names = store.feed.assets
         self._source = source
         self._store = store
         self._open_warehouse = open_warehouse
@@ -80,7 +81,7 @@ class StepEngine:
 
     def fetch(self, wallets: Sequence[str], *, full: bool = False) -> FetchReport:
         """Fetches `wallets` and records them; with `full` from the beginning."""
-        self._store.check_writable()
+        self._source.check_writable(self._store)
         plan = plan_wallets(self._record, wallets, full=full)
         # The run continues when wallets fail: Dagster would show marked wallets as in progress for
         # ever.
@@ -88,7 +89,9 @@ class StepEngine:
         report = fetch(
             plan,
             FetchPorts(
-                open_source=self._source.opener(self.progress, self._asked()),
+                open_source=self._source.opener(
+                    self.progress, self._asked(), feed=self._store.feed
+                ),
                 store=self._store,
                 coverage=CoverageWriter(self._store, self._context.run.run_id),
                 record=record,
@@ -106,13 +109,13 @@ class StepEngine:
         """Asks the source for its counts of `wallets`; None: of all that are due."""
         chosen = due_counts(self._record) if wallets is None else list(wallets)
         comparable, others = in_the_table(
-            self._instance, chosen, self._store, self._open("source_counts")
+            self._instance, chosen, self._store, self._open(self._names.counts)
         )
         record = StepCounts(self._context, self._store.feed, refetched=refetched, mark=False)
         if wallets is not None:
             record.write_skipped(others)
         ports = CountPorts(
-            open_source=self._source.opener(self.progress, self._asked()),
+            open_source=self._source.opener(self.progress, self._asked(), feed=self._store.feed),
             record=record,
             concurrency=self._source.concurrency,
             progress=self.progress,
@@ -130,9 +133,9 @@ class StepEngine:
         """Combines and loads; returns the failed checks, or None if there was nothing to do."""
         record, keys = self._record, self._record.keys
         versions = record.versions()
-        found = lacking(versions, self._store, lambda: self._open("trades"))
+        found = lacking(versions, self._store, lambda: self._open(self._names.table))
         if not force and not found.why():
-            lost = lost_rows(self._open("trades"), found, versions)
+            lost = lost_rows(self._open(self._names.table), found, versions)
             return [lost] if lost else None
         with exclusive(self._context, WAREHOUSE, self._say, self._permit.check) as held:
 
@@ -146,16 +149,18 @@ class StepEngine:
         results = [
             check_of_record(record.feed, made.lost),
             check_of_batches(record.feed, made),
-            or_failed(NO_DUPLICATE_IDS, keys.table, lambda: duplicates(self._open("trades"))),
+            or_failed(
+                NO_DUPLICATE_IDS, keys.table, lambda: duplicates(self._open(self._names.table))
+            ),
             or_failed(
                 ROWS_MATCH_RECORD,
                 keys.table,
-                lambda: conservation(self._instance, self._store, self._open("trades")),
+                lambda: conservation(self._instance, self._store, self._open(self._names.table)),
             ),
         ]
         for result in results:
             self._evaluated(result)
-        still = lacking_still(versions, record, self._store, lambda: self._open("trades"))
+        still = lacking_still(versions, record, self._store, lambda: self._open(self._names.table))
         left = still.why(left_out=len(made.lost), stuck=len(made.stuck))
         failed = [failed_line(each) for each in results if not each.passed]
         if left:
@@ -164,7 +169,7 @@ class StepEngine:
         return failed
 
     def _combine(self, force: frozenset[str], check: Check) -> Combined:
-        loaded = self._open("combined_trades").loaded_batches()
+        loaded = self._open(self._names.combined).loaded_batches()
         made = combine_new(
             self._record,
             self._store,
@@ -181,7 +186,7 @@ class StepEngine:
         return made
 
     def _load(self, check: Check) -> None:
-        table = self._open("trades")
+        table = self._open(self._names.table)
         report = load_batches(
             LoadPorts(
                 self._record,

@@ -13,6 +13,7 @@ from polycopy_assets.fetch.blame import Failed, failed
 from polycopy_assets.fetch.one_wallet import Fetched
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import HIDDEN
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import attempts, fetch_reports, materializations, overview, refetching
 from polycopy_assets.record.feed_record import FeedRecord
@@ -180,7 +181,7 @@ class StepRecord:
         self._ended += 1
         if failure.reason not in self._said:
             self._said.add(failure.reason)
-            self._context.log.error(f"{failure.wallet}: {failure.reason}")
+            self._context.log.error(f"{failure.wallet}: {beside(failure.wallet, failure.reason)}")
             if failure.traceback:
                 self._context.log.error(failure.traceback)
         if failure.tried and self._mark:
@@ -290,11 +291,12 @@ def _picture(record: FeedRecord, progress: Progress) -> dg.AssetObservation:
         description=progress.line(),
         metadata={
             fetch_reports.PICTURE: dg.MetadataValue.md(
-                progress_chart(progress.samples, progress.wallets, progress.left())
+                progress_chart(progress.samples, progress.wallets, progress.left(), progress.rows)
             ),
-            **{name: getattr(progress, name) for name in _COUNTED},
+            "wallets": progress.wallets,
+            "done": progress.done,
+            "failed": progress.failed,
+            record.feed.name: progress.served,
+            "requests": progress.requests,
         },
     )
-
-
-_COUNTED = ("wallets", "done", "failed", "trades", "requests")

@@ -89,7 +89,8 @@ class LoadSituation(msgspec.Struct, frozen=True, kw_only=True):
     `since` is when the last load ended, or the fetch under way started; `fetched` when a wallet was
     last recorded; `last_materialized` when the table was last materialized; `failures` when the
     latest loads failed: epoch seconds, newest first, back to the last success. `refreshes` says
-    whether the schedule `daily_refresh` is on.
+    whether the schedule `daily_refresh` is on. `job` is the job that loads, `rows` what it loads,
+    for people.
     """
 
     loaded: bool
@@ -100,6 +101,8 @@ class LoadSituation(msgspec.Struct, frozen=True, kw_only=True):
     last_materialized: float = 0.0
     failures: Sequence[float] = ()
     refreshes: bool = True
+    job: str = "load"
+    rows: str = "trades"
 
 
 def load(situation: LoadSituation, now: float) -> Decision:
@@ -120,7 +123,7 @@ def load(situation: LoadSituation, now: float) -> Decision:
     if failed > len(LOAD_WAITS):
         return Wait(
             f"loading failed {counted(failed, 'time')} in a row: repair the cause, then launch"
-            " the job `load`",
+            f" the job `{situation.job}`",
         )
     if failed and (left := situation.failures[0] + LOAD_WAITS[failed - 1] - now) > 0:
         return Wait(f"loading failed {counted(failed, 'time')} in a row; next try in {left:.0f} s")
@@ -129,7 +132,7 @@ def load(situation: LoadSituation, now: float) -> Decision:
     return Act(
         "nothing new was fetched: the table is still up to date"
         if situation.loaded
-        else "the record has trades that the table lacks"
+        else f"the record has {situation.rows} that the table lacks"
     )
 
 

@@ -1,5 +1,7 @@
 """The schedules: refresh, witness, leaderboard, maintenance, all off by default; the audit."""
 
+from collections.abc import Sequence
+from functools import cache
 from math import ceil
 
 import dagster as dg
@@ -16,9 +18,10 @@ from polycopy_assets.assets.pages import (
 from polycopy_assets.automation import jobs, policy
 from polycopy_assets.automation.maintenance import maintain
 from polycopy_assets.automation.sensors import unless_wrong_store
-from polycopy_assets.automation.situation import UNDER_WAY
+from polycopy_assets.automation.situation import DAILY_REFRESH, UNDER_WAY
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
-from polycopy_assets.guard.ours import our_runs
+from polycopy_assets.guard.ours import Job, job_of, our_runs
 from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.resources.embedded import SourceResource, StoreResource
 from polycopy_assets.sources.boards import has_boards
@@ -31,29 +34,43 @@ WITNESS_ROUND_DAYS = 30
 """Days within which `daily_witness` has compared every wallet, however many there are."""
 
 
-@dg.schedule(
-    job=jobs.fetch,
-    cron_schedule="0 3 * * *",
-    execution_timezone="UTC",
-    default_status=dg.DefaultScheduleStatus.STOPPED,
-    description="Fetches the new trades of every wallet once a day.\n\n"
-    "Within the request budget: wallets without a record first, then least recently updated "
-    "first. A failed wallet only when its next attempt is due.\n\n" + AUTOMATION,
-)
-def daily_refresh(
-    context: dg.ScheduleEvaluationContext, store: StoreResource
-) -> dg.RunRequest | dg.SkipReason:
-    """One refresh, unless the last one still goes on, or it is the wrong store."""
-    going_on = our_runs(context.instance, dg.RunsFilter(tags=REFRESH_TAGS, statuses=UNDER_WAY))
-    if going_on:
-        run_id = going_on[0].dagster_run.run_id
-        return dg.SkipReason(f"run {run_id} is still updating the wallets")
-    decision = unless_wrong_store(policy.Act("daily"), context.instance, store)
-    if isinstance(decision, policy.Wait):
-        return dg.SkipReason(decision.why)
-    return dg.RunRequest(
-        run_config={"ops": {"wallet_trades": {"config": {"select": "refresh"}}}}, tags=REFRESH_TAGS
+@cache
+def refresh_daily(feed: Feed) -> dg.ScheduleDefinition:
+    """The schedule that fetches what is new of `feed`."""
+    job = job_of(Job.FETCH, feed)
+
+    @dg.schedule(
+        name=feed.own(DAILY_REFRESH),
+        job_name=job,
+        cron_schedule="0 3 * * *",
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.STOPPED,
+        description=f"Fetches the new {feed.rows} of every wallet once a day.\n\n"
+        "Within the request budget: wallets without a record first, then least recently updated "
+        "first. A failed wallet only when its next attempt is due.\n\n" + AUTOMATION,
     )
+    def schedule(
+        context: dg.ScheduleEvaluationContext, store: StoreResource
+    ) -> dg.RunRequest | dg.SkipReason:
+        """One refresh, unless the last one still goes on, or it is the wrong store."""
+        wanted = dg.RunsFilter(job_name=job, tags=REFRESH_TAGS, statuses=UNDER_WAY)
+        going_on = our_runs(context.instance, wanted)
+        if going_on:
+            run_id = going_on[0].dagster_run.run_id
+            return dg.SkipReason(f"run {run_id} is still updating the wallets")
+        decision = unless_wrong_store(policy.Act("daily"), context.instance, store)
+        if isinstance(decision, policy.Wait):
+            return dg.SkipReason(decision.why)
+        return dg.RunRequest(
+            run_config={"ops": {feed.assets.wallets: {"config": {"select": "refresh"}}}},
+            tags=REFRESH_TAGS,
+        )
+
+    return schedule
+
+
+daily_refresh = refresh_daily(TRADES)
+"""The one of the first feed, by its name."""
 
 
 @dg.schedule(
@@ -81,7 +98,7 @@ def daily_witness(
 
 
 @dg.schedule(
-    job=jobs.audit,
+    job_name=Job.AUDIT.value,
     cron_schedule="0 5 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.RUNNING,
@@ -91,7 +108,7 @@ def daily_witness(
 )
 def daily_audit(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     """One audit, unless the last one still goes on."""
-    wanted = dg.RunsFilter(job_name=jobs.audit.name, statuses=UNDER_WAY)
+    wanted = dg.RunsFilter(job_name=Job.AUDIT.value, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still comparing")
     return dg.RunRequest()
@@ -159,3 +176,15 @@ def daily_markets(
     if isinstance(decision, policy.Wait):
         return dg.SkipReason(decision.why)
     return dg.RunRequest()
+
+
+def schedules_of(feeds: Sequence[Feed]) -> list[dg.ScheduleDefinition]:
+    """The schedules of `feeds`, and those that are one for all of them."""
+    return [
+        *map(refresh_daily, feeds),
+        daily_audit,
+        daily_witness,
+        daily_leaderboard,
+        daily_markets,
+        daily_maintenance,
+    ]

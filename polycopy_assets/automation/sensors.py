@@ -4,26 +4,30 @@ They decide from the record and from Dagster's list of runs (`policy.py`), one r
 Why these are sensors and not automation conditions: `docs/automation.md`.
 """
 
+from collections.abc import Sequence
+from functools import cache
+
 import dagster as dg
 import msgspec
 
 from polycopy_assets.assets.pages import AUTOMATION, CHECKS_PAGE, DEAD_RUNS_PAGE
 from polycopy_assets.automation import jobs, policy
 from polycopy_assets.automation.situation import (
-    STARTED_BY_SENSOR,
     backfill_under_way,
     ended_at,
     fetch_situation,
     latest_ended,
     load_situation,
     run_under_way,
+    started_by_sensor,
     work_ended,
 )
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.errors import StoreError, WarehouseError, WrongStore
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.guard.dead_runs import end_dead_runs
-from polycopy_assets.guard.ours import Job
+from polycopy_assets.guard.ours import Job, fetch_sensor, job_of, load_sensor
 from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys
 from polycopy_assets.record.store_id import checked
@@ -57,7 +61,7 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 @dg.sensor(
-    job_name=jobs.fetch.name,
+    job_name=Job.FETCH.value,
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.STOPPED,
     description="Registers new wallets of `traders`, and fetches every wallet without a record.\n\n"
@@ -95,11 +99,36 @@ def new_wallets(
     events = _observed(before, seen)
     if isinstance(decision, policy.Wait):
         return dg.SensorResult(skip_reason=told, cursor=cursor, asset_events=events)
-    config = {"select": "due", "limit": WALLETS_A_RUN}
-    request = dg.RunRequest(
-        run_config={"ops": {"wallet_trades": {"config": config}}}, tags=STARTED_BY_SENSOR
+    return dg.SensorResult(run_requests=[_fetch(TRADES)], cursor=cursor, asset_events=events)
+
+
+@cache
+def wallets_without(feed: Feed) -> dg.SensorDefinition:
+    """The sensor that fetches what `feed`, which is not the first, lacks of registered wallets."""
+
+    @dg.sensor(
+        name=fetch_sensor(feed),
+        job_name=job_of(Job.FETCH, feed),
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description=f"Fetches every wallet that has no record of {feed.rows}.\n\n"
+        "`new_wallets` registers them. Failed wallets are tried again when their next attempt is "
+        "due. One run of all feeds at a time, at most 2,000 wallets each.\n\n" + AUTOMATION,
     )
-    return dg.SensorResult(run_requests=[request], cursor=cursor, asset_events=events)
+    def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+        """One tick; reads only Dagster's database, and before a fetch the store's id."""
+        decision = policy.fetch(fetch_situation(FeedRecord(context.instance, feed)), clock.now())
+        decision = unless_wrong_store(decision, context.instance, store)
+        return _run_if(context, decision, _fetch(feed))
+
+    return sensor
+
+
+def _fetch(feed: Feed) -> dg.RunRequest:
+    config = {"select": "due", "limit": WALLETS_A_RUN}
+    return dg.RunRequest(
+        run_config={"ops": {feed.assets.wallets: {"config": config}}}, tags=started_by_sensor(feed)
+    )
 
 
 def _observed(before: Seen, seen: Seen) -> list[dg.AssetObservation]:
@@ -114,21 +143,32 @@ def _observed(before: Seen, seen: Seen) -> list[dg.AssetObservation]:
     return [dg.AssetObservation("traders", metadata=metadata)]
 
 
-@dg.sensor(
-    jobs=[jobs.load],
-    minimum_interval_seconds=EVERY_SECONDS,
-    default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Combines and loads what is recorded and not in the table.\n\n"
-    "When a fetch has ended, and every 15 minutes during a long one.\n\n" + AUTOMATION,
-)
-def new_trades(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
-    """One tick; reads only Dagster's database, and before a load the store's id."""
-    decision = policy.load(load_situation(FeedRecord(context.instance, TRADES)), clock.now())
-    return _run_if(context, unless_wrong_store(decision, context.instance, store))
+@cache
+def load_what_is_new(feed: Feed) -> dg.SensorDefinition:
+    """The sensor that loads what the table of `feed` lacks."""
+
+    @dg.sensor(
+        name=load_sensor(feed),
+        jobs=[jobs.load(feed)],
+        minimum_interval_seconds=EVERY_SECONDS,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Combines and loads what is recorded and not in the table.\n\n"
+        "When a fetch has ended, and every 15 minutes during a long one.\n\n" + AUTOMATION,
+    )
+    def sensor(context: dg.SensorEvaluationContext, store: StoreResource) -> dg.SensorResult:
+        """One tick; reads only Dagster's database, and before a load the store's id."""
+        decision = policy.load(load_situation(FeedRecord(context.instance, feed)), clock.now())
+        return _run_if(context, unless_wrong_store(decision, context.instance, store))
+
+    return sensor
+
+
+new_trades = load_what_is_new(TRADES)
+"""The one of the first feed, by its name."""
 
 
 @dg.sensor(
-    jobs=[jobs.check],
+    job_name=Job.CHECK.value,
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Runs the checks of the wallets after each fetch and load, and every hour.\n\n"
@@ -152,7 +192,7 @@ def checks_due(context: dg.SensorEvaluationContext) -> dg.SensorResult:
 
 
 @dg.sensor(
-    job_name=jobs.fetch.name,
+    job_name=Job.FETCH.value,
     minimum_interval_seconds=EVERY_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Ends runs whose process has ended, so that they do not block others.\n\n"
@@ -169,7 +209,10 @@ def dead_runs(context: dg.SensorEvaluationContext) -> dg.SensorResult:
     )
 
 
-SENSORS = [new_wallets, new_trades, checks_due, dead_runs]
+def sensors_of(feeds: Sequence[Feed]) -> list[dg.SensorDefinition]:
+    """The sensors of `feeds`, and those that are one for all of them."""
+    others = [wallets_without(feed) for feed in feeds if not feed.bare]
+    return [new_wallets, *others, *map(load_what_is_new, feeds), checks_due, dead_runs]
 
 
 def unless_wrong_store(
@@ -190,10 +233,14 @@ def unless_wrong_store(
     return decision
 
 
-def _run_if(context: dg.SensorEvaluationContext, decision: policy.Decision) -> dg.SensorResult:
+def _run_if(
+    context: dg.SensorEvaluationContext,
+    decision: policy.Decision,
+    request: dg.RunRequest | None = None,
+) -> dg.SensorResult:
     context.log.info(decision.why)
     if isinstance(decision, policy.Act):
-        return dg.SensorResult(run_requests=[dg.RunRequest()])
+        return dg.SensorResult(run_requests=[request or dg.RunRequest()])
     return dg.SensorResult(skip_reason=decision.why)
 
 

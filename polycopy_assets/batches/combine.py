@@ -54,7 +54,8 @@ def combine_all(
     for place, batch in enumerate(batches, 1):
         if step is not None:
             of = f" {place:,} of {len(batches):,}" if len(batches) > 1 else ""
-            step.part(f"combining{of}", place, len(batches))
+            what = "" if store.feed.bare else f" {store.feed.rows}"
+            step.part(f"combining{what}{of}", place, len(batches))
         kept = [item for item in batch if item.wallet not in lost]
         combined = combine(store, kept, number, memory=memory)
         lost |= combined.lost.keys()

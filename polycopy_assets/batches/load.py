@@ -58,10 +58,11 @@ def load(
     own = read_id(store)
     held = agreed(table.held(), batches.listed)
     waiting = unloaded(batches.sound, held, store.feed.schema)
+    into = "" if store.feed.bare else f" into {store.feed.table}"
     for place, item in enumerate(waiting, 1):
         if step is not None:
             of = f", {place:,} of {len(waiting):,}" if len(waiting) > 1 else ""
-            step.part(f"loading batch {item.batch}{of}", place, len(waiting))
+            step.part(f"loading batch {item.batch}{into}{of}", place, len(waiting))
         listed = batches.listed[item.batch]
         try:
             manifest = read_manifest(store, listed)

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from polycopy_assets.feeds.base import Feed
+
 
 def shown(
     name: str, value: dg.TableMetadataValue | Mapping[str, object] | Sequence[object]
@@ -18,3 +20,8 @@ def shown(
         return {}
     plain = dict(value) if isinstance(value, Mapping) else list(value)
     return {name: dg.MetadataValue.json(plain)}
+
+
+def of_feed(feed: Feed, text: str) -> str:
+    """What a check of `feed` says of itself, if it is a check of what all feeds share."""
+    return text if feed.bare else f"Of {feed.rows}: {text[0].lower()}{text[1:]}"

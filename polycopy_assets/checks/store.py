@@ -1,13 +1,14 @@
 """The check of the store: what was recorded is still there. Daily, by the job `audit`."""
 
+from functools import cache
 from time import time
 
 import dagster as dg
 
 from polycopy_assets.checks.computed import NAMED, computed
-from polycopy_assets.checks.shown import shown
+from polycopy_assets.checks.shown import of_feed, shown
 from polycopy_assets.checks.wallets import WANTED
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.reconcile.audit import Audit, audit
 from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.resources.embedded import StoreResource
@@ -21,23 +22,30 @@ _TO_DO = (
 )
 
 
-@dg.asset_check(
-    asset=WANTED,
-    name=NAME,
-    additional_deps=[asset_keys(TRADES).wallets],
-    description="Every segment that the record names is in the store, with its size and checksum. "
-    "If the listing has no checksums, each segment is read again once in 28 days.",
-)
-def store_has_the_record(
-    context: dg.AssetCheckExecutionContext, store: StoreResource
-) -> dg.AssetCheckResult:
-    """Fails with the first wallets that have lost a segment; one listing, and no lock."""
-    with computed(context) as outcome:
-        objects = store.open(context.instance)
-        outcome.result = _result(
-            audit(context.instance, objects, int(time()) // _DAY, outcome.check)
-        )
-    return outcome.result
+@cache
+def store_has_the_record(feed: Feed) -> dg.AssetChecksDefinition:
+    """The check that what is recorded of `feed` is in the store."""
+
+    @dg.asset_check(
+        asset=WANTED,
+        name=feed.own(NAME),
+        additional_deps=[asset_keys(feed).wallets],
+        description=of_feed(
+            feed,
+            "Every segment that the record names is in the store, with its size and checksum. "
+            "If the listing has no checksums, each segment is read again once in 28 days.",
+        ),
+    )
+    def check(context: dg.AssetCheckExecutionContext, store: StoreResource) -> dg.AssetCheckResult:
+        """Fails with the first wallets that have lost a segment; one listing, and no lock."""
+        with computed(context) as outcome:
+            objects = store.open(context.instance, feed)
+            outcome.result = _result(
+                audit(context.instance, objects, int(time()) // _DAY, outcome.check)
+            )
+        return outcome.result
+
+    return check
 
 
 def _result(found: Audit) -> dg.AssetCheckResult:

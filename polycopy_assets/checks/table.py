@@ -1,6 +1,7 @@
 """Checks of the table: no id occurs twice, and every recorded row is there once."""
 
 from collections.abc import Collection, Mapping
+from functools import cache
 
 import dagster as dg
 
@@ -8,7 +9,7 @@ from polycopy_assets.batches.manifests import read_batches
 from polycopy_assets.batches.plan import pending
 from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.checks.shown import shown
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.record.feed_record import FeedRecord
@@ -29,41 +30,55 @@ _REPAIR = "`polycopy reconcile` says what is wrong with each wallet, `--apply` r
 _REPAIR_IDS = f"{_REPAIR}; on BigQuery with `--verify`, which reads the ids as well"
 
 
-@dg.asset_check(
-    name=NO_DUPLICATE_IDS,
-    asset="trades",
-    description="No (wallet_address, id) occurs twice.",
-)
-def no_duplicate_ids(
-    context: dg.AssetCheckExecutionContext,
-    warehouse: WarehouseResource,
-    progress: dg.ResourceParam[Progress],
-) -> dg.AssetCheckResult:
-    """Fails with the first trades that the table holds more than once."""
-    with computed(context, progress) as outcome:
-        outcome.result = duplicates(warehouse.open("trades", context.run.run_id).table(TRADES))
-    return outcome.result
+@cache
+def no_duplicate_ids(feed: Feed) -> dg.AssetChecksDefinition:
+    """The check that no row is in the table of `feed` twice."""
+    keys = asset_keys(feed)
+
+    @dg.asset_check(
+        name=NO_DUPLICATE_IDS,
+        asset=keys.table,
+        description="No (wallet_address, id) occurs twice.",
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        warehouse: WarehouseResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.AssetCheckResult:
+        """Fails with the first rows that the table holds more than once."""
+        with computed(context, progress) as outcome:
+            outcome.result = duplicates(warehouse.open(feed.table, context.run.run_id).table(feed))
+        return outcome.result
+
+    return check
 
 
-@dg.asset_check(
-    name=ROWS_MATCH_RECORD,
-    asset="trades",
-    additional_deps=[asset_keys(TRADES).wallets, asset_keys(TRADES).combined],
-    description="For every wallet, the batches hold what the record says, and the table has as "
-    "many rows.",
-)
-def rows_match_record(
-    context: dg.AssetCheckExecutionContext,
-    store: StoreResource,
-    warehouse: WarehouseResource,
-    progress: dg.ResourceParam[Progress],
-) -> dg.AssetCheckResult:
-    """Fails with the first wallets whose rows in the table are not those of the record."""
-    with computed(context, progress) as outcome:
-        objects = store.open(context.instance)
-        table = warehouse.open("trades", context.run.run_id).table(objects.feed)
-        outcome.result = conservation(context.instance, objects, table)
-    return outcome.result
+@cache
+def rows_match_record(feed: Feed) -> dg.AssetChecksDefinition:
+    """The check that the table of `feed` holds what is recorded."""
+    keys = asset_keys(feed)
+
+    @dg.asset_check(
+        name=ROWS_MATCH_RECORD,
+        asset=keys.table,
+        additional_deps=[keys.wallets, keys.combined],
+        description="For every wallet, the batches hold what the record says, and the table has as "
+        "many rows.",
+    )
+    def check(
+        context: dg.AssetCheckExecutionContext,
+        store: StoreResource,
+        warehouse: WarehouseResource,
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.AssetCheckResult:
+        """Fails with the first wallets whose rows in the table are not those of the record."""
+        with computed(context, progress) as outcome:
+            objects = store.open(context.instance, feed)
+            table = warehouse.open(feed.table, context.run.run_id).table(feed)
+            outcome.result = conservation(context.instance, objects, table)
+        return outcome.result
+
+    return check
 
 
 def duplicates(table: FeedTable) -> dg.AssetCheckResult:
@@ -76,10 +91,10 @@ def duplicates(table: FeedTable) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         passed=not found,
         check_name=NO_DUPLICATE_IDS,
-        asset_key="trades",
+        asset_key=asset_keys(table.feed).table,
         metadata={
             **shown("first", [list(item) for item in found]),
-            "looked_at": f"trades{where}" if where else "the whole table",
+            "looked_at": f"{table.feed.rows}{where}" if where else "the whole table",
             **({"what_to_do": _REPAIR_IDS} if found else {}),
             **cost_metadata(table.cost),
         },
@@ -119,7 +134,7 @@ def conservation(
     return dg.AssetCheckResult(
         passed=not wrong,
         check_name=ROWS_MATCH_RECORD,
-        asset_key="trades",
+        asset_key=asset_keys(table.feed).table,
         metadata={
             "wallets": len(recorded),
             "rows_recorded": sum(recorded_rows(recorded).values()),

@@ -4,11 +4,15 @@ Dagster alone takes most of a second to import. So `polycopy --help` and a misty
 without the commands: their help lines stand here, and a test compares them with the commands' own.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pkgutil import resolve_name
+from typing import Any
 
 import click
 
 from polycopy_assets.cli.help import Documented
+from polycopy_assets.system.output import end_by_sigpipe, reader_has_gone
 from polycopy_assets.system.version import VERSION
 
 
@@ -24,8 +28,34 @@ class Later(click.Command):
         return resolve_name(f"{__name__}.{self._source}")
 
 
+@contextmanager
+def _until_the_reader_goes() -> Iterator[None]:
+    """Ends the process if `head`, or whatever reads the output, has seen enough.
+
+    Else click ends it with 1, which says of a backfill that a wallet has failed. Raises OSError if
+    it was another pipe that broke.
+    """
+    try:
+        yield
+    except BrokenPipeError as error:
+        if reader_has_gone():
+            end_by_sigpipe()
+        # Without its number, or click would end in silence.
+        raise OSError(f"a connection broke: {error.strerror}") from error
+
+
 class Commands(Documented, click.Group):
     """A group of commands that are imported when they are called."""
+
+    def make_context(self, *args: Any, **options: Any) -> click.Context:
+        """Reads the arguments; `--help` and `--version` print as that happens."""
+        with _until_the_reader_goes():
+            return super().make_context(*args, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Runs the command that the arguments name."""
+        with _until_the_reader_goes():
+            return super().invoke(ctx)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -54,7 +84,11 @@ class Commands(Documented, click.Group):
             "Run the whole pipeline offline, on the built-in sample API.",
         ),
         Later("dev", "dev:dev_command", "Open Dagster's UI, and start its daemon."),
-        Later("export", "export:export_command", "Export trades to a Parquet or CSV file."),
+        Later(
+            "export",
+            "export:export_command",
+            "Export trades, or another table, to a Parquet or CSV file.",
+        ),
         Later("init", "init:init_command", "Prepare DAGSTER_HOME before several processes use it."),
         Later(
             "maintain",

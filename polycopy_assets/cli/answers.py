@@ -101,12 +101,12 @@ def _csv(value: Any) -> object:
 
 def _text(value: Any) -> str:
     match value:
-        case None:
-            return ""
-        case bool():
-            return "true" if value else "false"
+        case None | bool():
+            return {None: "", True: "true", False: "false"}[value]
         case datetime():
             return _moment(value)
+        case Decimal():
+            return f"{value:f}"  # without an exponent, which zero has otherwise
         case bytes():
             return base64.b64encode(value).decode()
         case list() | tuple() | dict():

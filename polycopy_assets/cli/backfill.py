@@ -8,6 +8,14 @@ import click
 import dagster as dg
 import msgspec
 
+from polycopy_assets.cli.backfill_report import (
+    CONTINUES,
+    NAMED_FAILURES,
+    BackfillReport,
+    exit_code,
+    print_report,
+    report_of,
+)
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.duration import Duration
@@ -15,55 +23,20 @@ from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.talk import talkative
 from polycopy_assets.cli.usable import Say, check_usable, register_new
 from polycopy_assets.cli.wallet_list import given_wallets
-from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.cli.work import Work
 from polycopy_assets.errors import ConfigurationError, OutOfTime, WarehouseBusy
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.known import named
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
-from polycopy_assets.ledger.failure import Failure, by_reason
-from polycopy_assets.record import refetching
-from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.lost_record import refuse_lost_record
 from polycopy_assets.record.partitions import registered
-from polycopy_assets.resources.chosen import open_store, open_warehouse
+from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.system.interrupt import TO_BE_CONTINUED, continues_later
-from polycopy_assets.text import counted, duration, first_few
+from polycopy_assets.text import first_few
 from polycopy_assets.trades.wallet import refusals
-
-NAMED_FAILURES = 10
-CONTINUES = "start it again, it continues"
-_LONG = 60
-
-
-class BackfillReport(msgspec.Struct, frozen=True, kw_only=True):
-    """The result of a backfill.
-
-    `trades_fetched` are new rows in the store, `requests` HTTP requests of all kinds,
-    `failed_checks` what the checks of the table found, if it was loaded, and `errors` the other
-    errors: why the fetch ended early, why the table could not be loaded. `table_rows` is None if
-    the table cannot be read, or was not, because the process was told to stop. `left` are the
-    wallets that were to be fetched when the time was up; `to_be_continued` says that the same
-    command has to be started again for them, or for the load, and that nothing else is wrong.
-    """
-
-    wallets: int
-    complete: int
-    failed: int
-    remaining: int
-    complete_without_trades: int
-    requests: int
-    trades_fetched: int
-    table_rows: int | None
-    seconds: float
-    failures: list[Failure]
-    failed_checks: list[str]
-    errors: list[str]
-    left: int = 0
-    to_be_continued: bool = False
 
 
 def backfill(
@@ -91,45 +64,30 @@ def backfill(
     fetch that ended early. Raises PolycopyError if the work cannot begin.
     """
     started = time.monotonic()
-    work = Work(instance, settings, progress, deadline, older_than, only)
+    works = [
+        Work(instance, settings, feed, progress, deadline, older_than, only)
+        for feed in named(settings.feeds)
+    ]
     for run_id, cause in end_dead_runs(instance).items():
         say(f"run {run_id} was dead, and has been ended: {cause}")
     busy = _begin(instance, settings, say)
     _refuse_unknown(instance, only, busy)
     if busy:
         say(f"{busy}. Registered wallets are fetched now; the table is tried again at the end")
-    work.do("all" if refresh else "remaining")
-    if busy and not work.errors and not work.out_of_time:
-        with work.noting("`traders` could not be read"):
+    in_turn = works
+    if refresh and deadline is not None and len(works) > 1:
+        # If the time never suffices for all, the feed that comes last would never be fetched.
+        in_turn = sorted(works, key=lambda work: work.covered_in_all())
+    for work in in_turn:
+        work.do("all" if refresh else "remaining")
+    first = works[0]
+    able = [work for work in works if not work.errors]  # one feed's error holds up no other
+    if busy and able and not first.out_of_time:
+        with first.noting("`traders` could not be read"):
             if register_new(instance, settings, say):
-                work.do("remaining")
-    table_rows: int | None = None
-    if not work.told:
-        with work.noting("the table could not be counted"):
-            table_rows = open_warehouse(settings, "trades").table(TRADES).count_rows()
-    wallets = work.wallets
-    complete = refetching.complete(FeedRecord(instance, TRADES))
-    missing = [wallet for wallet in wallets if wallet not in complete]
-    empty = without_trades(wallets, complete)
-    for line in named_without_trades(empty):
-        say(line)
-    failures = [failure for report in work.fetched for failure in report.failures]
-    return BackfillReport(
-        wallets=len(wallets),
-        complete=len(wallets) - len(missing),
-        complete_without_trades=len(empty),
-        failed=len(failures),
-        remaining=len(missing),
-        requests=sum(report.requests for report in work.fetched),
-        trades_fetched=sum(report.new_rows for report in work.fetched),
-        table_rows=table_rows,
-        seconds=round(time.monotonic() - started, 3),
-        failures=[each.plain for each in failures],
-        failed_checks=work.failed_checks,
-        errors=work.errors,
-        left=work.left,
-        to_be_continued=work.to_be_continued,
-    )
+                for work in able:
+                    work.do("remaining")
+    return report_of(works, time.monotonic() - started, say)
 
 
 def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> WarehouseBusy | None:
@@ -140,7 +98,8 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
         register_new(instance, settings, say)
     except WarehouseBusy as error:
         busy = error
-    refuse_lost_record(instance, open_store(settings, instance))
+    for feed in named(settings.feeds):
+        refuse_lost_record(instance, open_store(settings, instance, feed))
     return busy
 
 
@@ -167,7 +126,7 @@ def _refuse_unknown(
     ),
 )
 @click.argument("addresses", nargs=-1, metavar="[WALLET]...")
-@click.option("--refresh", is_flag=True, help="Also fetch the new trades of complete wallets.")
+@click.option("--refresh", is_flag=True, help="Also fetch what is new of complete wallets.")
 @click.option(
     "--older-than",
     type=Duration(),
@@ -253,44 +212,3 @@ def run_backfill(
             older_than=older_than,
             only=only,
         )
-
-
-def print_report(report: BackfillReport) -> None:
-    """Prints the result of a backfill."""
-    took = duration(report.seconds) if report.seconds >= _LONG else f"{report.seconds:.1f} s"
-    if not report.wallets:
-        click.echo("No wallets to fetch: `polycopy wallets add ADDRESS` adds some.")
-    elif not report.requests and not report.failures and not report.errors and not report.left:
-        are = counted(report.complete, "wallet is", "wallets are")
-        click.echo(f"Nothing to fetch: {'all ' * (report.complete > 1)}{are} complete ({took}).")
-    else:
-        click.echo(
-            f"{counted(report.trades_fetched, 'trade')} fetched with"
-            f" {counted(report.requests, 'request')} in {took}."
-        )
-    click.echo(
-        f"{report.complete:,} of {counted(report.wallets, 'wallet')} complete,"
-        f" {report.failed:,} failed"
-        + (
-            "."
-            if report.table_rows is None
-            else f"; {counted(report.table_rows, 'row')} in the table."
-        )
-    )
-    for line in by_reason(report.failures, NAMED_FAILURES):
-        say(f"failed: {line}")
-    for check in report.failed_checks:
-        say(f"check failed: {check}")
-    for error in report.errors:
-        say(f"polycopy: {error}")
-    if report.left or report.to_be_continued:
-        left = f"{counted(report.left, 'wallet')} left" if report.left else "the load is left"
-        say(f"out of time, {left}: {CONTINUES}")
-
-
-def exit_code(report: BackfillReport) -> int:
-    """0 if everything is complete and in the table; 75 if only time was missing; else 1."""
-    if report.to_be_continued:
-        return TO_BE_CONTINUED
-    left = report.failed or report.remaining or report.failed_checks or report.errors
-    return 1 if left else 0

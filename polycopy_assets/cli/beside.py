@@ -16,6 +16,7 @@ import dagster as dg
 from polycopy_assets.batches.load import load
 from polycopy_assets.batches.manifests import forget, sound_batches
 from polycopy_assets.errors import RunEnded, StoreError, WarehouseError
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
@@ -53,8 +54,8 @@ _FILE_SECONDS = 1.0
 class Beside:
     """Combines and loads what a fetch has recorded, while the context lasts.
 
-    `progress` and `deadline` are the fetch's. A load that is under way when the fetch ends is
-    waited for; if the fetch ends with an error, or its process was told to stop, so is the load.
+    `progress`, `deadline` and `feed` are the fetch's. A load that is under way when the fetch ends
+    is waited for; if the fetch ends with an error, or its process was told to stop, so is the load.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class Beside:
         settings: Settings,
         progress: Progress,
         deadline: Deadline | None = None,
+        feed: Feed = TRADES,
     ) -> None:
         self._instance = instance
         self._settings = settings
         self._progress = progress
         self._deadline = deadline or Deadline()
+        self._feed = feed
         self._ended, self._stopped = threading.Event(), threading.Event()
         # The load after the fetch meets the same, and reports it.
         self._quiet = logging.Logger(__name__)  # noqa: LOG001 - an import must not change anything
@@ -113,13 +116,15 @@ class Beside:
 
     def _load_often(self) -> None:
         """Loads whenever there is enough to load and nobody else loads."""
-        warehouse = warehouse_resource(self._settings).open("trades", patience=_FILE_SECONDS)
-        table = warehouse.table(TRADES)
+        warehouse = warehouse_resource(self._settings).open(
+            self._feed.table, patience=_FILE_SECONDS
+        )
+        table = warehouse.table(self._feed)
         locks, holder = instance_locks(self._instance), this_process("loading beside a fetch")
-        taken = self._progress.recorded_rows
+        begun = taken = self._progress.recorded_rows  # what another feed's fetch has recorded
         while not self._ended.wait(POLL_SECONDS) and not self._deadline.told:
             recorded = self._progress.recorded_rows
-            if recorded - taken < max(table.worth_loading, recorded // SHARE):
+            if recorded - taken < max(table.worth_loading, (recorded - begun) // SHARE):
                 continue
             lock = locks.try_acquire(WAREHOUSE, holder)
             if lock is None:
@@ -127,7 +132,7 @@ class Beside:
             try:
                 self._load(table, lock)
             except (StoreError, WarehouseError):
-                _LOG.info("it is tried again with the next trades", exc_info=True)
+                _LOG.info("it is tried again with the next %s", self._feed.rows, exc_info=True)
             finally:
                 self._progress.beside.end()
                 lock.release()
@@ -142,7 +147,7 @@ class Beside:
             lock.check()
 
         forget()  # every manifest is read again, and from here on once
-        store = open_store(self._settings, self._instance)
+        store = open_store(self._settings, self._instance, self._feed)
         checked_table(self._instance, store, table)
         loaded = table.loaded_batches()
         if sound_and_broken(store, loaded).broken:

@@ -1,5 +1,6 @@
 """What `polycopy demo` runs on: a small world, the API that serves it, and settings to use it."""
 
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,13 +8,16 @@ from pathlib import Path
 import dagster as dg
 import msgspec
 
+from polycopy_assets.demo.entry import TIP
 from polycopy_assets.demo.faults import Faults
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.recorded import load_directory
 from polycopy_assets.demo.server import Served, serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.errors import ConfigurationError
-from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.known import FEEDS, named
+from polycopy_assets.feeds.tips.feed import TIPS
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered
@@ -47,21 +51,32 @@ class Demo(msgspec.Struct, frozen=True):
         return [wallet.lower() for wallet in self.served.state.world.wallets()]
 
     @property
-    def trades(self) -> int:
-        """The trades that the table must hold for them."""
-        return self.served.state.world.count()
+    def feeds(self) -> tuple[Feed, ...]:
+        """The feeds that are collected."""
+        return named(self.settings.feeds)
 
-    @property
-    def trade_requests(self) -> int:
-        """How often the API was asked for trades."""
-        return self.served.state.counts.trade_requests
+    def rows(self, feed: Feed) -> int:
+        """The rows that the table of `feed` must hold for them."""
+        world = self.served.state.world
+        if feed is TRADES:
+            return world.count()
+        types = Counter(each.type for wallet in world.wallets() for each in world.entries(wallet))
+        if feed is TIPS:
+            return types[TIP]
+        left_out = {TIP, *self.settings.activity_without}
+        return sum(number for kind, number in types.items() if kind not in left_out)
+
+    def requests(self, feed: Feed) -> int:
+        """How often the API was asked for rows of `feed`."""
+        return self.served.state.counts_of(feed.name).trade_requests
 
 
 @contextmanager
 def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
     """Serves the demo's world; its settings are `chosen`, but with the sample API as the source.
 
-    Raises ConfigurationError if `data` holds no trades, or if store or table are in the cloud.
+    If more than trades is collected, its wallets have whole ledgers. Raises ConfigurationError if
+    `data` holds no trades, or if store or table are in the cloud.
     """
     if parse_bucket(chosen.store) or parse_dataset(chosen.warehouse):
         place = chosen.warehouse if parse_dataset(chosen.warehouse) else chosen.store
@@ -70,7 +85,13 @@ def run_demo(chosen: Settings, data: Path | None) -> Iterator[Demo]:
         world = (
             load_directory(data)
             if data
-            else generate(SEED, WALLETS, whales=WHALES, whale_trades=WHALE_TRADES)
+            else generate(
+                SEED,
+                WALLETS,
+                whales=WHALES,
+                whale_trades=WHALE_TRADES,
+                ledgers=len(chosen.feeds) > 1,
+            )
         )
     except (ValueError, KeyError) as error:
         raise ConfigurationError(f"--data {data}: {error}") from error
@@ -100,7 +121,7 @@ def refuse_others(instance: dg.DagsterInstance, demo: Demo) -> None:
         if wallet.lower() not in own:
             raise ConfigurationError(
                 f"the demo would load invented trades beside those of {quoted(wallet)}, which is"
-                f" {where}: {_DO}"
+                f" {where}: {_DO}; with other POLYCOPY_FEEDS the demo has other wallets"
             )
 
 
@@ -114,14 +135,16 @@ def _kept(instance: dg.DagsterInstance, settings: Settings) -> Iterator[tuple[st
     warehouse = open_warehouse(settings, "traders")
     for text in warehouse.traders():
         yield text or "", "in the table traders"
-    for text in warehouse.table(TRADES).rows_by_wallet():
-        yield text or "", "in the table trades"
+    for feed in FEEDS.values():
+        for text in warehouse.table(feed).rows_by_wallet():
+            yield text or "", f"in the table {feed.table}"
     store = open_store(settings, instance, keep=False)
     for wallet in read_wanted(store).entries:
         yield wallet, "in the store's list of wanted wallets"
-    segments = store.names.segments
-    for item in store.list(segments):
-        yield (
-            item.name.removeprefix(segments).partition("/")[0].removesuffix(".jsonl"),
-            "in the store",
-        )
+    for feed in FEEDS.values():
+        segments = feed.names.segments
+        for item in store.list(segments):
+            yield (
+                item.name.removeprefix(segments).partition("/")[0].removesuffix(".jsonl"),
+                "in the store",
+            )

@@ -29,9 +29,16 @@ LOCATION = "polycopy_assets.definitions"
     ),
     page="docs/automation.md",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--host",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on.",
+)
 @click.option(
     "--port",
+    metavar="N",
     default=3000,
     show_default=True,
     type=click.IntRange(1, 65535),

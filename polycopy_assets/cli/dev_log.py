@@ -21,15 +21,17 @@ _QUIET = frozenset({"DEBUG", "INFO"})
 _HARMLESS = (
     " - No cursor for event type ",  # the first start on an instance
 )
+_TRACE = "Traceback (most recent call last):"
 _SUPERSEDED = "SupersessionWarning: Function `dev_command`"
 
 
 def needed(lines: Iterable[str], ending: Callable[[], bool] = lambda: False) -> Iterator[str]:
     """The lines that a user needs: warnings, errors with their traceback, and that the UI is ready.
 
-    A line that is no record of a log belongs to the record before it. What comes before the first
-    record is kept: it says why Dagster did not start. When it is `ending`, what is interrupted has
-    no traceback.
+    A line that is no record of a log belongs to the record before it; but a traceback is of no
+    quiet record: it is why a process has ended, as if the code server is not up in time. What comes
+    before the first record is kept: it says why Dagster did not start. When it is `ending`, what
+    is interrupted has no traceback.
     """
     shown, skip = True, 0
     for line in lines:
@@ -47,6 +49,8 @@ def needed(lines: Iterable[str], ending: Callable[[], bool] = lambda: False) -> 
         record = _RECORD.match(plain)
         if record:
             shown = record["level"] not in _QUIET and not any(it in plain for it in _HARMLESS)
+        elif plain.startswith(_TRACE):
+            shown = True
         if shown and (record or not ending()):
             yield line
 

@@ -60,16 +60,25 @@ def discover_command(add: Add) -> click.Command:
         help="`all` ranks by realized PnL, the others by the change in a wallet's worth in that"
         " time. Default: week.",
     )
-    @click.option("--category", help=f"politics, sports, crypto, … Default: {OVERALL}.")
+    @click.option(
+        "--category",
+        metavar="CATEGORY",
+        help=f"politics, sports, crypto, … Default: {OVERALL}.",
+    )
     @click.option("--by", type=click.Choice(SORTS), help="What to rank by. Default: pnl.")
     @click.option(
         "--top",
         type=click.IntRange(1, MOST),
+        metavar="N",
         default=100,
         show_default=True,
         help="How many wallets.",
     )
-    @click.option("--market", help="The holders of this market: the slug in its URL.")
+    @click.option(
+        "--market",
+        metavar="SLUG",
+        help="The holders of this market: the slug in its URL.",
+    )
     @click.option("--winners", is_flag=True, help="The biggest single wins, not the leaderboard.")
     @click.option("--add", "adds", is_flag=True, help="Add those that are not in `traders` yet.")
     @as_json

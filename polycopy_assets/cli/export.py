@@ -12,6 +12,7 @@ import click
 
 from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.errors import ConfigurationError, InvalidWallet
+from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings.environment import settings
@@ -19,6 +20,7 @@ from polycopy_assets.text import counted, quoted
 from polycopy_assets.trades.wallet import parse_wallet
 from polycopy_assets.warehouse.reading import Form, Selection
 
+_TABLES = [feed.table for feed in FEEDS.values()]
 _FORMS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet"}
 
 
@@ -34,15 +36,36 @@ _FORMS: dict[str, Form] = {".csv": "csv", ".parquet": "parquet"}
     page="docs/analysis.md",
 )
 @click.option(
-    "--to", required=True, help="The file, *.parquet or *.csv; replaces one of that name."
+    "--to",
+    required=True,
+    metavar="FILE",
+    help="The file, *.parquet or *.csv; replaces one of that name.",
 )
-@click.option("--wallet", "wallets", multiple=True, help="Only this wallet; may be repeated.")
-@click.option("--since", help="Only trades from this time on: 2024-05-06, or 2024-05-06T07:08:09Z.")
-def export_command(*, to: str, wallets: Sequence[str], since: str | None) -> None:
-    """Export trades to a Parquet or CSV file.
+@click.option(
+    "--table",
+    type=click.Choice(_TABLES),
+    default=TRADES.table,
+    show_default=True,
+    help="The table to export.",
+)
+@click.option(
+    "--wallet",
+    "wallets",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Only this wallet; may be repeated.",
+)
+@click.option(
+    "--since",
+    metavar="TIME",
+    help="Only rows from this time on: 2024-05-06, or 2024-05-06T07:08:09Z.",
+)
+def export_command(*, to: str, table: str, wallets: Sequence[str], since: str | None) -> None:
+    """Export trades, or another table, to a Parquet or CSV file.
 
-    The file has the columns of the table, and appears when it is whole. Its rows are in no
-    particular order: sort by wallet_address, timestamp, sequence. A time without a zone is UTC.
+    --table names another feed's table. The file has the columns of the table, and appears when it
+    is whole. Its rows are in no particular order: sort by wallet_address, timestamp, sequence. A
+    time without a zone is UTC.
     """
     with one_line_errors():
         path = Path(to)
@@ -54,9 +77,11 @@ def export_command(*, to: str, wallets: Sequence[str], since: str | None) -> Non
         chosen = Selection(
             [_wallet(each) for each in wallets], None if since is None else _moment(since)
         )
+        feed = next(each for each in FEEDS.values() if each.table == table)
         with _whole(path) as partial:
-            rows = open_warehouse(settings(), "export").reader.export(TRADES, chosen, form, partial)
-        say(f"{counted(rows, 'trade')} in {path}, {counted(path.stat().st_size, 'byte')}")
+            rows = open_warehouse(settings(), "export").reader.export(feed, chosen, form, partial)
+        size = counted(path.stat().st_size, "byte")
+        say(f"{counted(rows, feed.row, feed.rows)} in {path}, {size}")
 
 
 def _wallet(text: str) -> str:

@@ -7,6 +7,7 @@ import msgspec
 
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.usable import usable
+from polycopy_assets.feeds.known import named
 from polycopy_assets.ledger.failure import beside
 from polycopy_assets.record import attempts
 from polycopy_assets.record.feed_record import FeedRecord
@@ -20,8 +21,8 @@ UNNOTED = "no reason was recorded: the source was down, or the run died"
 class FailedWallet(msgspec.Struct, frozen=True, kw_only=True):
     """A failed wallet: why, failed attempts in a row, and epoch seconds of the last and the next.
 
-    `failed_at` is None if no attempt of its own was noted, `next_attempt` if there is no automatic
-    one.
+    `feed` is named if several are collected. `failed_at` is None if no attempt of its own was
+    noted, `next_attempt` if there is no automatic one.
     """
 
     wallet: str
@@ -30,6 +31,7 @@ class FailedWallet(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     failed_at: float | None = None
     next_attempt: float | None = None
+    feed: str | msgspec.UnsetType = msgspec.UNSET
 
 
 def failed_wallets(record: FeedRecord) -> list[FailedWallet]:
@@ -54,15 +56,21 @@ def failed_wallets(record: FeedRecord) -> list[FailedWallet]:
 def print_failed(chosen: Settings, *, as_json: bool) -> None:
     """Prints the failed wallets, one a line."""
     with open_instance(chosen, Needs.RECORD) as instance, usable(chosen):
-        store = open_store(chosen, instance, keep=False)
-        found = failed_wallets(FeedRecord(instance, store.feed))
+        open_store(chosen, instance, keep=False)
+        feeds = named(chosen.feeds)
+        found = [
+            msgspec.structs.replace(each, feed=feed.name) if len(feeds) > 1 else each
+            for feed in feeds
+            for each in failed_wallets(FeedRecord(instance, feed))
+        ]
     if as_json:
         click.echo(msgspec.json.encode({"failed": found}))
         return
     for item in found:
-        click.echo(f"{item.wallet}  {beside(item.wallet, item.reason)}{_when(item)}")
+        of = f"{item.feed}: " if item.feed else ""
+        click.echo(f"{item.wallet}  {of}{beside(item.wallet, item.reason)}{_when(item)}")
     click.echo(
-        f"{counted(len(found), 'wallet')} failed."
+        f"{counted(len({item.wallet for item in found}), 'wallet')} failed."
         + (" `polycopy backfill` tries them again at once." if found else "")
     )
 

@@ -18,8 +18,7 @@ from polycopy_assets.cli.common import say
 from polycopy_assets.cli.usable import usable
 from polycopy_assets.errors import PolycopyError, Stopped, StoreError, WarehouseBusy
 from polycopy_assets.feeds.base import Feed
-from polycopy_assets.feeds.known import FEEDS
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.known import named
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.guard.exclusive import SOURCE, note_released
 from polycopy_assets.guard.instance_locks import under_lease
@@ -90,7 +89,7 @@ def open_instance(
             return
         if needs is Needs.RECORD:
             with usable(chosen):
-                _say_restored(_restored(instance, ReadOnly(store), change=False))
+                _say_restored(_restored(instance, chosen, ReadOnly(store), change=False))
                 table = open_warehouse(chosen, "traders")
                 register_wanted(instance, ReadOnly(store), table, change=False)
         yield instance
@@ -103,7 +102,8 @@ def _check_table(instance: dg.DagsterInstance, chosen: Settings, store: Store) -
     """
     warehouse = warehouse_resource(chosen).open("trades", patience=_FILE_SECONDS)
     try:
-        checked_table(instance, FeedStore(store, TRADES), warehouse.table(TRADES), keep=False)
+        for feed in named(chosen.feeds):
+            checked_table(instance, FeedStore(store, feed), warehouse.table(feed), keep=False)
     except WarehouseBusy:
         return  # each command checks it again before it begins
 
@@ -122,7 +122,7 @@ def _working(
         if lease.idle_since:
             note_released(instance, SOURCE, str(lease.idle_since))
         with usable(chosen):
-            reports = _restored(instance, store, change=True)
+            reports = _restored(instance, chosen, store, change=True)
         _say_restored(reports)
         try:
             yield
@@ -157,14 +157,16 @@ def _save(instance: dg.DagsterInstance, store: Store, lease: Lease, before: "Rep
             say(f"no snapshot of the record was written: {error}. The next start reads the store")
 
 
-def _restored(instance: dg.DagsterInstance, store: Store, *, change: bool) -> "Reports":
-    """Restores the record of each feed."""
+def _restored(
+    instance: dg.DagsterInstance, chosen: Settings, store: Store, *, change: bool
+) -> "Reports":
+    """Restores the record of each feed that is collected."""
     # An instance that is kept needs none of it.
     from polycopy_assets.reconcile.restore import restore  # noqa: PLC0415
 
     return [
         (feed, restore(instance, FeedStore(store, feed), change=change, say=say))
-        for feed in FEEDS.values()
+        for feed in named(chosen.feeds)
     ]
 
 

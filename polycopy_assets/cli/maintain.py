@@ -25,6 +25,7 @@ _MB = 1e6
 @click.option(
     "--keep-days",
     type=click.IntRange(min=0, max=MOST_DAYS),
+    metavar="N",
     default=KEEP_DAYS,
     show_default=True,
     help="Keep everything about runs that ended in the last N days.",

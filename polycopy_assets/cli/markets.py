@@ -32,8 +32,8 @@ _SHOWN = ("conditions", "asked", "changed", "requests", "unknown", "refused")
 def markets_command(*, as_json: bool) -> None:
     """Update the tables of tokens and markets.
 
-    Asks the source for every condition in `trades` that is new, or of which something may still
-    change. It can be killed and repeated: what is final is not asked for again.
+    Asks the source for every condition in the loaded tables that is new, or of which something may
+    still change. It can be killed and repeated: what is final is not asked for again.
     """
     chosen = settings()
     progress = Progress()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from polycopy_assets.record.wanted import Standing
-from polycopy_assets.text import counted, first_few
+from polycopy_assets.text import counted, first_few, listed
 
 NO_WALLETS = (
     "no wallets: `polycopy wallets add ADDRESS`, `polycopy wallets add -f FILE`, or without a list"
@@ -13,11 +13,20 @@ _NAMED = 1
 
 
 def next_steps(  # noqa: PLR0917 - the numbers of `status`
-    total: int, remaining: int, failed: int, trades: int, table_rows: int, stands: Standing
+    total: int,
+    remaining: int,
+    failed: int,
+    trades: int,
+    table_rows: int,
+    stands: Standing,
+    feeds: Sequence[str] = ("trades",),
 ) -> list[str]:
-    """Lines that say what to do next, the most urgent first; never empty."""
+    """Lines that say what to do next, the most urgent first; never empty.
+
+    `feeds` are the names of those that are collected.
+    """
     steps = list(_steps(total, remaining, failed, trades, table_rows, stands))
-    return steps or ["all is complete: `polycopy backfill --refresh` fetches new trades"]
+    return steps or [f"all is complete: `polycopy backfill --refresh` fetches new {listed(feeds)}"]
 
 
 def _steps(  # noqa: PLR0917 - the same

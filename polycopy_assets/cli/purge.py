@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 
 import dagster as dg
+import msgspec
 
 from polycopy_assets.batches.manifests import forget
 from polycopy_assets.cli.runs import raise_failure, run_job
@@ -62,7 +63,12 @@ def purge(
             return []
         forget()
         batches = [_delete(instance, each, table, wallets, check, say) for each, table in feeds]
-    raise_failure(instance, run_job(instance, settings, Job.LOAD, {}, Progress()))
+    # A feed that is collected no more has a table, too.
+    names = tuple(each.feed.name for each, _ in feeds)
+    every = msgspec.structs.replace(settings, feeds=names)
+    for each, _ in feeds:
+        job = run_job(instance, every, Job.LOAD, {}, Progress(), feed=each.feed)
+        raise_failure(instance, job)
     for batch, (_, table) in zip(batches, feeds, strict=True):
         if batch not in table.loaded_batches():
             raise WarehouseError(f"batch {batch}, which removes the rows, is not in the table yet")

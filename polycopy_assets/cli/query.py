@@ -10,7 +10,7 @@ import click
 
 from polycopy_assets.cli.answers import print_csv, print_json, print_table
 from polycopy_assets.cli.common import Command, one_line_errors, say
-from polycopy_assets.errors import ConfigurationError, PolycopyError
+from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.resources.chosen import open_warehouse
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.text import counted
@@ -57,13 +57,8 @@ def query_command(*, sql: str | None, file: TextIO | None, dry_run: bool, **shap
             )
             return
         with warehouse.reader.ask(text) as answer:
-            try:
-                count = _show(answer, shape)
-                sys.stdout.flush()
-            except BrokenPipeError:
-                raise  # whoever reads it has seen enough
-            except OSError as error:
-                raise PolycopyError(f"the answer cannot be written: {error.strerror}") from error
+            count = _show(answer, shape)
+            sys.stdout.flush()
         _say_cost(warehouse, count)
 
 

@@ -1,7 +1,7 @@
 """`polycopy reconcile`: checks store and table, then runs the job `reconcile`."""
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import click
 import msgspec
@@ -14,6 +14,16 @@ from polycopy_assets.cli.runs import raise_failure, run_job
 from polycopy_assets.cli.source import print_source, source_json
 from polycopy_assets.cli.talk import talkative
 from polycopy_assets.cli.usable import check_usable
+from polycopy_assets.errors import (
+    ConfigurationError,
+    DatabaseBusy,
+    PolycopyError,
+    Stopped,
+    with_notes,
+)
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.known import named
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.dead_runs import end_dead_runs
 from polycopy_assets.guard.ours import Job
@@ -62,37 +72,86 @@ _LOOKS_AGAIN = 2
 def reconcile_command(
     *, apply: bool, verify: bool, source: bool, adopt: str | None, as_json: bool
 ) -> None:
-    """Compare record, store, checkpoint and table, wallet by wallet."""
+    """Compare record, store, checkpoint and table, wallet by wallet.
+
+    Changes nothing and asks the source for nothing without --apply or --source. Exit code 1 if
+    findings are left; each says what --apply does about it.
+    """
     with one_line_errors():
-        report = run_reconcile(settings(), adopt, apply=apply, verify=verify, source=source)
+        chosen = settings()
+        reports, errors = _each(
+            named(chosen.feeds),
+            lambda feed: run_reconcile(
+                chosen,
+                adopt,
+                apply=apply,
+                verify=verify,
+                source=source and feed.counted,
+                feed=feed,
+            ),
+        )
     if as_json:
-        click.echo(msgspec.json.encode(_json(report)))
+        click.echo(msgspec.json.encode(_all_json(reports, errors)))
     else:
-        _print(report)
-        print_source(report.source)
-    sys.exit(0 if report.done else 1)
+        for feed, report in reports.items():
+            if len(chosen.feeds) > 1:
+                click.echo(f"{feed.table}:")
+            _print(report)
+            print_source(report.source)
+    for feed, error in errors.items():
+        say(f"polycopy: {feed.label}: {with_notes(error)}")
+    if any(isinstance(error, ConfigurationError) for error in errors.values()):
+        sys.exit(2)
+    sys.exit(0 if not errors and all(report.done for report in reports.values()) else 1)
+
+
+def _each(
+    feeds: Sequence[Feed], reconciled: Callable[[Feed], ReconcileReport]
+) -> tuple[dict[Feed, ReconcileReport], dict[Feed, PolycopyError]]:
+    """What was found for each of `feeds`, or why nothing was: one feed's error hides no other's.
+
+    Raises PolycopyError if there is one feed alone.
+    """
+    reports: dict[Feed, ReconcileReport] = {}
+    errors: dict[Feed, PolycopyError] = {}
+    for feed in feeds:
+        try:
+            reports[feed] = reconciled(feed)
+        except PolycopyError as error:
+            if len(feeds) == 1:
+                raise
+            errors[feed] = error
+            if isinstance(error, DatabaseBusy | Stopped):
+                break  # nothing can be done without the database, or is to be done any more
+    return reports, errors
 
 
 def run_reconcile(
-    chosen: Settings, adopt: str | None, *, apply: bool, verify: bool, source: bool = False
+    chosen: Settings,
+    adopt: str | None,
+    *,
+    apply: bool,
+    verify: bool,
+    source: bool = False,
+    feed: Feed = TRADES,
 ) -> ReconcileReport:
-    """A reconciliation, as a run of the job `reconcile`; raises PolycopyError."""
+    """A reconciliation of `feed`, as a run of its job; raises PolycopyError."""
     if source:
-        check_can_count(chosen.source)
+        check_can_count(chosen.source, feed)
     config = {"apply": apply, "verify": verify, "adopt": adopt or chosen.adopt, "source": source}
     if apply or source or chosen.instance != "ephemeral":
-        return _reconciled(chosen, config)
+        return _reconciled(chosen, config, feed)
     # It does not wait for a command that works on the store. If that has united or replaced
     # segments since the record was rebuilt here, they seem lost: the record is rebuilt again.
-    report = _reconciled(chosen, config)
+    report = _reconciled(chosen, config, feed)
     for _ in range(_LOOKS_AGAIN):
         if not report.counts.get(FindingKind.GHOST):
             break
-        report = _reconciled(chosen, config)
+        report = _reconciled(chosen, config, feed)
     return report
 
 
-def _reconciled(chosen: Settings, config: Mapping[str, object]) -> ReconcileReport:
+def _reconciled(chosen: Settings, config: Mapping[str, object], feed: Feed) -> ReconcileReport:
     apply, source = config["apply"], config["source"]
     progress = Progress()
     needs = Needs.WORK if apply or source else Needs.RECORD
@@ -103,12 +162,25 @@ def _reconciled(chosen: Settings, config: Mapping[str, object]) -> ReconcileRepo
         if apply:
             check_usable(instance, chosen)
         else:
-            open_warehouse_for(
-                chosen, instance, open_store(chosen, instance, keep=False), "trades", keep=False
-            )
-        result = run_job(instance, chosen, Job.RECONCILE, config, progress)
+            store = open_store(chosen, instance, feed, keep=False)
+            open_warehouse_for(chosen, instance, store, feed.table, keep=False)
+        result = run_job(instance, chosen, Job.RECONCILE, config, progress, feed=feed)
         raise_failure(instance, result)
-        return result.output_for_node("reconciliation")
+        return result.output_for_node(feed.own("reconciliation"))
+
+
+def _all_json(
+    reports: Mapping[Feed, ReconcileReport], errors: Mapping[Feed, PolycopyError]
+) -> dict[str, object]:
+    """One object: what there is of the first feed, and below `feeds` of the others."""
+    first = next((_json(each) for feed, each in reports.items() if feed.bare), {})
+    others = {feed.name: _json(each) for feed, each in reports.items() if not feed.bare}
+    failed = [f"{feed.label}: {with_notes(error)}" for feed, error in errors.items()]
+    return {
+        **first,
+        **({"feeds": others} if others else {}),
+        **({"errors": failed} if failed else {}),
+    }
 
 
 def _json(report: ReconcileReport) -> dict[str, object]:

@@ -14,10 +14,12 @@ from polycopy_assets.assets.plainly import STOPPED_TAG
 from polycopy_assets.assets.step_record import COMMAND_TAG
 from polycopy_assets.cli.talk import is_verbose
 from polycopy_assets.errors import PolycopyError, RunEnded
+from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.heartbeat import free_run_lock, run_lock_tags, take_run_lock
-from polycopy_assets.guard.ours import STARTED_BY_TAG, Job
+from polycopy_assets.guard.ours import STARTED_BY_TAG, Job, job_of
 from polycopy_assets.record.private.interrupts import interrupts_kept
 from polycopy_assets.settings import Settings
 from polycopy_assets.system.interrupt import interrupt
@@ -37,8 +39,11 @@ def run_job(
     progress: Progress,
     *,
     deadline: Deadline | None = None,
+    feed: Feed = TRADES,
 ) -> dg.ExecuteInProcessResult:
     """Runs `job`, whose first asset gets `config`, to its end; it does not go through the queue.
+
+    Of the jobs that each feed has, it is that of `feed`.
 
     With a `deadline`, a fetch ends by it, and SIGTERM is told to it in place of stopping the run; a
     load does not wait for another one beyond it.
@@ -46,12 +51,13 @@ def run_job(
     Raises only KeyboardInterrupt, if the process was told to stop meanwhile, and RunEnded, if the
     run was deleted.
     """
-    definition = build(settings, progress, deadline).resolve_job_def(job.value)
-    ops = {_OPS[job]: {"config": dict(config)}} if config else {}
+    name = job_of(job, feed)
+    definition = build(settings, progress, deadline).resolve_job_def(name)
+    ops = {_op(job, feed): {"config": dict(config)}} if config else {}
     run_id = str(uuid.uuid4())
     with _heard(deadline if job is Job.FETCH else None) as told_to_stop:
         # Taken before the run exists: a kill at any moment then leaves no run that looks alive.
-        take_run_lock(instance, run_id, job.value)
+        take_run_lock(instance, run_id, name)
         try:
             with interrupts_kept():
                 result = definition.execute_in_process(
@@ -60,7 +66,7 @@ def run_job(
                     run_id=run_id,
                     tags={
                         **run_lock_tags(run_id),
-                        COMMAND_TAG: job.value,
+                        COMMAND_TAG: name,
                         STARTED_BY_TAG: "the command polycopy",
                     },
                     raise_on_error=False,
@@ -76,10 +82,17 @@ def run_job(
     return result
 
 
+def _op(job: Job, feed: Feed) -> str:
+    """The step of `job` that is configured."""
+    of_feed = {
+        Job.FETCH: feed.assets.wallets,
+        Job.LOAD: feed.assets.combined,
+        Job.RECONCILE: feed.own("reconciliation"),
+    }
+    return of_feed.get(job) or _OPS[job]
+
+
 _OPS = {
-    Job.FETCH: "wallet_trades",
-    Job.LOAD: "combined_trades",
-    Job.RECONCILE: "reconciliation",
     Job.WITNESS: "source_counts",
     Job.LEADERBOARD: "leaderboard",
     Job.MARKETS: "dimensions",

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.errors import QuotaExceeded, StoreError, WarehouseBusy, WarehouseError
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.known import named
 from polycopy_assets.record.partitions import IN_PARTITIONS, invalid_keys
 from polycopy_assets.record.store_id import accept, checked_table, fits
 from polycopy_assets.record.wanted import Registered, register_wanted
@@ -29,15 +29,17 @@ def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
     are loaded again.
     """
     store = store_resource(settings).connect()
-    table = open_warehouse(settings, "trades").table(TRADES)
-    held = table.held()
+    feeds = named(settings.feeds)
+    tables = [open_warehouse(settings, feed.table).table(feed) for feed in feeds]
+    all_held = [table.held() for table in tables]
     with _usable_store(settings):
         before, now = accept(instance, store)
-        if before and held.store == before:
-            if fits(held, FeedStore(store, TRADES)):
-                table.take_over(now)
-            else:
-                table.forget_batches()
+        for table, held in zip(tables, all_held, strict=True):
+            if before and held.store == before:
+                if fits(held, FeedStore(store, table.feed)):
+                    table.take_over(now)
+                else:
+                    table.forget_batches()
     return (
         f"From now on, this Dagster instance uses {settings.store}: its id is {now}, the previous"
         f" one was {before or 'none'}. `polycopy reconcile` says which recorded data it lacks"
@@ -47,10 +49,11 @@ def accepted(instance: dg.DagsterInstance, settings: Settings) -> str:
 def accepted_table(instance: dg.DagsterInstance, settings: Settings) -> str:
     """Accepts the configured table, whatever its store; returns a line for people that says so."""
     open_store(settings, instance)
-    table = open_warehouse(settings, "trades").table(TRADES)
-    table.forget_batches()
+    warehouse = open_warehouse(settings, "trades")
+    for feed in named(settings.feeds):
+        warehouse.table(feed).forget_batches()
     return (
-        f"From now on, the table in {table.uri} is the table of this store: the next `polycopy"
+        f"From now on, the table in {warehouse.uri} is the table of this store: the next `polycopy"
         " backfill` loads all batches into it. `polycopy reconcile` says what else is in it"
     )
 
@@ -65,7 +68,8 @@ def check_usable(instance: dg.DagsterInstance, settings: Settings) -> None:
         store.check_writable()
         warehouse = open_warehouse(settings, "trades")
         warehouse.check_writable(store.place())
-    checked_table(instance, store, warehouse.table(store.feed))
+    for feed in named(settings.feeds):
+        checked_table(instance, FeedStore(store, feed), warehouse.table(feed))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`polycopy wallets list`: each wallet with its state, trades, coverage and last error."""
+"""`polycopy wallets list`: each wallet with its state, rows, coverage and last error."""
 
 import shutil
 import sys
@@ -14,6 +14,7 @@ from polycopy_assets.cli.failed import UNNOTED
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.cli.next_steps import NO_WALLETS
 from polycopy_assets.cli.usable import usable
+from polycopy_assets.feeds.known import named
 from polycopy_assets.ledger.failure import beside
 from polycopy_assets.record import attempts, refetching
 from polycopy_assets.record.feed_record import FeedRecord
@@ -23,6 +24,7 @@ from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.store.coverage import read_coverage
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.wanted import read_wanted
 from polycopy_assets.text import one_line
 from polycopy_assets.trades.coverage import extended
@@ -37,6 +39,12 @@ _WIDE = 100
 _NARROW = 60
 """Columns below which the coverage has no time of day."""
 
+_REST = 72
+"""Characters of a line beside its numbers of rows; of several feeds there are several."""
+
+_REST_SHORT = 37
+"""The same with a shortened address."""
+
 _SHORT = 9
 """Characters of a shortened address."""
 
@@ -48,6 +56,10 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     """A wallet: its state, trades by the record, and epoch seconds until which it is covered.
 
     `covered_until` is None without a readable record; `error` is why the latest attempt failed.
+
+    If several feeds are collected, a wallet is complete when it is for each, failed when it is for
+    any, and covered as far as for all; `states` has its state in each, and `rows` how many rows of
+    each are recorded.
     """
 
     wallet: str
@@ -55,6 +67,36 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     trades: int
     covered_until: int | None
     error: str
+    states: dict[str, str] | msgspec.UnsetType = msgspec.UNSET
+    rows: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+
+
+class _Known:
+    """What is recorded of one feed."""
+
+    def __init__(self, record: FeedRecord, store: FeedStore) -> None:
+        self.record, self.feed = record, record.feed
+        recorded = record.versions()
+        self.complete = recorded.keys() - refetching.unfinished(record).keys()
+        self.failed = set(attempts.failed(record))
+        self.rows = recorded_rows(recorded)
+        self._coverage = read_coverage(store)
+
+    def state(self, wallet: str) -> str:
+        """The state of a wallet that is collected."""
+        if wallet in self.failed:
+            return "failed"
+        return "complete" if wallet in self.complete else "remaining"
+
+    def read(self, wallets: Sequence[str]) -> Iterator[tuple[int | None, str]]:
+        """Until when each of `wallets` is covered, and why it failed."""
+        records = dict(self.record.read(wallets))
+        tried = attempts.latest(self.record, [each for each in wallets if each in self.failed])
+        for wallet in wallets:
+            last = records.get(wallet)
+            until = last.covered_until if isinstance(last, Record) else None
+            error = tried[wallet].reason if wallet in tried else ""
+            yield until and extended(until, self._coverage.of(wallet)), error
 
 
 def listed(
@@ -65,43 +107,43 @@ def listed(
     In the order of their registration, removed ones last. Their records are read in pages, while
     they are iterated.
     """
-    store = open_store(chosen, instance, keep=False)
-    wallets, retired = dict.fromkeys(registered(instance)), read_wanted(store).retired
-    record = FeedRecord(instance, store.feed)
-    recorded, unfinished = record.versions(), refetching.unfinished(record)
-    complete = recorded.keys() - unfinished.keys()
-    failed = set(attempts.failed(record))
-    every = {
-        wallet: "failed" if wallet in failed else "complete" if wallet in complete else "remaining"
-        for wallet in wallets
-    } | {wallet: str(state) for wallet, state in retired.items() if wallet not in wallets}
+    feeds = named(chosen.feeds)
+    stores = [open_store(chosen, instance, feed, keep=False) for feed in feeds]
+    wallets, retired = dict.fromkeys(registered(instance)), read_wanted(stores[0]).retired
+    known = [_Known(FeedRecord(instance, store.feed), store) for store in stores]
+    every = {wallet: _state(wallet, known) for wallet in wallets}
+    every |= {wallet: str(state) for wallet, state in retired.items() if wallet not in wallets}
     found = [(wallet, state) for wallet, state in every.items() if state in states]
-    trades = recorded_rows(recorded)
-    coverage = read_coverage(store)
 
     def read() -> Iterator[Listed]:
         some = found[:limit]
         for start in range(0, len(some), _PAGE):
             page = some[start : start + _PAGE]
             names = [wallet for wallet, _ in page]
-            records = dict(record.read(names))
-            tried = attempts.latest(record, [wallet for wallet in names if wallet in failed])
-            for wallet, state in page:
-                last = records.get(wallet)
-                until = last.covered_until if isinstance(last, Record) else None
+            for (wallet, state), *told in zip(
+                page, *(each.read(names) for each in known), strict=True
+            ):
+                ends = [until for until, _ in told]
+                rows = {each.feed.name: each.rows.get(wallet, 0) for each in known}
+                states = {each.feed.name: each.state(wallet) for each in known}
                 yield Listed(
                     wallet=wallet,
                     state=state,
-                    trades=trades.get(wallet, 0),
-                    covered_until=until and extended(until, coverage.of(wallet)),
-                    error=tried[wallet].reason
-                    if wallet in tried
-                    else UNNOTED
-                    if state == "failed"
-                    else "",
+                    trades=rows[feeds[0].name],
+                    covered_until=None if None in ends else min(each or 0 for each in ends),
+                    error="; ".join(why for _, why in told if why)
+                    or (UNNOTED if state == "failed" else ""),
+                    states=states if len(known) > 1 and wallet in wallets else msgspec.UNSET,
+                    rows=rows if len(known) > 1 else msgspec.UNSET,
                 )
 
     return len(found), read()
+
+
+def _state(wallet: str, known: Sequence[_Known]) -> str:
+    """The worst of its states in each feed."""
+    states = {each.state(wallet) for each in known}
+    return next(state for state in ("failed", "remaining", "complete") if state in states)
 
 
 @click.command(
@@ -123,13 +165,16 @@ def listed(
 @click.option(
     "--limit",
     type=click.IntRange(min=0),
+    metavar="N",
     help=f"Show at most this many; {LIMIT} by default, 0 for all. With --json: all by default.",
 )
 @as_json
 def list_command(*, states: Sequence[str], limit: int | None, as_json: bool) -> None:
     """List wallets: state, trades, covered until, last error.
 
-    In the order in which they were registered, removed ones last. Sends nothing to the source.
+    In the order in which they were registered, removed ones last. Sends nothing to the source. If
+    several feeds are collected, with the rows of each; then a wallet is complete, and covered as
+    far, as it is in all of them.
     """
     most = limit if limit is not None else 0 if as_json else LIMIT
     with one_line_errors():
@@ -155,13 +200,21 @@ def _print(found: Iterator[Listed]) -> int:
     shown = 0
     for item in found:
         if not shown:
-            click.echo(line("wallet", "state", "trades", "covered until", "", columns))
+            names = _aligned([*(item.rows or ("trades",))], columns)
+            click.echo(line("wallet", "state", names, "covered until", "", columns))
         shown += 1
         until = item.covered_until
         covered = f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%M}" if until else "-"
         error = beside(item.wallet, item.error)
-        click.echo(line(item.wallet, item.state, f"{item.trades:,}", covered, error, columns))
+        rows = item.rows.values() if item.rows else [item.trades]
+        numbers = _aligned([f"{number:,}" for number in rows], columns)
+        click.echo(line(item.wallet, item.state, numbers, covered, error, columns))
     return shown
+
+
+def _aligned(texts: Sequence[str], columns: int | None) -> str:
+    """The number of rows of each feed, one under the other in all lines."""
+    return " ".join(f"{text:>{_width(columns)}}" for text in texts)
 
 
 def line(  # noqa: PLR0917 - the columns, in their order
@@ -169,16 +222,17 @@ def line(  # noqa: PLR0917 - the columns, in their order
 ) -> str:
     """A line of the list for a terminal that is so many `columns` wide; None: as wide as it gets.
 
-    Below 100 columns addresses are shortened, below 60 the coverage loses its time of day. An error
-    gets what is left, or a line of its own.
+    Below 100 columns addresses are shortened, below 60 the coverage loses its time of day; with
+    several feeds, whose numbers need their place, earlier. An error gets what is left, or a line of
+    its own.
     """
-    if columns is None or columns >= _WIDE:
-        start = f"{wallet:<42}  {state:<9} {trades:>13}  {covered:<16}"
+    if columns is None or columns >= max(_WIDE, _REST + len(trades)):
+        start = f"{wallet:<42}  {state:<9} {trades:>{_width(None)}}  {covered:<16}"
     else:
         address = f"{wallet[:4]}…{wallet[-4:]}" if len(wallet) > _SHORT else wallet
-        date = covered if columns >= _NARROW else covered[:10]
-        width = 16 if columns >= _NARROW else 10
-        start = f"{address:<{_SHORT}} {state:<9} {trades:>{_trades(columns)}} {date:<{width}}"
+        whole = columns >= max(_NARROW, _REST_SHORT + len(trades))
+        date, width = (covered, 16) if whole else (covered[:10], 10)
+        start = f"{address:<{_SHORT}} {state:<9} {trades:>{_width(columns)}} {date:<{width}}"
     if not error:
         return start.rstrip()[:columns]
     if columns is None:
@@ -188,5 +242,8 @@ def line(  # noqa: PLR0917 - the columns, in their order
     return f"{start.rstrip()[:columns]}\n  {one_line(error, columns - 3)}"
 
 
-def _trades(columns: int) -> int:
+def _width(columns: int | None) -> int:
+    """Characters of a number of rows."""
+    if columns is None or columns >= _WIDE:
+        return 13
     return 11 if columns >= _NARROW else 9

@@ -16,7 +16,7 @@ from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.wanted import read_wanted
-from polycopy_assets.text import first_lines
+from polycopy_assets.text import first_lines, listed
 from polycopy_assets.trades.wallet import refusals
 from polycopy_assets.trades.wanted import State
 
@@ -33,26 +33,31 @@ _NAMED = 10
     ),
 )
 @click.argument("addresses", nargs=-1)
-@click.option("--purge", is_flag=True, help="Also delete their trades: segments and table rows.")
+@click.option(
+    "--purge",
+    is_flag=True,
+    help="Also delete what was collected of them: segments and table rows, of every feed.",
+)
 def remove(addresses: Sequence[str], *, purge: bool) -> None:
-    """Stop collecting wallets; their trades stay, unless --purge.
+    """Stop collecting wallets; what was collected stays, unless --purge.
 
     Takes them out of `traders` and the partitions. `polycopy wallets add` collects them again, and
-    goes on where it was. With --purge their trades are deleted; it may be interrupted, and without
-    an address it goes on with what was interrupted. Exit code 2 if an address was refused, or
-    nothing is known of it.
+    goes on where it was. With --purge all that was collected of them is deleted; it may be
+    interrupted, and without an address it goes on with what was interrupted. Exit code 2 if an
+    address was refused, or nothing is known of it.
     """
     with one_line_errors():
         good, refused = given_wallets(addresses)
         if not addresses and not purge:
             raise ConfigurationError("no wallet given: name the addresses")
-        found, purged = remove_wallets(settings(), good, purge=purge)
+        chosen = settings()
+        found, purged = remove_wallets(chosen, good, purge=purge)
     for line in (*refusals(refused), *first_lines(found.unknown, _NAMED, "unknown: ")):
         say(line)
     click.echo(
         f"{len(found.removed):,} removed, {len(found.before):,} removed before,"
         f" {len(found.unknown):,} unknown, {len(refused):,} refused"
-        + (f"; the trades of {purged:,} are deleted" if purge else "")
+        + (f"; the {listed(chosen.feeds)} of {purged:,} are deleted" if purge else "")
     )
     sys.exit(2 if refused or found.unknown else 0)
 

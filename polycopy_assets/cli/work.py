@@ -5,32 +5,35 @@ from contextlib import ExitStack, contextmanager
 
 import dagster as dg
 
-from polycopy_assets.assets.fetch_plan import Select
+from polycopy_assets.assets.fetch_config import Select
 from polycopy_assets.assets.load_events import failed_line, is_recorded, left_by
 from polycopy_assets.batches.manifests import forget
 from polycopy_assets.cli.beside import Beside
 from polycopy_assets.cli.runs import failed_by, raise_failure, raise_if_stopped, run_job
 from polycopy_assets.errors import DatabaseBusy, OutOfTime, PolycopyError, Stopped, with_notes
-from polycopy_assets.feeds.trades.feed import TRADES
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.exclusive import WAREHOUSE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.ours import Job
+from polycopy_assets.ledger.failure import Failure
 from polycopy_assets.pipeline.load import lacking, lacking_still, lost_rows
 from polycopy_assets.pipeline.ports import FetchReport
 from polycopy_assets.record import fetch_reports, refetching
 from polycopy_assets.record.feed_record import FeedRecord
+from polycopy_assets.record.oldest_coverage import covered_in_all
 from polycopy_assets.record.partitions import registered
 from polycopy_assets.record.store_id import checked_table
 from polycopy_assets.resources.chosen import open_store, open_warehouse
 from polycopy_assets.settings import Settings
+from polycopy_assets.store.coverage import read_coverage
 from polycopy_assets.system.interrupt import noting_sigterm
 from polycopy_assets.warehouse.feed_table import FeedTable
 
 
 class Work:
-    """Runs the jobs `fetch` and `load`, and collects what they report.
+    """Runs the jobs that fetch and load `feed`, and collects what they report.
 
     `left` are the wallets that were to be fetched when the time was up. For `deadline`,
     `older_than` and `only` see `backfill`.
@@ -40,13 +43,15 @@ class Work:
         self,
         instance: dg.DagsterInstance,
         settings: Settings,
+        feed: Feed,
         progress: Progress,
         deadline: Deadline | None,
         older_than: int,
         only: Sequence[str] = (),
     ) -> None:
         self._instance = instance
-        self._record = FeedRecord(instance, TRADES)
+        self.feed = feed
+        self._record = FeedRecord(instance, feed)
         self._settings = settings
         self._progress = progress
         self._deadline = deadline
@@ -56,14 +61,16 @@ class Work:
         self.left = 0
         self.fetched: list[FetchReport] = []
         self.failed_checks: list[str] = []
+        self.warnings: list[str] = []
         self.errors: list[str] = []
 
     def do(self, select: Select) -> None:
         """Fetches what `select` asks for, if there is anything, and loads what is new."""
         if self.told:
+            if not self.fetched:  # another feed was fetched when it was told
+                self.left = self._planned(select)
             return
-        complete = refetching.complete(self._record)
-        wallets = self.wallets
+        complete, wallets = self.complete, self.wallets
         if select == "all" or any(wallet not in complete for wallet in wallets):
             with self.noting("the fetch ended early"):
                 self._fetch(select)
@@ -72,6 +79,24 @@ class Work:
             return
         with self.noting("the table could not be loaded"):
             self._load()
+
+    @property
+    def complete(self) -> Mapping[str, str]:
+        """The wallets that are complete, with their data versions."""
+        return refetching.complete(self._record)
+
+    def covered_in_all(self) -> int:
+        """The ends of coverage of all wallets, added up; see `oldest_coverage`."""
+        store = open_store(self._settings, self._instance, self.feed)
+        return covered_in_all(self._record, self.wallets, read_coverage(store).of)
+
+    def table_rows(self) -> int | None:
+        """Rows in the table; None if it cannot be read, or the process was told to stop."""
+        if not self.told:
+            with self.noting("the table could not be counted"):
+                table = open_warehouse(self._settings, self.feed.table).table(self.feed)
+                return table.count_rows()
+        return None
 
     @property
     def wallets(self) -> list[str]:
@@ -108,7 +133,17 @@ class Work:
         except (DatabaseBusy, Stopped):
             raise  # nothing can be done without Dagster's database, or is to be done any more
         except PolycopyError as error:
-            self.errors.append(f"{what}: {with_notes(error)}")
+            self.errors.append(self._of_feed(f"{what}: {with_notes(error)}"))
+
+    @property
+    def failures(self) -> list[Failure]:
+        """The wallets that failed, each once, and why."""
+        last = {each.wallet: each.reason for report in self.fetched for each in report.failures}
+        return [Failure(wallet, self._of_feed(reason)) for wallet, reason in last.items()]
+
+    def _of_feed(self, text: str) -> str:
+        """`text`, which says that it is of this feed unless it is the first."""
+        return text if self.feed.bare else f"{self.feed.label}: {text}"
 
     def _fetch(self, select: Select) -> None:
         config: dict[str, object] = {"select": select}
@@ -136,7 +171,7 @@ class Work:
             if deadline is not None:
                 stack.enter_context(noting_sigterm(deadline.tell))
             stack.enter_context(
-                Beside(self._instance, self._settings, self._progress, deadline),
+                Beside(self._instance, self._settings, self._progress, deadline, self.feed),
             )
             try:
                 return run_job(
@@ -146,6 +181,7 @@ class Work:
                     config,
                     self._progress,
                     deadline=deadline,
+                    feed=self.feed,
                 )
             except dg.DagsterExecutionInterruptedError:
                 if not self.told:
@@ -157,34 +193,43 @@ class Work:
         wallets = self.wallets
         if select == "all":
             return len(wallets)
-        complete = refetching.complete(self._record)
+        complete = self.complete
         return sum(wallet not in complete for wallet in wallets)
 
     def _load(self) -> None:
-        self._progress.begin("looking for what the table lacks")
+        table_of = f"the table{'' if self.feed.bare else f' {self.feed.table}'}"
+        self._progress.begin(f"looking for what {table_of} lacks")
         forget()  # every manifest is read again, and from here on once
-        store = open_store(self._settings, self._instance)
+        store = open_store(self._settings, self._instance, self.feed)
 
         def table() -> FeedTable:
-            warehouse = open_warehouse(self._settings, "trades")
+            warehouse = open_warehouse(self._settings, self.feed.table)
             return checked_table(self._instance, store, warehouse.table(store.feed))
 
         versions = self._record.versions()
         found = lacking(versions, store, table)
         if not found.why() and is_recorded(self._record, found.last_loaded, versions):
             lost = lost_rows(table(), found, versions)
-            self.failed_checks = [lost] if lost else []
+            self.failed_checks = [self._of_feed(lost)] if lost else []
             return
         result = run_job(
-            self._instance, self._settings, Job.LOAD, {}, self._progress, deadline=self._deadline
+            self._instance,
+            self._settings,
+            Job.LOAD,
+            {},
+            self._progress,
+            deadline=self._deadline,
+            feed=self.feed,
         )
         if failed_by(result, OutOfTime):
             self._load_left = True
             return
         raise_failure(self._instance, result)
-        self._progress.begin("looking at what the table lacks still")
+        self._progress.begin(f"looking at what {table_of} lacks still")
         checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
-        self.failed_checks = [failed_line(each) for each in checks]
+        warn = dg.AssetCheckSeverity.WARN
+        self.failed_checks = [failed_line(each) for each in checks if each.severity is not warn]
+        self.warnings = [failed_line(each) for each in checks if each.severity is warn]
         still = lacking_still(versions, self._record, store, table)
         left_out, stuck = left_by(checks)
         if left := still.why(left_out=left_out, stuck=stuck):

@@ -8,10 +8,11 @@ from typing import Generic, TypeVar
 
 import msgspec
 
+from polycopy_assets.demo.combos import Event
 from polycopy_assets.demo.entry import Entry
 from polycopy_assets.demo.world import Trade, World
 
-Row = TypeVar("Row", Trade, Entry)
+Row = TypeVar("Row", Trade, Entry, Event)
 
 _KEY = b"the sample API signs its cursors so that made-up ones are refused"
 

@@ -29,6 +29,7 @@ def _looking(state: State) -> list[Route]:
             {
                 "trade_requests": state.counts.trade_requests,
                 "activity_requests": state.activity.trade_requests,
+                "tip_requests": state.tips.trade_requests,
                 "routes": state.requests,
                 "requests": state.counts.requests,
                 "count_requests": state.counts.count_requests,
@@ -70,6 +71,7 @@ def _changing(state: State) -> list[Route]:
     async def reset(_: Request) -> Response:
         state.counts.reset()
         state.activity.reset()
+        state.tips.reset()
         state.requests.clear()
         return json({})
 

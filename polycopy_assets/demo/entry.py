@@ -94,7 +94,8 @@ def activity_row(entry: Entry, labels: Labels, now: float) -> dict[str, Any]:
     if entry.raw is not None:
         return dict(entry.raw)
     late = entry.timestamp > now - labels.lag
-    named = entry.type == TRADE or entry.is_combo or labels.redeem_tokens
+    pair = entry.type in ("SPLIT", "MERGE")
+    named = entry.type == TRADE or (not pair and (entry.is_combo or labels.redeem_tokens))
     return {
         "proxy_wallet": entry.served_wallet,
         "timestamp": entry.timestamp,

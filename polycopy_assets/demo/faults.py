@@ -47,9 +47,10 @@ WALLET_FAULTS = (
 )
 """Faults that one wallet can get every time. All break the contract, refuse, or do not end, except
 `extra_field`, `unknown_type` (a row of activity of a type that nobody knows), most odd rows and the
-lies. `activity:NAME` or `trades:NAME` is the fault of one feed alone."""
+lies. `activity:NAME`, `trades:NAME` or `combos:NAME` is the fault of one feed alone; combos have
+only refusals and lies."""
 
-FEEDS = ("trades", "activity")
+FEEDS = ("trades", "activity", "tips", "combos")
 
 
 class Faults:

@@ -56,7 +56,8 @@ def _trades(state: State, params: dict[str, str]) -> Response:
         mark = params.get("cursor")
         walked = endless_page(fault, state.world, query, mark, state.newest_served)
     else:
-        walked = lies.served(fault, page(state.world, query, cursor, state.newest_served))
+        whole = page(state.world, query, cursor, state.newest_served)
+        walked = lies.served(fault, whole, state.world, query.user)
     state.served(query, walked.rows, cursor)
     rows = [v2_row(trade) for trade in walked.rows]
     return rows_page(fault, rows, query.limit, walked.next_cursor)

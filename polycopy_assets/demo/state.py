@@ -50,6 +50,7 @@ class State:
         self.faults = faults
         self.counts = Counts()
         self.activity = Counts()
+        self.tips = Counts()
         self.requests: Counter[str] = Counter()
         self.labels = Labels()
         self.freshness = Freshness(lag=lag_seconds)
@@ -76,7 +77,7 @@ class State:
 
     def counts_of(self, feed: str) -> Counts:
         """What was asked of a feed."""
-        return {"trades": self.counts, "activity": self.activity}[feed]
+        return {"trades": self.counts, "activity": self.activity, "tips": self.tips}[feed]
 
     @property
     def newest_served(self) -> int:
@@ -137,16 +138,18 @@ def trade_route(
     error: ErrorShape = v2_error,
     *,
     arrived: Callable[[str, float], None] | None = None,
-    feed: str = "trades",
+    feed_of: Callable[[Mapping[str, str]], str] = lambda params: "trades",
 ) -> Handler:
     """A route that counts its requests and fails as often as it is set to.
 
-    `arrived` counts them (wallet, monotonic seconds); without it they are requests of the feed.
+    `feed_of` says by a request's parameters what feed it is for. `arrived` counts requests (wallet,
+    monotonic seconds); without it they are requests of the feed.
     """
-    note = arrived or state.counts_of(feed).arrived
 
     async def route(request: Request) -> Response:
         now = time.monotonic()
+        feed = feed_of(request.query_params)
+        note = arrived or state.counts_of(feed).arrived
         note(request.query_params.get("user", ""), now)
         state.requests[request.url.path] += 1
         if state.limits.exceeded(request.url.path, now):

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from polycopy_assets.demo.combos import Combos
 from polycopy_assets.demo.entry import MICRO, TRADE, Entry, Standing
 from polycopy_assets.demo.market import MarketFacts
 
@@ -61,7 +62,8 @@ class World:
     """Wallets and their trades, oldest first; safe to change while it is served.
 
     A wallet whose ledger is not known has one that holds its trades alone, without fees.
-    `markets` has what is known of markets, by condition; `version` changes with every change.
+    `markets` has what is known of markets, by condition; `combos` has what is known of combos;
+    `version` changes with every change.
     """
 
     def __init__(self) -> None:
@@ -70,6 +72,7 @@ class World:
         self._standings: dict[str, Standing] = {}
         self._derived: dict[str, tuple[list[Trade], list[Entry]]] = {}
         self.markets: dict[str, MarketFacts] = {}
+        self.combos = Combos()
         self.version = 0
         self._listed: dict[str, str] = {}
         self.names: dict[str, str] = {}

@@ -3,6 +3,9 @@
 A condition is the question that a market asks on chain; each of its outcomes has a token. Facts
 come from three routes, which lag by different times and forget different things, so each part is
 kept and asked for by itself. Prices and payouts are USDC per share, as decimals.
+
+A combo is a combination of outcomes that is held and paid like one outcome. Its condition is no
+market's: no market service lists it, no oracle resolves it. Its tokens alone are asked for.
 """
 
 import re
@@ -16,10 +19,16 @@ import msgspec
 Part = Literal["tokens", "market", "resolution"]
 PARTS: tuple[Part, ...] = get_args(Part)
 
+_LENGTH = 66
+"""Characters of a condition id with all its bytes."""
+
 RESOLVED = "resolved"
 """The status of a resolution that is final."""
 
 _CONDITION = re.compile(r"0x(?:[0-9a-f]{64}|[0-9a-f]{62})")
+_COMBO = re.compile(r"0x03[0-9a-f]{32}0{28}0[01]")
+"""The contract's number 3, half of a hash, zeros, and an outcome. The hash of a market's condition
+is of this form once in 2^116."""
 
 
 class Token(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -105,7 +114,9 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def open_parts(self) -> frozenset[Part]:
         """What may still change, and so is asked for again."""
-        return frozenset(part for part in PARTS if not getattr(self, f"_{part}_final"))
+        return frozenset(
+            part for part in parts_of(self.condition) if not getattr(self, f"_{part}_final")
+        )
 
     @property
     def _tokens_final(self) -> bool:
@@ -170,6 +181,23 @@ def _together(before: tuple[Token, ...], now: tuple[Token, ...]) -> tuple[Token,
 
 
 def parse_condition(text: str) -> str | None:
-    """A condition id in lower case; None if it is none."""
+    """A condition id of 32 bytes in lower case; None if it is none.
+
+    Contracts that write the outcome into a condition's last byte are named with and without that
+    byte, and combos with that of either outcome: here it is 0, as in the source's own tokens.
+    """
     lower = text.lower()
-    return lower if _CONDITION.fullmatch(lower) else None
+    if not _CONDITION.fullmatch(lower):
+        return None
+    whole = lower if len(lower) == _LENGTH else f"{lower}00"
+    return f"{whole[:-2]}00" if is_combo(whole) else whole
+
+
+def is_combo(condition: str) -> bool:
+    """Whether a condition id in lower case is that of a combo."""
+    return bool(_COMBO.fullmatch(condition))
+
+
+def parts_of(condition: str) -> frozenset[Part]:
+    """What there is to be known of a condition."""
+    return frozenset({"tokens"} if is_combo(condition) else PARTS)

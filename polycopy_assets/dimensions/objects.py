@@ -8,8 +8,9 @@ header. A name can be created once: of two runs that write the same change, one 
 import io
 import re
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
 import msgspec
@@ -48,12 +49,14 @@ _FACTS = msgspec.json.Decoder(Facts)
 class Header(msgspec.Struct, frozen=True, kw_only=True):
     """The first line: all conditions of the batches up to `batch` are in this or earlier objects.
 
+    `batch` is one of the first feed, `batches` are those of other feeds, by the feed's name.
     `lines` is how many versions follow.
     """
 
     version: int = VERSION
     batch: int
     lines: int
+    batches: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
 
 
 _HEADER = msgspec.json.Decoder(Header)
@@ -96,10 +99,16 @@ def that_count(names: Iterable[str]) -> list[Numbered]:
     return sorted(counting, key=lambda each: (each.number, each.kind != "whole"))
 
 
-def pack(lines: Iterable[bytes], batch: int, count: int) -> bytes:
+def pack(
+    lines: Iterable[bytes],
+    batch: int,
+    count: int,
+    batches: Mapping[str, int] = MappingProxyType({}),
+) -> bytes:
     """The bytes of an object with `count` versions, each one line as `line` makes it."""
     packer = isal_zlib.compressobj(wbits=_GZIP)
-    header = _ENCODER.encode(Header(batch=batch, lines=count))
+    others = dict(batches) or msgspec.UNSET
+    header = _ENCODER.encode(Header(batch=batch, lines=count, batches=others))
     every = (packer.compress(text + b"\n") for text in (header, *lines))
     return b"".join([*every, packer.flush()])
 

@@ -1,7 +1,7 @@
 """From versions of facts to the rows of `tokens` and `markets`, with the time each one held.
 
 A row is kept for each different thing that the source has said. Where only another part of the
-facts changed, the row before goes on.
+facts changed, the row before goes on. A combo is no market: its tokens alone have rows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,7 +13,7 @@ import msgspec
 import polars as pl
 
 from polycopy_assets.dimensions.columns import schema
-from polycopy_assets.dimensions.facts import Facts, Market, Resolution
+from polycopy_assets.dimensions.facts import Facts, Market, Resolution, is_combo
 
 _ROWS = 20_000
 _PLACE = "place"
@@ -54,6 +54,8 @@ def _tokens(versions: Iterable[Facts]) -> Iterator[dict[str, Any]]:
 
 def _markets(versions: Iterable[Facts]) -> Iterator[dict[str, Any]]:
     for facts in versions:
+        if is_combo(facts.condition):
+            continue
         yield {
             "condition_id": facts.condition,
             "known": facts.known,

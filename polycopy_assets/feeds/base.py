@@ -4,7 +4,7 @@ A feed is one kind of rows that a source serves for a wallet: its trades, for in
 in `feeds/` defines one `Feed`. The engine knows none by name: it is given one.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,8 @@ class Endpoint:
     are the parameters that request a page of at most `limit` rows of a wallet in an interval, but
     for the page's cursor. `mechanisms` are the parts of the source's status that index the feed's
     rows, by their names there: the feed's horizon trails the slowest of them. Without any, it
-    trails the slowest of all, if the source has a status.
+    trails the slowest of all, if the source has a status. `without` are the parameters that leave
+    out rows of some types, beside those of `asked`; None if the feed has no types to leave out.
     """
 
     path: str
@@ -35,6 +36,7 @@ class Endpoint:
     limit: int
     asked: Callable[[str, Interval], Parameters]
     mechanisms: tuple[str, ...] = ()
+    without: Callable[[Collection[str]], Parameters] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +52,7 @@ class Assets:
     counts: str
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Feed:
     """One kind of rows that sources serve.
 
@@ -63,7 +65,13 @@ class Feed:
     its table, which has the name of the asset `assets.table`, and `views` are those on it. `loaded`
     names the table beside it that says which batches it holds, if that is not `batches`. `frame`
     makes rows of the table from rows as served; it is called when rows are combined or a table is
-    made, because it needs Polars, and short commands do without.
+    made, because it needs Polars, and short commands do without. `bare` is the first feed: what is
+    its own among jobs, checks and sensors does not bear its name, because it had none to bear. An
+    older job's checkpoint is of that feed.
+    `counted` says
+    whether a source may have a count of its rows beside them.
+
+    A feed is equal to itself alone.
     """
 
     name: str
@@ -80,6 +88,12 @@ class Feed:
     views: Mapping[str, Relation]
     frame: "Callable[[], Frame]"
     loaded: str | None = None
+    bare: bool = False
+    counted: bool = False
+
+    def own(self, name: str) -> str:
+        """What its own job, check, sensor or schedule is called, which `name` says of any feed."""
+        return name if self.bare else f"{name}_{self.name}"
 
     @property
     def table(self) -> str:

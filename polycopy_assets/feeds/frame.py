@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from polycopy_assets.trades.interval import Interval
-from polycopy_assets.trades.shapes import Shapes
+from polycopy_assets.trades.shapes import NO_TRANSACTION, Shapes
 
 UTC = pl.Datetime("us", "UTC")
 CLAIM = ("claim_start", "claim_until")
@@ -118,13 +118,16 @@ def numbered(served: pl.DataFrame, order: Sequence[str]) -> pl.DataFrame:
 
     `order` are the columns that decide between rows of one transaction, and last the order in which
     they were served. The wallet is in lower case. New columns: `key`, the transaction in lower
-    case; `number`, the place of a row in it, from 0; `sequence`, its place among the wallet's rows
-    of that second as they were served, oldest first, from 0.
+    case, or the second if there is none; `number`, the place of a row in it, from 0; `sequence`,
+    its place among the wallet's rows of that second as they were served, oldest first, from 0.
     """
+    hashes = pl.col("tx_hash").str.to_lowercase()
     ordered = _ordered(
         served.with_columns(
             pl.col("wallet").str.to_lowercase(),
-            key=pl.col("tx_hash").str.to_lowercase(),
+            key=pl.when(hashes == NO_TRANSACTION)
+            .then(pl.col("timestamp").cast(pl.String))
+            .otherwise(hashes),
             served=pl.int_range(pl.len(), dtype=pl.UInt32),
         ),
         order,

@@ -50,6 +50,10 @@ class _Recent:
         while self._seconds[0][0] < second - RECENT_SECONDS:
             self._seconds.popleft()
 
+    def forget_rows(self) -> None:
+        """Rows that follow are of another feed; requests stay requests."""
+        self._seconds = deque((second, requests, 0) for second, requests, _ in self._seconds)
+
     def rates(self, now: float, since: float) -> tuple[float, float]:
         """Requests and trades a second in the last `RECENT_SECONDS`, or since `since`."""
         first = int(now) - RECENT_SECONDS
@@ -64,9 +68,12 @@ class Progress(msgspec.Struct):
     `trades` are rows served, `recorded_rows` those of them that are new and recorded, `requests`
     HTTP requests of all kinds, `failed` wallets. `fetching` says that wallets are being fetched:
     only then does silence mean that the run is stuck. `begun` are the wallets that are or were
-    fetched, and `running` the trades that each wallet under way was served. `expected` are the
-    trades that the fetch will be served, 0 if unknown. Other work is a `step`; what another thread
+    fetched, and `running` the rows that each wallet under way was served. `expected` are the
+    rows that the fetch will be served, 0 if unknown. Other work is a `step`; what another thread
     does meanwhile is `beside`.
+
+    `row` and `rows` are what people call the rows that are fetched: a command fetches one feed
+    after the other, and `served` counts those of the feed that is fetched now or was last.
     """
 
     wallets: int = 0
@@ -75,6 +82,8 @@ class Progress(msgspec.Struct):
     recorded_rows: int = 0
     requests: int = 0
     failed: int = 0
+    row: str = "trade"
+    rows: str = "trades"
     begun: int = 0
     expected: int = 0
     fetching: bool = False
@@ -86,9 +95,19 @@ class Progress(msgspec.Struct):
     _recent: _Recent = msgspec.field(default_factory=_Recent)
     _fetching_since: float = 0.0
     _trades_before: int = 0
+    _of_other_feeds: int = 0
 
-    def begin_fetch(self, wallets: int, expected: int = 0) -> None:
-        """Starts a fetch of so many wallets; requests and trades go on being counted."""
+    def begin_fetch(
+        self, wallets: int, expected: int = 0, row: str = "trade", rows: str = "trades"
+    ) -> None:
+        """Starts a fetch of so many wallets; requests and rows go on being counted.
+
+        Those of another feed, whose rows have another name, are not shown as rows of this one.
+        """
+        if row != self.row:
+            self.row, self.rows, self._of_other_feeds = row, rows, self.trades
+            self._recent.forget_rows()
+            self.samples.clear()
         self.begin("")
         self.wallets, self.done, self.failed, self.fetching = wallets, 0, 0, True
         self.begun, self.expected, self._trades_before = 0, expected, self.trades
@@ -109,6 +128,11 @@ class Progress(msgspec.Struct):
         self.step.begin(step, total)
 
     @property
+    def served(self) -> int:
+        """How many rows of the feed that is fetched were served, in all its fetches."""
+        return self.trades - self._of_other_feeds
+
+    @property
     def share(self) -> tuple[int, int]:
         """(done, total) of what is under way; total is 0 if unknown."""
         if self.step.name:
@@ -124,12 +148,12 @@ class Progress(msgspec.Struct):
         """Takes a sample for the chart; keeps a bounded number of samples."""
         if self.wallets and not self.step.name:
             ended = self.done + self.failed
-            self.samples.append(Sample(clock() - self.started, ended, self.trades, self.requests))
+            self.samples.append(Sample(clock() - self.started, ended, self.served, self.requests))
         if len(self.samples) > SAMPLES:
             del self.samples[1::2]
 
     def page(self, wallet: str, rows: int, clock: Clock = time.monotonic) -> None:
-        """Counts one page of `rows` trades of the wallet."""
+        """Counts one page of `rows` rows of the wallet."""
         self.trades += rows
         self._recent.add(clock(), 0, rows)
         if wallet in self.running:
@@ -164,7 +188,8 @@ class Progress(msgspec.Struct):
         many = large or len(running)
         what = counted(many, "large wallet" if large else "wallet")
         named = ", ".join(
-            f"{wallet[:6]}… {counted(trades, 'trade')}" for wallet, trades in running[:_NAMED]
+            f"{wallet[:6]}… {counted(trades, self.row, self.rows)}"
+            for wallet, trades in running[:_NAMED]
         )
         return f"still fetching {what}: {named}" + (", …" if len(running) > _NAMED else "")
 
@@ -176,12 +201,12 @@ class Progress(msgspec.Struct):
         if not self.wallets:
             return []
         said = [f"{ended:,}/{counted(self.wallets, 'wallet')}"]
+        said += [counted(self.served, self.row, self.rows)]
         if not self.fetching:
-            return [*said, counted(self.trades, "trade")]
+            return said
         requests, trades = self._recent.rates(clock(), self._fetching_since)
-        said += [counted(self.trades, "trade")]
         said += [f"{self.failed:,} failed"] if self.failed else []
-        said += [f"{requests:.1f} requests/s", f"{trades:,.0f} trades/s", self.left(clock)]
+        said += [f"{requests:.1f} requests/s", f"{trades:,.0f} {self.rows}/s", self.left(clock)]
         said += [self.still(), self.beside.line()]
         return [each for each in said if each]
 

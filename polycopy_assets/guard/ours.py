@@ -12,12 +12,13 @@ from typing import Protocol
 import dagster as dg
 from dagster import DagsterInvariantViolationError, RunRecord, RunsFilter
 
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.record.asset_keys import asset_keys
 
 
 class Job(StrEnum):
-    """The jobs, by the names that runs carry."""
+    """The jobs, by the names that runs carry; those of a feed by the names of the first feed's."""
 
     FETCH = "fetch"
     LOAD = "load"
@@ -47,11 +48,30 @@ _OUR_TAG_BEFORE = f"{_NAMESPACE}code"
 STARTED_BY_TAG = "polycopy/started_by"
 """The tag that says who started a run: a sensor, a schedule, a command, or a person."""
 
-OUR_JOBS = frozenset(Job)
+OF_A_FEED = (Job.FETCH, Job.LOAD, Job.RECONCILE)
+"""The jobs that each feed has for itself."""
+
+
+def job_of(job: Job, feed: Feed) -> str:
+    """The name of that job of `feed`, or of the job itself if it is one for all feeds."""
+    return feed.own(job.value) if job in OF_A_FEED else job.value
+
+
+def fetch_sensor(feed: Feed) -> str:
+    """The name of the sensor that fetches what `feed` lacks."""
+    return "new_wallets" if feed.bare else f"wallets_without_{feed.name}"
+
+
+def load_sensor(feed: Feed) -> str:
+    """The name of the sensor that loads what the table of `feed` lacks."""
+    return f"new_{feed.table}"
+
+
+OUR_JOBS = frozenset(job_of(job, feed) for feed in FEEDS.values() for job in Job)
 OUR_STEPS = frozenset(
     {
         *(key.to_user_string() for feed in FEEDS.values() for key in asset_keys(feed)),
-        "reconciliation",
+        *(feed.own("reconciliation") for feed in FEEDS.values()),
         "leaderboard",
         "dimensions",
     }

@@ -3,8 +3,8 @@
 Postgres frees them when the session ends, whatever ends it: the process, the network, an
 administrator. So every check asks the session whether it still holds the lock.
 
-A pooler in transaction mode cannot be used: its clients do not keep their sessions, and so lose
-their locks. The check detects that.
+A pooler in transaction mode cannot be used: its clients do not keep their sessions, so that two
+hold one lock, and both see it as theirs. `record/postgres.py: connect` refuses it.
 """
 
 from collections.abc import Iterator

@@ -107,6 +107,8 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     has_checkpoint: bool = False
     tally: Tally = Tally()
     unclaimed: int = 0
+    row: str = "trade"
+    rows: str = "trades"
 
 
 def whole_until(spans: Iterable[Interval]) -> int | None:

@@ -77,10 +77,11 @@ def count(findings: Iterable[Finding]) -> dict[FindingKind, int]:
 def table_differs(facts: Facts, rows: int) -> str:
     """How the table differs from the `rows` that the store holds; empty if it does not."""
     inside, ours = facts.tally.inside, facts.tally.ours
+    stored = f"{counted(rows, facts.row, facts.rows)} in the store"
     if ours < rows:
-        return f"{counted(rows, 'trade')} in the store, {ours:,} of them in the table"
+        return f"{stored}, {ours:,} of them in the table"
     if inside > rows:
-        return f"{counted(rows, 'trade')} in the store, {counted(inside, 'row')} in the table"
+        return f"{stored}, {counted(inside, 'row')} in the table"
     return ""
 
 
@@ -101,12 +102,15 @@ def lost_segments(record: Recorded, stored: Iterable[StoredSegment]) -> dict[str
     return lost
 
 
-def lost_coverage(record: Recorded, kept: int) -> str:
-    """What is wrong if the store, which covers all until `kept`, covers less than recorded."""
+def lost_coverage(record: Recorded, kept: int, rows: str = "trades") -> str:
+    """What is wrong if the store, which covers all until `kept`, covers less than recorded.
+
+    `rows` is what people call the rows that are recorded.
+    """
     if kept >= record.covered_until:
         return ""
     until = as_text(record.covered_until)
-    return f"its record covers time without trades until {until}, which no coverage object says"
+    return f"its record covers time without {rows} until {until}, which no coverage object says"
 
 
 _KEPT_IN_ORDER = {
@@ -138,7 +142,7 @@ def _of_recorded(facts: Facts, record: Recorded, adopt: Adopt) -> Iterator[Found
     lost = {**facts.unreadable, **lost_segments(record, (*facts.stored, *facts.replaced))}
     if lost:
         yield FindingKind.GHOST, first_few((f"{name} {why}" for name, why in lost.items()), 1)
-    if gone := lost_coverage(record, kept_until(facts)):
+    if gone := lost_coverage(record, kept_until(facts), facts.rows):
         yield FindingKind.GHOST, gone
     yield from _of_the_horizon(facts)
     if (whole_until(item.span for item in facts.stored) or 0) > record.covered_until:

@@ -1,4 +1,4 @@
-"""`tokens` and `markets`: what the source says of every condition in the table, kept up to date.
+"""`tokens` and `markets`: what the source says of every condition in the tables of feeds.
 
 In this order: the conditions of new batches are read; those that are new, or may still change, are
 asked for; what an answer changes is made durable; both tables are replaced. A kill anywhere loses
@@ -23,7 +23,6 @@ from typing import NamedTuple
 
 import polars as pl
 
-from polycopy_assets.batches.conditions import conditions_in
 from polycopy_assets.dimensions.columns import DIMENSIONS
 from polycopy_assets.dimensions.facts import (
     PARTS,
@@ -31,16 +30,17 @@ from polycopy_assets.dimensions.facts import (
     Part,
     Said,
     answered,
-    parse_condition,
+    is_combo,
+    parts_of,
 )
 from polycopy_assets.dimensions.objects import TABLES, table_file
 from polycopy_assets.dimensions.tables import table
 from polycopy_assets.errors import ContractBroken, ObjectExists, PermanentError
 from polycopy_assets.fetch.iterate_async import iterate_async
+from polycopy_assets.pipeline.new_conditions import Loaded, Read, new_conditions
 from polycopy_assets.pipeline.ports import Check, DimensionSource, OpenDimensions
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.dimensions import FactsInStore
-from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.system.step import Step
 from polycopy_assets.text import counted
 from polycopy_assets.warehouse.base import DimensionTables
@@ -56,10 +56,10 @@ MOST_REFUSED = 100
 
 
 class DimensionPorts(NamedTuple):
-    """What a run needs: `loaded` are the batches that the table `trades` holds."""
+    """What a run needs: `loaded` are the batches that the table of each feed holds."""
 
-    store: FeedStore
-    loaded: frozenset[int]
+    store: Store
+    loaded: Sequence[Loaded]
     tables: DimensionTables
     open_source: OpenDimensions
     check: Check
@@ -72,7 +72,8 @@ class Kept(NamedTuple):
     `conditions` are all that are known of, `asked` those that were asked for, `changed` the new
     versions, `requests` the requests. `refused` maps conditions that the source would not answer
     for to the reason, `odd` are values of `condition_id` that are no conditions. `unknown` are the
-    other conditions that the source has never heard of. `rows` are those of each table.
+    other conditions that the source has never heard of; combos of which it lists no tokens are not
+    among them, but in `silent`. `rows` are those of each table.
     """
 
     conditions: int
@@ -82,6 +83,7 @@ class Kept(NamedTuple):
     refused: Mapping[str, str]
     odd: Sequence[str]
     unknown: Sequence[str]
+    silent: Sequence[str]
     rows: Mapping[str, int]
 
 
@@ -93,32 +95,35 @@ def keep_dimensions(ports: DimensionPorts) -> Kept:
     ports.check()
     facts = FactsInStore(ports.store)
     ports.step.begin("reading the conditions of new batches")
-    batch, found, odd = _found(ports, facts.batch)
-    wanted = [(condition, frozenset(PARTS)) for condition in found if condition not in facts]
+    before = Read(facts.batch, facts.batches)
+    found, odd, read = new_conditions(ports.loaded, before, ports.check)
+    wanted = [(condition, parts_of(condition)) for condition in found if condition not in facts]
     for condition in facts.open:
         known = facts.get(condition)
-        wanted.append((condition, known.open_parts if known else frozenset(PARTS)))
-    # From the end of the name: combos, whose names begin alike, are spread among the others.
-    wanted.sort(key=lambda each: each[0][::-1])
+        wanted.append((condition, known.open_parts if known else parts_of(condition)))
+    # From within the name: combos, whose names begin and end alike, are spread among the others.
+    wanted.sort(key=lambda each: each[0][4:])
     asking = _Asking(ports, facts, wanted)
     asking.run()
-    if batch > facts.batch and all(condition in facts for condition in found):
-        facts.add([], batch)
+    if read != before and all(condition in facts for condition in found):
+        facts.add([], read.first, read.others)
     ports.check()
     facts.fold()
     ports.step.begin("replacing the tables tokens and markets")
+    unheard = [
+        each
+        for each in facts.open
+        if each not in asking.refused and (known := facts.get(each)) and not known.known
+    ]
     return Kept(
         conditions=len(facts),
         asked=len(wanted),
         changed=asking.changed,
         requests=asking.requests,
         refused=asking.refused,
-        odd=odd,
-        unknown=[
-            each
-            for each in facts.open
-            if each not in asking.refused and (known := facts.get(each)) and not known.known
-        ],
+        odd=sorted(odd),
+        unknown=[each for each in unheard if not is_combo(each)],
+        silent=[each for each in unheard if is_combo(each)],
         rows=_replaced(ports, facts) if facts.number else {},
     )
 
@@ -133,16 +138,22 @@ def _replaced(ports: DimensionPorts, facts: FactsInStore) -> dict[str, int]:
     files: set[str] = set()
     for name in DIMENSIONS:
         ports.check()
-        made = table(name, facts.versions())
+        made = table(name, _named(facts))
         rows[name] = len(made)
         file = table_file(facts.number, name)
         _create(ports.store, file, made)
         ports.tables.replace(name, file, len(made), ports.store)
         files.add(file)
+    ports.tables.describe()
     for item in list(ports.store.list(TABLES)):
         if item.name not in files:
             ports.store.delete(item.name)
     return rows
+
+
+def _named(facts: FactsInStore) -> Iterator[Facts]:
+    """Every version, but for those of events, which are neither conditions nor unknown."""
+    return (each for each in facts.versions() if each.known or each.condition not in facts.events)
 
 
 def _create(store: Store, name: str, rows: pl.DataFrame) -> None:
@@ -154,32 +165,6 @@ def _create(store: Store, name: str, rows: pl.DataFrame) -> None:
     except ObjectExists:
         store.delete(name)
         store.create(name, file.getvalue())
-
-
-def _found(ports: DimensionPorts, since: int) -> tuple[int, set[str], list[str]]:
-    """The conditions and odd values of the loaded batches after `since`, and the last of these.
-
-    A batch whose manifest cannot be used now is read by a later run, and so are all after it.
-    """
-    found: set[str] = set()
-    odd: set[str] = set()
-    new = {number for number in ports.loaded if number > since}
-    unread = set(new)
-    for number, values in conditions_in(ports.store, new):
-        ports.check()
-        unread.discard(number)
-        for value in values:
-            condition = parse_condition(value)
-            if condition is None:
-                odd.add(value)
-            else:
-                found.add(condition)
-    last = max(ports.loaded, default=0)
-    if unread:
-        names = ports.store.names
-        listed = {names.parse_manifest(item.name) for item in ports.store.list(names.manifests)}
-        last = min((number - 1 for number in unread if number in listed), default=last)
-    return last, found, sorted(odd)
 
 
 class _Asking:

@@ -97,8 +97,9 @@ class _Work:
 
     def do(self) -> None:
         """Fetches until there is nothing more to fetch."""
-        plan = self._plan
-        self._progress.begin_fetch(len(plan.targets) + len(plan.failed), plan.expected)
+        plan, feed = self._plan, self._ports.store.feed
+        wallets = len(plan.targets) + len(plan.failed)
+        self._progress.begin_fetch(wallets, plan.expected, feed.row, feed.rows)
         self._progress.begun = len(plan.failed)
         for failure in plan.failed:
             self._fail(failure)

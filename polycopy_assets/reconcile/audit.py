@@ -17,6 +17,7 @@ import msgspec
 
 from polycopy_assets.batches.manifests import broken_manifests
 from polycopy_assets.errors import ObjectLost, ObjectUnreadable
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.ledger.facts import Recorded
 from polycopy_assets.ledger.findings import lost_coverage, lost_segments
 from polycopy_assets.record import refetching
@@ -90,7 +91,7 @@ def audit(
             read += len(to_read)
             covered = without_trades.of(wallet)
             if any(readers.map(_changed(readings), to_read)) or _lost(
-                store.names, found, listed, covered
+                store.feed, found, listed, covered
             ):
                 lost |= _still(record, store, found, wanted)
             if any(item.name == store.names.marker(wallet) for item in listed):
@@ -179,16 +180,17 @@ def _wallet(names: Names, name: str) -> str | None:
 
 
 def _lost(
-    names: Names, found: Record, listed: Sequence[Stored], covered: Interval | None
+    feed: Feed, found: Record, listed: Sequence[Stored], covered: Interval | None
 ) -> dict[str, str]:
     """What the record says that the store has not; `covered` is what a coverage object states."""
     recorded = Recorded(rows=0, segments=found.segments, covered_until=found.covered_until)
+    names = feed.names
     every = (StoredSegment.listed(names, *item) for item in listed)
     stored = [each[1] for each in every if each]
     spans = [item.span for item in stored]
     kept = leading([*spans, covered] if covered else spans)
     lost = lost_segments(recorded, stored)
-    gone = "" if lost else lost_coverage(recorded, kept)
+    gone = "" if lost else lost_coverage(recorded, kept, feed.rows)
     return lost or ({names.coverage: gone} if gone else {})
 
 
@@ -224,7 +226,7 @@ def _still(
     changed = _changed(Readings(store))
     lost = {item.name: why for item in to_read if (why := changed(item))}
     covered = read_coverage(store).of(found.wallet)
-    lost |= _lost(store.names, found, listed, covered)  # more specific than a different checksum
+    lost |= _lost(store.feed, found, listed, covered)  # more specific than a different checksum
     now = record.latest_or_none(found.wallet)
     changed = now is None or (now.segments, now.covered_until) != (
         found.segments,

@@ -124,7 +124,8 @@ def read_ledgers(
     listed = read_wanted(store)
     refused += [Refused("store", name) for name in (*listed.strange, *listed.damaged)]
     wanted = {*rows, *listed.wanted}
-    checkpoint = warehouse.checkpoint()
+    # The older job collected the first feed alone.
+    checkpoint = warehouse.checkpoint() if store.feed.bare else None
     ticks: dict[str, list[Checkpoint]] = defaultdict(list)
     texts = [row.wallet_address for row in checkpoint or ()]
     for wallet, number in sorted_out("checkpoint", texts, refused):
@@ -151,6 +152,8 @@ def read_ledgers(
             old_files=tuple(old_files.get(wallet, ())),
             ticks=tuple(ticks.get(wallet, ())),
             has_checkpoint=checkpoint is not None,
+            row=store.feed.row,
+            rows=store.feed.rows,
         )
         for wallet in sorted(
             {

@@ -112,7 +112,7 @@ class Shelf:
         if lost:
             return "; ".join(f"{name} {why}" for name, why in lost.items())
         now = msgspec.structs.replace(facts, covered=self._coverage.of(facts.wallet))
-        return lost_coverage(facts.record, kept_until(now)) or facts.record.problem
+        return lost_coverage(facts.record, kept_until(now), facts.rows) or facts.record.problem
 
     def _unreadable(self, facts: Facts) -> dict[str, str]:
         """The recorded segments that could not be read, and still cannot."""

@@ -15,6 +15,7 @@ from dagster import AssetRecordsFilter, DagsterEventType
 from polycopy_assets.errors import Kind
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.blame import Failed
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.record.feed_record import FeedRecord
 from polycopy_assets.record.partitions import registered, wallets_partitions
@@ -63,7 +64,7 @@ def event(feed: Feed, attempt: Attempt) -> dg.AssetObservation:
     return dg.AssetObservation(
         asset_key=asset_keys(feed).wallets,
         partition=attempt.wallet,
-        description=attempt.reason,
+        description=beside(attempt.wallet, attempt.reason),
         metadata={
             "failed_at": dg.MetadataValue.timestamp(_utc(attempt.at)),
             "next_attempt": (

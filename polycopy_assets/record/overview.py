@@ -26,7 +26,7 @@ from polycopy_assets.trades.segment import recorded_rows
 NAMED = 20
 _REASON = 240
 """Characters of a reason: the whole one is in the wallet's own events."""
-_TO_DO = "see the reasons; when the cause is gone: the job `fetch` with `select: failed`"
+_TO_DO = "see the reasons; when the cause is gone: the job `{}` with `select: failed`"
 
 
 def write(record: FeedRecord) -> None:
@@ -49,7 +49,7 @@ def _numbers(record: FeedRecord) -> dict[str, dg.MetadataValue]:
     said: dict[str, dg.MetadataValue] = {}
     if failed:  # first, because the page shows them in this order
         said["first_failed"] = _failed(failed)
-        said["what_to_do"] = dg.MetadataValue.text(_TO_DO)
+        said["what_to_do"] = dg.MetadataValue.text(_TO_DO.format(record.feed.own("fetch")))
     return said | {
         "wallets": dg.MetadataValue.int(len(wallets)),
         "complete": dg.MetadataValue.int(len(complete)),

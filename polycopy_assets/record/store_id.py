@@ -79,7 +79,7 @@ def checked_table(
         if keep and own and held.batches:
             table.take_over(own)
     elif held.store is None or held.store != own:
-        raise WrongTable(table.uri, held.store, own)
+        raise WrongTable(table.feed.table, table.uri, held.store, own)
     return table
 
 

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import dagster as dg
 
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.record.store_id import checked, checked_table
@@ -34,6 +35,9 @@ def source_resource(settings: Settings) -> SourceResource:
         max_lag=settings.max_lag,
         api_key=dg.EnvVar(API_KEY) if settings.needs_api_key else "",
         markets_url=settings.markets_url,
+        left_out={ACTIVITY.name: list(settings.activity_without)}
+        if settings.activity_without
+        else {},
         proxy=dg.EnvVar(settings.proxy) if settings.proxy else "",
     )
 
@@ -41,7 +45,7 @@ def source_resource(settings: Settings) -> SourceResource:
 def store_resource(settings: Settings) -> StoreResource:
     """The configured store."""
     if parse_bucket(settings.store) is None:
-        return StoreResource(url=settings.store, shared=settings.shared)
+        return StoreResource(url=settings.store, umask=settings.umask)
     with _google_cloud("POLYCOPY_STORE", settings.store):
         # Google's clients take a second, and need not be installed.
         from polycopy_assets.resources import google  # noqa: PLC0415
@@ -52,7 +56,10 @@ def warehouse_resource(settings: Settings) -> WarehouseResource:
     """The configured warehouse."""
     if parse_dataset(settings.warehouse) is None:
         return WarehouseResource(
-            url=settings.warehouse, shared=settings.shared, memory=settings.memory
+            url=settings.warehouse,
+            umask=settings.umask,
+            memory=settings.memory,
+            feeds=list(settings.feeds),
         )
     with _google_cloud("POLYCOPY_WAREHOUSE", settings.warehouse):
         from polycopy_assets.resources import google  # noqa: PLC0415 - the same

@@ -8,6 +8,7 @@ from pydantic import Field, PrivateAttr, field_validator
 
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.known import named
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
@@ -23,10 +24,11 @@ from polycopy_assets.settings.parse import (
     parse_rate_limit,
     parse_route_limits,
 )
-from polycopy_assets.settings.shared import UMASKS, Shared
+from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.feed_store import FeedStore
+from polycopy_assets.store.left_out import settle
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
@@ -39,12 +41,15 @@ if TYPE_CHECKING:
     from polycopy_assets.sources.hosts import Sending
 
 
+_UMASK = "The umask of new files, from POLYCOPY_SHARED. (Its word `no` would be false in YAML.)"
+
+
 class StoreResource(dg.ConfigurableResource):
     """Where segments and combined files live."""
 
     url: str = Field(description="A directory.")
 
-    shared: Shared = Field(default="no", description="Who may read new files: POLYCOPY_SHARED.")
+    umask: int = Field(default=PRIVATE, description=_UMASK)
 
     def open(self, instance: dg.DagsterInstance, feed: Feed = TRADES) -> FeedStore:
         """The store as `feed` sees it, checked to be the one that `instance` works with.
@@ -62,17 +67,21 @@ class StoreResource(dg.ConfigurableResource):
 
         `patience`: seconds for which a request is retried, if not the usual time.
         """
-        return LocalStore(Path(self.url).expanduser(), umask=UMASKS[self.shared])
+        return LocalStore(Path(self.url).expanduser(), umask=self.umask)
 
 
 class WarehouseResource(dg.ConfigurableResource):
     """Where the tables live."""
 
     url: str = Field(description="A DuckDB file.")
-    shared: Shared = Field(default="no", description="Who may read new files: POLYCOPY_SHARED.")
+    umask: int = Field(default=PRIVATE, description=_UMASK)
     memory: int = Field(
         default=DEFAULT_MEMORY,
         description="MB that combining and loading may use: POLYCOPY_MEMORY.",
+    )
+    feeds: list[str] = Field(
+        default=[TRADES.name],
+        description="The feeds whose tables are made and checked: POLYCOPY_FEEDS.",
     )
     _fits: bool = PrivateAttr(default=False)
 
@@ -90,8 +99,9 @@ class WarehouseResource(dg.ConfigurableResource):
         """
         return DuckDBWarehouse(
             Path(self.url).expanduser(),
+            feeds=named(self.feeds),
             lock_wait=patience,
-            umask=UMASKS[self.shared],
+            umask=self.umask,
             memory=self.memory,
         )
 
@@ -172,11 +182,15 @@ class SourceResource(dg.ConfigurableResource):
     max_lag: int = Field(
         default=DEFAULT_MAX_LAG,
         ge=0,
-        description="Seconds by which the source's trade feed may lag; beyond, it counts as down.",
+        description="Seconds by which a feed of the source may lag; beyond, it counts as down.",
     )
     api_key: str = Field(default="", description="Needed for `dome` only.", repr=False)
     markets_url: str = Field(
         default="", description="Base URL of the market service, which looks up a market's slug."
+    )
+    left_out: dict[str, list[str]] = Field(
+        default={},
+        description="Types of rows that are not fetched, by feed: POLYCOPY_ACTIVITY_WITHOUT.",
     )
     proxy: str = Field(
         default="", description="The variable that names the proxy, if one is set.", repr=False
@@ -207,6 +221,14 @@ class SourceResource(dg.ConfigurableResource):
         patience = max(PATIENCE_SECONDS, 20 * self.timeout)
         return Limits(self.concurrency, self.segment_bytes, patience)
 
+    def check_writable(self, store: FeedStore) -> None:
+        """Raises StoreError if `store` cannot be written, ConfigurationError if it must not be.
+
+        It must not if its rows leave out other types than this source is to.
+        """
+        store.check_writable()
+        settle(store, self.left_out.get(store.feed.name, ()))
+
     def opener(
         self,
         progress: Progress,
@@ -232,6 +254,7 @@ class SourceResource(dg.ConfigurableResource):
             feed,
             windows=[Window(*each) for each in parse_rate_limit(self.rate_limit)],
             routes=self._routes(),
+            left_out=self.left_out.get(feed.name, ()),
             concurrency=self.concurrency,
             timeout=self.timeout,
             api_key=self.api_key,

@@ -10,6 +10,7 @@ from google.cloud import bigquery
 from pydantic import Field
 
 from polycopy_assets.errors import ConfigurationError, StoreError, WarehouseError
+from polycopy_assets.feeds.known import named
 from polycopy_assets.resources.embedded import StoreResource, WarehouseResource
 from polycopy_assets.settings import DEFAULT_MAX_BYTES_BILLED, LoadVia, Settings
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset
@@ -91,8 +92,8 @@ class DatasetResource(WarehouseResource):
                     max_bytes_billed=self.max_bytes_billed,
                     labels={"polycopy_asset": asset, "polycopy_run": run_id},
                 )
-                by_dts = self.load_via == "dts"
-                return BigQueryWarehouse(tables, loader=self._transfer() if by_dts else None)
+                loader = self._transfer() if self.load_via == "dts" else None
+                return BigQueryWarehouse(tables, feeds=named(self.feeds), loader=loader)
         except GoogleAuthError as error:
             raise WarehouseError(f"cannot use {self.url}: {said_by(error)}") from error
 
@@ -120,6 +121,7 @@ def warehouse_resource(settings: Settings) -> DatasetResource:
     return DatasetResource(
         url=settings.warehouse,
         memory=settings.memory,
+        feeds=list(settings.feeds),
         bigquery=client,
         max_bytes_billed=settings.max_bytes_billed,
         load_via=settings.load_via,

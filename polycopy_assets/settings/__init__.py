@@ -22,6 +22,7 @@ from polycopy_assets.settings.checked import (
     clean_key,
     refuse_credentials,
 )
+from polycopy_assets.settings.feeds import DEFAULT_FEEDS, FEEDS, WITHOUT, parse_feeds, parse_without
 from polycopy_assets.settings.instance import InstanceKind, instance_kind
 from polycopy_assets.settings.memory import DEFAULT_MEMORY, LEAST_MEMORY, MEMORY, MOST_MEMORY
 from polycopy_assets.settings.names import check_names
@@ -77,7 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     `rate_limit` and `route_limits` are as written; `timeout` seconds; `segment_bytes` bytes;
     `max_lag` seconds; `memory` MB; `max_bytes_billed` bytes a query; `bigquery_emulator` is empty
     for the real BigQuery; `instance` says where Dagster's record is, not the URL of the database;
-    `leaderboard` is as written, `leaderboard_wanted` the last rank on it that is wanted (0: none).
+    `leaderboard` is as written, `leaderboard_wanted` the last rank on it that is wanted (0: none);
+    `feeds` are the names of the feeds that are collected, in the order of the work for them,
+    `activity_without` the types of activity that are left out.
     """
 
     source: SourceKind = "polymarket"
@@ -104,6 +107,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     markets_url: str = MARKETS
     leaderboard: str = DEFAULT_LEADERBOARD
     leaderboard_wanted: int = 0
+    feeds: tuple[str, ...] = (DEFAULT_FEEDS,)
+    activity_without: tuple[str, ...] = ()
 
     @property
     def needs_api_key(self) -> bool:
@@ -207,4 +212,6 @@ def read_settings(environ: Mapping[str, str]) -> Settings:
         markets_url=markets_url(environ, url, public=url == SOURCES["polymarket"]),
         leaderboard=leaderboard,
         leaderboard_wanted=int(number(environ, WANTED, 0, 0, MOST, whole=True)),
+        feeds=parse_feeds(environ.get(FEEDS) or DEFAULT_FEEDS, source),
+        activity_without=parse_without(environ.get(WITHOUT) or ""),
     )

@@ -7,15 +7,19 @@ from collections.abc import Iterable
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings.boards import LEADERBOARD, MARKETS_URL, WANTED
 from polycopy_assets.settings.checked import API_KEY
+from polycopy_assets.settings.feeds import FEEDS
+from polycopy_assets.settings.feeds import WITHOUT as ACTIVITY_WITHOUT
 from polycopy_assets.settings.instance import INSTANCE
 from polycopy_assets.settings.memory import MEMORY
 from polycopy_assets.settings.parse import ROUTE_LIMITS
 from polycopy_assets.settings.shared import SHARED
 
 NAMES = (
+    ACTIVITY_WITHOUT,
     "POLYCOPY_ADOPT",
     "POLYCOPY_CONCURRENCY",
     "POLYCOPY_DTS_CONFIG",
+    FEEDS,
     INSTANCE,
     "POLYCOPY_LATE_HOURS",
     LEADERBOARD,

@@ -1,5 +1,6 @@
 """One setting from its text: what is accepted, and the error for anything else."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -69,21 +70,51 @@ ROUTE_LIMITS = "POLYCOPY_ROUTE_LIMITS"
 DEFAULT_ROUTE_LIMITS = "/v2/tokens=200/10;/v2/resolutions=200/10;/markets/keyset=300/10"
 """What the services publish for their routes, or for the nearest one that has a number."""
 
+ROUTES = (
+    "/v2/trades",
+    "/v2/activity",
+    "/v2/status",
+    "/v2/user-volume",
+    "/v2/tokens",
+    "/v2/resolutions",
+    "/markets/keyset",
+    "/v2/leaderboard",
+    "/v2/biggest-winners",
+    "/v2/holders",
+    "/polymarket/orders",
+)
+"""The routes that polycopy asks, but for those whose path names what is asked for.
+
+A test compares them with the paths of the sources.
+"""
+
 
 def parse_route_limits(text: str) -> dict[str, tuple[tuple[int, float], ...]]:
     """The sliding windows of each route, from `/PATH=REQUESTS/SECONDS[,…][;/PATH=…]`.
 
     A route of the default that is not named keeps its windows: to set one lifts no other. Raises
-    ConfigurationError for anything else.
+    ConfigurationError for anything else, and for a path that polycopy never asks: a budget for it
+    would hold nothing back.
     """
     found: dict[str, tuple[tuple[int, float], ...]] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
         path, _, windows = part.partition("=")
         if not re.fullmatch(r"(/[A-Za-z0-9_-]+)+", path) or path in found:
             raise wrong(ROUTE_LIMITS, text, "/PATH=REQUESTS/SECONDS[;…], each path once")
+        if path not in ROUTES:
+            raise ConfigurationError(
+                f"{ROUTE_LIMITS}={quoted(text)} is not accepted: {_nearest_route(path)}"
+            )
         found[path] = parse_rate_limit(windows, ROUTE_LIMITS)
     return (
         found if text == DEFAULT_ROUTE_LIMITS else parse_route_limits(DEFAULT_ROUTE_LIMITS) | found
+    )
+
+
+def _nearest_route(path: str) -> str:
+    near = difflib.get_close_matches(path.lower(), ROUTES, n=1)
+    return f"polycopy asks no route {quoted(path)}" + (
+        f", did you mean {near[0]}?" if near else f"; it asks {', '.join(ROUTES)}"
     )
 
 

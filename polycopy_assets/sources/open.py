@@ -1,6 +1,6 @@
 """Opens the source that the settings name."""
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from types import MappingProxyType
 
@@ -24,8 +24,10 @@ def can_count(kind: str) -> bool:
     return issubclass(_KINDS[kind], Witness)
 
 
-def check_can_count(kind: str) -> None:
-    """Raises ConfigurationError if the source `kind` has no count to compare with."""
+def check_can_count(kind: str, feed: Feed) -> None:
+    """Raises ConfigurationError if the source `kind` has no count of `feed` to compare with."""
+    if not feed.counted:
+        raise ConfigurationError(f"no source has a count of {feed.rows} to compare with")
     if not can_count(kind):
         able = ", ".join(name for name in _KINDS if can_count(name))
         raise ConfigurationError(
@@ -42,6 +44,7 @@ async def open_source(
     *,
     windows: Sequence[Window],
     routes: Mapping[str, Sequence[Window]] = MappingProxyType({}),
+    left_out: Collection[str] = (),
     concurrency: int,
     timeout: float,  # noqa: ASYNC109 - of one silence, not of the whole
     api_key: str = "",
@@ -53,7 +56,8 @@ async def open_source(
 ) -> AsyncIterator[PageSource]:
     """The source `kind` (`polymarket` or `dome`) at `url` for `feed`, closed with the context.
 
-    `routes` are the windows of single paths, beside `windows` for all; `timeout` is seconds;
+    `routes` are the windows of single paths, beside `windows` for all; `left_out` are types of rows
+    that are not wanted, for a feed that has types; `timeout` is seconds;
     `api_key` is needed by `dome` alone; `max_lag` is how many seconds the feed may lag, for sources
     that report their lag; `proxy` is the URL of the proxy to go through; `idle` is for how many
     seconds no other process has sent this source a request: earlier requests still count against
@@ -83,4 +87,8 @@ async def open_source(
         idle=idle,
         permit=permit,
     ) as http:
-        yield Dome(http, feed) if is_dome else Polymarket(http, feed, max_lag=max_lag)
+        yield (
+            Dome(http, feed)
+            if is_dome
+            else Polymarket(http, feed, left_out=left_out, max_lag=max_lag)
+        )

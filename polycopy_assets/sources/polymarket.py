@@ -1,7 +1,7 @@
 """Polymarket's Data API v2: its feeds, as pages of one wallet's rows. No key, no account."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Annotated
 
 import msgspec
@@ -39,7 +39,7 @@ class _Volumes(msgspec.Struct):
 
 
 class Polymarket:
-    """The rows of `feed` from Data API v2, full history."""
+    """The rows of `feed` from Data API v2, full history, but for the types that are `left_out`."""
 
     name = POLYMARKET
 
@@ -48,12 +48,15 @@ class Polymarket:
         http: Http,
         feed: Feed,
         *,
+        left_out: Collection[str] = (),
         max_lag: float = DEFAULT_MAX_LAG,
         now: Callable[[], float] = time.time,
     ) -> None:
         self._http = http
         self._feed = feed
         self._endpoint = feed.endpoints[POLYMARKET]
+        without = self._endpoint.without
+        self._without = without(left_out) if without and left_out else {}
         self._max_lag = max_lag
         self._now = now
 
@@ -64,7 +67,7 @@ class Polymarket:
 
     async def page(self, wallet: str, span: Interval, cursor: str | None) -> Page:
         """At most a page of `wallet`'s rows in `span`, newest first; raises SourceError."""
-        params = dict(self._endpoint.asked(wallet, span))
+        params = {**self._endpoint.asked(wallet, span), **self._without}
         if cursor is not None:
             # Every cursor needs the same filters: with a changed filter the walk silently starts
             # again.

@@ -7,15 +7,24 @@ refused here is used as it is; docs/google-cloud.md lists all of it.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from polycopy_assets.feeds.known import FEEDS
+
 FIELDS = "billing,defaultEventBasedHold,lifecycle,location,locationType"
 """What is asked for."""
 
-_MAY_VANISH = ("combined/parts/", "combined/summaries/")
-"""Objects that are made again from others."""
+_MAY_VANISH = tuple(
+    folder for feed in FEEDS.values() for folder in (feed.names.parts, feed.names.summaries)
+)
+"""Objects that are made again from others, of every feed."""
 
 _NEVER_OURS = ("daysSinceCustomTime", "customTimeBefore")
 _REPLACED = ("numNewerVersions", "daysSinceNoncurrentTime", "noncurrentTimeBefore")
 """Conditions that only hold for versions of an object that have been deleted or replaced."""
+
+REQUESTER_PAYS = (
+    "has requester pays, and should not: polycopy names no project that pays"
+    " (gcloud storage buckets update --no-requester-pays)"
+)
 
 
 def wrong_with(bucket: Mapping[str, Any], prefix: str) -> str:
@@ -28,10 +37,7 @@ def wrong_with(bucket: Mapping[str, Any], prefix: str) -> str:
 
 def _wrong(bucket: Mapping[str, Any], prefix: str) -> Iterator[str]:
     if bucket.get("billing", {}).get("requesterPays"):
-        yield (
-            "has requester pays, and should not: polycopy names no project that pays"
-            " (gcloud storage buckets update --no-requester-pays)"
-        )
+        yield REQUESTER_PAYS
     if bucket.get("defaultEventBasedHold"):
         yield (
             "holds every new object (default event-based hold), and should not: no damaged object"

@@ -24,7 +24,7 @@ from requests.adapters import HTTPAdapter
 
 from polycopy_assets.errors import ObjectExists, ObjectKept, ObjectLost, StoreError
 from polycopy_assets.store.base import NO_METADATA, Stored
-from polycopy_assets.store.bucket import FIELDS, wrong_with
+from polycopy_assets.store.bucket import FIELDS, REQUESTER_PAYS, wrong_with
 from polycopy_assets.system.google_quota import explain
 from polycopy_assets.system.version import VERSION
 from polycopy_assets.text import one_line, quoted, said_by
@@ -239,7 +239,11 @@ class GCSStore:
                 raise StoreError(f"{what}: {_reason(error)}") from error
             raise ObjectLost(name, f"is not in gs://{self._bucket.name}") from error
         except _FAILURES as error:
-            raise StoreError(f"{what}: {_reason(error)}") from error
+            said = _reason(error)
+            # Whoever is not the bucket's owner may not even see the setting that is wrong.
+            if "requester pays" in said:
+                said = f"gs://{self._bucket.name} {REQUESTER_PAYS}. Google says: {said}"
+            raise StoreError(f"{what}: {said}") from error
 
 
 def _content_type(name: str) -> str:

@@ -12,6 +12,7 @@ from polycopy_assets.trades.digest import of_seconds, total
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Row, Rows, as_lines
 from polycopy_assets.trades.payload import Packer
+from polycopy_assets.trades.shapes import NO_TRANSACTION
 
 SEGMENT_BYTES = 7_500_000
 """Compressed bytes after which a segment ends: 8 MiB minus room for one busy second."""
@@ -157,6 +158,8 @@ class Cutter:
         """A transaction has one time: what is in order differs at the ends if it differs at all."""
         newest = dict(zip(reversed(rows.hashes), reversed(rows.times), strict=True))
         oldest = dict(zip(rows.hashes, rows.times, strict=True))
+        for times in (newest, oldest):
+            times.pop(NO_TRANSACTION, None)
         again = [
             tx
             for known in (self._times, self._times_before)

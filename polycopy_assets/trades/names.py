@@ -22,13 +22,15 @@ class Names:
     """The names of one feed's objects, below four folders of its own; each ends in `/`.
 
     `segments` has a folder for each wallet, `coverage` says where there are no rows, `combined` has
-    the batches, and `snapshots` what the record said at the end of a command.
+    the batches, and `snapshots` what the record said at the end of a command. `left_out` is the
+    object that says which types of rows are not fetched; empty for a feed that has no types.
     """
 
     segments: str
     coverage: str
     combined: str
     snapshots: str
+    left_out: str = ""
 
     @property
     def folders(self) -> tuple[str, str, str, str]:

@@ -23,6 +23,9 @@ CHECKPOINT = "checkpoint"
 
 _FIELDS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
+NO_TRANSACTION = ""
+"""The hash of a row that stands for no transaction, in feeds that have such rows."""
+
 Text = Annotated[str, msgspec.Meta(min_length=1)]
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 

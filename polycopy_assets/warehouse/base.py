@@ -1,6 +1,6 @@
 """The contract that every warehouse fulfils."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -8,6 +8,8 @@ from polycopy_assets.boards.snapshot import Key, Snapshot
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.ledger.facts import Checkpoint
 from polycopy_assets.warehouse.feed_table import Cost, FeedTable, Parts
+from polycopy_assets.warehouse.fills import Compared
+from polycopy_assets.warehouse.holdings import Holdings
 from polycopy_assets.warehouse.reading import Reader
 
 
@@ -37,6 +39,10 @@ class DimensionTables(Protocol):
         """
         ...
 
+    def describe(self) -> None:
+        """Makes the views that read them and are missing, where their other tables are there."""
+        ...
+
 
 class Warehouse(Protocol):
     """The tables of all feeds, `traders`, and, where an old job left it, `backfill_checkpoint`.
@@ -60,6 +66,24 @@ class Warehouse(Protocol):
     @property
     def dimensions(self) -> DimensionTables:
         """The tables `tokens` and `markets`."""
+        ...
+
+    def unmatched(self, until: Mapping[str, int], limit: int) -> Compared:
+        """The trades that only one of the tables `trades` and `activity` has.
+
+        Those of the wallets of `until` before the time (epoch seconds) that it names; at most
+        `limit` of each kind are in the answer. None if a table is missing. Where reading costs
+        money, as many of the newest months as fit into a small fixed amount.
+        """
+        ...
+
+    def below_zero(self, left_out: Collection[str], limit: int) -> Holdings:
+        """The holdings by `activity` that are below nothing, and how many could not be judged.
+
+        Of all wallets but `left_out`; at most `limit` of them are in the answer. One reading of
+        the ledger's rows. Where that costs money, as many of the newest months as fit into a small
+        fixed amount.
+        """
         ...
 
     @property

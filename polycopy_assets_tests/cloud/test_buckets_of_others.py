@@ -53,6 +53,7 @@ REFUSED = {
     "before a day": (deleting({"createdBefore": "2026-01-01"}), "createdBefore 2026-01-01"),
     "live": (deleting({"age": 1, "isLive": True}), "age 1, isLive True"),
     "segments": (deleting({"age": 1, "matchesPrefix": ["p/trades/"]}), r"age 1, matchesPrefix .*"),
+    "of activity": (deleting({"age": 1, "matchesPrefix": ["p/activity/"]}), "age 1.*"),
     "the beginning of ours": (deleting({"age": 1, "matchesPrefix": ["x", "p/tr"]}), "age 1.*"),
     "around ours": (deleting({"age": 1, "matchesPrefix": ["p"]}), "age 1.*"),
     "one wallet": (deleting({"age": 1, "matchesPrefix": ["p/trades/0xa/"]}), "age 1.*"),
@@ -106,7 +107,14 @@ USED = {
     "colder classes and broken uploads": {"lifecycle": {"rule": [COLDER, ABORT]}},
     "parts that expire": {
         "lifecycle": deleting(
-            {"age": 90, "matchesPrefix": ["p/combined/parts/", "p/combined/summaries/0"]}
+            {
+                "age": 90,
+                "matchesPrefix": [
+                    "p/combined/parts/",
+                    "p/combined/summaries/0",
+                    "p/activity/combined/parts/",
+                ],
+            }
         )
     },
     "the rules of others": {

@@ -1,22 +1,36 @@
 """The tables `tokens` and `markets`, on every warehouse: replaced as a whole, and only if ours."""
 
 import io
+from collections import Counter
 from decimal import Decimal
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import msgspec
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
 
+from polycopy_assets.demo.awkward import LAST
+from polycopy_assets.demo.entry import Labels, activity_row
+from polycopy_assets.demo.generate import generate
 from polycopy_assets.dimensions.columns import DIMENSIONS
-from polycopy_assets.dimensions.facts import Facts, Market, Resolution, Token
+from polycopy_assets.dimensions.facts import Facts, Market, Resolution, Token, is_combo
 from polycopy_assets.dimensions.tables import table
 from polycopy_assets.errors import Unsuitable, WarehouseError
+from polycopy_assets.feeds.activity.feed import ACTIVITY
+from polycopy_assets.pipeline.dimensions import DimensionPorts, Kept, keep_dimensions
+from polycopy_assets.pipeline.new_conditions import Loaded
+from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
+from polycopy_assets.system.step import Step
+from polycopy_assets.trades.interval import Interval
+from polycopy_assets.trades.segment import Segment
+from polycopy_assets.trades.shapes import POLYMARKET
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.dimensions import BigQueryDimensions
-from polycopy_assets_tests.bench import Bench
+from polycopy_assets_tests.bench import END, WALLETS, Bench
+from polycopy_assets_tests.unit.test_asking import Source
 
 ONE, OTHER = f"0x{1:064x}", f"0x{2:064x}"
 ODD = "a\u202eb 'c'\n\"d\" \\\\e `f` $g @h"
@@ -86,6 +100,69 @@ def test_a_file_with_another_number_of_rows_is_an_error(bench: Bench):
     replace(bench, "tokens", EVERY)
     with pytest.raises(WarehouseError, match="should have 3 rows, and has 2"):
         replace(bench, "tokens", EVERY, lacking=1)
+
+
+LEDGERS = generate(13, 1, whales=1, whale_trades=400, ledgers=True)
+
+
+class ActivityBench(Bench):
+    """The store and the warehouse of a bench, for ledgers."""
+
+    def __init__(self, bench: Bench) -> None:
+        super().__init__(FeedStore(bench.store, ACTIVITY), bench.warehouse, bench.sql)
+
+    def fetch(self, wallet: str, start: int = 0, until: int = END, **changes: Any) -> Segment:
+        return super().fetch(wallet, start, until, source=POLYMARKET, **changes)
+
+    def served(self, wallet: str, span: Interval) -> list[bytes]:
+        rows = (activity_row(e, Labels(), LAST) for e in reversed(LEDGERS.entries(wallet)))
+        return [
+            msgspec.json.encode(row)
+            for row in rows
+            if span.start <= row["timestamp"] < span.until and row["type"] != "TIP"
+        ]
+
+
+def test_every_condition_in_the_table_of_any_feed_is_asked_for_and_once(bench: Bench):
+    activity = ActivityBench(bench)
+    bench.batch(WALLETS[0])
+    activity.batch(LEDGERS.wallets()[0].lower())
+    assert bench.load()
+    asked: Counter[str] = Counter()
+
+    def kept(*benches: Bench) -> Kept:
+        asked.clear()
+        source = Source(lambda way, each: asked.update([each]) if way == "tokens" else None)
+        return keep_dimensions(
+            DimensionPorts(
+                store=bench.store.whole,
+                loaded=[Loaded(b.store, frozenset(b.table.loaded_batches())) for b in benches],
+                tables=bench.warehouse.dimensions,
+                open_source=source.opened,
+                check=lambda: None,
+                step=Step(),
+            )
+        )
+
+    def named(table: str) -> set[str]:
+        rows = bench.sql(
+            "SELECT DISTINCT condition_id FROM {table} WHERE condition_id IS NOT NULL", table
+        )
+        return {condition for (condition,) in rows}
+
+    kept(bench, activity)
+    assert set(asked) == named("trades"), "what is not loaded yet is not asked for"
+    assert activity.load()
+    of_trades, of_ledgers = named("trades"), named("activity")
+    splits = {e.condition_id for e in LEDGERS.entries(LEDGERS.wallets()[0]) if e.type == "SPLIT"}
+    assert splits <= of_ledgers - of_trades
+    kept(bench, activity)
+    assert of_ledgers <= set(asked)
+    assert set(asked.values()) == {1}
+    combos = {each for each in of_ledgers if is_combo(each)}
+    assert combos
+    assert named("tokens") == of_trades | of_ledgers
+    assert named("markets") == (of_trades | of_ledgers) - combos
 
 
 class Refusing:

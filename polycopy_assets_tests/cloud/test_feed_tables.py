@@ -8,6 +8,7 @@ import pytest
 from google.cloud import bigquery
 
 from polycopy_assets.errors import Unsuitable, WarehouseError, WrongTable
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.pipeline.purge import commit_emptiness
 from polycopy_assets.store.identity import make_id
@@ -16,6 +17,7 @@ from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.warehouse import BigQueryWarehouse
 from polycopy_assets.warehouse.bigquery.windows import by_time
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
+from polycopy_assets.warehouse.fills import Difference
 from polycopy_assets_tests.bench import END, WALLETS, Bench, duckdb_sql, expected
 from polycopy_assets_tests.cloud.batches import CAP, OURS, THEIRS, Place
 from polycopy_assets_tests.cloud.google import PROJECT
@@ -96,6 +98,74 @@ def test_two_feeds_are_loaded_reloaded_purged_and_lost_one_by_one(
     assert bench.table.loaded_rows(WALLETS) == {FIRST: expected([FIRST]).total()}
     assert payouts.table.loaded_rows(WALLETS) == {THIRD: len(LEDGERS[THIRD])}
     assert payouts.load() == []
+
+
+_AS_ACTIVITY = (
+    "INSERT INTO {}activity (wallet_address, id, sequence, timestamp, type, side, token_id, shares,"
+    " tx_hash, is_combo, source) SELECT wallet_address, id, sequence, timestamp, 'TRADE', side,"
+    " token_id, CAST(ROUND(shares_normalized, 6) AS DECIMAL(38, 9)), UPPER(tx_hash), FALSE, source"
+    " FROM {}trades WHERE id != @lost"
+)
+_ONE_MORE = (
+    "INSERT INTO {}activity (wallet_address, id, sequence, timestamp, type, side, token_id, shares,"
+    " tx_hash, is_combo, source) SELECT wallet_address, @id, sequence, timestamp, @type, side,"
+    " token_id, CAST(@shares AS DECIMAL(38, 9)), tx_hash, @combo = 'yes', source"
+    " FROM {}trades WHERE wallet_address = @wallet AND id = @like"
+)
+_FROM_ANOTHER_SOURCE = (
+    "INSERT INTO {}trades (wallet_address, id, sequence, timestamp, side, token_id, price,"
+    " shares_normalized, tx_hash, source) SELECT wallet_address, 'old', sequence, timestamp, side,"
+    " token_id, price, 12.35, tx_hash, 'checkpoint'"
+    " FROM {}trades WHERE wallet_address = @wallet AND id = @like"
+)
+
+
+def test_what_only_one_of_two_feeds_has_is_told_by_wallet_day_and_transaction(bench: Bench):
+    until = {FIRST: END, SECOND: END}
+    bench.batch(FIRST, SECOND)
+    bench.load()
+    assert bench.warehouse.unmatched(until, 3).totals == {}, "there is only one table"
+    bench.warehouse.table(ACTIVITY).take_over(OURS)
+    every = "SELECT wallet_address, id, tx_hash, timestamp FROM {}trades ORDER BY 1, 2"
+    rows = [row for row in bench.sql(every) if row[0] == FIRST]
+    old = next(row for row in bench.sql(every) if row[0] == SECOND)
+    lost, other = rows[0], rows[-1]
+    bench.sql(_AS_ACTIVITY, lost=str(lost[1]))
+    like = {"wallet": FIRST, "like": str(other[1])}
+    for number, (kind, shares, combo) in enumerate(
+        [
+            ("TRADE", "7.5", "no"),
+            ("TRADE", "7.5", "no"),  # twins: both count
+            ("TRADE", "0.009999", "no"),
+            ("TRADE", "3", "yes"),
+            ("REDEEM", "5", "no"),  # no trade
+        ]
+    ):
+        made = {"id": f"more-{number}", "type": kind, "shares": shares, "combo": combo}
+        bench.sql(_ONE_MORE, **like, **made)
+    # An older job has rounded its shares.
+    of_old = {"wallet": SECOND, "like": str(old[1])}
+    bench.sql(_FROM_ANOTHER_SOURCE, **of_old)
+    made = {"id": "of-old", "type": "TRADE", "shares": "12.345678", "combo": "no"}
+    bench.sql(_ONE_MORE, **of_old, **made)
+    found = bench.warehouse.unmatched(until, 3)
+    assert found.totals == {
+        Difference.TOLD_OTHERWISE: 2,
+        Difference.ACTIVITY_LACKS: 1,
+        Difference.TRADES_LACK: 2,
+        Difference.DUST: 1,
+        Difference.COMBO: 1,
+    }
+    assert found.since is None
+    assert found.first[Difference.ACTIVITY_LACKS] == [
+        (FIRST, lost[3].date(), str(lost[2]).lower(), 1)
+    ]
+    assert found.first[Difference.TRADES_LACK] == [
+        (FIRST, other[3].date(), str(other[2]).lower(), 2)
+    ]
+    # What one of the feeds does not cover is not compared.
+    assert bench.warehouse.unmatched({SECOND: 1, FIRST: 1}, 3).totals == {}
+    assert bench.warehouse.unmatched({}, 3).totals == {}
 
 
 def test_each_feed_belongs_to_a_store_by_itself(bench: Bench):

@@ -14,6 +14,8 @@ import wasmtime
 from google.api_core import exceptions
 from google.cloud import bigquery
 
+from polycopy_assets.dimensions.columns import DIMENSIONS
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.feeds.trades.feed import TRADES
@@ -22,12 +24,16 @@ from polycopy_assets.ledger.facts import Checkpoint
 from polycopy_assets.warehouse.bigquery import change, windows
 from polycopy_assets.warehouse.bigquery.batches_table import BATCHES_LABEL
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
+from polycopy_assets.warehouse.bigquery.feed_table import BigQueryTable
 from polycopy_assets.warehouse.bigquery.table import fields
+from polycopy_assets.warehouse.joined import joined
 from polycopy_assets.warehouse.reading import Selection
 from polycopy_assets_tests.bench import END, WALLETS, Bench
 from polycopy_assets_tests.cloud.batches import OURS, Place, dataset_of, overlapping, warehouse
 from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client
 from polycopy_assets_tests.cloud.test_board_table import SNAPSHOT
+from polycopy_assets_tests.cloud.test_dimension_tables import EVERY, replace
+from polycopy_assets_tests.documents import queries
 from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
 from polycopy_assets_tests.fakes.bigquery.engine import Statement
 from polycopy_assets_tests.fakes.bigquery.parser import Refused, analyse, complaint
@@ -118,6 +124,14 @@ def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
     warehouse.table(TRADES).rows_by_month()
     warehouse.table(TRADES).rows_by_wallet()
     warehouse.table(TRADES).count_rows()
+    ledger = warehouse.table(ACTIVITY)
+    assert isinstance(ledger, BigQueryTable)
+    ledger.make()
+    warehouse.unmatched({WALLETS[0]: END}, 3)
+    for name in DIMENSIONS:
+        replace(bench, name, EVERY)
+    warehouse.dimensions.describe()
+    warehouse.below_zero([WALLETS[0]], 3)
     warehouse.table(TRADES).delete_loaded(WALLETS)
     bench.sql(f"CREATE TABLE {{}}backfill_checkpoint ({OF_CHECKPOINT})")
     done = {"completed": True, "upload_successful": True}
@@ -220,18 +234,22 @@ def test_every_form_of_a_statement_is_sent(sent: list[Sent]):
 BOUNDS = {"TRUE", windows.WITHIN, windows.NO_TIME}
 """A statement that can be bounded reads all rows, those of some months, or those without a time."""
 
-TABLES = {"table", "traders", "checkpoint", "batches", "staging", "leaderboard"}
+TABLES = {
+    *("table", "traders", "checkpoint", "batches", "staging", "leaderboard", "fills", "ledger"),
+    *("tokens", "markets"),
+}
 OF_FEED = {"name", "noted", "row", "rows", "Rows", "into", "staged"}
 """What a feed says of itself; `test_every_statement_is_sent_for_every_feed`."""
 
 
 def test_every_statement_is_sent_for_every_feed(sent: list[Sent]):
-    views = {name for feed in FEEDS.values() for name in feed.views}
+    views = {name for feed in FEEDS.values() for name in feed.views} | joined().keys()
     of_feed = [name for name in NAMES if places(name) & {"table", "batches"} and name not in views]
     assert len(of_feed) > 15
     for name in of_feed:
         texts = [each.sql for each in sent if name in each.files]
-        for feed in (*FEEDS.values(), PAYOUTS):
+        # What shares nothing with trades stands for every other feed.
+        for feed in (TRADES, PAYOUTS):
             assert any(re.search(rf"\.({feed.table}|{feed.batches})`", text) for text in texts), (
                 f"nothing above sends {name}.sql for {feed.name}"
             )
@@ -280,16 +298,25 @@ def test_a_parameter_of_another_type_is_refused(sent: list[Sent]):
 
 @pytest.mark.parametrize("file", sorted(EXAMPLES.glob("*.sql")), ids=lambda file: file.stem)
 def test_google_takes_the_examples_as_they_are(file: Path, sent: list[Sent]):
-    known = next(each.tables for each in sent if any("daily_trades" in t for t in each.tables))
-    whose = next(name for name in known if name.endswith(".daily_trades")).rpartition(".")[0]
-    tables = {
-        name.removeprefix(f"{whose}."): fields
-        for name, fields in known.items()
-        if name.startswith(f"{whose}.")
-    }
+    tables = _beside(sent, "daily_trades")
     analyse(file.read_text(), [], tables)
     with pytest.raises(Refused, match="Table not found"):
         analyse(file.read_text(), [], {})
+
+
+def _beside(sent: list[Sent], view: str) -> dict[str, Any]:
+    """The tables of the first dataset that has `view`."""
+    known = next(each.tables for each in sent if any(t.endswith(f".{view}") for t in each.tables))
+    whose = next(name for name in known if name.endswith(f".{view}")).rpartition(".")[0] + "."
+    return {
+        name.removeprefix(whose): found for name, found in known.items() if name.startswith(whose)
+    }
+
+
+def test_google_takes_the_queries_of_the_ledgers_page_as_they_are(sent: list[Sent]):
+    tables = _beside(sent, "open_exposure")
+    for query in queries("ledger.md"):
+        analyse(query, [], tables)
 
 
 @pytest.mark.parametrize(

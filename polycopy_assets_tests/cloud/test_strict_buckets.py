@@ -120,7 +120,10 @@ def test_what_a_bucket_refuses_to_us_is_one_line_that_says_what_is_missing(
     store.create("a/b", b"x")
     if what == "payer":
         bucket.change({"billing": {"requesterPays": True}})
-        said, fails = "no user project", [lambda: store.read("a/b"), lambda: list(store.list("a/"))]
+        said, fails = (
+            "has requester pays, and should not",
+            [lambda: store.read("a/b"), lambda: list(store.list("a/"))],
+        )
     elif what == "folders":
         bucket.change(
             {

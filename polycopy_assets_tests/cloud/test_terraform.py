@@ -13,6 +13,8 @@ import hcl2
 import polars as pl
 import pytest
 
+from polycopy_assets.feeds.known import FEEDS
+
 FOLDER = Path(__file__).parents[2] / "deploy" / "terraform"
 FILES = sorted(FOLDER.glob("*.tf"))
 COLUMN_TYPES = {
@@ -279,7 +281,10 @@ def test_only_combined_parts_can_be_deleted_by_a_rule_and_by_default_nothing_is(
                     "condition": [
                         {
                             "age": "${lifecycle_rule.value}",
-                            "matches_prefix": ["${local.object_prefix}combined/parts/"],
+                            "matches_prefix": [
+                                f"${{local.object_prefix}}{feed.names.parts}"
+                                for feed in FEEDS.values()
+                            ],
                         }
                     ],
                 }

@@ -2,8 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
 
 from polycopy_assets_tests.deployment import Deployment
 
@@ -29,11 +27,6 @@ With `of`, those with an argument that begins with it: without a database, a com
 deletes objects of its lock, before all others.
 """
 
-_BY_DAGSTER = """
-from dagster._cli import main
-sys.argv = ["dagster", *sys.argv[1:]]
-main()
-"""
 _BY_COMMAND = """
 from polycopy_assets.cli.instance import open_instance
 from polycopy_assets.cli.runs import run_job
@@ -64,12 +57,5 @@ def killed_fetch(deployment: Deployment, kill: str, **config: object) -> None:
         return
     ops = {"ops": {"wallet_trades": {"config": config}}}
     (deployment.root / "fetch.json").write_text(json.dumps(ops))
-    ended = subprocess.run(
-        [sys.executable, "-c", DIE + kill + _BY_DAGSTER, *_JOB],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        capture_output=True,
-        timeout=240,
-        check=False,
-    )
+    ended = deployment.dagster(*_JOB, first=DIE + kill)
     assert ended.returncode == -signal.SIGKILL, ended.stderr[-2000:]

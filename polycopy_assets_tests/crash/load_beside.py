@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -18,6 +16,7 @@ from polycopy_assets.guard.ours import Job
 from polycopy_assets.record.materializations import DATA_VERSION_TAG
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.forks import Forked
 from polycopy_assets_tests.of_trades import KEYS
 
 S = dg.DagsterRunStatus
@@ -58,21 +57,11 @@ beside.combine_new, beside.load = combine_noted, load_noted
 """
 """Loads beside the fetch whenever 100 trades are recorded, and leaves files that say so."""
 
-_MAIN = "from polycopy_assets.__main__ import main; main()"
-
 
 @contextmanager
-def started(deployment: Deployment, first: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+def started(deployment: Deployment, first: str, *options: str) -> Iterator[Forked]:
     """A backfill as a process, in which the code `first` runs first."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", f"{FEW_ROWS}\n{first}\n{_MAIN}", "backfill", "--json", *options],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    process = deployment.start("backfill", "--json", *options, first=f"{FEW_ROWS}\n{first}")
     try:
         yield process
     finally:
@@ -81,13 +70,12 @@ def started(deployment: Deployment, first: str, *options: str) -> Iterator[subpr
         process.communicate()
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
+def ended(process: Forked) -> tuple[int, str, str]:
     """Exit code, standard output and standard error."""
-    out, err = process.communicate(timeout=PATIENCE)
-    return process.returncode, out, err
+    return process.wait(PATIENCE), *process.written()
 
 
-def until(true: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
+def until(true: Callable[[], object], process: Forked | None = None) -> None:
     end = time.monotonic() + PATIENCE
     while not true():
         assert time.monotonic() < end, "it never came"
@@ -99,7 +87,7 @@ def until(true: Callable[[], object], process: subprocess.Popen[str] | None = No
 @contextmanager
 def fetching(
     deployed: Deployed, first: str = "", *, until_there: str = "began", hold: bool = False
-) -> Iterator[tuple[Deployment, Served, subprocess.Popen[str]]]:
+) -> Iterator[tuple[Deployment, Served, Forked]]:
     """A backfill whose fetch is slow, once that file is there.
 
     With `hold` it loads once, and then the thread waits until the file `hold` is gone.

@@ -4,7 +4,6 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,19 +19,9 @@ from polycopy_assets.guard.exclusive import SOURCE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.forks import Forked
 
 REQUESTS, SECONDS = 20, 2.0
-
-
-def _start(deployment: Deployment, *command: str, how: str = "-m") -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, how, *command],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 def _wait_until(true: Callable[[], bool]) -> None:
@@ -42,17 +31,22 @@ def _wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _materialize(deployment: Deployment, *which: str) -> subprocess.Popen[str]:
+def _materialize(
+    deployment: Deployment, *which: str, select: str = "wallet_trades", first: str = ""
+) -> Forked:
     module = ("-m", "polycopy_assets.definitions")
-    return _start(
-        deployment, "dagster", "asset", "materialize", *module, "--select", "wallet_trades", *which
+    return Forked(
+        ["asset", "materialize", *module, "--select", select, *which],
+        environ=deployment.process_environ(),
+        cwd=deployment.root,
+        first=first,
+        module="dagster",
     )
 
 
-def _ended_well(processes: list[subprocess.Popen[str]]) -> None:
+def _ended_well(processes: list[Forked]) -> None:
     for process in processes:
-        said, _ = process.communicate(timeout=240)
-        assert process.returncode == 0, said[-3000:]
+        assert process.wait(240) == 0, _said(process)[-3000:]
 
 
 @pytest.mark.timeout(400)
@@ -66,9 +60,9 @@ def test_the_server_sees_one_budget_whoever_fetches(deployed: Deployed):
         deployment.want(wallets)
         _ended_well(
             [
-                _start(deployment, "polycopy_assets", "backfill"),
+                deployment.start("backfill"),
                 _materialize(deployment, "--partition-range", f"{wallets[0]}...{wallets[39]}"),
-                _start(deployment, "polycopy_assets", "backfill", "--refresh"),
+                deployment.start("backfill", "--refresh"),
             ]
         )
         arrivals = sorted(served.state.counts.arrivals)
@@ -100,9 +94,8 @@ def test_two_runs_on_one_wallet_both_end_well_and_nothing_is_doubled(deployed: D
 
 
 _NOTING_WHEN_THEY_WORK = """
-import runpy, sys, time
+import time
 from polycopy_assets.pipeline import combine, load
-spans = sys.argv.pop(1)
 for name, module, reader in (
     ("combined_trades", combine, "read_batches"),
     ("trades", load, "sound_batches"),
@@ -110,31 +103,24 @@ for name, module, reader in (
     def slowly(*args, read=getattr(module, reader), name=name, **options):
         begun = time.monotonic()
         time.sleep(0.3)
-        with open(spans, "a") as file:
+        with open("spans", "a") as file:
             file.write(f"{name} {begun} {time.monotonic()}\\n")
         return read(*args, **options)
     setattr(module, reader, slowly)
-runpy.run_module("dagster", run_name="__main__")
 """
 
 
-def test_of_loads_at_once_one_works_at_a_time(tmp_path: Path, deployed: Deployed):
+def test_of_loads_at_once_one_works_at_a_time(deployed: Deployed):
     world = generate(63, 40, most_trades=30)
     with deployed(world) as (deployment, _):
         deployment.want([wallet.lower() for wallet in world.wallets()])
         _ended_well([_materialize(deployment, "--partition-range", _all(deployment))])
-        noted = tmp_path / "spans"
-        module = ("-m", "polycopy_assets.definitions")
-        load = ("asset", "materialize", *module, "--select", "combined_trades,trades")
-        _ended_well(
-            [
-                _start(deployment, _NOTING_WHEN_THEY_WORK, str(noted), *load, how="-c")
-                for _ in range(3)
-            ]
-        )
+        both = {"select": "combined_trades,trades", "first": _NOTING_WHEN_THEY_WORK}
+        _ended_well([_materialize(deployment, **both) for _ in range(3)])
+    noted = (deployment.root / "spans").read_text()
     spans = sorted(
         (float(begun), float(ended), name)
-        for name, begun, ended in map(str.split, noted.read_text().splitlines())
+        for name, begun, ended in map(str.split, noted.splitlines())
     )
     assert Counter(name for _, _, name in spans) == {"combined_trades": 3, "trades": 3}
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
@@ -168,24 +154,14 @@ def test_a_fetch_that_does_not_move_gives_up_and_the_next_goes_on(deployed: Depl
 _WITH = """
 from polycopy_assets.guard import heartbeat; heartbeat.BEAT_SECONDS = {beat}
 from polycopy_assets.cli import display; display.LINE_EVERY_SECONDS = 0.2
-from polycopy_assets.__main__ import main; main()
 """
 _QUICK, _DEAF = _WITH.format(beat=0.2), _WITH.format(beat=1000)
 
 
 @contextmanager
-def backfilling(deployment: Deployment, code: str) -> Iterator[subprocess.Popen[str]]:
-    """A backfill as a process of its own, and what it says in the file `{its id}.log`."""
-    with (deployment.root / "starting.log").open("w") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", code, "backfill"],
-            env=deployment.process_environ(),
-            cwd=deployment.root,
-            stdout=log,
-            stderr=log,
-            text=True,
-        )
-    (deployment.root / "starting.log").rename(deployment.root / f"{process.pid}.log")
+def backfilling(deployment: Deployment, first: str) -> Iterator[Forked]:
+    """A backfill as a process of its own, in which the code `first` runs first."""
+    process = deployment.start("backfill", first=first)
     try:
         yield process
     finally:
@@ -193,8 +169,8 @@ def backfilling(deployment: Deployment, code: str) -> Iterator[subprocess.Popen[
         process.wait()
 
 
-def _said(deployment: Deployment, process: subprocess.Popen[str]) -> str:
-    return (deployment.root / f"{process.pid}.log").read_text()
+def _said(process: Forked) -> str:
+    return "".join(process.written())
 
 
 def _end(instance: dg.DagsterInstance, run: dg.DagsterRun, *, deleted: bool) -> None:
@@ -219,7 +195,7 @@ def test_a_fetch_whose_run_was_ended_or_deleted_by_somebody_else_stops(
             before = served.state.counts.trade_requests
             assert process.wait(60) == 1
             asked = served.state.counts.trade_requests
-            said = _said(deployment, process)
+            said = _said(process)
         assert asked <= before + 15, "it went on with the fetch"
         assert "Traceback" not in said
         if deleted:
@@ -244,10 +220,10 @@ def test_a_run_that_waits_stops_too_when_somebody_else_ends_or_deletes_it(
             lock = instance_locks(instance).try_acquire(SOURCE, this_process("fetch", "0" * 32))
             assert lock
             with backfilling(deployment, _QUICK) as process:
-                _wait_until(lambda: "Waiting for run 00000000" in _said(deployment, process))
+                _wait_until(lambda: "Waiting for run 00000000" in _said(process))
                 _end(instance, _fetching(instance), deleted=deleted)
                 assert process.wait(60) == 1
-                assert "Traceback" not in _said(deployment, process)
+                assert "Traceback" not in _said(process)
             lock.release()
     assert served.state.counts.trade_requests == 0
 
@@ -257,7 +233,7 @@ def _fetching(instance: dg.DagsterInstance) -> dg.DagsterRun:
     return run
 
 
-def _freeze(process: subprocess.Popen[str], home: Path) -> None:
+def _freeze(process: Forked, home: Path) -> None:
     """Stops the process at a moment at which it keeps nobody from the database."""
     for _ in range(100):
         process.send_signal(signal.SIGSTOP)
@@ -290,7 +266,7 @@ def test_nobody_fetches_beside_a_process_that_does_not_know_yet_that_its_run_is_
             run = _fetching(instance)
             _end(instance, run, deleted=deleted)
             with backfilling(deployment, _QUICK) as other:
-                _wait_until(lambda: f"Waiting for run {run.run_id[:8]}" in _said(deployment, other))
+                _wait_until(lambda: f"Waiting for run {run.run_id[:8]}" in _said(other))
                 assert deaf.poll() is None
                 deaf.wait(120)
                 assert other.wait(120) == 0
@@ -316,18 +292,18 @@ def test_a_frozen_holder_is_waited_for_and_named_with_the_command_that_ends_it(
             instance.report_run_failed(run, "somebody ended it")
             with backfilling(deployment, _QUICK) as other:
                 advice = rf"Waiting for run {run.run_id[:8]} .* end it on \S+: (kill -9 \d+)"
-                _wait_until(lambda: re.search(advice, _said(deployment, other)) is not None)
+                _wait_until(lambda: re.search(advice, _said(other)) is not None)
                 asked = served.state.counts.trade_requests
                 time.sleep(1.0)
                 assert served.state.counts.trade_requests == asked, "somebody fetches beside it"
                 if ended == "killed":
-                    (command,) = set(re.findall(advice, _said(deployment, other)))
+                    (command,) = set(re.findall(advice, _said(other)))
                     subprocess.run(command, shell=True, check=True)
                     assert frozen.wait(30) == -signal.SIGKILL
                 else:
                     frozen.send_signal(signal.SIGCONT)
                     assert frozen.wait(60) == 1
-                    assert "was ended from outside" in _said(deployment, frozen)
+                    assert "was ended from outside" in _said(frozen)
                 assert other.wait(120) == 0
         # What it had let through and not sent when it was frozen, it may send when it is thawed.
         assert _most(served.state.counts.arrivals, 1.0) <= 10 + 2

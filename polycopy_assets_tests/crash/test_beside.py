@@ -1,7 +1,5 @@
 """`reconcile --apply` and `backfill` beside each other: what the source served wins."""
 
-import subprocess
-import sys
 import time
 
 import pytest
@@ -11,22 +9,11 @@ from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.ledger.kinds import Adopt
 from polycopy_assets.reconcile.read_ledgers import read_ledgers
 from polycopy_assets.reconcile.recording import Recording
-from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.of_trades import record_in
 from polycopy_assets_tests.old_job import OldJob, old_file
 
 PROCESSED = LAST + 864_000
-
-
-def _start(deployment: Deployment, *command: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "polycopy_assets", *command],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
 
 
 @pytest.mark.parametrize("first", ["backfill", "reconcile"])
@@ -47,12 +34,12 @@ def test_an_old_file_that_lacks_fills_never_replaces_what_is_being_fetched(
             old.tick(wallet, len(kept), at=PROCESSED)
         old.write()
         served.state.latency = 0.05
-        processes = [_start(deployment, *commands.pop(first))]
+        processes = [deployment.start(*commands.pop(first))]
         time.sleep(0.5)
-        processes += [_start(deployment, *command) for command in commands.values()]
+        processes += [deployment.start(*command) for command in commands.values()]
         for process in processes:
-            said, _ = process.communicate(timeout=200)
-            assert "Traceback" not in said, said[-3000:]
+            _, errors = process.communicate(timeout=200)
+            assert "Traceback" not in errors, errors[-3000:]
         served.state.latency = 0.0
         deployment.polycopy("reconcile", "--apply")
         deployment.polycopy("backfill")

@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,14 +26,7 @@ def _kill_while_fetching(deployment: Deployment, state: State, seconds: float) -
     False if it had ended before.
     """
     before = state.counts.trade_requests
-    process = subprocess.Popen(
-        [sys.executable, "-m", "polycopy_assets", "backfill", "--json"],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = deployment.start("backfill", "--json")
     while state.counts.trade_requests == before and process.poll() is None:
         time.sleep(0.01)
     try:
@@ -78,21 +70,12 @@ def test_killed_five_times_a_backfill_misses_doubles_and_repeats_nothing(deploye
     assert deployment.feed_table.duplicates(5).found == []
 
 
-def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(
-    tmp_path: Path, deployed: Deployed
-):
+def test_killed_while_it_combines_and_loads_it_ends_in_the_same_table(deployed: Deployed):
     world = generate(73, 60, whales=1, whale_trades=20_000)
     with deployed(world) as (deployment, served):
         deployment.want(world.wallets())
         manifests = Path(deployment.settings.store) / "combined"
-        process = subprocess.Popen(
-            [sys.executable, "-m", "polycopy_assets", "backfill"],
-            env=deployment.process_environ(),
-            cwd=tmp_path,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        process = deployment.start("backfill")
         deadline = time.monotonic() + 60
         while not manifests.exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
@@ -112,17 +95,7 @@ def test_two_backfills_at_once_both_end_well_and_double_nothing(tmp_path: Path):
         one = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="100000")
         two = Deployment(tmp_path, served.url, POLYCOPY_SEGMENT_BYTES="170000")
         one.want(world.wallets())
-        processes = [
-            subprocess.Popen(
-                [sys.executable, "-m", "polycopy_assets", "backfill", "--json"],
-                env=deployment.process_environ(),
-                cwd=tmp_path,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for deployment in (one, two)
-        ]
+        processes = [deployment.start("backfill", "--json") for deployment in (one, two)]
         ends = [process.communicate(timeout=120) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], ends
     assert one.table() == truth(world)

@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 
@@ -121,14 +119,7 @@ def test_killed_at_any_moment_a_backfill_of_small_wallets_misses_and_doubles_not
 
 def _kill_at(deployment: Deployment, log: list[Asked], wallets: int) -> None:
     """Starts a backfill, and kills its process group once so many wallets were asked for."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "polycopy_assets", "backfill"],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = deployment.start("backfill")
     while len({item.wallet for item in log}) < wallets and process.poll() is None:
         time.sleep(0.01)
     os.killpg(process.pid, signal.SIGKILL)

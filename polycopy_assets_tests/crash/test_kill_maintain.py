@@ -1,13 +1,12 @@
 """`polycopy maintain` killed at each kind of step: no record is lost, and the next one finishes."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.forks import Forked
 from polycopy_assets_tests.years import LAG, LATER, a_world, everything, later, live, maintained
 
 _LATER = f"""
@@ -96,10 +95,10 @@ def test_it_goes_on_beside_a_backfill_and_a_second_one(
                 started(deployment, "maintain", "--keep-days", "0", first=_LATER) for _ in range(2)
             ]
             for each in both:
-                assert each.wait(120) == 0, each.stderr and each.stderr.read()
+                assert each.wait(120) == 0, each.written()
             rounds += 1
         assert rounds
-        assert backfill.returncode == 0, backfill.stderr and backfill.stderr.read()
+        assert backfill.returncode == 0, backfill.written()
         assert deployment.table() == truth(world)
         later(monkeypatch)
         with deployment.instance() as instance:
@@ -110,14 +109,6 @@ def test_it_goes_on_beside_a_backfill_and_a_second_one(
         assert deployment.backfill().requests == 0
 
 
-def started(deployment: Deployment, *args: str, first: str = "") -> subprocess.Popen[str]:
-    main = "from polycopy_assets.__main__ import main; main()"
+def started(deployment: Deployment, *args: str, first: str = "") -> Forked:
     time.sleep(0.2)
-    return subprocess.Popen(
-        [sys.executable, "-c", f"{first}\n{main}", *args],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    return deployment.start(*args, first=first)

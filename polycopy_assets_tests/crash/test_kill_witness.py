@@ -2,8 +2,6 @@
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -71,13 +69,7 @@ def test_a_killed_refetch_of_what_differs_ends_where_it_would_have_ended(deploye
 
 def _killed_when(deployment: Deployment, moment: Callable[[], bool], *options: str) -> None:
     """Starts a comparison, and kills it when it is so far."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "polycopy_assets", "reconcile", "--source", *options],
-        env=deployment.process_environ(),
-        cwd=deployment.root,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = deployment.start("reconcile", "--source", *options)
     deadline = time.monotonic() + 60
     while not moment() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)

@@ -94,7 +94,7 @@ def ended(self, *error):
     die()
 beside.Beside.__exit__ = ended
 """,
-    "the job": "from polycopy_assets.assets import trades; trades.loaded_metadata = die",
+    "the job": "from polycopy_assets.assets import feed_table; feed_table.loaded_metadata = die",
 }
 
 

@@ -21,6 +21,7 @@ from polycopy_assets.guard.lease import take_lease
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.forks import Forked
 
 TO_BE_CONTINUED = 75
 WORLD = generate(71, 24, whales=2, whale_trades=3_000)
@@ -29,21 +30,26 @@ GRACE_SECONDS = 10
 """Between SIGTERM and SIGKILL on Cloud Run."""
 
 
-Moment = Callable[[subprocess.Popen[str]], Any]
+Process = subprocess.Popen[str] | Forked
+Moment = Callable[[Process], Any]
 
 
 class Job:
-    """The job as Cloud Run starts it, again and again."""
+    """The job as Cloud Run starts it, again and again: if `new`, it has to import everything."""
 
-    def __init__(self, deployment: Deployment, served: Served, first: str = "") -> None:
-        self.deployment, self.served, self.first = deployment, served, first
+    def __init__(
+        self, deployment: Deployment, served: Served, first: str = "", *, new: bool = False
+    ) -> None:
+        self.deployment, self.served, self.first, self.new = deployment, served, first, new
         self.left: list[int] = []
         self.again = 0
 
-    def start(self, limit: str) -> subprocess.Popen[str]:
-        main = f"{self.first}\nfrom polycopy_assets.__main__ import main; main()"
+    def start(self, limit: str) -> Process:
+        command = ("backfill", "--for", limit, "--json")
+        if not self.new:
+            return self.deployment.start(*command, first=self.first)
         return subprocess.Popen(
-            [sys.executable, "-c", main, "backfill", "--for", limit, "--json"],
+            [sys.executable, "-m", "polycopy_assets", *command],
             env=self.deployment.process_environ(),
             cwd=self.deployment.root,
             stdout=subprocess.PIPE,
@@ -66,7 +72,7 @@ class Job:
         assert "aclose()" not in errors, errors
         if said:
             self.left.append(json.loads(said)["left"])
-        return process.returncode
+        return process.wait()
 
     def until_complete(self, limit: str = "5m") -> None:
         assert self.run(limit) == 0
@@ -78,7 +84,7 @@ class Job:
 def after(served: Served, requests: int) -> Moment:
     """Waits until so many more requests for trades have arrived."""
 
-    def wait(process: subprocess.Popen[str]) -> None:
+    def wait(process: Process) -> None:
         wanted = served.state.counts.trade_requests + requests
         patience = time.monotonic() + 60
         while served.state.counts.trade_requests < wanted and process.poll() is None:
@@ -120,7 +126,7 @@ def test_runs_of_a_few_seconds_finish_what_takes_longer_and_ask_for_nothing_agai
 def terminated(moment: Moment) -> Moment:
     """SIGTERM at a moment; it has to be over before Cloud Run would kill it."""
 
-    def meanwhile(process: subprocess.Popen[str]) -> None:
+    def meanwhile(process: Process) -> None:
         moment(process)
         process.send_signal(signal.SIGTERM)
         began = time.monotonic()
@@ -134,7 +140,7 @@ def terminated(moment: Moment) -> Moment:
 def has_mapped(library: str) -> Moment:
     """The moment at which the process has a library's code in memory, and goes on importing."""
 
-    def wait(process: subprocess.Popen[str]) -> None:
+    def wait(process: Process) -> None:
         while library not in Path(f"/proc/{process.pid}/maps").read_text():
             assert process.poll() is None
             time.sleep(0.001)
@@ -152,7 +158,7 @@ def test_sigterm_at_any_moment_is_to_be_continued_and_nothing_is_asked_for_again
     with deployed(WORLD, **SLOW) as (deployment, served):
         served.state.latency = 0.3
         deployment.want(WORLD.wallets())
-        job = Job(deployment, served)
+        job = Job(deployment, served, new=True)
         moments = [
             has_mapped("polars"),
             has_mapped("duckdb"),
@@ -218,7 +224,7 @@ def test_a_source_that_hangs_does_not_outlast_the_grace(deployed: Deployed):
         served.state.latency = 0.2
         job = Job(deployment, served)
 
-        def hangs(process: subprocess.Popen[str]) -> None:
+        def hangs(process: Process) -> None:
             after(served, 10)(process)
             served.state.latency = 300.0
             time.sleep(1)
@@ -236,7 +242,7 @@ def test_sigterm_and_then_sigkill_loses_nothing(deployed: Deployed, requests: in
         deployment.want(WORLD.wallets())
         job = Job(deployment, served)
 
-        def killed(process: subprocess.Popen[str]) -> None:
+        def killed(process: Process) -> None:
             after(served, requests)(process)
             process.send_signal(signal.SIGSTOP)
             process.send_signal(signal.SIGTERM)

@@ -24,8 +24,9 @@ from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import OUR_TAGS, Job
 from polycopy_assets.guard.working import Permit
-from polycopy_assets.pipeline import dimensions
+from polycopy_assets.pipeline import dimensions, new_conditions
 from polycopy_assets.pipeline.dimensions import DimensionPorts, keep_dimensions
+from polycopy_assets.pipeline.new_conditions import Loaded
 from polycopy_assets.resources.chosen import source_resource
 from polycopy_assets.system.step import Step
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
@@ -206,8 +207,8 @@ def ports(root: Path, url: str, **settings: str) -> DimensionPorts:
     deployment = Deployment(root, url, **settings)
     table = DuckDBWarehouse(Path(deployment.settings.warehouse))
     return DimensionPorts(
-        store=deployment.store,
-        loaded=frozenset(table.table(TRADES).loaded_batches()),
+        store=deployment.store.whole,
+        loaded=[Loaded(deployment.store, frozenset(table.table(TRADES).loaded_batches()))],
         tables=table.dimensions,
         open_source=source_resource(deployment.settings).dimensions(
             Progress(), Permit(lambda: None, float("inf"))
@@ -285,9 +286,9 @@ def test_what_is_no_condition_is_named_and_everything_else_is_answered(
         deployment.backfill()
         conditions = traded(deployment)
         odd, nobodys = {"no condition", "0x\u202e"}, "0x" + "00" * 31
-        found = dimensions.conditions_in
+        found = new_conditions.conditions_in
         monkeypatch.setattr(
-            dimensions,
+            new_conditions,
             "conditions_in",
             lambda store, batches: (
                 (n, values | odd | {nobodys}) for n, values in found(store, batches)
@@ -295,7 +296,7 @@ def test_what_is_no_condition_is_named_and_everything_else_is_answered(
         )
         kept = keep_dimensions(ports(deployment.root, served.url))
         assert kept.odd == sorted(odd)
-        assert (kept.refused, kept.unknown) == ({}, [nobodys])
+        assert (kept.refused, kept.unknown) == ({}, [f"{nobodys}00"])
         rows = deployment.rows(f"SELECT condition_id FROM markets {CURRENT} AND known")
         assert {row[0] for row in rows} == conditions
 

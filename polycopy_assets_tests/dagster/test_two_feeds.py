@@ -36,6 +36,7 @@ from polycopy_assets.record.purging import revoke_records
 from polycopy_assets.record.records_ahead import RecordsAhead
 from polycopy_assets.record.snapshot import State
 from polycopy_assets.record.wanted import retire
+from polycopy_assets.settings import feeds
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets_tests.deployment import Deployed, Deployment
@@ -49,6 +50,7 @@ STRANGER, UNKNOWN = f"0x{9:040x}", f"0x{8:040x}"
 def both(monkeypatch: pytest.MonkeyPatch) -> None:
     """The made-up feed is a feed like the others."""
     monkeypatch.setitem(known.FEEDS, PAYOUTS.name, PAYOUTS)  # type: ignore[arg-type]
+    monkeypatch.setitem(feeds.KNOWN, PAYOUTS.name, ("polymarket",))  # type: ignore[arg-type]
 
 
 def written(record: FeedRecord, *events: dg.AssetMaterialization | dg.AssetObservation) -> None:
@@ -124,6 +126,7 @@ def test_what_is_recorded_of_one_feed_is_nothing_to_the_other(
     with deployed(world, **ephemeral) as (deployment, served):
         deployment.want(wallets)
         deployment.backfill()
+        deployment.environ["POLYCOPY_FEEDS"] = "trades,payouts"
         trades_store, store = deployment.store, FeedStore(deployment.store, PAYOUTS)
         with deployment.instance() as instance:
             trades, payouts = FeedRecord(instance, TRADES), FeedRecord(instance, PAYOUTS)

@@ -1,10 +1,16 @@
 """What people read in Dagster: numbers of all wallets, tags, descriptions, nothing empty."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
+import yaml
+from dagster._core.definitions.decorators.op_decorator import DecoratedOpFunction
 from dagster._core.instance.utils import RUNLESS_RUN_ID
+from dagster._core.snap import JobSnap
+from dagster._core.snap.snap_to_yaml import default_values_yaml_from_type_snap
 from dagster._core.storage.tags import TagType, get_tag_type
 from dagster._core.test_utils import create_run_for_test
 
@@ -122,8 +128,8 @@ def _nothing_empty_is_shown(deployment: Deployment, instance: dg.DagsterInstance
 
 
 def test_the_table_has_a_qualified_name():
-    assert qualified("/data/warehouse.duckdb") == "warehouse.main.trades"
-    assert qualified("bigquery://my-project/poly") == "my-project.poly.trades"
+    assert qualified("/data/warehouse.duckdb", "trades") == "warehouse.main.trades"
+    assert qualified("bigquery://my-project/poly", "trades") == "my-project.poly.trades"
 
 
 def test_the_sensor_observes_traders_when_it_has_changed(deployment: Deployment):
@@ -177,11 +183,42 @@ def test_the_page_of_an_asset_names_the_file_of_its_code():
             assert isinstance(found, dg.CodeReferencesMetadataValue)
             (named,) = found.code_references
             assert isinstance(named, dg.LocalFileCodeReference)
-            assert f"def {asset.op.name}(" in Path(named.file_path).read_text()
+            assert named.line_number
+            lines = Path(named.file_path).read_text().splitlines()[named.line_number - 1 :]
+            assert lines[0].lstrip().startswith("@"), "the first decorator of its function"
+            function = next(each for each in lines if each.lstrip().startswith("def "))
+            assert isinstance(asset.op.compute_fn, DecoratedOpFunction)
+            assert f"def {asset.op.compute_fn.name}(" in function
+
+
+def test_what_a_launchpad_opens_with_is_what_dagster_reads_back():
+    """The page writes text without quotes where YAML 1.2 needs none; Dagster reads YAML 1.1."""
+    definitions = build(read_settings({"POLYCOPY_FEEDS": "trades,activity"}))
+    seen = 0
+    for job in definitions.resolve_all_job_defs():
+        snap = JobSnap.from_job_def(job)
+        key = snap.mode_def_snaps[0].root_config_key
+        assert key
+        root = snap.config_schema_snapshot.get_config_snap(key)
+        text = default_values_yaml_from_type_snap(snap.config_schema_snapshot, root)
+        for path, value in _texts(yaml.safe_load(text), job.name):
+            seen += 1
+            assert value.lower() not in {"yes", "no", "on", "off", "y", "n"}, path
+    assert seen > 100
+
+
+def _texts(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The texts in a configuration, each with its path."""
+    if isinstance(value, str):
+        yield path, value
+    items = value.items() if isinstance(value, dict) else []
+    items = enumerate(value) if isinstance(value, list) else items
+    for key, below in items:
+        yield from _texts(below, f"{path}.{key}")
 
 
 def test_every_description_says_first_what_it_does_and_names_a_page_that_there_is():
-    definitions = build(read_settings({}))
+    definitions = build(read_settings({"POLYCOPY_FEEDS": "trades,activity"}))
     graph = definitions.resolve_asset_graph()
     described = {
         key.to_user_string(): graph.get(key).description for key in graph.get_all_asset_keys()
@@ -197,7 +234,7 @@ def test_every_description_says_first_what_it_does_and_names_a_page_that_there_i
         first, _, rest = (text or "").partition("\n\n")
         assert 10 < len(first) < 100, name
         found = re.findall(r"More: docs/(\w+\.md)(?:, '(.+)')?\.$", rest)
-        assert found or name == "fetch", name
+        assert found or name in {"fetch", "fetch_activity"}, name
         for page, heading in found:
             there = (ROOT / "docs" / page).read_text()
             assert not heading or re.search(rf"^##+ {re.escape(heading)}$", there, re.MULTILINE), (
@@ -205,3 +242,13 @@ def test_every_description_says_first_what_it_does_and_names_a_page_that_there_i
             )
     assert "wallets: [" in str(described["fetch"])
     assert "wallets: [" in str(described["wallet_trades"])
+
+    # What is of the second feed names its own rows and jobs.
+    config: Any = graph.get(dg.AssetKey("wallet_activity")).assets_def.node_def.config_schema
+    fields = config.config_type.fields.items()
+    of_activity = {name: text for name, text in described.items() if name.endswith("activity")}
+    of_activity |= {f"config: {name}": field.description for name, field in fields}
+    assert len(of_activity) > 12
+    for name, text in of_activity.items():
+        assert not re.search(r"trades?\b|`(fetch|load|reconcile)`", text or ""), name
+    assert "the job `fetch_activity` takes" in str(of_activity["config: select"])

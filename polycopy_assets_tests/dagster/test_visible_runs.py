@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from polycopy_assets.demo.generate import LAST, generate
+from polycopy_assets.ledger.failure import beside
 from polycopy_assets_tests.deployment import Deployed, truth
 from polycopy_assets_tests.old_job import OldJob
 
@@ -81,7 +82,7 @@ def test_a_backfill_is_seen_and_its_report_says_what_its_runs_recorded(deployed:
     assert report["trades_fetched"] == sum(fetch.metadata("wallet_trades", "new_rows"))
     assert [report["table_rows"]] == load.metadata("trades", "dagster/row_count")
     assert load.metadata("trades", "rows_inserted") == [report["trades_fetched"]]
-    assert f"{bad}: {failures[0]['reason']}" in fetch.lines
+    assert f"{bad}: {beside(bad, failures[0]['reason'])}" in fetch.lines
     assert any(line.startswith("6/6 wallets, ") for line in fetch.lines)
     assert f"batch 1: {report['table_rows']:,} rows in, 0 rows out" in load.lines
 

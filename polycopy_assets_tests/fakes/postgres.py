@@ -46,11 +46,11 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
     A server that is not `durable` does not wait for the disk: that is enough for a test, and its
     times say nothing.
     """
-    folder = _folder()
+    folder = new_folder()
     try:
         with (folder / "log").open("w") as log:
             init = ["-D", "data", "-U", USER, "-A", "trust", "-N", "--locale=C"]
-            _ended_well(_start("initdb", init, folder, log), folder)
+            _ended_well(started("initdb", init, folder, log), folder)
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 port = free.getsockname()[1]
@@ -62,7 +62,7 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
             )
             settings = () if durable else _QUICK
             options = [part for setting in (*settings, *place) for part in ("-c", setting)]
-            server = _start("postgres", ["-D", "data", *options], folder, log)
+            server = started("postgres", ["-D", "data", *options], folder, log)
         url = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
         try:
             _wait_for(url, server, folder)
@@ -77,9 +77,10 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(
+def started(
     program: str, arguments: list[str], folder: Path, log: TextIO
 ) -> subprocess.Popen[bytes]:
+    """A program of Postgres, or any other at an absolute path, as Postgres' account."""
     account = _account()
     return subprocess.Popen(
         [str(_programs() / program), *arguments],
@@ -129,7 +130,7 @@ def _account() -> pwd.struct_passwd | None:
     return max(accounts, key=lambda entry: entry.pw_name == "nobody")
 
 
-def _folder() -> Path:
+def new_folder() -> Path:
     """A new folder of the account that Postgres runs as; not pytest's, which is closed to it."""
     folder = Path(tempfile.mkdtemp(prefix="polycopy-postgres-", dir=_open_place()))
     if account := _account():
@@ -200,7 +201,7 @@ def _installed() -> Path:
     package = Path(spec.submodule_search_locations[0])
     if not (account := _account()):
         return package
-    copy = _folder()
+    copy = new_folder()
     atexit.register(shutil.rmtree, copy, ignore_errors=True)
     for part in (f"{PACKAGE}/pginstall", f"{PACKAGE}.libs"):  # its programs find these by `..`
         if (package.parent / part).exists():

@@ -1,6 +1,7 @@
 """Conditions are asked for in groups: what is refused, missing or done twice stays its own."""
 
 import asyncio
+import hashlib
 import io
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from isal import igzip
 
 from polycopy_assets.batches.conditions import conditions_in
 from polycopy_assets.demo.faults import Faults
@@ -15,11 +17,20 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.limits import Limits
 from polycopy_assets.demo.server import serve
 from polycopy_assets.demo.state import State
-from polycopy_assets.dimensions.facts import Facts, Market, Resolution, Said, Token
+from polycopy_assets.dimensions.facts import (
+    Facts,
+    Market,
+    Resolution,
+    Said,
+    Token,
+    is_combo,
+)
 from polycopy_assets.errors import ContractBroken, PermanentError, TransientError
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.trades.feed import TRADES
-from polycopy_assets.pipeline import dimensions
+from polycopy_assets.pipeline import new_conditions
 from polycopy_assets.pipeline.dimensions import MOST_REFUSED, DimensionPorts, Kept, keep_dimensions
+from polycopy_assets.pipeline.new_conditions import Loaded
 from polycopy_assets.sources.budget import Window
 from polycopy_assets.store.dimensions import FOLD_AFTER, FactsInStore
 from polycopy_assets.store.feed_store import FeedStore
@@ -38,8 +49,12 @@ def condition(number: int) -> str:
     return f"0x{number:064x}"
 
 
+def hashed(number: int) -> str:
+    return hashlib.sha256(str(number).encode()).hexdigest()
+
+
 def combo(number: int) -> str:
-    return f"0x03{number:060x}"
+    return f"0x03{hashed(number)[:32]}{0:030x}"
 
 
 class Source:
@@ -93,6 +108,9 @@ class Tables:
             self.rows[name] = pl.read_parquet(path)
         assert len(self.rows[name]) == rows
 
+    def describe(self) -> None:
+        """No views here."""
+
 
 class Runs:
     """Runs over a store whose batches have conditions, by number."""
@@ -101,21 +119,26 @@ class Runs:
         self.store = FeedStore(LocalStore(root), TRADES)
         self.tables = Tables()
         self.batches: Mapping[int, set[str]] = {}
+        self.activity: Mapping[int, set[str]] | None = None
         self.read: list[int] = []
         self.broken: set[int] = set()
-        monkeypatch.setattr(dimensions, "conditions_in", self._conditions)
+        monkeypatch.setattr(new_conditions, "conditions_in", self._conditions)
 
-    def _conditions(self, store: object, batches: set[int]) -> Iterator[tuple[int, set[str]]]:
-        del store
+    def _conditions(self, store: FeedStore, batches: set[int]) -> Iterator[tuple[int, set[str]]]:
+        every = self.batches if store.feed is TRADES else self.activity or {}
         for number in sorted(batches - self.broken):
             self.read.append(number)
-            yield number, self.batches[number]
+            yield number, every[number]
+
+    def _second(self) -> list[Loaded]:
+        store = FeedStore(self.store, ACTIVITY)
+        return [] if self.activity is None else [Loaded(store, frozenset(self.activity))]
 
     def __call__(self, source: Source) -> Kept:
         return keep_dimensions(
             DimensionPorts(
-                store=self.store,
-                loaded=frozenset(self.batches),
+                store=self.store.whole,
+                loaded=[Loaded(self.store, frozenset(self.batches)), *self._second()],
                 tables=self.tables,
                 open_source=source.opened,
                 check=lambda: None,
@@ -130,25 +153,90 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
 
 
 def refusing_combos(way: str, each: str) -> Exception | None:
-    return (
-        PermanentError(f"400 not valid: {each}")
-        if way == "resolutions" and len(each) == 64
-        else None
-    )
+    del way
+    return PermanentError(f"400 not valid: {each}") if is_combo(each) else None
 
 
 def test_more_conditions_than_a_bound_may_be_refused_for_what_they_are(run: Runs):
     combos = {combo(number) for number in range(3 * MOST_REFUSED)}
-    plain = {condition(number) for number in range(1, 3 * MOST_REFUSED)}
+    plain = {f"0x{hashed(-number)}" for number in range(1, 3 * MOST_REFUSED)}
     run.batches = {1: combos | plain}
     source = Source(refusing_combos)
     kept = run(source)
     assert kept.refused.keys() == combos
     assert kept.requests == source.requests
-    rows = run.tables.rows["markets"]
-    assert len(rows) == len(combos | plain)
-    assert set(rows.filter(pl.col("resolution_status").is_null())["condition_id"]) == combos
-    assert not kept.unknown
+    assert set(run.tables.rows["markets"]["condition_id"]) == plain
+    assert not [*kept.unknown, *kept.silent]
+
+
+def test_what_several_feeds_name_is_asked_for_once_and_no_batch_is_read_twice(run: Runs):
+    run.batches = {1: {condition(1), condition(2)}, 2: {condition(3)}}
+    alone = Source()
+    assert (run(alone).asked, alone.requests, run.read) == (3, 3, [1, 2])
+    written = [item.name for item in run.store.list("dimensions/") if "-change" in item.name]
+    headers = [igzip.decompress(run.store.read(name)).partition(b"\n")[0] for name in written]
+    assert headers == [
+        b'{"version":1,"batch":0,"lines":3}',
+        b'{"version":1,"batch":2,"lines":0}',
+    ], "a store of trades alone is written as ever"
+
+    run.read.clear()
+    run.activity = {1: {condition(2), condition(4)}, 2: {condition(4), condition(5)}}
+    assert (run(Source()).conditions, run.read) == (5, [1, 2])
+    facts = FactsInStore(run.store)
+    assert (facts.batch, facts.batches) == (2, {"activity": 2})
+    assert [each.condition for each in facts.versions()] == [*map(condition, range(1, 6))]
+
+    run.read.clear()
+    run.activity = {**run.activity, 3: {condition(6)}}
+    run.batches = {**run.batches, 3: {condition(6)}}
+    assert (run(Source()).conditions, run.read) == (6, [3, 3])
+    run.activity = None  # collected no more: it is known how far it was read
+    run.batches = {**run.batches, 4: {condition(7)}}
+    run(Source())
+    facts = FactsInStore(run.store)
+    assert (facts.batch, facts.batches, len(facts)) == (4, {"activity": 3}, 7)
+
+
+def test_combos_and_events_are_named_as_what_they_are(run: Runs):
+    market, nobodys, named, silent = condition(1), condition(2), combo(1), combo(2)
+    event = f"0x{hashed(3)}"
+    of_event = Token(token_id="1", outcome_index=0, neg_risk_market_id=event.upper())
+
+    class Knows(Source):
+        async def tokens(self, conditions: Sequence[str]) -> Said:
+            known = {market: (of_event,), named: (Token(token_id="2", outcome_index=0),)}
+            self._asked("tokens", conditions)
+            return Said(
+                tokens={each: known[each] for each in conditions if each in known},
+                at=AT,
+                requests=1,
+            )
+
+        async def markets(self, conditions: Sequence[str]) -> Said:
+            self._asked("markets", conditions)
+            return Said(at=AT, requests=1)
+
+        resolutions = markets
+
+    asked: set[tuple[str, str]] = set()
+    source = Knows(lambda way, each: asked.add((way, each)))
+    run.batches = {1: {market, nobodys}}
+    # With and without the byte of an outcome, and with that of either: one combo.
+    run.activity = {1: {event, named[:-2], f"{named[:-1]}1", silent}}
+    kept = run(source)
+    assert (kept.unknown, kept.silent, kept.refused) == ([nobodys], [silent], {})
+    assert {way for way, each in asked if is_combo(each)} == {"tokens"}
+    assert {each for way, each in asked if way == "tokens"} == {
+        *(market, nobodys, named, silent, event)
+    }
+    assert set(run.tables.rows["markets"]["condition_id"]) == {market, nobodys}
+    assert set(run.tables.rows["tokens"]["condition_id"]) == {market, named}
+    asked.clear()
+    run.activity = {**run.activity, 2: {event, named}}
+    assert run(source).changed == 0
+    assert event not in {each for _, each in asked}, "the tokens say that it is an event"
+    assert FactsInStore(run.store).batches == {"activity": 2}
 
 
 @pytest.mark.parametrize("way", ["tokens", "resolutions", "markets"])

@@ -15,6 +15,7 @@ from benchmarks.pages import Wallet, World, render
 from benchmarks.processes import ROOT, run
 from benchmarks.run import BENCHES, MINUTES, run_all
 from benchmarks.server import serving
+from benchmarks.two_feeds import Measured
 from polycopy_assets_tests.browser.pages import CHROMIUM
 
 UNTIL = 1_800_000_000
@@ -120,6 +121,31 @@ def test_the_bench_of_conditions_keeps_the_budgets_and_asks_again_for_what_is_op
     assert (refused, none) == (0, 0)
     assert 0 < again < asked <= 80
     assert 0 < fewer < requests < asked
+
+
+@pytest.mark.bench
+def test_the_bench_of_two_feeds_compares_with_another_version_and_both_feeds_with_one(tmp_path):
+    written = tmp_path / "samples.json"
+    command = [sys.executable, "-m", "benchmarks.two_feeds", "--size", "smoke"]
+    ended = subprocess.run(
+        [*command, "--before", str(ROOT), "--json", str(written)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout[-3000:] + ended.stderr[-3000:]
+    (before,), (alone,), (both,) = msgspec.json.decode(
+        written.read_bytes(), type=dict[str, list[Measured]]
+    ).values()
+    assert (alone.requests, alone.rows) == (before.requests, before.rows)
+    assert alone.objects["trades"] == before.objects["trades"] > 0, "segments"
+    assert both.requests["/v2/trades"] == alone.requests["/v2/trades"] > 0
+    assert both.requests["/v2/activity"] > 0 == alone.requests.get("/v2/activity", 0)
+    assert both.rows["activity"] > both.rows["trades"] == alone.rows["trades"] > 0
+    assert f"trades alone (ours) beside trades alone, {ROOT}, medians of 1:" in ended.stdout
+    assert "both feeds (ours) beside trades alone, medians of 1:" in ended.stdout
 
 
 def test_a_bench_that_fails_is_named_and_does_not_stop_the_others(tmp_path, monkeypatch):

@@ -30,6 +30,17 @@ def test_what_fails_is_shown_with_its_trace_and_each_step_is_not():
     ]
 
 
+def test_why_dagster_has_ended_is_shown_though_no_record_says_it():
+    launching = f"{AT} - dagster - INFO - Launching Dagster services...\n"
+    died = [
+        "Traceback (most recent call last):\n",
+        '  File "dev.py", line 258, in dev_command\n',
+        "Exception: the code server did not start in time\n",
+    ]
+    assert list(needed([launching, "  more\n", *died, launching, "  more\n"])) == died
+    assert list(needed([launching, *died], lambda: True)) == []
+
+
 def test_what_is_interrupted_at_the_end_has_no_trace():
     assert list(needed([*FAILED, "Exception in thread\n"], lambda: True)) == FAILED[:1]
 

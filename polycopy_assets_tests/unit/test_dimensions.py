@@ -1,5 +1,6 @@
 """What the source says of conditions: kept by version, in objects that are never rewritten."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -9,6 +10,7 @@ import msgspec
 import pytest
 from isal import igzip
 
+from polycopy_assets import sources as sources_package
 from polycopy_assets.dimensions.facts import (
     PARTS,
     Facts,
@@ -35,7 +37,8 @@ from polycopy_assets.errors import (
     ObjectUnreadable,
     StoreError,
 )
-from polycopy_assets.settings.parse import DEFAULT_ROUTE_LIMITS, parse_route_limits
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.settings.parse import DEFAULT_ROUTE_LIMITS, ROUTES, parse_route_limits
 from polycopy_assets.store.dimensions import FOLD_AFTER, FactsInStore
 from polycopy_assets.store.local import LocalStore
 
@@ -139,7 +142,10 @@ def test_time_never_runs_backwards_from_one_version_to_the_next(at: int):
     ("text", "parsed"),
     [
         ("0x" + "AB" * 32, "0x" + "ab" * 32),
-        ("0x" + "ab" * 31, "0x" + "ab" * 31),
+        ("0x" + "AB" * 31, "0x" + "ab" * 31 + "00"),
+        ("0x03" + "ab" * 16 + "00" * 14, "0x03" + "ab" * 16 + "00" * 15),
+        ("0x03" + "ab" * 16 + "00" * 14 + "01", "0x03" + "ab" * 16 + "00" * 15),
+        ("0x03" + "ab" * 30 + "01", "0x03" + "ab" * 30 + "01"),
         ("0x" + "ab" * 30, None),
         ("0x" + "ag" * 32, None),
         ("ab" * 32, None),
@@ -147,7 +153,9 @@ def test_time_never_runs_backwards_from_one_version_to_the_next(at: int):
         ("", None),
     ],
 )
-def test_a_condition_is_32_bytes_or_31_of_a_combo(text: str, parsed: str | None):
+def test_a_condition_is_32_bytes_or_31_and_no_outcome_and_a_combo_is_one_condition(
+    text: str, parsed: str | None
+):
     assert parse_condition(text) == parsed
 
 
@@ -309,9 +317,36 @@ def test_of_two_that_write_one_number_one_fails(tmp_path: Path):
 def test_budgets_of_routes():
     found = parse_route_limits(DEFAULT_ROUTE_LIMITS)
     assert found["/markets/keyset"] == ((300, 10.0),)
-    named = parse_route_limits("/a/b=1/2,3/4; /v2/tokens=5/6")
-    assert named == {**found, "/a/b": ((1, 2.0), (3, 4.0)), "/v2/tokens": ((5, 6.0),)}
+    named = parse_route_limits("/v2/trades=1/2,3/4; /v2/tokens=5/6")
+    assert named == {**found, "/v2/trades": ((1, 2.0), (3, 4.0)), "/v2/tokens": ((5, 6.0),)}
     assert parse_route_limits("") == found
+
+
+def test_the_routes_that_can_have_a_budget_are_those_that_are_asked():
+    asked = {
+        path for feed in FEEDS.values() for each in feed.endpoints.values() for path in [each.path]
+    }
+    sources = Path(sources_package.__file__).parent
+    for file in sources.glob("*.py"):
+        asked.update(re.findall(r'"(/[a-z0-9/-]+)"', file.read_text()))
+    assert set(ROUTES) == asked
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/v2/token", "polycopy asks no route '/v2/token', did you mean /v2/tokens?"),
+        ("/V2/Tokens", "did you mean /v2/tokens?"),
+        ("/markets", "did you mean /markets/keyset?"),
+        ("/zzz", "it asks /v2/trades, /v2/activity, "),
+    ],
+)
+def test_a_budget_for_a_route_that_is_never_asked_is_refused_with_the_nearest(path: str, said: str):
+    with pytest.raises(ConfigurationError) as refused:
+        parse_route_limits(f"/v2/tokens=1/2;{path}=3/4")
+    assert str(refused.value).startswith("POLYCOPY_ROUTE_LIMITS=")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["/a", "a=1/2", "/a=0/2", "/a=1/2;/a=3/4", "/a b=1/2", "=1/2"])

@@ -23,6 +23,7 @@ from polycopy_assets.ledger.findings import (
     classify,
     count,
     lost_segments,
+    table_differs,
     to_read,
 )
 from polycopy_assets.ledger.kinds import Adopt, FindingKind
@@ -377,3 +378,8 @@ def test_old_segments_are_replaced_when_the_new_ones_cover_as_much(until: int, r
     old, new = stored(ONE, TWO), stored(segment(0, until))
     marked = [segment_name(WALLET, item.span) for item in old]
     assert len(replaced_segments(marked, WALLET, [*old, *new], None)) == replaced
+
+
+def test_a_table_that_differs_is_described_in_the_words_of_its_feed():
+    facts = Facts(wallet=WALLET, row="row of activity", rows="rows of activity")
+    assert table_differs(facts, 7) == "7 rows of activity in the store, 0 of them in the table"

@@ -165,7 +165,7 @@ def test_rows_that_are_no_trades_name_no_token_and_only_combos_are_marked(
     api: Served, client: httpx.Client
 ):
     for row in truth():
-        named = row["type"] == "TRADE" or "is_combo" in row
+        named = row["type"] == "TRADE" or ("is_combo" in row and row["type"] == "REDEEM")
         assert bool(row["token_id"]) == named
         assert row.get("is_combo", True) is True
         assert (row["outcome_index"] == 999) or named

@@ -95,6 +95,21 @@ def test_a_second_fetch_expects_its_own_trades(progress: Progress, clock: Clock)
     assert progress.left(clock).startswith("about 5 s")
 
 
+def test_rows_of_another_feed_are_not_called_trades(progress: Progress, clock: Clock):
+    busy(progress, clock, seconds=10, requests=1, rows=100)
+    progress.sample(clock)
+    progress.begin_fetch(1, row="row of activity", rows="rows of activity")
+    assert not progress.samples, "the chart would add both up"
+    progress.begin_wallet(WHALE)
+    busy(progress, clock, seconds=1, requests=1, rows=7)
+    said = progress.line(clock)
+    assert "0/1 wallet, 7 rows of activity, " in said
+    assert "0xabcd… 7 rows of activity" in said
+    assert "1.0 requests/s, 1 rows of activity/s" in said
+    assert "trade" not in said
+    assert (progress.trades, progress.served) == (1007, 7), "both, and those of this feed"
+
+
 def test_a_phase_has_a_name_and_its_place():
     progress, clock = Progress(), count(0.0).__next__
     progress.step.part("combining 3 of 12", 3, 12)

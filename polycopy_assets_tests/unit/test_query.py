@@ -108,6 +108,9 @@ def test_an_answer_is_a_table_csv_json_or_parquet(
     second = {"n": 12345, "s": "c\x1b[31m", "m": 7, "u": None, "f": None, "b": False}
     assert json.loads(out) == [first, second]
     assert json.loads(here("query", "--json", "SELECT 1 AS a WHERE false")[1]) == []
+    nothing = "SELECT CAST(0 AS DECIMAL(38, 9)) AS usdc"
+    assert here("query", "--csv", nothing)[1].split() == ["usdc", "0.000000000"]
+    assert json.loads(here("query", "--json", nothing)[1]) == [{"usdc": "0.000000000"}]
     question = tmp_path / "q.sql"
     question.write_text("FROM trades")
     environ = demo.deployment.process_environ()
@@ -276,7 +279,7 @@ def test_an_answer_that_cannot_be_written_is_said_and_blamed_on_the_output(
             check=False,
         )
     assert ended.returncode == 1
-    assert ended.stderr == "polycopy: the answer cannot be written: No space left on device\n"
+    assert ended.stderr == "polycopy: cannot write to standard output: No space left on device\n"
 
 
 def test_a_letter_that_the_terminal_lacks_is_said(demo: DemoTable):

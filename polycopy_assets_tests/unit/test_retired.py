@@ -143,6 +143,14 @@ def test_a_line_of_the_list_fits_the_terminal(columns: int):
         assert bool(error) == ("contract: the page" in " ".join(lines))
 
 
+@pytest.mark.parametrize("columns", [120, 113, 112, 100, 99, 72, 71])
+def test_a_line_with_the_rows_of_three_feeds_shows_until_when_they_are_covered(columns: int):
+    rows = " ".join(f"{number:>{13 if columns >= 100 else 11}}" for number in ("1,234", "5", "6"))
+    said = line(WALLET, "remaining", rows, "2026-11-29 12:00", "", columns)
+    assert len(said) <= columns
+    assert said.endswith("2026-11-29 12:00" if columns >= 72 else "2026-11-29")
+
+
 def test_without_a_terminal_nothing_is_shortened():
     error = "contract: " + "x" * 500
     assert line(WALLET, "failed", "3", "-", error, None).endswith(error)

@@ -7,8 +7,10 @@ import pytest
 
 from polycopy_assets import settings
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.feeds.activity.shapes import TYPES
+from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.ledger.kinds import Adopt
-from polycopy_assets.settings import read_settings
+from polycopy_assets.settings import feeds, read_settings
 from polycopy_assets.settings.names import NAMES
 from polycopy_assets.settings.parse import parse_bucket, parse_dataset, parse_rate_limit
 from polycopy_assets.trades import cutter, horizon
@@ -27,6 +29,9 @@ def test_settings_and_core_which_do_not_know_each_other_have_the_same_defaults()
     assert found.segment_bytes == cutter.SEGMENT_BYTES
     assert found.max_lag == horizon.DEFAULT_MAX_LAG
     assert tuple(each.value for each in Adopt) == settings.ADOPT
+    assert [(name, sorted(sources)) for name, sources in feeds.KNOWN.items()] == [
+        (name, sorted(feed.endpoints)) for name, feed in FEEDS.items()
+    ]
 
 
 def test_dome_has_a_base_of_its_own_and_its_key_stays_out_of_the_settings():
@@ -87,6 +92,51 @@ def test_a_wrong_value_is_one_line_that_names_variable_value_and_what_is_accepte
     message = str(error.value)
     assert message.startswith(f"{name}={value!r} is not accepted: expected ")
     assert "\n" not in message
+
+
+def test_the_feeds_are_named_in_any_order_and_trades_are_always_among_them():
+    assert read_settings({}).feeds == ("trades",)
+    both = read_settings({"POLYCOPY_FEEDS": "activity, trades"})
+    assert both.feeds == ("trades", "activity")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("trades,activty", "'activty' is no feed, did you mean activity?"),
+        ("trades,", "'' is no feed; the feeds are trades, activity and tips, separated by commas"),
+        ("positions", "'positions' is no feed"),
+        ("activity", "expected trades and what is collected beside it"),
+        ("trades,trades", "expected each feed once"),
+    ],
+)
+def test_feeds_that_there_are_not_are_refused_in_one_line(text: str, said: str):
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings({"POLYCOPY_FEEDS": text})
+    assert said in str(refused.value)
+    assert str(refused.value).startswith(f"POLYCOPY_FEEDS={text!r} is not accepted: ")
+    assert "\n" not in str(refused.value)
+
+
+def test_types_of_activity_are_left_out_in_any_order():
+    assert read_settings({}).activity_without == ()
+    found = read_settings({feeds.WITHOUT: "WITHDRAWAL, DEPOSIT"})
+    assert found.activity_without == ("DEPOSIT", "WITHDRAWAL")
+    assert set(feeds.MAY_BE_LEFT_OUT) < TYPES
+
+
+@pytest.mark.parametrize("text", ["TRADE", "REDEEM", "deposit", "DEPOSIT,", "DEPOSIT,DEPOSIT"])
+def test_what_moves_shares_or_is_no_type_cannot_be_left_out(text: str):
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings({feeds.WITHOUT: text})
+    assert str(refused.value).startswith(f"{feeds.WITHOUT}={text!r} is not accepted: ")
+
+
+def test_a_feed_that_the_source_does_not_serve_is_refused():
+    with pytest.raises(ConfigurationError, match="a feed that POLYCOPY_SOURCE='dome' serves"):
+        read_settings(
+            {"POLYCOPY_FEEDS": "trades,activity", "POLYCOPY_SOURCE": "dome", "DOME_API_KEY": "k"}
+        )
 
 
 def test_a_bucket_and_a_dataset_are_taken_apart():

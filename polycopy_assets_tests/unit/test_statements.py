@@ -29,7 +29,19 @@ from polycopy_assets_tests.payouts import PAYOUTS
 
 RECORDED = Path(__file__).parents[1] / "data" / "statements.json"
 SQL = resources.files("polycopy_assets.warehouse") / "sql"
-FORMS = ("columns", "whose", "since", "form", "source", "own", "distinct", "staging", "change")
+FORMS = (
+    "fills",
+    "ledger",
+    "columns",
+    "whose",
+    "since",
+    "form",
+    "source",
+    "own",
+    "distinct",
+    "staging",
+    "change",
+)
 """Places whose fillings differ from one use of a statement to the next."""
 
 

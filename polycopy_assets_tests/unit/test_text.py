@@ -22,6 +22,7 @@ from polycopy_assets.text import (
     counted,
     first_few,
     first_lines,
+    listed,
     one_line,
     quoted,
     said_by,
@@ -78,7 +79,7 @@ def test_every_error_of_ours_is_one_harmless_line(kind: type[PolycopyError]):
     [
         errors.BatchBroken(7, NASTY + "x" * 10 * MESSAGE),
         errors.ObjectLost(NASTY, NASTY + "x" * 10 * MESSAGE),
-        errors.WrongTable(NASTY + "x" * 10 * MESSAGE, NASTY, None),
+        errors.WrongTable("trades", NASTY + "x" * 10 * MESSAGE, NASTY, None),
     ],
     ids=["batch", "object", "table"],
 )
@@ -199,3 +200,9 @@ def test_a_number_of_bytes_is_read_at_a_glance():
     said = {0: "0 bytes", 999: "999 bytes", 1_000: "1.0 kB", 999_949: "999.9 kB"}
     said |= {999_951: "1.0 MB", 7_500_000: "7.5 MB", 10**9: "1.0 GB", 10**16: "10000.0 TB"}
     assert {count: size(count) for count in said} == said
+
+
+def test_names_are_listed_as_a_sentence_has_them():
+    assert listed(["trades"]) == "trades"
+    assert listed(("trades", "activity")) == "trades and activity"
+    assert listed(each for each in ("trades", "activity", "tips")) == "trades, activity and tips"

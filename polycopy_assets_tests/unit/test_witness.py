@@ -12,6 +12,8 @@ from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import serve
 from polycopy_assets.demo.state import State
 from polycopy_assets.errors import ConfigurationError, ContractBroken, TransientError
+from polycopy_assets.feeds.activity.feed import ACTIVITY
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.blame import DOWN_AFTER, HOPELESS_AFTER, Failed
 from polycopy_assets.fetch.count_wallets import Questions
 from polycopy_assets.ledger.facts import Tally
@@ -201,9 +203,11 @@ def test_disagreement_is_a_result_and_a_failure_is_none():
 
 def test_only_polymarket_counts():
     assert [can_count("polymarket"), can_count("dome")] == [True, False]
-    check_can_count("polymarket")
+    check_can_count("polymarket", TRADES)
     with pytest.raises(ConfigurationError, match=r"POLYCOPY_SOURCE='dome'.*polymarket"):
-        check_can_count("dome")
+        check_can_count("dome", TRADES)
+    with pytest.raises(ConfigurationError, match="no source has a count of rows of activity"):
+        check_can_count("polymarket", ACTIVITY)
 
 
 def test_a_wallet_is_asked_for_by_one_request_over_whole_days():

@@ -83,12 +83,18 @@ class ActivityQuery(Window, frozen=True, kw_only=True):
 def routes(state: State) -> list[Route]:
     """The route over `state`."""
     handler = v2_handler(lambda params: _activity(state, params))
-    return [Route("/v2/activity", trade_route(state, handler, feed=FEED))]
+    return [Route("/v2/activity", trade_route(state, handler, feed_of=feed_of))]
+
+
+def feed_of(params: Mapping[str, str]) -> str:
+    """What feed of ours a request is for: tips alone are one of their own."""
+    return "tips" if params.get("type") == TIP else FEED
 
 
 def _activity(state: State, params: dict[str, str]) -> Response:
     query, cursor = _query(state, params)
-    fault = state.faults.of(query.user, FEED)
+    feed = feed_of(params)
+    fault = state.faults.of(query.user, feed)
     if refused := refusal(fault):
         return refused
     if fault in ENDLESS:
@@ -102,8 +108,8 @@ def _activity(state: State, params: dict[str, str]) -> Response:
         )
         walked = Walked([entry_of(trade) for trade in made_up.rows], made_up.next_cursor)
     else:
-        walked = lies.served(fault, _page(state, query, cursor))
-    state.served(query, walked.rows, cursor, FEED)
+        walked = lies.served(fault, _page(state, query, cursor), state.world, query.user)
+    state.served(query, walked.rows, cursor, feed)
     moment = now()
     rows = [activity_row(entry, state.labels, moment) for entry in walked.rows]
     return rows_page(fault, rows, query.limit, walked.next_cursor)

@@ -6,6 +6,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from polycopy_assets.demo.combos import Combo
 from polycopy_assets.demo.entry import MICRO, TRADE, UNLABELLED, Entry, Standing
 from polycopy_assets.demo.market import OUTCOMES, MarketFacts
 
@@ -28,6 +29,7 @@ class Book:
         self.cash = 0
         self.held: defaultdict[str, int] = defaultdict(int)
         self.entries: list[Entry] = []
+        self.repacked: list[Entry] = []
 
     @property
     def standing(self) -> Standing:
@@ -115,22 +117,42 @@ class Book:
         self._write(when, "CONVERSION", first, size=amount, usdc=usdc, **named)
 
     def combo(
-        self, when: tuple[int, str], condition: str, token: str, size: int, price: int
+        self, when: tuple[int, str], combo: Combo, outcome: int, size: int, price: int
     ) -> None:
         """Buys a combination of outcomes at `price`, outside the order book and without a fee."""
         usdc = size * price // 1000
-        self._move(-usdc, {token: size})
-        about = _combination(condition, token)
+        self._move(-usdc, {combo.tokens[outcome]: size})
+        about = _combination(combo, outcome)
         self._write(
             when, TRADE, None, size=size, usdc=usdc, price=price / 1000, side="BUY", **about
         )
 
-    def redeem_combo(self, when: tuple[int, str], condition: str, token: str, *, won: bool) -> None:
-        """All shares of a combination become a USDC each, or nothing."""
+    def mint_combo(self, when: tuple[int, str], combo: Combo, amount: int) -> None:
+        """Cash becomes as many shares of both outcomes of a combination; less than none: back."""
+        self._move(-amount, dict.fromkeys(combo.tokens, amount))
+        kind, size = "SPLIT" if amount > 0 else "MERGE", abs(amount)
+        self._write(when, kind, None, size=size, usdc=size, **_combination(combo, 0))
+
+    def redeem_combo(
+        self, when: tuple[int, str], combo: Combo, outcome: int, yes_pays: int
+    ) -> None:
+        """All shares of a combination that has ended become what they pay, in micro-USDC each."""
+        token = combo.tokens[outcome]
         size = self.held[token]
-        usdc = size if won else 0
+        usdc = size * abs(outcome * MICRO - yes_pays) // MICRO
         self._move(usdc, {token: -size})
-        self._write(when, "REDEEM", None, size=size, usdc=usdc, **_combination(condition, token))
+        self._write(when, "REDEEM", None, size=size, usdc=usdc, **_combination(combo, outcome))
+
+    def repack(self, when: tuple[int, str], kind: str, combo: Combo) -> None:
+        """A row about a combination that is not in the ledger, and changes nothing in it."""
+        row = Entry(
+            served_wallet=self._wallet,
+            timestamp=when[0],
+            sequence=len(self.entries),
+            tx_hash=when[1],
+            type=kind,
+        )
+        self.repacked.append(replace(row, **_combination(combo, 0)))
 
     def flow(self, when: tuple[int, str], kind: str, usdc: int, *, side: str = "") -> None:
         """Cash that comes or goes without a market; a migration only changes its contract."""
@@ -185,12 +207,12 @@ def cost(market: MarketFacts, size: int, price: int, *, buy: bool, maker: bool) 
     return notional + fee if buy else max(notional - fee, 0)
 
 
-def _combination(condition: str, token: str) -> dict[str, Any]:
+def _combination(combo: Combo, outcome: int) -> dict[str, Any]:
     return {
-        "condition_id": condition,
-        "token_id": token,
-        "outcome": "Yes",
-        "outcome_index": 0,
-        "title": "A sample combination",
+        "condition_id": combo.condition_id,
+        "token_id": combo.tokens[outcome],
+        "outcome": OUTCOMES[outcome],
+        "outcome_index": outcome,
+        "title": combo.title,
         "is_combo": True,
     }

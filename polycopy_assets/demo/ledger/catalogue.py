@@ -1,14 +1,15 @@
-"""All markets that a world knows, and how to find them."""
+"""All markets and combos that a world knows, and how to find them."""
 
 from collections.abc import Iterable
 
+from polycopy_assets.demo.combos import Combo
 from polycopy_assets.demo.entry import UNLABELLED
 from polycopy_assets.demo.market import MarketFacts
 from polycopy_assets.demo.world import World
 
 
 class Catalogue:
-    """The markets of a world; what it is asked for is looked up again after each change."""
+    """The markets and combos of a world; looked up again after each change."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -16,6 +17,8 @@ class Catalogue:
         self._by_condition: dict[str, MarketFacts] = {}
         self._by_token: dict[str, MarketFacts] = {}
         self._by_event: dict[int, list[MarketFacts]] = {}
+        self._combos: dict[str, Combo] = {}
+        self._combos_by_token: dict[str, Combo] = {}
 
     def all(self) -> list[MarketFacts]:
         """All markets by their number."""
@@ -37,6 +40,16 @@ class Catalogue:
         self._refresh()
         return self._by_event.get(event, [])
 
+    def combo(self, condition: str) -> Combo | None:
+        """The combo with this condition, with or without the byte of an outcome."""
+        self._refresh()
+        return self._combos.get(combo_id(condition))
+
+    def combo_of_token(self, token: str) -> Combo | None:
+        """The combo of which this token is an outcome."""
+        self._refresh()
+        return self._combos_by_token.get(token)
+
     def _refresh(self) -> None:
         if self._version == self._world.version:
             return
@@ -48,6 +61,32 @@ class Catalogue:
         self._by_event = {}
         for market in markets:
             self._by_event.setdefault(market.event_id, []).append(market)
+        self._combos = self._world.combos.known or _held(self._world)
+        self._combos_by_token = {t: combo for combo in self._combos.values() for t in combo.tokens}
+
+
+def combo_id(condition: str) -> str:
+    """A combo's condition with the byte of outcome 0, whatever its last byte is."""
+    lower = condition.lower()
+    return f"{lower[:64]}00"
+
+
+def _held(world: World) -> dict[str, Combo]:
+    """What recorded ledgers tell of combos: neither their legs, nor whether they have ended."""
+    found: dict[str, Combo] = {}
+    for wallet in world.wallets():
+        for entry in world.entries(wallet):
+            if entry.is_combo and entry.condition_id:
+                condition = combo_id(entry.condition_id)
+                found.setdefault(
+                    condition,
+                    Combo(
+                        condition_id=condition,
+                        created=entry.timestamp,
+                        title=entry.title or "A combo",
+                    ),
+                )
+    return found
 
 
 def _traded(world: World) -> Iterable[MarketFacts]:

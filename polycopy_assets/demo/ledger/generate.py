@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from polycopy_assets.demo import awkward
 from polycopy_assets.demo.awkward import LAST
+from polycopy_assets.demo.combos import REPACKED, Combo, Leg
 from polycopy_assets.demo.entry import INCOME
 from polycopy_assets.demo.ledger.book import Book, cost
 from polycopy_assets.demo.ledger.exits import Exits
@@ -23,6 +24,9 @@ MOST_TRIES = 20
 
 MOST_LOOKED_AT = 100
 """Among how many tokens a wallet looks for some to merge or to convert."""
+
+COMES_FALSE = 0.25
+"""How often a combination is bought that is to come false."""
 
 UNLABELLED_ONE_IN = 50
 DUST_ONE_IN = 500
@@ -51,6 +55,8 @@ def generate_ledgers(
         if size:
             _Life(rng, exchange, book).live(size)
         world.add_ledger(address, book.entries, book.standing)
+        world.combos.repack(address, book.repacked)
+        world.combos.known |= exchange.combos
     return world
 
 
@@ -61,6 +67,7 @@ class Exchange:
         self._markets = markets
         self.by_condition = {market.condition_id: market for market in markets}
         self.by_token = {t: market for market in markets for t in market.tokens}
+        self.combos: dict[str, Combo] = {}
         self.events: dict[str, list[MarketFacts]] = {}
         for market in sorted(markets, key=lambda m: m.question_index):
             self.events.setdefault(market.neg_risk_id, []).append(market)
@@ -86,7 +93,7 @@ class _Life:
         self._exchange = exchange
         self._book = book
         self._exits = Exits(rng, book)
-        self._combos: list[tuple[int, str, str]] = []
+        self._combos: list[tuple[Combo, int]] = []
 
     def live(self, size: int) -> None:
         """Makes `size` fills in the order book, and whatever goes with them."""
@@ -100,14 +107,17 @@ class _Life:
                 fills = min(awkward.fills(self._rng), burst_end - made)
                 self._trade(self._exchange.any_open(self._rng, second) or market, second, fills)
                 made += fills
-            self._beside(second + 1)
+            self._beside(second + 1, market)
             if made == size:
                 break
         self._exits.redeem_until(LAST)
-        for second, condition, token in self._combos:
+        for combo, outcome in self._combos:
             if self._rng.random() < 0.8:
-                when = self._when(max(second + DAY, self._latest()))
-                self._book.redeem_combo(when, condition, token, won=self._rng.random() < 0.3)
+                _, tx_hash = self._when(0)
+                delay = int(self._rng.random() * DAY)
+                if ended := combo.ended(self._exchange.by_condition.get, LAST):
+                    when = max(ended[0] + delay, self._latest()), tx_hash
+                    self._book.redeem_combo(when, combo, outcome, ended[1])
 
     def _moments(self, size: int) -> list[tuple[int, MarketFacts]]:
         """Times of trades, and a market that trades then; in between is a second for the rest."""
@@ -170,7 +180,7 @@ class _Life:
             extra = round(self._rng.lognormvariate(5, 1) * 1_000_000)
             self._book.flow(self._when(second), "DEPOSIT", needed - self._book.cash + extra)
 
-    def _beside(self, second: int) -> None:
+    def _beside(self, second: int, market: MarketFacts) -> None:
         """Now and then something else than a trade, of each kind."""
         rng, book = self._rng, self._book
         if rng.random() < 0.10:
@@ -182,7 +192,7 @@ class _Life:
         if rng.random() < 0.05:
             book.flow(self._when(second), rng.choice(INCOME), rng.randint(1, 20_000_000))
         if rng.random() < 0.02:
-            self._combine(second)
+            self._combine(second, market)
         if rng.random() < 0.02 and book.cash:
             kind, side = rng.choice((("WITHDRAWAL", ""), ("MIGRATION", ""), ("TIP", "OUT")))
             book.flow(self._when(second), kind, rng.randint(1, book.cash), side=side)
@@ -227,14 +237,29 @@ class _Life:
                 self._exits.note(each)
             return
 
-    def _combine(self, second: int) -> None:
-        """A combination of outcomes: its id begins with 03, and ends with its outcome."""
+    def _combine(self, second: int, market: MarketFacts) -> None:
+        """Buys a combination of outcomes of markets that trade, `market` if there is no other.
+
+        Its id begins with 03, and ends with its outcome. Now and then the wallet also makes shares
+        of it out of cash and back, or has them in another form.
+        """
         condition = f"0x03{self._rng.getrandbits(8 * 15):030x}{0:032x}"
-        token = awkward.token_id(self._rng)
+        own = random.Random(awkward.token_id(self._rng))
+        found = [self._exchange.any_open(own, second) or market for _ in range(own.randint(2, 4))]
+        legs = {each.condition_id: Leg(each.condition_id, own.randrange(2)) for each in found}
+        combo = Combo(condition_id=condition, legs=tuple(legs.values()), created=second)
+        self._exchange.combos[condition] = combo
         size, price = self._rng.randint(1_000_000, 50_000_000), self._rng.randint(10, 500)
+        outcome = int(own.random() < COMES_FALSE)
         self._pay_in(second, size)
-        self._book.combo(self._when(second), condition, token, size, price)
-        self._combos.append((second, condition, token))
+        self._book.combo(self._when(second), combo, outcome, size, price)
+        self._combos.append((combo, outcome))
+        amount = min(own.randint(1, 50_000_000), self._book.cash)
+        if amount and own.random() < 0.5:
+            self._book.mint_combo((second, awkward.tx_hash(own)), combo, amount)
+            self._book.mint_combo((second, awkward.tx_hash(own)), combo, -amount)
+        if own.random() < 0.5:
+            self._book.repack((second, awkward.tx_hash(own)), own.choice(REPACKED), combo)
 
     def _held(self) -> Iterator[MarketFacts]:
         """The latest markets of which the wallet has shares."""

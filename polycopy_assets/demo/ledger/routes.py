@@ -4,6 +4,7 @@ from starlette.routing import Route
 
 from polycopy_assets.demo.ledger import (
     activity_routes,
+    combo_routes,
     gamma_routes,
     position_routes,
     token_routes,
@@ -17,6 +18,7 @@ def routes(state: State) -> list[Route]:
     catalogue = Catalogue(state.world)
     return [
         *activity_routes.routes(state),
+        *combo_routes.routes(state, catalogue),
         *position_routes.routes(state, catalogue),
         *token_routes.routes(state, catalogue),
         *gamma_routes.routes(state, catalogue),

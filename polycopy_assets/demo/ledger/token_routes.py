@@ -10,7 +10,9 @@ from typing import Any
 from starlette.responses import Response
 from starlette.routing import Route
 
+from polycopy_assets.demo.combos import Combo
 from polycopy_assets.demo.entry import MICRO
+from polycopy_assets.demo.ledger import combo_routes
 from polycopy_assets.demo.ledger.catalogue import Catalogue
 from polycopy_assets.demo.market import OUTCOMES, MarketFacts
 from polycopy_assets.demo.params import (
@@ -51,11 +53,21 @@ def _tokens(state: State, catalogue: Catalogue, params: dict[str, str]) -> Respo
     at = time.time()
     rows: list[dict[str, Any]] = []
     for token in several(params, "token_id", MOST_TOKENS, NUMBER):
-        market = catalogue.token(token)
-        rows += [r for r in _token_rows(state, market, at) if r["token_id"] == token]
-    for condition in several(params, "condition", MOST_TOKEN_CONDITIONS, CONDITION):
+        market, combo = catalogue.token(token), catalogue.combo_of_token(token)
+        both = [*_token_rows(state, market, at), *_combo_rows(state, catalogue, combo, at)]
+        rows += [r for r in both if r["token_id"] == token]
+    conditions = several(params, "condition", MOST_TOKEN_CONDITIONS, CONDITION)
+    for condition in conditions:
         rows += _token_rows(state, catalogue.condition(condition), at)
+    for combo in dict.fromkeys(map(catalogue.combo, conditions)):
+        rows += _combo_rows(state, catalogue, combo, at)
     return json({"data": rows})
+
+
+def _combo_rows(
+    state: State, catalogue: Catalogue, combo: Combo | None, at: float
+) -> list[dict[str, Any]]:
+    return combo_routes.token_rows(combo, catalogue, at, state.labels.lag) if combo else []
 
 
 def _token_rows(state: State, market: MarketFacts | None, at: float) -> list[dict[str, Any]]:

@@ -43,4 +43,6 @@ TRADES = Feed(
     frame=_frame,
     # The first feed: the table of existing warehouses does not bear its name either.
     loaded="polycopy_batches",
+    bare=True,
+    counted=True,
 )

@@ -100,7 +100,7 @@ class Change:
         table = self._of.table()
         notes = self._noted.read(table)
         self._seen = notes.token
-        refuse_others(self._of.uri, notes, store)
+        refuse_others(self._of, notes, store)
         if notes.token in self._own:
             raise WarehouseError("an earlier one was committed")  # `run` sees the same
         if self._counted is None or self._counted != notes.token:
@@ -164,7 +164,7 @@ class Change:
         return _Claimed(sum(each.rows for each in in_months), [*whose, *bounds.parameters])
 
 
-def refuse_others(uri: str, notes: Notes, store: str | None) -> None:
+def refuse_others(of: FeedDataset, notes: Notes, store: str | None) -> None:
     """Raises WrongTable if the table holds batches of another store."""
     if store and notes.store and notes.store != store:
-        raise WrongTable(uri, notes.store, store)
+        raise WrongTable(of.feed.table, of.uri, notes.store, store)

@@ -7,13 +7,12 @@ from google.cloud import bigquery
 
 from polycopy_assets.dimensions.columns import DIMENSIONS, schema
 from polycopy_assets.errors import Unsuitable, WarehouseError
+from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.warehouse.bigquery.dataset import REFUSED, Dataset
 from polycopy_assets.warehouse.bigquery.failing import translated
+from polycopy_assets.warehouse.bigquery.relations import OURS, Relations
 from polycopy_assets.warehouse.bigquery.table import fields
 from polycopy_assets.warehouse.feed_table import Parts
-
-OURS = "polycopy_table"
-"""The label of what is replaced as a whole, so that nothing of other people ever is."""
 
 
 class BigQueryDimensions:
@@ -36,6 +35,11 @@ class BigQueryDimensions:
         )
         if job.output_rows != rows:
             raise WarehouseError(f"{file} should have {rows} rows, and has {job.output_rows}")
+
+    def describe(self) -> None:
+        """Makes the views on both and on the tables of feeds; bills nothing."""
+        for feed in FEEDS.values():
+            Relations(self._dataset, feed).describe_joined()
 
     def _ours(self, name: str) -> bigquery.Table:
         """The table, made if it is missing; raises Unsuitable if it is somebody else's."""

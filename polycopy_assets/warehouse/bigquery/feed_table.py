@@ -128,7 +128,7 @@ class BigQueryTable:
         source = "T.source" if "source" in known else "NULL"
         what = {"distinct": "DISTINCT", "own": "T.id"} if by_id else {"distinct": "", "own": "1"}
         counted: dict[str | None, Tally] = {}
-        for row in all_rows(self._of, table, "tally", [_packed(claims)], source=source, **what):
+        for row in all_rows(self._of, table, "tally", [packed(claims)], source=source, **what):
             wallet, *counts = row.values()
             before = counted.get(wallet, Tally(0, 0, 0, 0))
             counted[wallet] = Tally(*map(add, before, counts))
@@ -136,7 +136,7 @@ class BigQueryTable:
 
     def delete_mixed_case(self, claims: Mapping[str, int]) -> int:
         """Deletes the rows inside `claims` whose address is not in lower case; returns how many."""
-        job = self._of.query("delete_mixed_case", [_packed(claims)])
+        job = self._of.query("delete_mixed_case", [packed(claims)])
         return job.num_dml_affected_rows or 0
 
     def loaded_rows(self, wallets: Collection[str]) -> Mapping[str, int]:
@@ -188,7 +188,7 @@ class BigQueryTable:
             ]
 
 
-def _packed(claims: Mapping[str, int]) -> Parameter:
+def packed(claims: Mapping[str, int]) -> Parameter:
     """The time until which each wallet's claims reach, as one text: 53 bytes a wallet.
 
     A request is 10 MB at most, which is 190,000 wallets; 100,000 take 5.3 MB. An array of

@@ -62,7 +62,7 @@ class BatchLoad:
             )
         table = self._of.table()
         self._noted.make(table)
-        refuse_others(self._dataset.uri, self._noted.read(None), batch.store)
+        refuse_others(self._of, self._noted.read(None), batch.store)
         name, part = self._batch_name(manifest), self._of.feed.frame().part
         for _ in range(ATTEMPTS):
             staging = self._dataset.passing_table(

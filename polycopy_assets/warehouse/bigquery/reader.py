@@ -4,6 +4,7 @@ A dry run says what a statement is and what it would process, before anything ru
 unless it is one SELECT within the cap. Names without a dataset are those of ours.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,11 @@ from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.files import schema_of, write
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
 from polycopy_assets.warehouse.bigquery.table import kinds
+from polycopy_assets.warehouse.joined import lacking
 from polycopy_assets.warehouse.reading import Form, Selection
+
+_MISSING = re.compile(r"Not found: Table (\S+)\.(\w+)")
+"""What BigQuery says of a table or view that a query names: its dataset, and its name."""
 
 
 class BigQueryAnswer:
@@ -48,13 +53,27 @@ class BigQueryReader:
     def estimate(self, sql: str) -> int:
         """Bytes that a query would process, by a dry run, which costs nothing."""
         jobs = self._dataset.jobs
-        tried = jobs.dry_run(sql, [], "BigQuery does not take the query", self._dataset.reference)
+        what = "BigQuery does not take the query"
+        try:
+            tried = jobs.dry_run(sql, [], what, self._dataset.reference)
+        except WarehouseError as error:
+            raise self._explained(error) from error
         if tried.statement_type != "SELECT":
             raise QueryRefused(
                 "only one statement that reads is accepted, a SELECT: BigQuery calls this"
                 f" {one_line(tried.statement_type or 'unknown')}"
             )
         return int(tried.total_bytes_processed or 0)
+
+    def _explained(self, error: WarehouseError) -> WarehouseError:
+        """What makes the table or view that a query lacks; `error` itself if it is none of ours."""
+        ours = self._dataset.reference
+        missing = _MISSING.search(str(error))
+        if missing is None or missing[1] != f"{ours.project}:{ours.dataset_id}":
+            return error
+        there = {item.table_id for item in self._dataset.relations()}
+        said = lacking(missing[2], there, self._dataset.uri)
+        return WarehouseError(said) if said else error
 
     @contextmanager
     def ask(self, sql: str) -> Iterator[BigQueryAnswer]:

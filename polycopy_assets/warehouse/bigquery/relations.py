@@ -8,7 +8,7 @@ table or view, and the others are written all the same.
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.cloud import bigquery
 from google.cloud.bigquery.table import TableListItem
@@ -18,7 +18,11 @@ from polycopy_assets.text import said_by
 from polycopy_assets.trades.columns import Relation
 from polycopy_assets.warehouse.bigquery.dataset import REFUSED, Dataset
 from polycopy_assets.warehouse.bigquery.table import described
+from polycopy_assets.warehouse.joined import DIMENSION_TABLES, ready
 from polycopy_assets.warehouse.tables import tables
+
+OURS = "polycopy_table"
+"""The label of what is replaced as a whole, so that nothing of other people ever is."""
 
 VIEW_LABEL = "polycopy_view"
 """Label of a view of ours: a digest of what it should be."""
@@ -48,7 +52,17 @@ class Relations:
             if table is not None:
                 self._describe_table(table)
         self._done = self._tables.keys() <= there.keys()
-        views = self._feed.views if self._feed.table in there else {}
+        self._make_views(there)
+
+    def describe_joined(self) -> None:
+        """Makes the views that are missing, after the tables `tokens` and `markets` were made."""
+        self._make_views({item.table_id: item for item in self._dataset.relations()})
+
+    def _make_views(self, there: Mapping[str, TableListItem]) -> None:
+        views = dict(self._feed.views) if self._feed.table in there else {}
+        # Dimensions of somebody else may have other columns.
+        others = {n for n in DIMENSION_TABLES & there.keys() if OURS not in there[n].labels}
+        views |= {n: view.relation for n, view in ready([self._feed], there.keys() - others)}
         for name, view in views.items():
             item = there.get(name)
             if item is None or self._is_older(item, self._form(name, view)):

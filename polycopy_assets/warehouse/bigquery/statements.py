@@ -28,6 +28,8 @@ def statement(
         "traders": quoted(dataset.table("traders")),
         "checkpoint": quoted(dataset.table("backfill_checkpoint")),
         "leaderboard": quoted(dataset.table(LEADERBOARD)),
+        "tokens": quoted(dataset.table("tokens")),
+        "markets": quoted(dataset.table("markets")),
         "within": "TRUE",
         **(_of_feed(feed, dataset) if feed else {}),
         **names,

@@ -1,11 +1,12 @@
 """A BigQuery dataset as the warehouse: for production."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import polars as pl
 from google.cloud import bigquery
-from google.cloud.bigquery import ArrayQueryParameter
+from google.cloud.bigquery import ArrayQueryParameter, ScalarQueryParameter
 
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.ledger.facts import Checkpoint
@@ -15,11 +16,17 @@ from polycopy_assets.warehouse.bigquery import checkpoint
 from polycopy_assets.warehouse.bigquery.boards import BigQueryBoards
 from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.dimensions import BigQueryDimensions
-from polycopy_assets.warehouse.bigquery.feed_table import BigQueryTable
+from polycopy_assets.warehouse.bigquery.feed_dataset import FeedDataset
+from polycopy_assets.warehouse.bigquery.feed_table import CHECK_BYTES, BigQueryTable, packed
 from polycopy_assets.warehouse.bigquery.load import Loader
 from polycopy_assets.warehouse.bigquery.reader import BigQueryReader
+from polycopy_assets.warehouse.bigquery.statements import quoted
 from polycopy_assets.warehouse.bigquery.table import Wanted, fields
+from polycopy_assets.warehouse.bigquery.windows import newest_rows
 from polycopy_assets.warehouse.feed_table import Cost
+from polycopy_assets.warehouse.fills import Compared, compared
+from polycopy_assets.warehouse.holdings import Holdings, holdings
+from polycopy_assets.warehouse.joined import DIMENSION_TABLES
 
 _TRADERS = Wanted(fields({"wallet_address": pl.String()}, TRADERS.columns))
 _NEW_TRADERS = 20_000
@@ -57,6 +64,47 @@ class BigQueryWarehouse:
     def dimensions(self) -> BigQueryDimensions:
         """The tables `tokens` and `markets`."""
         return BigQueryDimensions(self._dataset)
+
+    def unmatched(self, until: Mapping[str, int], limit: int) -> Compared:
+        """The trades that only one of the tables `trades` and `activity` has; one query.
+
+        Of both, as many of the newest months as CHECK_BYTES allows.
+        """
+        fills, ledger = (self._dataset.found(feed.table) for feed in (TRADES, ACTIVITY))
+        if fills is None or ledger is None:
+            return compared([])
+        limited = ScalarQueryParameter("limit", "INT64", limit)
+        rows, since = newest_rows(
+            FeedDataset(self._dataset, TRADES),
+            "unmatched",
+            [packed(until), limited],
+            CHECK_BYTES,
+            fills=quoted(fills.reference),
+            ledger=quoted(ledger.reference),
+        )
+        return compared([tuple(row.values()) for row in rows], since)
+
+    def below_zero(self, left_out: Collection[str], limit: int) -> Holdings:
+        """The holdings by `activity` that are below nothing; one query.
+
+        Of as many of the newest months as CHECK_BYTES allows. If these are not all, only tokens of
+        markets that opened since then are judged.
+        """
+        ledger = self._dataset.found(ACTIVITY.table)
+        if ledger is None:
+            return Holdings(lacks=ACTIVITY.table)
+        for name in sorted(DIMENSION_TABLES):
+            if self._dataset.found(name) is None:
+                return Holdings(lacks=name)
+        parameters = [
+            ArrayQueryParameter("left_out", "STRING", sorted(left_out)),
+            ScalarQueryParameter("limit", "INT64", limit),
+        ]
+        of_feed = FeedDataset(self._dataset, ACTIVITY)
+        rows, since = newest_rows(
+            of_feed, "below_zero", parameters, CHECK_BYTES, ledger=quoted(ledger.reference)
+        )
+        return holdings([tuple(row.values()) for row in rows], since)
 
     @property
     def cost(self) -> Cost:

@@ -126,13 +126,13 @@ def by_time(table: bigquery.Table) -> bool:
 
 
 def newest_rows(
-    of_feed: FeedDataset, name: str, parameters: Sequence[Parameter], most: int
+    of_feed: FeedDataset, name: str, parameters: Sequence[Parameter], most: int, **names: str
 ) -> tuple[list[bigquery.Row], datetime | None]:
     """The rows of statement `name` over as many of the newest months as `most` bytes allow.
 
     Also the time from which on it reads; None for the whole table.
     """
-    sql, jobs = of_feed.sql(name), of_feed.jobs
+    sql, jobs = of_feed.sql(name, **names), of_feed.jobs
 
     def bounded(since: datetime) -> list[Parameter]:
         return [ScalarQueryParameter("since", "TIMESTAMP", since), *parameters]
@@ -142,7 +142,7 @@ def newest_rows(
         (each for each in windows if jobs.estimate(sql, bounded(each)) <= most),
         windows[-1],
     )
-    rows = list(of_feed.rows(name, bounded(since)))
+    rows = list(of_feed.rows(name, bounded(since), **names))
     return rows, None if since == BEGINNING else since
 
 

@@ -2,8 +2,10 @@
 
 from polycopy_assets.dimensions.columns import DIMENSIONS
 from polycopy_assets.errors import WarehouseError
+from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.warehouse.duckdb.catalogue import columns
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
-from polycopy_assets.warehouse.duckdb.relations import comment_on, refuse_others
+from polycopy_assets.warehouse.duckdb.relations import comment_on, describe, refuse_others
 from polycopy_assets.warehouse.duckdb.results import changed
 from polycopy_assets.warehouse.duckdb.sql_files import only, sql
 from polycopy_assets.warehouse.feed_table import Parts
@@ -29,3 +31,13 @@ class DuckDBDimensions:
                 db.execute("ROLLBACK")
                 raise WarehouseError(f"{file} should have {rows} rows, and has {inserted}")
             db.execute("COMMIT")
+
+    def describe(self) -> None:
+        """Makes the views on both and on each feed's table that has all of our columns."""
+        with self._file.connected(read_only=False) as db:
+            whole = [
+                feed
+                for feed in FEEDS.values()
+                if columns(db, feed.table) >= feed.frame().table.keys()
+            ]
+            describe(db, whole)

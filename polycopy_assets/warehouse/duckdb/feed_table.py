@@ -108,7 +108,7 @@ class DuckDBTable:
         """Raises WrongTable if a batch of another store than `of` has been loaded meanwhile."""
         other = db.execute(self._sql("other_store"), {"store": of}).fetchone()
         if other:
-            raise WrongTable(self.uri, other[0], of)
+            raise WrongTable(self.feed.table, self.uri, other[0], of)
 
     def count_rows(self) -> int:
         """Rows in the table."""

@@ -5,6 +5,7 @@ files and every setting locked. The file is held while the query runs, and no lo
 lies in memory, or beside it on the disk, however slowly it is read.
 """
 
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -26,12 +27,16 @@ from polycopy_assets.warehouse.duckdb.catalogue import columns, set_moment
 from polycopy_assets.warehouse.duckdb.column_texts import kinds
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
+from polycopy_assets.warehouse.joined import lacking
 from polycopy_assets.warehouse.reading import Form, Selection
 
 _SHARE = 0.5
 """DuckDB's part of the memory that the command may use."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+_MISSING = re.compile(r"Table with name (\w+) does not exist")
+"""What DuckDB says of a table or view that a query names."""
 
 _ROWS = 5_000
 """Rows that are read at a time."""
@@ -92,7 +97,10 @@ class DuckDBReader:
                     db.execute(_sql("connected"))
                     db.execute("SET allowed_paths = $paths", {"paths": [str(_parquet_in(folder))]})
                     db.execute(_sql("lock_down"))
-                    db.sql(statement).create("memory.main.answer")
+                    try:
+                        db.sql(statement).create("memory.main.answer")
+                    except duckdb.CatalogException as error:
+                        raise self._explained(db, error) from error
                     db.execute("USE memory")
                     db.execute(_sql("detach"))
                 yield DuckDBAnswer(db, self._file, folder)
@@ -143,6 +151,13 @@ class DuckDBReader:
     def _check_there(self, table: str = TRADES.table) -> None:
         if not self._file.exists():
             raise self._no_table(table)
+
+    def _explained(self, db: duckdb.DuckDBPyConnection, error: duckdb.Error) -> Exception:
+        """What makes the table or view that a query lacks; `error` itself if it is none of ours."""
+        missing = _MISSING.search(str(error))
+        there = {name for (name,) in db.execute(_sql("tables")).fetchall()}
+        said = lacking(missing[1].lower(), there, self._file.uri) if missing else None
+        return WarehouseError(said) if said else error
 
     def _no_table(self, table: str) -> WarehouseError:
         return WarehouseError(

@@ -13,6 +13,7 @@ from polycopy_assets.errors import Unsuitable
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.trades.columns import Relation
 from polycopy_assets.warehouse.duckdb.sql_files import sql
+from polycopy_assets.warehouse.joined import DIMENSION_TABLES, joined, ready
 from polycopy_assets.warehouse.tables import tables as tables_of
 from polycopy_assets.warehouse.tables import views as views_of
 
@@ -29,12 +30,19 @@ def describe(db: duckdb.DuckDBPyConnection, feeds: Sequence[Feed]) -> None:
     The tables must have all of our columns.
     """
     ours, views = tables_of(feeds), views_of(feeds)
-    names = {"names": [*ours, *views]}
+    names = {"names": [*ours, *views, *joined(), *DIMENSION_TABLES]}
     rows = db.execute(sql("relations"), names).fetchall()
     found = {name: (is_view, said) for name, is_view, said in rows}
     tables = {name: table for name, table in ours.items() if not found.get(name, (True, ""))[0]}
     statements = [*_on_tables(db, tables, {name for name, (_, said) in found.items() if said})]
-    for name, (feed, view) in views.items():
+    there = {name for name in ours if not found.get(name, (True, ""))[0]} | {
+        # Somebody else's may have other columns.
+        name
+        for name in DIMENSION_TABLES
+        if OURS in (found.get(name, (True, ""))[1] or "")
+    }
+    of_both = {name: (view.feed, view.relation) for name, view in ready(feeds, there)}
+    for name, (feed, view) in {**views, **of_both}.items():
         if name not in found or (
             found[name][0] and _is_older(found[name][1], _comment(name, feed, view))
         ):

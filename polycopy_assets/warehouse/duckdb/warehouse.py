@@ -1,13 +1,14 @@
 """A DuckDB file as the warehouse; `file.py` opens it."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.ledger.facts import Checkpoint
@@ -16,12 +17,15 @@ from polycopy_assets.settings.shared import PRIVATE
 from polycopy_assets.warehouse.base import DimensionTables, as_text
 from polycopy_assets.warehouse.duckdb.boards import DuckDBBoards
 from polycopy_assets.warehouse.duckdb.catalogue import columns
-from polycopy_assets.warehouse.duckdb.claims_files import checkpoint_file
+from polycopy_assets.warehouse.duckdb.claims_files import checkpoint_file, claims_table
 from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 from polycopy_assets.warehouse.duckdb.file import LOCK_WAIT_SECONDS, DuckDBFile
 from polycopy_assets.warehouse.duckdb.opening import reading, writing
 from polycopy_assets.warehouse.duckdb.results import as_utc, changed
 from polycopy_assets.warehouse.duckdb.sql_files import only, sql
+from polycopy_assets.warehouse.fills import Compared, compared
+from polycopy_assets.warehouse.holdings import Holdings, holdings
+from polycopy_assets.warehouse.joined import DIMENSION_TABLES
 from polycopy_assets.warehouse.reading import Reader
 
 
@@ -64,6 +68,27 @@ class DuckDBWarehouse:
         from polycopy_assets.warehouse.duckdb.dimensions import DuckDBDimensions  # noqa: PLC0415
 
         return DuckDBDimensions(self._file)
+
+    def unmatched(self, until: Mapping[str, int], limit: int) -> Compared:
+        """The trades that only one of the tables `trades` and `activity` has."""
+        with claims_table(until) as path, reading(self._file) as db:
+            if db is None or not all(columns(db, feed.table) for feed in (TRADES, ACTIVITY)):
+                return compared([])
+            statement = sql("unmatched", TRADES, fills=TRADES.table, ledger=ACTIVITY.table)
+            parameters = {"claims": only(path), "limit": limit}
+            return compared(db.execute(statement, parameters).fetchall())
+
+    def below_zero(self, left_out: Collection[str], limit: int) -> Holdings:
+        """The holdings by `activity` that are below nothing."""
+        with reading(self._file) as db:
+            if db is None:
+                return Holdings(lacks=ACTIVITY.table)
+            for name in (ACTIVITY.table, *sorted(DIMENSION_TABLES)):
+                if not columns(db, name):
+                    return Holdings(lacks=name)
+            parameters = {"left_out": list(left_out), "limit": limit}
+            statement = sql("below_zero", ACTIVITY, ledger=ACTIVITY.table)
+            return holdings(db.execute(statement, parameters).fetchall())
 
     @property
     def cost(self) -> None:

@@ -249,7 +249,7 @@ class Statement:
     def columns_of(self, table: Table) -> list[dict[str, Any]]:
         """The columns that a table or view has in DuckDB, as fields."""
         rows = self._engine.db.execute(f"DESCRIBE {table.physical}").fetchall()
-        return [{"name": r[0], "type": _FROM_DUCKDB[r[1]], "mode": "NULLABLE"} for r in rows]
+        return [{"name": r[0], "type": _kind(r[1]), "mode": "NULLABLE"} for r in rows]
 
     def _merge(self, job: Job, db: duckdb.DuckDBPyConnection) -> None:
         merge = self.tree

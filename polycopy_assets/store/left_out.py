@@ -1,0 +1,65 @@
+"""Which types of a feed's rows a store does not hold, because whoever fetched did not want them.
+
+It is settled by the first fetch, in one small object that is never changed. A store that lacked
+rows of a type before some day, and has them since, would look complete and not be.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from polycopy_assets.errors import ConfigurationError, ObjectDamaged, ObjectExists, ObjectLost
+from polycopy_assets.settings.feeds import WITHOUT
+from polycopy_assets.store.feed_store import FeedStore
+
+
+class _LeftOut(msgspec.Struct, frozen=True):
+    types: list[str]
+
+
+def settle(store: FeedStore, wanted: Sequence[str]) -> None:
+    """Makes `wanted`, sorted, the types that `store` leaves out, or checks that they are.
+
+    One small read; nothing for a feed without types. Raises ConfigurationError if the store leaves
+    out others, ObjectDamaged if its object cannot be read, or is not there although segments are.
+    """
+    if not store.names.left_out:
+        return
+    try:
+        settled = _read(store)
+    except ObjectLost:
+        settled = _make(store, wanted)
+    if settled != [*wanted]:
+        has = f"without {', '.join(settled)}" if settled else "whole"
+        to_do = f"set {WITHOUT}={','.join(settled)}" if settled else f"unset {WITHOUT}"
+        raise ConfigurationError(
+            f"{WITHOUT}={','.join(wanted)}: {store.uri(store.feed.name)} was begun {has}, and stays"
+            f" so; {to_do}, or fetch into another store"
+        )
+
+
+def _read(store: FeedStore) -> list[str]:
+    """The types; raises ObjectLost if there is no such object."""
+    name = store.names.left_out
+    try:
+        return msgspec.json.decode(store.read(name), type=_LeftOut).types
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ObjectDamaged(store.uri(name), f"is damaged: {error}") from error
+
+
+def _make(store: FeedStore, types: Sequence[str]) -> list[str]:
+    """Creates the object; returns what it then says: another process may have been faster."""
+    name = store.names.left_out
+    # Every wallet that was ever fetched has a segment, if only an empty one.
+    if any(store.names.parse_segment(item.name) for item in store.list(store.names.segments)):
+        nothing = msgspec.json.encode(_LeftOut([])).decode()
+        raise ObjectDamaged(
+            store.uri(name),
+            f"is not there, but segments are: put it back from a copy of the store, or, if an"
+            f" earlier version of polycopy fetched them, create it with {nothing}",
+        )
+    try:
+        store.create(name, msgspec.json.encode(_LeftOut([*types])))
+    except ObjectExists:
+        return _read(store)
+    return [*types]

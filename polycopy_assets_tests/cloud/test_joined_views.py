@@ -1,0 +1,201 @@
+"""What can be told of a ledger and what cannot, on rows made for it; when the views are made."""
+
+import io
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from polycopy_assets.dimensions.columns import DIMENSIONS
+from polycopy_assets.dimensions.facts import Facts, Market, Token
+from polycopy_assets.dimensions.tables import table
+from polycopy_assets.feeds.activity.feed import ACTIVITY
+from polycopy_assets.warehouse.bigquery import warehouse
+from polycopy_assets.warehouse.holdings import Verdict
+from polycopy_assets.warehouse.joined import joined
+from polycopy_assets_tests.bench import Bench
+from polycopy_assets_tests.cloud.batches import OURS, GoogleBench
+from polycopy_assets_tests.cloud.test_relations import said
+
+EVENT, ALONE, STRANGE = (f"0x{n:064x}" for n in (99, 4, 5))
+NOW = datetime.now(UTC)
+COMBO = f"0x03{7:032x}{0:030x}"
+TOLD, UNTOLD, OVERDRAWN, STRANGER, BELOW, REDEEMED, EARLIER = (f"0x{n:040x}" for n in range(7))
+MIXED, SILENT, FRESH, PARLAY, UNLABELLED, LATE = (f"0x{n:040x}" for n in range(7, 13))
+MONTH = NOW.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+_INSERT = (
+    "INSERT INTO {}activity (wallet_address, id, sequence, timestamp, type, side, token_id,"
+    " condition_id, shares, price, usdc, is_combo, source) VALUES (@wallet, @id, @sequence,"
+    " CAST(@at AS TIMESTAMP), @kind, NULLIF(@side, ''), NULLIF(@token, ''),"
+    " NULLIF(@condition, ''), CAST(NULLIF(@shares, '') AS DECIMAL(38, 9)), 0.25,"
+    " CAST(@usdc AS DECIMAL(38, 9)), SUBSTR(@condition, 1, 4) = '0x03', 'polymarket')"
+)
+OLD, NEW = "2024-05-06 12:00:00", f"{NOW:%Y-%m-%d %H:%M:%S}"
+
+
+def question(number: int) -> str:
+    return f"0x{number:064x}"
+
+
+def facts() -> list[Facts]:
+    """An event of three questions, the last one new, and a new market, in which Yes came true."""
+    opened = Market(start_date=int(MONTH.timestamp()) + 86_400)
+    event = [
+        Facts(
+            condition=question(number),
+            since=1,
+            market=opened if number == 3 else Market(start_date=1),
+            tokens=tuple(
+                Token(
+                    token_id=f"{number}{index}",
+                    outcome_index=index,
+                    neg_risk=True,
+                    neg_risk_market_id=EVENT,
+                    question_index=number,
+                )
+                for index in (0, 1)
+            ),
+        )
+        for number in (1, 2, 3)
+    ]
+    paid = [
+        Token(token_id=f"4{n}", outcome_index=n, resolved=True, final_price=Decimal(1 - n))
+        for n in (0, 1)
+    ]
+    return [*event, Facts(condition=ALONE, since=1, market=opened, tokens=tuple(paid))]
+
+
+def rows() -> list[tuple[str, str, str, str, str, str, int | None, int]]:
+    """(wallet, time, type, side, token, condition, shares, usdc), in their order."""
+
+    def no(wallet: str, *shares: int) -> list[Any]:
+        return [
+            (wallet, OLD, "TRADE", "BUY", f"{n}1", question(n), size, 1)
+            for n, size in enumerate(shares, start=1)
+            if size
+        ]
+
+    return [
+        *no(TOLD, 10, 10, 4),
+        (TOLD, OLD, "CONVERSION", "", "", EVENT, 10, 10),
+        (TOLD, OLD, "TRADE", "SELL", "30", question(3), 9, 1),
+        *no(UNTOLD, 10, 10, 10),
+        (UNTOLD, OLD, "CONVERSION", "", "", EVENT, 10, 10),
+        *no(OVERDRAWN, 5),
+        (OVERDRAWN, OLD, "CONVERSION", "", "", EVENT, 10, 0),
+        (STRANGER, OLD, "SPLIT", "", "", STRANGE, 5, 5),
+        (STRANGER, OLD, "TRADE", "SELL", "50", STRANGE, 5, 1),
+        (BELOW, NEW, "TRADE", "SELL", "40", ALONE, 3, 1),
+        (REDEEMED, OLD, "SPLIT", "", "", ALONE, 2, 2),
+        (REDEEMED, NEW, "REDEEM", "", "", ALONE, 2, 2),
+        (EARLIER, OLD, "TRADE", "BUY", "10", question(1), 2, 1),
+        (EARLIER, NEW, "TRADE", "SELL", "10", question(1), 2, 1),
+        # One redemption names its token, and one of the same second does not.
+        (MIXED, OLD, "TRADE", "BUY", "40", ALONE, 10, 1),
+        (MIXED, OLD, "TRADE", "BUY", "41", ALONE, 4, 1),
+        (MIXED, OLD, "REDEEM", "", "", ALONE, 10, 10),
+        (MIXED, OLD, "REDEEM", "", "41", ALONE, 4, 0),
+        (SILENT, OLD, "TRADE", "BUY", "10", question(1), None, 1),
+        (SILENT, OLD, "TRADE", "SELL", "10", question(1), 5, 1),
+        (SILENT, OLD, "TRADE", "BUY", "21", question(2), None, 1),
+        # No of a question that is newer than the tables of tokens.
+        *no(FRESH, 5),
+        (FRESH, OLD, "TRADE", "BUY", "91", STRANGE, 5, 1),
+        (FRESH, OLD, "CONVERSION", "", "", EVENT, 10, 0),
+        (PARLAY, OLD, "SPLIT", "", "", COMBO, 3, 3),
+        (PARLAY, OLD, "TRADE", "SELL", "70", COMBO, 3, 1),
+        (UNLABELLED, OLD, "TRADE", "BUY", "40", ALONE, 2, 1),
+        (UNLABELLED, OLD, "TRADE", "BUY", "40", "", 1, 1),
+        *no(LATE, 10),
+        (LATE, NEW, "TRADE", "BUY", "31", question(3), 5, 1),
+        (LATE, NEW, "CONVERSION", "", "", EVENT, 10, 0),
+    ]
+
+
+def replace_dimensions(bench: Bench) -> None:
+    for name in DIMENSIONS:
+        file, made = io.BytesIO(), table(name, facts())
+        made.write_parquet(file)
+        bench.store.create(f"dimensions/tables/{name}.parquet", file.getvalue())
+        bench.warehouse.dimensions.replace(
+            name, f"dimensions/tables/{name}.parquet", len(made), bench.store
+        )
+    bench.warehouse.dimensions.describe()
+
+
+def made(bench: Bench) -> set[str]:
+    return said(bench).keys() & joined().keys()
+
+
+@pytest.mark.parametrize("bench", ["duckdb", "double"], indirect=True)
+def test_what_cannot_be_told_is_no_failure_and_is_counted(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+):
+    ledger = bench.warehouse.table(ACTIVITY)
+    assert bench.warehouse.below_zero([], 5).lacks == "activity"
+    replace_dimensions(bench)
+    assert made(bench) == set(), "there is no table of a feed"
+    ledger.take_over(OURS)
+    ledger.describe()
+    assert made(bench) == {"activity_named", "redemptions", "open_exposure"}
+    catalogue = said(bench)
+    for name in made(bench):
+        meaning, columns = catalogue[name]
+        assert str(meaning).startswith(joined()[name].relation.meaning)
+        assert columns == joined()[name].relation.columns
+    for number, (wallet, at, kind, side, token, condition, shares, usdc) in enumerate(rows()):
+        named = {"wallet": wallet, "id": str(number), "sequence": number, "at": at, "kind": kind}
+        moved = {"shares": "" if shares is None else str(shares), "usdc": str(usdc)}
+        bench.sql(_INSERT, **named, side=side, token=token, condition=condition, **moved)
+
+    exposed = bench.sql(
+        "SELECT wallet_address, token_id, shares, is_exact, price, value_usdc"
+        " FROM {}open_exposure ORDER BY 1, 2"
+    )
+    last = Decimal("0.25")
+    assert exposed == [
+        (TOLD, "30", 1, True, last, Decimal("0.25")),
+        (TOLD, "31", 4, True, last, 1),
+        *((UNTOLD, f"{n}1", 10, False, last, Decimal("2.5")) for n in (1, 2, 3)),
+        (OVERDRAWN, "11", 5, False, last, Decimal("1.25")),
+        (STRANGER, "50", -5, False, last, Decimal("-1.25")),
+        (BELOW, "40", -3, True, 1, -3),
+        (SILENT, "10", -5, False, last, Decimal("-1.25")),
+        (SILENT, "21", None, False, last, None),
+        *((FRESH, token, 5, False, last, Decimal("1.25")) for token in ("11", "91")),
+        (PARLAY, "70", -3, False, last, Decimal("-0.75")),
+        (UNLABELLED, "40", 3, True, 1, 3),
+        (LATE, "20", 10, True, None, None),
+        (LATE, "30", 10, True, last, Decimal("2.5")),
+        (LATE, "31", 5, True, last, Decimal("1.25")),
+    ]
+    found = bench.warehouse.below_zero([], 5)
+    assert found.totals == {
+        Verdict.BELOW: 2,
+        Verdict.CONVERTED: 1,
+        Verdict.UNKNOWN: 2,
+        Verdict.UNTOLD: 4,
+        Verdict.HELD: 17,
+    }
+    assert found.since is None
+    assert found.first == [
+        (OVERDRAWN, EVENT, None, -5, datetime.fromisoformat(OLD).date()),
+        (BELOW, ALONE, "40", -3, NOW.date()),
+    ]
+    assert [each.wallet for each in bench.warehouse.below_zero([OVERDRAWN], 5).first] == [BELOW]
+    assert bench.warehouse.below_zero([], 1).totals == found.totals
+    assert bench.sql("SELECT token_id, is_paid, usdc FROM {}redemptions ORDER BY usdc") == [
+        ("41", False, 0),
+        ("40", True, 2),
+        ("40", True, 10),
+    ]
+
+    if isinstance(bench, GoogleBench):
+        # Too much to read: of what was read, only markets that opened since then are judged.
+        monkeypatch.setattr(warehouse, "CHECK_BYTES", 1)
+        bounded = bench.warehouse.below_zero([REDEEMED], 5)
+        assert bounded.since == MONTH
+        assert bounded.totals == {Verdict.BELOW: 1, Verdict.OLDER: 1, Verdict.HELD: 1}
+        assert [each.wallet for each in bounded.first] == [BELOW]
