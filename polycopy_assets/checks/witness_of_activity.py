@@ -3,7 +3,7 @@
 Each feed is asked for by itself, so each is a witness of the other: what one walk missed, the other
 has. The comparison is exact, to the millionth of a share, and knows what the source leaves out of
 trades: combinations of outcomes, and fills under 0.01 shares. Trades of another source, of an older
-job's files for instance, are compared by transaction alone.
+job's files for instance, are compared by their number in the transaction.
 """
 
 from collections.abc import Mapping

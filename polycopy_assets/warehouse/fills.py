@@ -19,8 +19,8 @@ class Difference(StrEnum):
     """In `activity` only: under 0.01 shares, which the source leaves out of trades."""
 
     TOLD_OTHERWISE = "told otherwise"
-    """In a transaction that both have, and `trades` from another source: an older job's files have
-    rounded shares, and another gateway may cut a trade into other parts."""
+    """In a transaction of which both have as many trades, and `trades` from another source: an
+    older job's files have rounded shares."""
 
 
 class Unmatched(NamedTuple):

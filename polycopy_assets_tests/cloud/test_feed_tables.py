@@ -163,6 +163,15 @@ def test_what_only_one_of_two_feeds_has_is_told_by_wallet_day_and_transaction(be
     assert found.first[Difference.TRADES_LACK] == [
         (FIRST, other[3].date(), str(other[2]).lower(), 2)
     ]
+    # An older job has also lost a fill: its transaction is not explained by rounding.
+    made = {"id": "of-old-2", "type": "TRADE", "shares": "4.5", "combo": "no"}
+    bench.sql(_ONE_MORE, **of_old, **made)
+    assert bench.warehouse.unmatched(until, 3).totals == {
+        Difference.ACTIVITY_LACKS: 2,
+        Difference.TRADES_LACK: 4,
+        Difference.DUST: 1,
+        Difference.COMBO: 1,
+    }
     # What one of the feeds does not cover is not compared.
     assert bench.warehouse.unmatched({SECOND: 1, FIRST: 1}, 3).totals == {}
     assert bench.warehouse.unmatched({}, 3).totals == {}

@@ -59,9 +59,10 @@ differing AS (
 in_transactions AS (
     SELECT
         *,
-        LOGICAL_OR(is_of_another) OVER (PARTITION BY wallet, tx_hash)
-        AND MIN(surplus) OVER (PARTITION BY wallet, tx_hash) < 0
-        AND MAX(surplus) OVER (PARTITION BY wallet, tx_hash) > 0 AS is_told_otherwise
+        tx_hash IS NOT NULL
+        AND LOGICAL_OR(is_of_another) OVER (PARTITION BY wallet, tx_hash)
+        AND SUM(IF(surplus < 0 AND (is_combo OR shares < 0.01), 0, surplus))
+            OVER (PARTITION BY wallet, tx_hash) = 0 AS is_told_otherwise
     FROM differing
 ),
 
@@ -69,10 +70,10 @@ told_apart AS (
     SELECT
         *,
         CASE
+            WHEN surplus < 0 AND is_combo THEN 'combo'
+            WHEN surplus < 0 AND shares < 0.01 THEN 'dust'
             WHEN is_told_otherwise THEN 'told otherwise'
             WHEN surplus > 0 THEN 'not in the ledger'
-            WHEN is_combo THEN 'combo'
-            WHEN shares < 0.01 THEN 'dust'
             ELSE 'only in the ledger'
         END AS why
     FROM in_transactions
