@@ -10,14 +10,18 @@ from typing import NamedTuple
 from polycopy_assets.feeds.activity.columns import ACTIVITY as LEDGER
 from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.base import Feed
+from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.feeds.trades.columns import TRADES as FILLS
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.trades.columns import Relation
 
 DIMENSION_TABLES = frozenset({"tokens", "markets"})
 _MADE_BY: Mapping[str, str] = {
-    TRADES.table: "`polycopy backfill` makes",
-    ACTIVITY.table: "`polycopy backfill` makes with POLYCOPY_FEEDS=trades,activity",
+    **{
+        feed.table: "`polycopy backfill` makes"
+        + ("" if feed.bare else f" with POLYCOPY_FEEDS={TRADES.name},{feed.name}")
+        for feed in FEEDS.values()
+    },
     "tokens": "`polycopy markets` makes",
     "markets": "`polycopy markets` makes",
 }

@@ -11,9 +11,10 @@ from polycopy_assets.dimensions.columns import DIMENSIONS
 from polycopy_assets.dimensions.facts import Facts, Market, Token
 from polycopy_assets.dimensions.tables import table
 from polycopy_assets.feeds.activity.feed import ACTIVITY
+from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.warehouse.bigquery import warehouse
 from polycopy_assets.warehouse.holdings import Verdict
-from polycopy_assets.warehouse.joined import joined
+from polycopy_assets.warehouse.joined import joined, lacking
 from polycopy_assets_tests.bench import Bench
 from polycopy_assets_tests.cloud.batches import OURS, GoogleBench
 from polycopy_assets_tests.cloud.test_relations import said
@@ -199,3 +200,15 @@ def test_what_cannot_be_told_is_no_failure_and_is_counted(
         assert bounded.since == MONTH
         assert bounded.totals == {Verdict.BELOW: 1, Verdict.OLDER: 1, Verdict.HELD: 1}
         assert [each.wallet for each in bounded.first] == [BELOW]
+
+
+def test_of_every_table_and_view_that_is_missing_it_is_said_what_makes_it():
+    for feed in FEEDS.values():
+        line = lacking(feed.table, (), "w")
+        assert line
+        assert f"there is no table {feed.table} in w yet, which `polycopy backfill` makes" in line
+        assert feed.bare or line.endswith(f" with POLYCOPY_FEEDS=trades,{feed.name}")
+    for name in DIMENSIONS:
+        assert "which `polycopy markets` makes" in (lacking(name, (), "w") or "")
+    for name in joined():
+        assert f"there is no view {name} in w yet: it needs table" in (lacking(name, (), "w") or "")
