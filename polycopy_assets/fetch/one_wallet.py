@@ -4,11 +4,9 @@ import asyncio
 import time
 from collections.abc import Mapping
 from itertools import takewhile
-from random import uniform
 
 import msgspec
 
-from polycopy_assets.fetch import refetch
 from polycopy_assets.fetch.compaction import compacted, left_over
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.fetch.stored_wallet import KnownSegments, Refetching, StoredWallet
@@ -116,7 +114,7 @@ class WalletFetch:
             stored=stored,
             walkers=self._walkers,
             progress=self._progress,
-            segment_bytes=self._largest_segment(),
+            segment_bytes=self._segment_bytes,
             patience=self._patience,
         )
         segments: tuple[Segment, ...] | None = None
@@ -147,12 +145,6 @@ class WalletFetch:
     @property
     def _wanted(self) -> Interval:
         return Interval(BEGINNING, self._horizon.until)
-
-    def _largest_segment(self) -> int:
-        """The most bytes of a segment; less while segments are replaced: see `LEAST_SHARE`."""
-        if self._stored.replaced is None:
-            return self._segment_bytes
-        return int(self._segment_bytes * uniform(refetch.LEAST_SHARE, 1))
 
     async def _compacted(
         self, segments: tuple[Segment, ...]

@@ -4,6 +4,9 @@ A marker in the wallet's folder names the segments to be replaced. While it exis
 as stored, so that the walk requests everything again; they stay readable, and recorded, until the
 new segments are recorded. Then they are deleted, and the marker last: if the process is killed in
 between, the marker remains, and the next fetch of the wallet continues from there.
+
+No new segment gets the name of an old one, though most rows are the same: new segments do not touch
+at a second at which an old one begins or ends. So what the marker names is old, whatever happens.
 """
 
 from collections.abc import Collection
@@ -13,13 +16,6 @@ import msgspec
 from polycopy_assets.errors import ObjectDamaged, ObjectExists
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import quoted
-
-LEAST_SHARE = 0.8
-"""New segments are cut at a random share of the usual size, at least this one.
-
-Otherwise a whale without new trades would be cut at the same seconds again, and a new segment would
-get the name of an old one.
-"""
 
 
 def begin(store: FeedStore, wallet: str, names: Collection[str]) -> frozenset[str]:

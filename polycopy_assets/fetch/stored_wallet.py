@@ -1,6 +1,7 @@
 """What the store holds of one wallet: which segments count, and how new ones are written."""
 
 from collections.abc import Callable, Iterable
+from itertools import chain
 
 import msgspec
 
@@ -11,9 +12,11 @@ from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.trades.coverage import NOTHING, Covered
-from polycopy_assets.trades.cutter import Draft
+from polycopy_assets.trades.cutter import Draft, in_two
 from polycopy_assets.trades.horizon import Horizon, beyond
 from polycopy_assets.trades.interval import Interval, disjoint
+from polycopy_assets.trades.page import Row, Rows
+from polycopy_assets.trades.payload import read_payload
 from polycopy_assets.trades.segment import Segment
 
 Refetching = Callable[[str, bool], None]
@@ -29,7 +32,8 @@ class StoredWallet:
 
     `covered`, `full` and `resumed` are as for `one_wallet.WalletFetch`. `replaced` names the
     segments to be replaced, None if there are none; it is known once `spans_to_keep` was called, as
-    is `there_before`: what was stored before this fetch. `written` are the segments of this fetch,
+    are `old_bounds`, the seconds at which they begin or end, and `there_before`: what was stored
+    before this fetch. `written` are the segments of this fetch,
     of `bytes_written` bytes, and `recorded` those that the record names.
     """
 
@@ -47,6 +51,7 @@ class StoredWallet:
         refetching: Refetching,
     ) -> None:
         self.replaced: frozenset[str] | None = None
+        self.old_bounds: frozenset[int] = frozenset()
         self.there_before: frozenset[str] = frozenset()
         self.written: list[Segment] = []
         self.recorded: tuple[Segment, ...] = ()
@@ -85,15 +90,16 @@ class StoredWallet:
         if not draft.rows and draft.span.until == self._horizon.until:
             self._behind = draft.span
             return
+        name = self._names.segment(self._wallet, draft.span)
+        if self.replaced and name in self.replaced:
+            for part in self._in_two(name, draft):
+                self.write(part)
+            return
         try:
             self._store.create(
-                self._names.segment(self._wallet, draft.span),
-                draft.payload,
-                {"rows": str(draft.rows), "source": self._source},
+                name, draft.payload, {"rows": str(draft.rows), "source": self._source}
             )
         except ObjectExists:
-            if self.replaced and self._names.segment(self._wallet, draft.span) in self.replaced:
-                raise
             # Another run was first. Its segment counts, and is read like any existing segment.
             return
         self.bytes_written += len(draft.payload)
@@ -106,6 +112,24 @@ class StoredWallet:
                 folder=self._names.segments,
             )
         )
+
+    def _in_two(self, name: str, draft: Draft) -> list[Draft]:
+        """`draft` cut in two, because its `name` is that of a segment that is to be replaced.
+
+        So it may be if an interval is missing as a whole. Raises ObjectExists for a single second.
+        """
+        read = read_payload(
+            draft.payload, self._wallet, draft.span, self._store.feed.shapes, self._source
+        )
+        raws = read.lines.removesuffix(b"\n").split(b"\n") if read.rows else []
+        rows = Rows.of(
+            Row(row.wallet, row.timestamp, row.tx_hash, raw)
+            for row, raw in zip(read.rows, raws, strict=True)
+        )
+        parts = in_two(rows, draft.span, self._source, self.old_bounds)
+        if not parts:
+            raise ObjectExists(self._store.uri(name), "is to be replaced, and cannot be cut in two")
+        return parts
 
     def spans_to_keep(self) -> list[Interval]:
         """The spans that need not be requested; starts or resumes a full refetch."""
@@ -131,6 +155,8 @@ class StoredWallet:
             self.replaced = refetch.begin(self._store, self._wallet, replaced)
         if self.replaced is not None:
             self._covered = None  # it may be what was wrong
+            spans = (found[1] for name in self.replaced if (found := parse(name)))
+            self.old_bounds = frozenset(chain.from_iterable(spans))
         return self._counting(names)
 
     def _counting(self, names: Iterable[str]) -> list[Interval]:

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter
 from collections.abc import Callable
-from random import randrange
 
 import msgspec
 
@@ -21,8 +20,6 @@ from polycopy_assets.trades.walk import walk
 FIELDS_NAMED = 100
 """The most unknown fields of a wallet that are counted by name: a source could invent more for
 ever."""
-
-_EARLY_REACH = 10**8
 
 
 class Walkers:
@@ -130,6 +127,7 @@ class Walks:
                 total=self._total,
                 on_page=self._count,
                 split=self._hand_over,
+                avoided=self._stored.old_bounds,
             ):
                 if now := self._but_the_beginning(draft):
                     await asyncio.to_thread(self._stored.write, now)
@@ -148,8 +146,8 @@ class Walks:
         if draft.span.start != BEGINNING or not others:
             return draft
         early = BEFORE_ALL_TRADES
-        if self._stored.replaced is not None:
-            early -= randrange(_EARLY_REACH)  # not the name of the replaced segment
+        while early in self._stored.old_bounds:
+            early -= 1
         if draft.span.until <= early or (draft.first is not None and draft.first < early):
             self._beginning = draft
             return None

@@ -1,8 +1,9 @@
 """Cuts a stream of rows, newest first, into segments that never split a second."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import accumulate, compress
+import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from itertools import accumulate, chain, compress
 from operator import ne
 
 import msgspec
@@ -57,12 +58,19 @@ class Cutter:
     """Collects rows of `source`, newest first from `until`; returns drafts at changes of second.
 
     `segment_bytes` says after how many compressed bytes a segment ends; if it is a function, it is
-    asked again and again.
+    asked again and again. No segment begins at one of the seconds `avoided`, unless the stream
+    ends there.
     """
 
     def __init__(
-        self, until: int, source: str, segment_bytes: int | Callable[[], int] = SEGMENT_BYTES
+        self,
+        until: int,
+        source: str,
+        segment_bytes: int | Callable[[], int] = SEGMENT_BYTES,
+        *,
+        avoided: Collection[int] = (),
     ) -> None:
+        self._avoided = avoided
         self._source = source
         self._limit = segment_bytes if callable(segment_bytes) else lambda: segment_bytes
         self._times: dict[str, int] = {}
@@ -135,7 +143,7 @@ class Cutter:
             if end - packed >= step or until == changes[-1]:
                 self._take(view[packed:end], until - first, seconds, times[first], times[until - 1])
                 first, packed, seconds = until, end, []
-                if self._packer.size >= self._limit():
+                if self._packer.size >= self._limit() and times[until - 1] not in self._avoided:
                     yield self._draft(times[until - 1])
                     self._open(times[until - 1])
 
@@ -181,6 +189,33 @@ class Cutter:
             last=self._last,
             digest=total((self._digest,)),
         )
+
+
+def in_two(rows: Rows, span: Interval, source: str, avoided: Collection[int]) -> list[Draft]:
+    """`rows`, newest first, which cover `span`, as two segments that touch; the newer one first.
+
+    They touch at a second that is not `avoided`, near the row in the middle. Empty if there is no
+    such second.
+    """
+    start, until = span
+    middle = rows.times[len(rows) // 2] if rows else start + (until - start) // 2
+    seconds = chain(range(middle, until), range(middle, start, -1))
+    cut = next((each for each in seconds if each > start and each not in avoided), None)
+    if cut is None:
+        return []
+    newer = rows.down_to(cut)
+    return [
+        _whole(newer, Interval(cut, until), source),
+        _whole(rows[len(newer) :], Interval(start, cut), source),
+    ]
+
+
+def _whole(rows: Rows, span: Interval, source: str) -> Draft:
+    """One segment of `rows`, which covers `span`."""
+    cutter = Cutter(span.until, source, sys.maxsize)
+    for _ in cutter.add_all(rows):
+        raise AssertionError("no segment has so many bytes")
+    return cutter.finish(span.start)
 
 
 def _two_times(rows: Rows, known: dict[str, int]) -> ContractBroken:

@@ -5,7 +5,7 @@ that the contract rules out ends the walk with ContractBroken, so that a wallet 
 with trades missing. `trades.bounds` ensures that every walk ends.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Collection
 from operator import ge
 
 from polycopy_assets.errors import ContractBroken, SourceError
@@ -37,14 +37,16 @@ async def walk(
     total: Total | None = None,
     on_page: Observer = lambda page: None,
     split: Splitter = lambda part: False,
+    avoided: Collection[int] = (),
 ) -> AsyncIterator[Draft]:
     """Yields the segments of `wallet` that together cover `span`, newest first.
 
     If the source fails for good, the walk yields a segment of all complete seconds, and then raises
     the SourceError. After ContractBroken it yields nothing, because the page cannot be trusted. It
-    leaves out parts that `split` takes. `total` sums up the walks of this wallet.
+    leaves out parts that `split` takes. `total` sums up the walks of this wallet. Segments touch at
+    no second in `avoided`.
     """
-    cutter = Cutter(span.until, source.name, segment_bytes)
+    cutter = Cutter(span.until, source.name, segment_bytes, avoided=avoided)
     pages = _pages(source, wallet, span, on_page, Bounds(total or Total()))
     floor, newest, count = span.start, None, 0
     try:
@@ -58,7 +60,7 @@ async def walk(
             newest = newest or (rows.times[0] if rows else None)
             whole = floor == span.start  # what is handed over, is handed over once
             if whole and count % SPLIT_AFTER_PAGES == 0 and page.has_more and newest:
-                floor = _hand_over(span, newest, rows.times[-1], split)
+                floor = _hand_over(span, newest, rows.times[-1], split, avoided)
     except ContractBroken:
         raise
     except SourceError:
@@ -69,9 +71,13 @@ async def walk(
     yield cutter.finish(floor)
 
 
-def _hand_over(span: Interval, newest: int, oldest: int, split: Splitter) -> int:
+def _hand_over(
+    span: Interval, newest: int, oldest: int, split: Splitter, avoided: Collection[int]
+) -> int:
     """Where the walker stops from now on: the lower end of `span`, or of the part it keeps."""
     floor = oldest - SPLIT_REACH * max(newest - oldest, 1)
+    while floor in avoided:
+        floor -= 1
     if floor > span.start and split(Interval(span.start, floor)):
         return floor
     return span.start
