@@ -74,12 +74,14 @@ def backfill(
     _refuse_unknown(instance, only, busy)
     if busy:
         say(f"{busy}. Registered wallets are fetched now; the table is tried again at the end")
-    in_turn = works
     if refresh and deadline is not None and len(works) > 1:
-        # If the time never suffices for all, the feed that comes last would never be fetched.
-        in_turn = sorted(works, key=lambda work: work.covered_in_all())
-    for work in in_turn:
-        work.do("all" if refresh else "remaining")
+        # A feed with much to fetch, such as a new one, takes what the others leave of the time.
+        in_turn = sorted(works, key=lambda work: work.covered_in_all(), reverse=True)
+        for feeds_left, work in zip(range(len(works), 0, -1), in_turn, strict=True):
+            work.do("all", share=feeds_left)
+    else:
+        for work in works:
+            work.do("all" if refresh else "remaining")
     first = works[0]
     able = [work for work in works if not work.errors]  # one feed's error holds up no other
     if busy and able and not first.out_of_time:

@@ -1,7 +1,7 @@
 """The jobs that a backfill runs, and what they report."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 import dagster as dg
 
@@ -58,22 +58,28 @@ class Work:
         self._older_than = older_than
         self._only = list(only)
         self._load_left = False
+        self._mended: set[str] = set()
         self.left = 0
         self.fetched: list[FetchReport] = []
         self.failed_checks: list[str] = []
         self.warnings: list[str] = []
         self.errors: list[str] = []
 
-    def do(self, select: Select) -> None:
-        """Fetches what `select` asks for, if there is anything, and loads what is new."""
+    def do(self, select: Select, share: int = 1) -> None:
+        """Fetches what `select` asks for, if there is anything, and loads what is new.
+
+        The fetch may take one of `share` equal parts of the time that is left.
+        """
         if self.told:
             if not self.fetched:  # another feed was fetched when it was told
                 self.left = self._planned(select)
             return
         complete, wallets = self.complete, self.wallets
         if select == "all" or any(wallet not in complete for wallet in wallets):
-            with self.noting("the fetch ended early"):
+            with self.noting("the fetch ended early"), self._at_most(share):
                 self._fetch(select)
+            if len(self.fetched) > 1:  # what failed at first may have been fetched now
+                self._mended |= self.complete.keys() - complete.keys()
         if self.told or (self.out_of_time and self._others_load()):
             self._load_left = True
             return
@@ -119,7 +125,10 @@ class Work:
         if self.told:
             return True
         wrong = self.errors or self.failed_checks
-        return self.out_of_time and not wrong and (self._load_left or self.left > 0)
+        return not wrong and (self._load_left or self.left > 0)
+
+    def _at_most(self, share: int) -> AbstractContextManager[None]:
+        return nullcontext() if self._deadline is None else self._deadline.earlier(share)
 
     def _others_load(self) -> bool:
         """Whether another run is loading: its end is not waited for when the time is up."""
@@ -137,9 +146,13 @@ class Work:
 
     @property
     def failures(self) -> list[Failure]:
-        """The wallets that failed, each once, and why."""
+        """The wallets that failed, each once, and why, if no later fetch has made them complete."""
         last = {each.wallet: each.reason for report in self.fetched for each in report.failures}
-        return [Failure(wallet, self._of_feed(reason)) for wallet, reason in last.items()]
+        return [
+            Failure(wallet, self._of_feed(reason))
+            for wallet, reason in last.items()
+            if wallet not in self._mended
+        ]
 
     def _of_feed(self, text: str) -> str:
         """`text`, which says that it is of this feed unless it is the first."""

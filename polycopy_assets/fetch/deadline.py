@@ -7,7 +7,8 @@ outage. So the next fetch continues where this one was.
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from polycopy_assets.errors import OutOfTime
@@ -76,6 +77,16 @@ class Deadline:
     def abandoned(self) -> bool:
         """Whether the fetch is given up with whatever it has under way."""
         return self._since(STORE_SECONDS, STORE_SECONDS_TOLD)
+
+    @contextmanager
+    def earlier(self, parts: int) -> Iterator[None]:
+        """Within it the end is earlier: only one of so many equal parts of the time is left."""
+        end, now = self._at, self._clock()
+        self._at = now + max(end - now, 0) / parts
+        try:
+            yield
+        finally:
+            self._at = end
 
     def check(self) -> None:
         """Raises OutOfTime if no more requests may be sent."""

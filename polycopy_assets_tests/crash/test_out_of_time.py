@@ -20,11 +20,12 @@ from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lease import take_lease
 from polycopy_assets.guard.lock import this_process
 from polycopy_assets_tests.crash.redone import asked_again, stored_spans
-from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.deployment import Deployed, Deployment, new_trades, truth
 from polycopy_assets_tests.forks import Forked
 
 TO_BE_CONTINUED = 75
 WORLD = generate(71, 24, whales=2, whale_trades=3_000)
+LEDGERS = generate(72, 40, whales=0, most_trades=20, ledgers=True)
 SLOW = {"POLYCOPY_CONCURRENCY": "4", "POLYCOPY_SEGMENT_BYTES": "100000"}
 GRACE_SECONDS = 10
 """Between SIGTERM and SIGKILL on Cloud Run."""
@@ -121,6 +122,25 @@ def test_runs_of_a_few_seconds_finish_what_takes_longer_and_ask_for_nothing_agai
     all_rows = sum(truth(WORLD).values())
     assert all_rows <= served_rows < all_rows * 1.1
     assert deployment.table() == truth(WORLD)
+
+
+@pytest.mark.timeout(300)
+def test_a_new_feed_does_not_take_the_time_of_one_that_is_only_refreshed(deployed: Deployed):
+    with deployed(LEDGERS, lag_seconds=3000) as (deployment, served):
+        deployment.want(LEDGERS.wallets())
+        deployment.backfill()
+        deployment.environ["POLYCOPY_FEEDS"] = "trades,activity"
+        deployment.environ["POLYCOPY_ROUTE_LIMITS"] = "/v2/activity=1/2"
+        served.state.lag_seconds = 0
+        for wallet in LEDGERS.wallets():
+            served.state.world.add(new_trades(wallet, int(time.time()) - 400, 1))
+        ended = deployment.polycopy("backfill", "--refresh", "--for", "16s", "--json")
+        assert ended.returncode == TO_BE_CONTINUED, ended.stderr
+        feeds = {each["feed"]: each for each in json.loads(ended.stdout)["feeds"]}
+        assert feeds["trades"]["left"] == 0
+        assert feeds["trades"]["rows_fetched"] == len(LEDGERS.wallets())
+        assert feeds["activity"]["rows_fetched"] > 0
+        assert feeds["activity"]["left"] > 0
 
 
 def terminated(moment: Moment) -> Moment:

@@ -118,17 +118,19 @@ class Stub:
     """The work for a feed, which only notes that it was asked for."""
 
     done: ClassVar[list[tuple[str, str]]] = []
+    shares: ClassVar[list[int]] = []
 
     def __init__(self, _: object, settings: Settings, feed: Feed, *__: object) -> None:
         self.feed, self.out_of_time = feed, False
         self.errors = ["the fetch ended early"] if "down" in settings.source_url else []
         self.errors *= feed is ACTIVITY
 
-    def do(self, select: str) -> None:
+    def do(self, select: str, share: int = 1) -> None:
         self.done.append((self.feed.name, select))
+        self.shares.append(share)
 
     def covered_in_all(self) -> int:
-        return {"trades": 2, "activity": 1}[self.feed.name]
+        return {"trades": 1, "activity": 2}[self.feed.name]
 
     def noting(self, _: str) -> Any:
         return nullcontext()
@@ -138,6 +140,7 @@ class Stub:
 def backfilled(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs a backfill of stubs, and returns what they were asked for."""
     monkeypatch.setattr(Stub, "done", [])
+    monkeypatch.setattr(Stub, "shares", [])
     for name, value in {
         "Work": Stub,
         "end_dead_runs": lambda instance: {},
@@ -167,13 +170,62 @@ def test_what_was_busy_is_tried_again_for_every_feed_that_has_no_error(backfille
     assert backfilled(busy, "http://down", refresh=False) == [*first, first[0]]
 
 
-def test_a_refresh_with_little_time_begins_with_the_feed_that_is_further_behind(backfilled: Any):
+def test_a_refresh_with_little_time_gives_each_feed_a_share_and_ends_with_what_is_furthest_behind(
+    backfilled: Any,
+):
     in_order = [("trades", "all"), ("activity", "all")]
     assert backfilled(refresh=True) == in_order
     Stub.done.clear()
+    Stub.shares.clear()
     assert backfilled(refresh=True, deadline=Deadline(9)) == in_order[::-1]
+    assert Stub.shares == [2, 1]
     Stub.done.clear()
     assert backfilled(refresh=False, deadline=Deadline(9))[0] == ("trades", "remaining")
+
+
+def test_a_share_of_the_time_that_a_feed_does_not_need_is_left_to_the_next():
+    now = [100.0]
+    deadline = Deadline(60, clock=lambda: now[0])
+    with deadline.earlier(3):
+        now[0] = 119
+        assert not deadline.reached
+        now[0] = 120
+        assert deadline.reached
+    assert not deadline.reached
+    with deadline.earlier(2):
+        now[0] = 139
+        assert not deadline.reached
+    with deadline.earlier(1):
+        now[0] = 159
+        assert not deadline.reached
+        now[0] = 160
+        assert deadline.reached
+    with (unlimited := Deadline(clock=lambda: now[0])).earlier(2):
+        assert not unlimited.reached
+        deadline.tell()
+        assert deadline.told
+
+
+def test_a_wallet_that_a_second_fetch_makes_complete_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    complete: dict[str, str] = {}
+    failed = [Failed(wallet=wallet, reason="transient: 503") for wallet in WALLETS]
+
+    def fetched(work: Work, _: str) -> None:
+        work.fetched.append(FetchReport(wallets=2, failures=failed if not work.fetched else []))
+        if len(work.fetched) > 1:
+            complete[WALLETS[1]] = "version"
+
+    monkeypatch.setattr(Work, "complete", property(lambda _: dict(complete)))
+    monkeypatch.setattr(Work, "_fetch", fetched)
+    monkeypatch.setattr(Work, "_load", lambda _: None)
+    with dg.DagsterInstance.ephemeral() as instance:
+        work, _ = works(tmp_path, instance, Deadline())
+        work.do("remaining")
+        assert [each.wallet for each in work.failures] == WALLETS
+        work.do("remaining")
+        assert [each.wallet for each in work.failures] == WALLETS[:1]
 
 
 def test_what_one_feed_has_recorded_does_not_delay_loads_beside_the_fetch_of_the_next(
