@@ -49,7 +49,7 @@ def measure(conditions: set[str], deployment: Deployment, served: Served) -> Mea
     permit = Permit(lambda: None, float("inf"))
     ports = DimensionPorts(
         store=deployment.store.whole,
-        loaded=[Loaded(deployment.store, frozenset({1}))],
+        loaded=[Loaded(deployment.store, frozenset({1}), lambda: conditions)],
         tables=deployment.warehouse.dimensions,
         open_source=source_resource(deployment.settings).dimensions(Progress(), permit),
         check=lambda: None,

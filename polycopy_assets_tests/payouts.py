@@ -35,6 +35,7 @@ from polycopy_assets_tests.bench import END, WALLETS, Bench
 from polycopy_assets_tests.fakes.answering import Answer, answering
 
 WALLET = f"0x{7:040x}"
+CONDITION = f"0x{9:064x}"
 LAGS = {"payouts": 40.0, "balances": 900.0, "pnl": 3000.0}
 
 
@@ -59,6 +60,7 @@ def _table_rows(served: pl.DataFrame) -> pl.DataFrame:
         type=pl.lit("PAYOUT"),
         usdc=exact("usdc"),
         is_final=pl.col("usdc") > 0,
+        condition_id=pl.lit(CONDITION),
         source="source",
         sequence="sequence",
     )
@@ -73,6 +75,7 @@ def _frame() -> Frame:
         "type": text,
         "usdc": EXACT,
         "is_final": pl.Boolean(),
+        "condition_id": text,
         "source": text,
         "sequence": whole,
     }

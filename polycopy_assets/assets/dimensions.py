@@ -101,9 +101,11 @@ def dimensions(feeds: tuple[Feed, ...]) -> dg.AssetsDefinition:
                     loaded=[
                         Loaded(
                             FeedStore(objects, feed),
-                            frozenset(opened.table(feed).loaded_batches()),
+                            frozenset(table.loaded_batches()),
+                            table.conditions,
                         )
                         for feed in feeds
+                        for table in [opened.table(feed)]
                     ],
                     tables=opened.dimensions,
                     open_source=source.dimensions(progress, permit),

@@ -67,9 +67,8 @@ class Feed:
     makes rows of the table from rows as served; it is called when rows are combined or a table is
     made, because it needs Polars, and short commands do without. `bare` is the first feed: what is
     its own among jobs, checks and sensors does not bear its name, because it had none to bear. An
-    older job's checkpoint is of that feed.
-    `counted` says
-    whether a source may have a count of its rows beside them.
+    older job's checkpoint is of that feed. `counted` says whether a source may have a count of its
+    rows beside them.
 
     A feed is equal to itself alone.
     """

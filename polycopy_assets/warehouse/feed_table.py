@@ -142,6 +142,10 @@ class FeedTable(Protocol):
         """Rows of the table for each `wallet_address`."""
         ...
 
+    def conditions(self) -> set[str]:
+        """Every `condition_id` of the table; reads that column of all rows."""
+        ...
+
     def rows_by_month(self) -> Months:
         """Rows of the table for each month of `timestamp`; bounded like `duplicates`."""
         ...

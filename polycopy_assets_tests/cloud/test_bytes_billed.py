@@ -88,6 +88,7 @@ def test_all_rows_are_counted_within_the_cap(bench: Bench, place: Place, double:
     queries = double.done("query")
     assert tallied == {STRANGER: Tally(ROWS, 0, 0, 0), WALLETS[0]: Tally(5, 3, 2, 1)}
     assert bench.table.rows_by_wallet() == {STRANGER: ROWS, WALLETS[0]: 4, upper: 1}
+    assert bench.table.conditions() == set()
     assert 2 < len(queries) < 9
     assert all(job.bytes_billed <= CAP for job in double.done("query"))
     free = warehouse(place.client, dataset_of(bench)).table(TRADES)

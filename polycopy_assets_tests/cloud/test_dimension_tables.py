@@ -136,7 +136,10 @@ def test_every_condition_in_the_table_of_any_feed_is_asked_for_and_once(bench: B
         return keep_dimensions(
             DimensionPorts(
                 store=bench.store.whole,
-                loaded=[Loaded(b.store, frozenset(b.table.loaded_batches())) for b in benches],
+                loaded=[
+                    Loaded(b.store, frozenset(b.table.loaded_batches()), b.table.conditions)
+                    for b in benches
+                ],
                 tables=bench.warehouse.dimensions,
                 open_source=source.opened,
                 check=lambda: None,

@@ -21,7 +21,7 @@ from polycopy_assets.warehouse.fills import Difference
 from polycopy_assets_tests.bench import END, WALLETS, Bench, duckdb_sql, expected
 from polycopy_assets_tests.cloud.batches import CAP, OURS, THEIRS, Place
 from polycopy_assets_tests.cloud.google import PROJECT
-from polycopy_assets_tests.payouts import LEDGERS, PAYOUTS, PayoutBench, owed, paid
+from polycopy_assets_tests.payouts import CONDITION, LEDGERS, PAYOUTS, PayoutBench, owed, paid
 
 FIRST, SECOND, THIRD = WALLETS[:3]
 
@@ -48,6 +48,9 @@ def whole(bench: Bench, payouts: Bench) -> None:
     assert payouts.table.rows_by_wallet() == {w: len(LEDGERS[w]) for w in (FIRST, THIRD)}
     assert not bench.table.duplicates(5).found
     assert not payouts.table.duplicates(5).found
+    ours = bench.sql("SELECT condition_id FROM {}trades WHERE condition_id IS NOT NULL")
+    assert bench.table.conditions() == {str(row[0]) for row in ours} != set()
+    assert payouts.table.conditions() == {CONDITION}
 
 
 def test_two_feeds_are_loaded_reloaded_purged_and_lost_one_by_one(
@@ -60,6 +63,7 @@ def test_two_feeds_are_loaded_reloaded_purged_and_lost_one_by_one(
     assert bench.load() == [(expected([FIRST, SECOND]).total(), 0)]
     assert payouts.table.held().batches == {}, "batch 1 of the other feed is not its own"
     assert not payouts.table.rows_by_wallet()
+    assert payouts.table.conditions() == set()
     assert payouts.load() == [(both, 0)]
     assert bench.load() == payouts.load() == []
     whole(bench, payouts)

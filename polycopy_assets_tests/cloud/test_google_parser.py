@@ -123,6 +123,7 @@ def _use(place: Place, patch: pytest.MonkeyPatch) -> None:
     warehouse.table(TRADES).duplicates(3)
     warehouse.table(TRADES).rows_by_month()
     warehouse.table(TRADES).rows_by_wallet()
+    warehouse.table(TRADES).conditions()
     warehouse.table(TRADES).count_rows()
     ledger = warehouse.table(ACTIVITY)
     assert isinstance(ledger, BigQueryTable)
@@ -162,6 +163,7 @@ def _use_for_payouts(place: Place, patch: pytest.MonkeyPatch) -> None:
     bench.table.duplicates(3)
     bench.table.rows_by_month()
     bench.table.rows_by_wallet()
+    bench.table.conditions()
     bench.table.count_rows()
     bench.table.delete_loaded(WALLETS)
     _export(bench)
@@ -186,8 +188,8 @@ def _use_a_table_without_sources(place: Place) -> None:
 def _use_large_tables(place: Place) -> None:
     """Two tables that exceed the cap, so that each statement is several; one has no sources."""
     large = (
-        "INSERT INTO {}trades (wallet_address, timestamp)"
-        " SELECT @wallet, TIMESTAMP_SECONDS(1577836800 + n * 3600)"
+        "INSERT INTO {}trades (wallet_address, condition_id, timestamp)"
+        " SELECT @wallet, @wallet, TIMESTAMP_SECONDS(1577836800 + n * 3600)"
         " FROM UNNEST(GENERATE_ARRAY(1, @rows)) AS n"
     )
     for lacked in ({"source"}, set[str]()):
@@ -203,6 +205,7 @@ def _use_large_tables(place: Place) -> None:
         for by_id in (False, True):
             table.table(TRADES).tally({WALLETS[0]: END}, by_id=by_id)
         table.table(TRADES).rows_by_wallet()
+        table.table(TRADES).conditions()
 
 
 # -- our statements -----------------------------------------------------------------------------
@@ -257,7 +260,7 @@ def test_every_statement_is_sent_for_every_feed(sent: list[Sent]):
 
 def test_every_form_is_sent_within_all_bounds(sent: list[Sent]):
     bounded = [each for each in NAMES if "within" in places(each)]
-    assert bounded == ["rows_by_wallet", "tally"]
+    assert bounded == ["conditions", "rows_by_wallet", "tally"]
     for name in bounded:
         others = sorted(places(name) - TABLES - OF_FEED - {"within"})
         of = [each.filled for each in sent if name in each.files]

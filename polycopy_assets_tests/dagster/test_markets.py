@@ -171,6 +171,22 @@ def _scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> None:
     instance.report_run_canceled(run)
 
 
+def test_parts_that_are_gone_hide_no_condition(deployed: Deployed):
+    world = new_world()
+    with deployed(world) as (deployment, _), deployment.instance() as instance:
+        deployment.want(world.wallets())
+        deployment.backfill()
+        parts = [item.name for item in deployment.store.list("combined/parts/")]
+        for name in parts:
+            deployment.store.delete(name)
+        said = updated(deployment, instance)
+        conditions = traded(deployment)
+        assert len(conditions) > 60
+        assert (said["conditions"], said["unknown"]) == (len(conditions), 0)
+        _agree(deployment, world, conditions)
+        assert updated(deployment, instance)["conditions"] == len(conditions)
+
+
 def test_a_condition_that_nobody_knows_is_named_and_found_later(
     deployed: Deployed, capsys: pytest.CaptureFixture[str]
 ):
@@ -208,7 +224,13 @@ def ports(root: Path, url: str, **settings: str) -> DimensionPorts:
     table = DuckDBWarehouse(Path(deployment.settings.warehouse))
     return DimensionPorts(
         store=deployment.store.whole,
-        loaded=[Loaded(deployment.store, frozenset(table.table(TRADES).loaded_batches()))],
+        loaded=[
+            Loaded(
+                deployment.store,
+                frozenset(table.table(TRADES).loaded_batches()),
+                table.table(TRADES).conditions,
+            )
+        ],
         tables=table.dimensions,
         open_source=source_resource(deployment.settings).dimensions(
             Progress(), Permit(lambda: None, float("inf"))

@@ -25,8 +25,9 @@ from polycopy_assets.dimensions.facts import (
     Token,
     is_combo,
 )
-from polycopy_assets.errors import ContractBroken, PermanentError, TransientError
+from polycopy_assets.errors import ContractBroken, ObjectLost, PermanentError, TransientError
 from polycopy_assets.feeds.activity.feed import ACTIVITY
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.pipeline import new_conditions
 from polycopy_assets.pipeline.dimensions import MOST_REFUSED, DimensionPorts, Kept, keep_dimensions
@@ -122,23 +123,33 @@ class Runs:
         self.activity: Mapping[int, set[str]] | None = None
         self.read: list[int] = []
         self.broken: set[int] = set()
+        self.gone: set[int] = set()
+        self.tables_read: list[str] = []
         monkeypatch.setattr(new_conditions, "conditions_in", self._conditions)
 
     def _conditions(self, store: FeedStore, batches: set[int]) -> Iterator[tuple[int, set[str]]]:
         every = self.batches if store.feed is TRADES else self.activity or {}
         for number in sorted(batches - self.broken):
+            if number in self.gone and store.feed is TRADES:
+                raise ObjectLost("combined/parts/…", "is not in the store")
             self.read.append(number)
             yield number, every[number]
 
+    def _loaded(self, feed: Feed, batches: Mapping[int, set[str]]) -> Loaded:
+        def in_table() -> set[str]:
+            self.tables_read.append(feed.table)
+            return set().union(*batches.values())
+
+        return Loaded(FeedStore(self.store, feed), frozenset(batches), in_table)
+
     def _second(self) -> list[Loaded]:
-        store = FeedStore(self.store, ACTIVITY)
-        return [] if self.activity is None else [Loaded(store, frozenset(self.activity))]
+        return [] if self.activity is None else [self._loaded(ACTIVITY, self.activity)]
 
     def __call__(self, source: Source) -> Kept:
         return keep_dimensions(
             DimensionPorts(
                 store=self.store.whole,
-                loaded=[Loaded(self.store, frozenset(self.batches)), *self._second()],
+                loaded=[self._loaded(TRADES, self.batches), *self._second()],
                 tables=self.tables,
                 open_source=source.opened,
                 check=lambda: None,
@@ -196,6 +207,18 @@ def test_what_several_feeds_name_is_asked_for_once_and_no_batch_is_read_twice(ru
     run(Source())
     facts = FactsInStore(run.store)
     assert (facts.batch, facts.batches, len(facts)) == (4, {"activity": 3}, 7)
+
+
+def test_if_parts_are_gone_the_table_says_what_they_had(run: Runs):
+    run.batches = {1: {condition(1)}, 2: {condition(2)}, 3: {condition(3)}}
+    run.activity = {1: {condition(4)}}
+    run.gone = {2}
+    kept = run(Source())
+    assert (kept.conditions, run.read, run.tables_read) == (4, [1, 1], ["trades"])
+    assert (FactsInStore(run.store).batch, FactsInStore(run.store).batches) == (3, {"activity": 1})
+    run.read.clear()
+    run.batches = {**run.batches, 4: {condition(5)}}
+    assert (run(Source()).conditions, run.read, run.tables_read) == (5, [4], ["trades"])
 
 
 def test_combos_and_events_are_named_as_what_they_are(run: Runs):

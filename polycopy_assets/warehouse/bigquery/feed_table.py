@@ -112,6 +112,15 @@ class BigQueryTable:
             counted[row[0]] += row[1]
         return counted
 
+    def conditions(self) -> set[str]:
+        """Every `condition_id` of the table; one query, of that column alone.
+
+        If it would bill more than the cap, it is several.
+        """
+        table = self._of.found()
+        found = all_rows(self._of, table, "conditions") if table else ()
+        return {row[0] for row in found if row[0] is not None}
+
     def tally(
         self, claims: Mapping[str, int], *, by_id: bool = False
     ) -> list[tuple[str | None, Tally]]:

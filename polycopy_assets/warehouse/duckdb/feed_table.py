@@ -122,6 +122,10 @@ class DuckDBTable:
         """Rows in the table for each `wallet_address`."""
         return dict(self._read("rows_by_wallet"))
 
+    def conditions(self) -> set[str]:
+        """Every `condition_id` of the table."""
+        return {row[0] for row in self._read("conditions")}
+
     def rows_by_month(self) -> Months:
         """Rows in the table for each month."""
         return Months(dict(self._read("rows_by_month")))
