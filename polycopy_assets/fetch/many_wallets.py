@@ -19,7 +19,6 @@ from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.trades.bounds import PATIENCE_SECONDS
 from polycopy_assets.trades.cutter import SEGMENT_BYTES
 from polycopy_assets.trades.horizon import Horizon
-from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Paced, PageSource
 
 
@@ -129,7 +128,7 @@ class Fetcher:
             known=self._known,
             walkers=self._walkers,
             progress=self._progress,
-            covered=self._covered(wallet),
+            covered=self._coverage.of(wallet),
             segment_bytes=self._segment_bytes,
             full=wallet in self._full,
             resumed=wallet in self._resumed,
@@ -149,11 +148,6 @@ class Fetcher:
             self._progress.end_wallet(wallet)
         self._streaks.succeeded()
         return fetched
-
-    def _covered(self, wallet: str) -> Interval | None:
-        """The interval that need not be requested; a full refetch believes none."""
-        again = wallet in self._full or wallet in self._resumed
-        return None if again else self._coverage.of(wallet)
 
     async def _failed(self, failure: Failed) -> Failed:
         """Counts the failure, and asks the source for its status if that is in doubt.

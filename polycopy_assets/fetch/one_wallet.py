@@ -120,7 +120,7 @@ class WalletFetch:
         segments: tuple[Segment, ...] | None = None
         while segments is None:
             missing = subtract(self._wanted, [*spans, *stored.without_trades])
-            await walks.run(missing)
+            await walks.run(stored.to_request(missing))
             segments, spans = await asyncio.to_thread(stored.segments)
         segments, leftovers = await self._compacted(segments)
         return Fetched(
@@ -151,16 +151,17 @@ class WalletFetch:
     ) -> tuple[tuple[Segment, ...], frozenset[str]]:
         """The segments to record, and the names that then no longer count.
 
-        During a full refetch nothing is united: it removes what it replaces by itself. What this
-        fetch has written is united by a later one: a union of what is combined and what is not
+        During a full refetch nothing is united, and it removes what it replaces by itself. What
+        this fetch has written is united by a later one: a union of what is combined and what is not
         would be combined as a whole. Of what does not count, only what was there before this fetch
         is named: another run may be about to record what it has written since.
         """
+        names = self._stored.there_before.union(segment.name for segment in segments)
         if self._stored.replaced is not None:
-            return segments, frozenset()
+            names -= self._stored.replaced
+            return segments, left_over(self._store.names, names, segments)
         new = {segment.span for segment in self._stored.written}
         older = tuple(takewhile(lambda segment: segment.span not in new, segments))
         united = await compacted(self._store, older, self._walkers.compacting)
         united += segments[len(older) :]
-        names = self._stored.there_before.union(segment.name for segment in segments)
         return united, left_over(self._store.names, names, united)

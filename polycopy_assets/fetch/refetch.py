@@ -6,7 +6,8 @@ new segments are recorded. Then they are deleted, and the marker last: if the pr
 between, the marker remains, and the next fetch of the wallet continues from there.
 
 No new segment gets the name of an old one, though most rows are the same: new segments do not touch
-at a second at which an old one begins or ends. So what the marker names is old, whatever happens.
+at a second at which an old one begins or ends, if there is any other. So what the marker names is
+old, whatever happens. It names none if the wallet had no trades until then.
 """
 
 from collections.abc import Collection

@@ -12,9 +12,9 @@ from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.quarantine import set_aside
 from polycopy_assets.trades.coverage import NOTHING, Covered
-from polycopy_assets.trades.cutter import Draft, in_two
+from polycopy_assets.trades.cutter import Draft, free_second, in_two
 from polycopy_assets.trades.horizon import Horizon, beyond
-from polycopy_assets.trades.interval import Interval, disjoint
+from polycopy_assets.trades.interval import BEGINNING, Interval, disjoint, leading
 from polycopy_assets.trades.page import Row, Rows
 from polycopy_assets.trades.payload import read_payload
 from polycopy_assets.trades.segment import Segment
@@ -78,8 +78,12 @@ class StoredWallet:
         """What has to be made durable about that time; takes back what counts no more."""
         if self._behind is not None:
             return Covered(self._wallet, *self._behind, at=self._horizon.at)
-        again = self._full or self._resumed or self.replaced is not None
-        return Covered(self._wallet, *NOTHING) if again else None
+        return Covered(self._wallet, *NOTHING) if self._again else None
+
+    @property
+    def _again(self) -> bool:
+        """Whether what was known before is not believed."""
+        return self._full or self._resumed or self.replaced is not None
 
     def write(self, draft: Draft) -> None:
         """Makes a finished segment durable; time without trades up to the horizon is only noted."""
@@ -112,6 +116,25 @@ class StoredWallet:
                 folder=self._names.segments,
             )
         )
+
+    def to_request(self, missing: Iterable[Interval]) -> list[Interval]:
+        """The `missing` intervals, each with seconds before it if it could not be stored otherwise.
+
+        It could not if a segment that is to be replaced has its name, and it cannot be cut in two:
+        a single second that an older version has left over, which cut where old segments end, or
+        one between two horizons. What is requested twice counts once (`trades.interval.disjoint`).
+        """
+        return [self._longer(span) for span in missing]
+
+    def _longer(self, span: Interval) -> Interval:
+        replaced = self.replaced or frozenset()
+        while (
+            span.start > BEGINNING
+            and self._names.segment(self._wallet, span) in replaced
+            and free_second(span, self.old_bounds, span.start) is None
+        ):
+            span = Interval(span.start - 1, span.until)
+        return span
 
     def _in_two(self, name: str, draft: Draft) -> list[Draft]:
         """`draft` cut in two, because its `name` is that of a segment that is to be replaced.
@@ -150,11 +173,14 @@ class StoredWallet:
             marked = False
         if marked:
             self.replaced = refetch.being_replaced(self._store, self._wallet)
-        elif replaced:
+        elif replaced or (self._full and self._covered is not None):
+            # A wallet without segments may have time without trades, and what is about to be
+            # written lies in it: if the fetch is killed, the two must not pass for the whole.
             self._refetching(self._wallet, self._full)
             self.replaced = refetch.begin(self._store, self._wallet, replaced)
-        if self.replaced is not None:
+        if self._again:
             self._covered = None  # it may be what was wrong
+        if self.replaced is not None:
             spans = (found[1] for name in self.replaced if (found := parse(name)))
             self.old_bounds = frozenset(chain.from_iterable(spans))
         return self._counting(names)
@@ -174,9 +200,13 @@ class StoredWallet:
     def segments(self) -> tuple[tuple[Segment, ...] | None, list[Interval]]:
         """All segments of the wallet that count, and their spans; reads those not described yet.
 
-        None if a segment is damaged: it is set aside, and its interval must be requested again.
+        A segment after a gap does not count yet: an earlier fetch that broke off has left it, and
+        this one ends before it, because the source's horizon went back a little. None if a segment
+        is damaged: it is set aside, and its interval must be requested again.
         """
-        spans = self._spans_of_store()
+        stored = self._spans_of_store()
+        whole = leading([*stored, *self.without_trades])
+        spans = [span for span in stored if span.start < whole]
         self.recorded = tuple(self._known(self._wallet))
         described = {(s.span, s.claim): s for s in (*self.recorded, *self.written)}
         counted = disjoint(spans, (segment.span for segment in self.recorded))

@@ -59,7 +59,7 @@ class Cutter:
 
     `segment_bytes` says after how many compressed bytes a segment ends; if it is a function, it is
     asked again and again. No segment begins at one of the seconds `avoided`, unless the stream
-    ends there.
+    ends or breaks off there.
     """
 
     def __init__(
@@ -121,11 +121,16 @@ class Cutter:
         return self._draft(start)
 
     def salvage(self) -> Draft | None:
-        """The complete part if the stream broke off: all but the second that was being read."""
-        if not self._rows or self._second is None:
+        """The complete part if the stream broke off: all but the second that was being read.
+
+        It begins at a second that is avoided only if there is no other before its first row.
+        """
+        if not self._rows or self._second is None or self._first is None:
             return None
         self._pending.clear()
-        return self._draft(self._second + 1)
+        possible = range(self._second + 1, self._first + 1)
+        free = (each for each in possible if each not in self._avoided)
+        return self._draft(next(free, self._second + 1))
 
     def _close(
         self, times: Sequence[int], raws: Sequence[bytes], lines: bytes, changes: Sequence[int]
@@ -191,6 +196,13 @@ class Cutter:
         )
 
 
+def free_second(span: Interval, avoided: Collection[int], near: int) -> int | None:
+    """A second inside `span`, past its first one, that is not `avoided`; looks from `near` on."""
+    start, until = span
+    seconds = chain(range(max(near, start + 1), until), range(near, start, -1))
+    return next((each for each in seconds if each not in avoided), None)
+
+
 def in_two(rows: Rows, span: Interval, source: str, avoided: Collection[int]) -> list[Draft]:
     """`rows`, newest first, which cover `span`, as two segments that touch; the newer one first.
 
@@ -199,8 +211,7 @@ def in_two(rows: Rows, span: Interval, source: str, avoided: Collection[int]) ->
     """
     start, until = span
     middle = rows.times[len(rows) // 2] if rows else start + (until - start) // 2
-    seconds = chain(range(middle, until), range(middle, start, -1))
-    cut = next((each for each in seconds if each > start and each not in avoided), None)
+    cut = free_second(span, avoided, middle)
     if cut is None:
         return []
     newer = rows.down_to(cut)

@@ -48,7 +48,7 @@ class MemorySource:
         inside = [t for t in self._trades[wallet] if span.start <= t.timestamp < span.until]
         inside.sort(key=lambda trade: -trade.timestamp)
         at = int(cursor or 0)
-        rows = [_row(wallet, trade) for trade in inside[at : at + self._limit]]
+        rows = [served_row(wallet, trade) for trade in inside[at : at + self._limit]]
         following = at + self._limit
         more = following < len(inside)
         return Page(rows, more, str(following) if more else None, self._limit, 1)
@@ -67,5 +67,6 @@ class MemorySource:
         yield self
 
 
-def _row(wallet: str, trade: Trade) -> Row:
+def served_row(wallet: str, trade: Trade) -> Row:
+    """A row of `wallet` as Data API v2 serves it."""
     return Row(wallet, trade.timestamp, trade.tx_hash, msgspec.json.encode(v2_row(trade)))

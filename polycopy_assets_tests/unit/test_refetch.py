@@ -5,25 +5,31 @@ ask again for what it has.
 """
 
 import gzip
+import sys
 from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from polycopy_assets.demo.world import Trade
 from polycopy_assets.errors import TransientError
+from polycopy_assets.fetch import refetch
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
 from polycopy_assets.pipeline.ports import FetchReport, Limits
 from polycopy_assets.trades.cutter import Cutter, in_two
+from polycopy_assets.trades.horizon import Horizon
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.page import Rows
+from polycopy_assets.trades.segment import is_whole
 from polycopy_assets_tests.engines import TRADES, WALLETS, Engine
-from polycopy_assets_tests.fakes.memory import UNTIL, MemorySource
-from polycopy_assets_tests.of_trades import parse_name
+from polycopy_assets_tests.fakes.memory import UNTIL, MemorySource, served_row
+from polycopy_assets_tests.of_trades import parse_name, segment_name
 from polycopy_assets_tests.unit.test_walk import row
 
 WHALE = max(WALLETS, key=lambda wallet: len(TRADES[wallet]))
@@ -96,6 +102,115 @@ def test_one_that_breaks_off_asks_for_nothing_again(engine: Engine):
     assert report.new_rows == len(EVERY) - sum(map(len, kept.values()))
     assert kept.items() <= stored(engine).items()
     assert not old.keys() & stored(engine).keys()
+
+
+def put(engine: Engine, trades: Sequence[Trade], *spans: Interval) -> list[str]:
+    """Makes segments of `trades` durable, whatever they are named; returns their names."""
+    names = []
+    for span in spans:
+        inside = [each for each in trades if span.start <= each.timestamp < span.until]
+        cutter = Cutter(span.until, "polymarket", sys.maxsize)
+        for _ in cutter.add_all(Rows.of(map(partial(served_row, WHALE), reversed(inside)))):
+            raise AssertionError
+        names.append(segment_name(WHALE, span))
+        engine.store.create(names[-1], cutter.finish(span.start).payload)
+    return names
+
+
+def test_a_single_second_that_an_older_version_left_over_is_fetched(engine: Engine):
+    at = EVERY[0].timestamp
+    trades = [replace(t, timestamp=at + n, tx_hash=f"0x{n:064x}") for n, t in enumerate(EVERY[:9])]
+    second = Interval(at + 4, at + 5)
+    old = put(
+        engine,
+        trades,
+        Interval(0, second.start),
+        second,
+        Interval(second.until, at + 7),
+        Interval(at + 7, UNTIL),
+    )
+    refetch.begin(engine.store, WHALE, old)
+    # New segments of a version that let them end where old ones do: all but that second is there.
+    before = Interval(second.start - 1, second.start)
+    kept = put(engine, trades, Interval(second.until, UNTIL), before, Interval(0, before.start))
+    source, whales = serving(trades), frozenset({WHALE})
+    report = fetched(engine, source, MANY, full=whales, resumed=whales)
+    assert report.failures == []
+    assert {span for _, span in source.asked} == {Interval(before.start, second.until)}
+    assert sum(segment.rows for segment in engine.record.recorded[WHALE]) == len(trades)
+    there = {segment_name(WHALE, Interval(before.start, second.until)), kept[0], kept[2]}
+    assert {segment.name for segment in engine.record.recorded[WHALE]} == there
+    assert stored(engine).keys() == there, "something is left over"
+
+
+def test_a_wallet_that_had_no_trades_is_fetched_in_full_though_the_first_attempt_breaks_off(
+    engine: Engine,
+):
+    assert not fetched(engine, serving([]), MANY).failures
+    whales = frozenset({WHALE})
+    source = serving(EVERY)
+    source._fails = lambda wallet: TransientError("503") if len(source.asked) > 5 else None
+    assert fetched(engine, source, MANY, full=whales).failures
+    assert len(stored(engine)) > 1
+    begun = frozenset(wallet for name, wallet in engine.record.calls if name == "begun")
+    report = fetched(engine, serving(EVERY), MANY, full=begun, resumed=begun)
+    assert report.failures == []
+    recorded = engine.record.recorded[WHALE]
+    assert is_whole(recorded, engine.record.covered_until[WHALE])
+    assert sum(segment.rows for segment in recorded) == len(EVERY)
+    assert {segment.name for segment in recorded} == stored(engine).keys()
+    assert ("ended", WHALE) in engine.record.calls
+
+
+class Earlier(MemorySource):
+    """One whose horizon is `until`."""
+
+    until = UNTIL
+
+    async def horizon(self) -> Horizon:
+        return Horizon(until=self.until, at=self.until)
+
+
+def test_what_a_fetch_left_after_the_end_of_a_later_one_counts_when_the_gap_is_closed(
+    engine: Engine,
+):
+    base = UNTIL - 100
+    each_second = [
+        replace(trade, timestamp=base + n, tx_hash=f"0x{n:064x}")
+        for n, trade in enumerate(EVERY[:100])
+    ]
+    source = serving(each_second)
+    source._fails = lambda wallet: TransientError("503") if len(source.asked) > 3 else None
+    assert fetched(engine, source, ONE).failures
+    (kept,) = stored(engine)
+    earlier = Earlier({WHALE: each_second}, limit=20)
+    earlier.until = base + 10
+    assert fetched(engine, earlier, ONE).failures == []
+    assert engine.record.covered_until[WHALE] == earlier.until
+    assert is_whole(engine.record.recorded[WHALE], earlier.until)
+    report = fetched(engine, serving(each_second), ONE)
+    assert report.failures == []
+    assert engine.record.covered_until[WHALE] == UNTIL
+    assert sum(segment.rows for segment in engine.record.recorded[WHALE]) == len(each_second)
+    assert kept in {segment.name for segment in engine.record.recorded[WHALE]}
+
+
+@given(st.lists(st.integers(100, 119), max_size=30), st.frozensets(st.integers(100, 120)))
+def test_what_is_kept_when_the_source_fails_begins_at_a_second_that_is_not_avoided(
+    times: list[int], avoided: frozenset[int]
+):
+    rows = [row(time, number) for number, time in enumerate(sorted(times, reverse=True))]
+    cutter = Cutter(120, "memory", sys.maxsize, avoided=avoided)
+    assert not [*cutter.add_all(Rows.of(rows))]
+    draft, seconds = cutter.salvage(), sorted({*times})
+    if len(seconds) < 2:
+        assert draft is None
+        return
+    assert draft is not None
+    begins = draft.span.start
+    assert seconds[0] < begins <= seconds[1]
+    assert begins not in avoided or avoided >= {*range(seconds[0] + 1, seconds[1] + 1)}
+    assert draft.rows == len([time for time in times if time >= begins])
 
 
 @given(st.lists(st.integers(100, 119), max_size=30), st.frozensets(st.integers(100, 120)))
