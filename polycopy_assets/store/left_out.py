@@ -21,7 +21,8 @@ def settle(store: FeedStore, wanted: Sequence[str]) -> None:
     """Makes `wanted`, sorted, the types that `store` leaves out, or checks that they are.
 
     One small read; nothing for a feed without types. Raises ConfigurationError if the store leaves
-    out others, ObjectDamaged if its object cannot be read, or is not there although segments are.
+    out others, ObjectDamaged if its object cannot be read, or is not there although something was
+    fetched.
     """
     if not store.names.left_out:
         return
@@ -50,16 +51,23 @@ def _read(store: FeedStore) -> list[str]:
 def _make(store: FeedStore, types: Sequence[str]) -> list[str]:
     """Creates the object; returns what it then says: another process may have been faster."""
     name = store.names.left_out
-    # Every wallet that was ever fetched has a segment, if only an empty one.
-    if any(store.names.parse_segment(item.name) for item in store.list(store.names.segments)):
+    if _begun(store):
         nothing = msgspec.json.encode(_LeftOut([])).decode()
         raise ObjectDamaged(
             store.uri(name),
-            f"is not there, but segments are: put it back from a copy of the store, or, if an"
-            f" earlier version of polycopy fetched them, create it with {nothing}",
+            f"is not there, but {store.feed.rows} were fetched: put it back from a copy of the"
+            f" store, or, if an earlier version of polycopy fetched them, create it with {nothing}",
         )
     try:
         store.create(name, msgspec.json.encode(_LeftOut([*types])))
     except ObjectExists:
         return _read(store)
     return [*types]
+
+
+def _begun(store: FeedStore) -> bool:
+    """Whether any wallet was fetched: one without rows has no segment, but time without rows."""
+    names = store.names
+    return any(names.parse_segment(item.name) for item in store.list(names.segments)) or any(
+        names.parse_coverage(item.name) for item in store.list(names.coverage)
+    )

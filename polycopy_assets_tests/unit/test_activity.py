@@ -225,9 +225,15 @@ def test_what_a_store_leaves_out_is_settled_by_its_first_fetch(tmp_path: Path):
     with pytest.raises(ConfigurationError, match=r"was begun whole.*unset POLYCOPY_ACTIVITY_"):
         settle(store, ["DEPOSIT"])
     store.delete(name)
-    store.create(store.names.segment(WALLETS[0], Interval(0, 9)), b"")
-    with pytest.raises(ObjectDamaged, match=r'is not there, .* earlier .*\{"types":\[\]\}'):
-        settle(store, [])
+    names = store.names
+    for begun in (
+        names.segment(WALLETS[0], Interval(0, 9)),
+        names.coverage_object(1, "a" * 8, "b" * 8),
+    ):
+        store.create(begun, b"")
+        with pytest.raises(ObjectDamaged, match=r'is not there, .* earlier .*\{"types":\[\]\}'):
+            settle(store, [])
+        store.delete(begun)
     store.create(name, kept)
     settle(store, ["DEPOSIT"])
     store.delete(name)
