@@ -115,13 +115,18 @@ def ready(feeds: Iterable[Feed], there: Collection[str]) -> Iterator[tuple[str, 
             yield name, view
 
 
+def no_table(name: str, where: str) -> str:
+    """That there is no table `name`, one of ours, in `where`, and what makes it."""
+    return f"there is no table {name} in {where} yet, which {_MADE_BY[name]}"
+
+
 def lacking(name: str, there: Collection[str], where: str) -> str | None:
     """Why there is no view or table `name` in `where`, and what makes it; None if not one of ours.
 
     `there` are the tables that are there.
     """
     if name in _MADE_BY:
-        return f"there is no table {name} in {where} yet, which {_MADE_BY[name]}"
+        return no_table(name, where)
     view = joined().get(name)
     if view is None:
         return None

@@ -12,6 +12,7 @@ import pytest
 from google.cloud import bigquery
 
 from polycopy_assets.errors import PolycopyError, QueryRefused, WarehouseError
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.feeds.trades.frame import TABLE_SCHEMA
 from polycopy_assets.warehouse.bigquery import files, job_calls
@@ -135,6 +136,8 @@ def test_trades_are_exported_the_same_listed_or_asked_for(
     other = place.bench(place.dataset())
     with pytest.raises(WarehouseError, match="there is no table trades in bigquery://"):
         other.warehouse.reader.export(TRADES, Selection(), "csv", text)
+    with pytest.raises(WarehouseError, match=r"POLYCOPY_FEEDS=trades,activity\. Is POLYCOPY_W"):
+        other.warehouse.reader.export(ACTIVITY, Selection(), "csv", text)
     narrow = bigquery.Table(
         f"{PROJECT}.{dataset_of(other)}.trades",
         [bigquery.SchemaField("id", "STRING"), bigquery.SchemaField("mine", "STRING")],

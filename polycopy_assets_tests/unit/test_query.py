@@ -343,6 +343,8 @@ def test_where_there_is_no_table_that_is_said_and_nothing_is_made(
     for words in (["query", "FROM trades"], ["export", "--to", str(tmp_path / "x.csv")]):
         assert empty.here(*words) == (1, "")
         assert "there is no table trades in" in capsys.readouterr().err
+    assert empty.here("export", "--table", "tips", "--to", str(tmp_path / "x.csv")) == (1, "")
+    assert "makes with POLYCOPY_FEEDS=trades,tips. Is POLYCOPY_W" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

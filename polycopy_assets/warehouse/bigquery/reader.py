@@ -20,7 +20,7 @@ from polycopy_assets.warehouse.bigquery.dataset import Dataset
 from polycopy_assets.warehouse.bigquery.files import schema_of, write
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
 from polycopy_assets.warehouse.bigquery.table import kinds
-from polycopy_assets.warehouse.joined import lacking
+from polycopy_assets.warehouse.joined import lacking, no_table
 from polycopy_assets.warehouse.reading import Form, Selection
 
 _MISSING = re.compile(r"Not found: Table (\S+)\.(\w+)")
@@ -92,8 +92,7 @@ class BigQueryReader:
         table = self._dataset.found(feed.table)
         if table is None:
             raise WarehouseError(
-                f"there is no table {feed.table} in {self._dataset.uri} yet: `polycopy"
-                " backfill` makes it. Is POLYCOPY_WAREHOUSE right?"
+                f"{no_table(feed.table, self._dataset.uri)}. Is POLYCOPY_WAREHOUSE right?"
             )
         there = {field.name.lower() for field in table.schema}
         if chosen.wallets or chosen.since is not None:

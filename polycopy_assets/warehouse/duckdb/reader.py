@@ -27,7 +27,7 @@ from polycopy_assets.warehouse.duckdb.catalogue import columns, set_moment
 from polycopy_assets.warehouse.duckdb.column_texts import kinds
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
 from polycopy_assets.warehouse.duckdb.sql_files import sql as _sql
-from polycopy_assets.warehouse.joined import lacking
+from polycopy_assets.warehouse.joined import lacking, no_table
 from polycopy_assets.warehouse.reading import Form, Selection
 
 _SHARE = 0.5
@@ -161,8 +161,8 @@ class DuckDBReader:
 
     def _no_table(self, table: str) -> WarehouseError:
         return WarehouseError(
-            f"there is no table {table} in {self._file.uri} yet: `polycopy backfill` makes it. Is"
-            " POLYCOPY_WAREHOUSE right, and are you in the right directory?"
+            f"{no_table(table, self._file.uri)}. Is POLYCOPY_WAREHOUSE right, and are you in the"
+            " right directory?"
         )
 
 
