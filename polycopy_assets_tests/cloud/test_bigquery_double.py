@@ -58,6 +58,15 @@ def test_a_job_id_is_used_once_whatever_became_of_the_job(client: bigquery.Clien
     assert len(double.jobs) == len({job.id for job in double.jobs})
 
 
+@pytest.mark.usefixtures("table")
+def test_a_table_in_a_dataset_that_is_not_there_is_refused_and_nothing_else(
+    client: bigquery.Client,
+):
+    with pytest.raises(exceptions.NotFound, match="Dataset proj:none"):
+        client.query("CREATE TABLE none.t AS SELECT 1 AS a", **NO_RETRY).result()
+    assert list(client.query("SELECT a FROM d.t", **NO_RETRY).result()) == []
+
+
 def test_loads_are_by_name_of_the_column_and_all_or_nothing(
     client: bigquery.Client, table: bigquery.Table, gcs: GCS, bucket: str
 ):

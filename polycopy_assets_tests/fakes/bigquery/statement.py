@@ -203,7 +203,7 @@ class Statement:
         except duckdb.Error as error:
             db.execute("ROLLBACK")
             raise JobError("invalidQuery", str(error)) from error
-        except JobError:
+        except BaseException:  # a defect of the double must not leave its transaction open
             db.execute("ROLLBACK")
             raise
         if self.target is not None:
@@ -241,8 +241,11 @@ class Statement:
             if self.tree.args.get("exists"):
                 return
             raise JobError("duplicate", f"Already Exists: Table {'.'.join(name)}")
+        location = self._engine.datasets.get(name[:2])
+        if location is None:
+            raise JobError("notFound", f"Not found: Dataset {name[0]}:{name[1]}")
         self._engine.db.execute(self.local(self.tree))
-        table = Table(name, [], self._engine.datasets[name[:2]])
+        table = Table(name, [], location)
         table.schema = self.columns_of(table)
         self._engine.add(table)
 
