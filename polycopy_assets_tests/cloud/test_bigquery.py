@@ -259,7 +259,7 @@ def test_a_field_that_would_lose_or_refuse_something_is_named(change: dict[str, 
     ("properties", "told"),
     [
         ({"type": "VIEW"}, "trades in there is a VIEW and should be a TABLE"),
-        ({"type": "EXTERNAL"}, "trades in there is a EXTERNAL and should be a TABLE"),
+        ({"type": "EXTERNAL"}, "trades in there is an EXTERNAL and should be a TABLE"),
         ({"requirePartitionFilter": True}, "table trades in there requires a partition filter"),
         ({"defaultCollation": "und:ci"}, "table trades in there has a default collation"),
         ({"defaultCollation": ""}, "$"),

@@ -20,6 +20,13 @@ from polycopy_assets_tests.cloud.google import PROJECT, bigquery_client
 from polycopy_assets_tests.fakes.bigquery import Double
 
 DAY = 86_400_000
+NOTES = [
+    {"name": "store", "type": "STRING"},
+    {"name": "batch", "type": "INTEGER"},
+    {"name": "digest", "type": "STRING"},
+    {"name": "rows", "type": "INTEGER"},
+    {"name": "loaded_at", "type": "TIMESTAMP"},
+]
 SCHEMA = [field.to_api_repr() for field in fields(TABLE_SCHEMA)]
 MONTHS = {"type": "MONTH", "field": "timestamp"}
 
@@ -214,6 +221,38 @@ def test_the_table_of_batches_must_not_expire_either(bench: GoogleBench):
     ):
         bench.again().load()
     assert len(bench.again().load()) == 1
+
+
+@on_bigquery
+@pytest.mark.parametrize("made_from", ["view", "expiring"])
+def test_a_table_of_batches_that_cannot_be_used_is_refused_before_anything_is_made(
+    bench: GoogleBench, made_from: str
+):
+    """Batches would be noted where nothing can be, or vanish, and all be loaded again."""
+    until = datetime.now(UTC) + timedelta(days=2)
+    if made_from == "view":
+        make(bench, "other")
+        view = {"query": f"SELECT * FROM `{bench.dataset}.other`", "useLegacySql": False}
+        make(bench, "polycopy_batches", schema={}, view=view)
+        told = r"polycopy_batches in \S+ is a VIEW and should be a TABLE"
+    else:
+        expires = str(int(until.timestamp() * 1000))
+        make(bench, "polycopy_batches", schema={"fields": NOTES}, expirationTime=expires)
+        told = rf"table polycopy_batches in \S+ expires at {until:%F}"
+    for do in (bench.warehouse.check_fits, bench.warehouse.check_writable):
+        with pytest.raises(WarehouseError, match=told) as error:
+            do()
+        assert "\n" not in str(error.value)
+    assert "trades" not in {table.table_id for table in bench.google.list_tables(bench.dataset)}
+
+
+@on_bigquery
+def test_the_table_of_batches_that_we_make_is_one_that_we_use(bench: GoogleBench):
+    bench.batch(WALLETS[0])
+    bench.load()
+    made = bench.google.get_table(f"{bench.dataset}.polycopy_batches")
+    assert [field.name for field in made.schema] == [item["name"] for item in NOTES]
+    bench.again().warehouse.check_writable()
 
 
 @pytest.mark.parametrize(

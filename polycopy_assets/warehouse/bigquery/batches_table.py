@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
+import polars as pl
 from google.cloud import bigquery
 from google.cloud.bigquery import ScalarQueryParameter
 
@@ -17,6 +18,7 @@ from polycopy_assets.errors import WarehouseError
 from polycopy_assets.trades.batch_rules import LAST_BATCH
 from polycopy_assets.warehouse.bigquery.feed_dataset import FeedDataset
 from polycopy_assets.warehouse.bigquery.job_calls import Parameter
+from polycopy_assets.warehouse.bigquery.table import Wanted, fields
 
 BATCHES_LABEL = "polycopy_batches"
 """The last batch that `trades` held, by an earlier version."""
@@ -28,6 +30,23 @@ STORE_LABEL = "polycopy_store"
 """The id of the store that the batches came from, by an earlier version."""
 
 LABELS = (BATCHES_LABEL, STORE_LABEL, EMPTY_LABEL)
+
+
+_BATCHES = Wanted(
+    fields(
+        {
+            "store": pl.String(),
+            "batch": pl.Int64(),
+            "digest": pl.String(),
+            "rows": pl.Int64(),
+            "loaded_at": pl.Datetime(),
+        }
+    ),
+    known=frozenset({"batch", "loaded_at"}),
+    row="batch",
+    rows="batches",
+)
+"""The columns of the table, as `create_batches.sql` makes them."""
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -75,6 +94,10 @@ class BatchesTable:
     def lost(self, table: bigquery.Table | None, notes: Notes) -> bool:
         """Whether `table` has fewer rows than its batches left there: something else took some."""
         return notes.least > 0 and (table is None or not self._dataset.has_rows(table, notes.least))
+
+    def check_fits(self) -> None:
+        """Raises Unsuitable if the table of batches is there and cannot be used; costs nothing."""
+        self._dataset.check_table(self._name, _BATCHES)
 
     def make(self, table: bigquery.Table) -> None:
         """Creates what is missing beside `table`, with what its labels say, and removes these."""
@@ -193,6 +216,7 @@ def _last_batch(table: bigquery.Table) -> int:
     text = table.labels.get(BATCHES_LABEL, "0")
     if not text.isdecimal():
         raise WarehouseError(
-            f"label {BATCHES_LABEL}={text!r} of table {table.table_id} is not a number"
+            f"label {BATCHES_LABEL}={text!r} of table {table.table_id} is not a number. Remove that"
+            " label, and the next backfill loads all batches again"
         )
     return number if (number := int(text)) <= LAST_BATCH else 0

@@ -51,8 +51,12 @@ class BigQueryTable:
         self._of.table()
 
     def check_fits(self) -> None:
-        """Raises Unsuitable if the table is not as it must be; costs nothing."""
+        """Raises Unsuitable if the table, or that of its batches, is not as it must be.
+
+        Costs nothing.
+        """
         self._of.check_fits()
+        self._noted.check_fits()
 
     def describe(self) -> None:
         """Writes the descriptions and views that are missing; bills nothing."""

@@ -97,7 +97,9 @@ def wrong_with(table: bigquery.Table, wanted: Wanted, where: str) -> str:
 
 def _wrong(table: bigquery.Table, wanted: Wanted, where: str) -> Iterator[str]:
     if table.table_type not in {None, "TABLE"}:
-        yield f"{table.table_id} in {where} is a {table.table_type} and should be a TABLE"
+        kind = str(table.table_type)
+        one = "an" if kind.startswith("E") else "a"  # EXTERNAL
+        yield f"{table.table_id} in {where} is {one} {kind} and should be a TABLE"
     if table.require_partition_filter:
         yield (
             f"table {table.table_id} in {where} requires a partition filter, and should not: all of"
