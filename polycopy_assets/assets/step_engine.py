@@ -160,7 +160,9 @@ class StepEngine:
         ]
         for result in results:
             self._evaluated(result)
-        still = lacking_still(versions, record, self._store, lambda: self._open(self._names.table))
+        still = lacking_still(
+            versions, record, self._store, lambda: self._open(self._names.table), found
+        )
         left = still.why(left_out=len(made.lost), stuck=len(made.stuck))
         failed = [failed_line(each) for each in results if not each.passed]
         if left:

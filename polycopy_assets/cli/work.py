@@ -243,7 +243,7 @@ class Work:
         warn = dg.AssetCheckSeverity.WARN
         self.failed_checks = [failed_line(each) for each in checks if each.severity is not warn]
         self.warnings = [failed_line(each) for each in checks if each.severity is warn]
-        still = lacking_still(versions, self._record, store, table)
+        still = lacking_still(versions, self._record, store, table, found)
         left_out, stuck = left_by(checks)
         if left := still.why(left_out=left_out, stuck=stuck):
             ended = f"run {result.run_id} succeeded, but {left}"

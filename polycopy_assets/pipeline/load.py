@@ -89,8 +89,8 @@ def _load(ports: LoadPorts) -> Iterator[tuple[Manifest, Loaded]]:
 class Lacking(msgspec.Struct, frozen=True, kw_only=True):
     """What the table lacks of the record; `unknown` says why its batches could not be read.
 
-    `held` is what the sound batches hold, `last_loaded` the last batch that the table has; None if
-    that could not be read.
+    `held` is what the sound batches hold, `last_listed` the last batch of the store, and
+    `last_loaded` that of the table; None if that could not be read.
     """
 
     held: Holdings
@@ -98,6 +98,7 @@ class Lacking(msgspec.Struct, frozen=True, kw_only=True):
     broken: Sequence[Broken]
     unloaded: Sequence[Header]
     unknown: str
+    last_listed: int
     last_loaded: int | None
 
     def why(self, *, left_out: int = 0, stuck: int = 0) -> str:
@@ -136,6 +137,7 @@ def lacking(
         broken=batches.broken,
         unloaded=missing,
         unknown=unknown,
+        last_listed=max(batches.listed, default=0),
         last_loaded=last,
     )
 
@@ -145,14 +147,19 @@ def lacking_still(
     records: Records,
     store: FeedStore,
     open_table: Callable[[], FeedTable],
+    lacked: Lacking,
 ) -> Lacking:
     """What the table lacks, after a load, of the record with the data versions `before`.
 
-    The next load loads what was recorded since.
+    `lacked` is what it lacked before the load. The next load loads what was recorded since, and the
+    batches since: those of the load itself are in the table, or it has failed, and what another
+    machine has combined in the same store is loaded by that machine.
     """
     now = records.versions()
     same = {wallet: version for wallet, version in before.items() if now.get(wallet) == version}
-    return lacking(same, store, open_table)
+    still = lacking(same, store, open_table)
+    older = [header for header in still.unloaded if header.batch <= lacked.last_listed]
+    return msgspec.structs.replace(still, unloaded=older)
 
 
 def lost_rows(table: FeedTable, found: Lacking, versions: Mapping[str, str]) -> str:

@@ -18,12 +18,12 @@ from polycopy_assets.feeds.base import Feed
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.pipeline.combine import combine_new
 from polycopy_assets.pipeline.fetch import FetchPlan, fetch
-from polycopy_assets.pipeline.load import lacking, load_batches
+from polycopy_assets.pipeline.load import lacking, lacking_still, load_batches
 from polycopy_assets.pipeline.ports import FetchReport, LoadPorts
 from polycopy_assets.trades.batch import Manifest
 from polycopy_assets.warehouse.duckdb.feed_table import DuckDBTable
 from polycopy_assets.warehouse.duckdb.file import DuckDBFile
-from polycopy_assets.warehouse.feed_table import Loaded, Parts
+from polycopy_assets.warehouse.feed_table import FeedTable, Loaded, Parts
 from polycopy_assets_tests.engines import TRADES, WALLETS, Engine
 from polycopy_assets_tests.fakes.memory import MemorySource
 
@@ -245,3 +245,23 @@ def test_what_is_lacking_is_said_step_by_step(ports: LoadPorts):
     assert why() == "batch 1 is not in the table"
     load_batches(ports)
     assert not why()
+
+
+def test_a_batch_that_another_machine_combines_during_a_load_is_not_lacking_after_it(
+    ports: LoadPorts,
+):
+    """That machine loads it, or the next load does: this one has not failed."""
+    versions = ports.records.versions()
+
+    def table() -> FeedTable:
+        return ports.table
+
+    before = lacking(versions, ports.store, table)
+    combine(ports)
+    load_batches(ports)
+    combine(ports, force=frozenset(versions))
+    assert lacking(versions, ports.store, table).why() == "batch 2 is not in the table"
+    assert not lacking_still(versions, ports.records, ports.store, table, before).why()
+    later = lacking(versions, ports.store, table)
+    still = lacking_still(versions, ports.records, ports.store, table, later)
+    assert still.why() == "batch 2 is not in the table"
