@@ -6,7 +6,6 @@ from itertools import pairwise
 from typing import Any
 
 import dagster as dg
-import pytest
 
 from polycopy_assets.checks.witness_of_activity import NAME, agreement_of_feeds
 from polycopy_assets.cli.runs import run_job, why_failed
@@ -64,7 +63,6 @@ def fetch_in_full(instance: dg.DagsterInstance, deployment: Deployment, *wallets
             assert ran.success, why_failed(ran)
 
 
-@pytest.mark.files
 def test_a_trade_that_one_feed_never_serves_is_named_and_combos_and_dust_are_not(
     deployed: Deployed,
 ):

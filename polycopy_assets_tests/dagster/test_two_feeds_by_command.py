@@ -44,7 +44,6 @@ def a_wallet_fails_in_one_feed(deployment: Deployment, served: Served, wallet: s
     served.state.faults.set_wallets({})
 
 
-@pytest.mark.files
 def test_every_command_knows_all_feeds(deployed: Deployed, capsys: pytest.CaptureFixture[str]):
     world = generate(23, 5, whales=0, most_trades=60, ledgers=True)
     wallets = [wallet.lower() for wallet in world.wallets()]
