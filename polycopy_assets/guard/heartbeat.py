@@ -19,7 +19,7 @@ from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import Lock, Locks, this_process
 from polycopy_assets.guard.ours import HIDDEN, started_by
-from polycopy_assets.record.place import use
+from polycopy_assets.record.place import use, why_database_failed
 from polycopy_assets.system import waits
 from polycopy_assets.system.interrupt import one_press
 
@@ -40,6 +40,7 @@ _LOOKED_AT_SECONDS = 0.01
 """A process that checks whether a lock is free holds the lock for a moment."""
 
 _AGAIN = "start it again, it continues"
+_UNWRITTEN = "the run's log cannot be written"
 
 _HELD: dict[str, Lock] = {}
 
@@ -164,9 +165,10 @@ class _Beat:
                 self._pulse.stopped = self._pulse.stopped or self._stalled() or self._ended()
                 self._say(self._log.error if self._pulse.stopped else self._log.info)
             except DatabaseBusy as error:
-                _LOG.warning("the run's log cannot be written: %s", error)
-            except Exception:  # noqa: BLE001 - logged; the cause may pass
-                _LOG.warning("the run's log cannot be written", exc_info=True)
+                _LOG.warning("%s: %s", _UNWRITTEN, error)
+            except Exception as error:  # noqa: BLE001 - logged; the cause may pass
+                why = why_database_failed(error)
+                _LOG.warning("%s%s", _UNWRITTEN, why and f": {why}", exc_info=not why)
 
     def _say(self, log: Callable[[str], object]) -> None:
         if self._pulse.stopped:

@@ -118,7 +118,8 @@ class _SessionLock:
         except psycopg2.Error as error:
             self.release()
             raise LockLost(
-                f"the Postgres session that held the lock {self._name} has ended: {said_by(error)}"
+                f"the Postgres session that held the lock {self._name} has ended"
+                f" ({said_by(error)}): start it again, it continues"
             ) from error
         if found is None or found[0] is not True:
             self.release()

@@ -4,6 +4,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -21,6 +22,9 @@ from polycopy_assets.text import said_by
 
 EXTRA = "pip install 'polycopy-assets[postgres]'"
 _RETRY = "Retrying failed database connection"
+_RETRY_EVERY_SECONDS = 10.0
+"""Dagster tries each of its calls six times: a server that is gone would fill the screen."""
+
 _URL = "url_of_database"
 """What an error of SQLAlchemy's remembers: the URL of its database."""
 
@@ -31,6 +35,7 @@ class _Open:
     """How many contexts of `errors_that_name_the_database` are open."""
 
     contexts = 0
+    retry_said_at = -_RETRY_EVERY_SECONDS
 
 
 _OPEN = _Open()
@@ -81,12 +86,19 @@ def database_error(error: BaseException) -> SQLAlchemyError | None:
     return None
 
 
+def why_database_failed(error: BaseException) -> str:
+    """The database's own words in one line, without a password; empty if it is another error."""
+    found = database_error(error)
+    return _reason(found) if found else ""
+
+
 @contextmanager
 def errors_that_name_the_database() -> Iterator[None]:
     """Has each error of a database know where that is; no message of a driver says it in full.
 
-    And has Dagster log each retry of a connection to Postgres in one line, without a password. Both
-    hold for the whole process, until the last context ends: instances may be open at once.
+    And has Dagster log retries of a connection to Postgres in one line, without a password, and at
+    most one in `_RETRY_EVERY_SECONDS`. Both hold for the whole process, until the last context
+    ends: instances may be open at once.
     """
     with _TURN:
         _OPEN.contexts += 1
@@ -111,6 +123,13 @@ def _remember_url(context: ExceptionContext) -> None:
 
 def _shorten(record: logging.LogRecord) -> bool:
     if str(record.msg).startswith(_RETRY) and isinstance(record.args, tuple) and record.args:
-        cause = getattr(record.args[0], "orig", None) or record.args[0]
-        record.msg, record.args = f"{_RETRY}: {masked(said_by(cause), os.environ)}", ()
+        now = time.monotonic()
+        if now - _OPEN.retry_said_at < _RETRY_EVERY_SECONDS:
+            return False
+        _OPEN.retry_said_at = now
+        record.msg, record.args = f"{_RETRY}: {_reason(record.args[0])}", ()
     return True
+
+
+def _reason(error: object) -> str:
+    return masked(said_by(getattr(error, "orig", None) or error), os.environ)

@@ -106,7 +106,8 @@ def test_a_holder_whose_session_is_lost_stops_before_its_next_request(
             # The one that was under way, and the one that had been let through already.
             assert served.state.counts.trade_requests <= asked + 2
             said = log.read_text()
-            assert f"the Postgres session that held the lock {name} has ended" in said
+            assert f"the Postgres session that held the lock {name} has ended (" in said
+            assert said.splitlines()[-1].endswith("start it again, it continues")
             assert "Traceback" not in said
             assert instance_locks(instance).holder(SOURCE) is None
             ended = instance.get_run_by_id(run.run_id)
@@ -115,6 +116,38 @@ def test_a_holder_whose_session_is_lost_stops_before_its_next_request(
         served.state.latency = 0.0
         assert deployment.polycopy("backfill").returncode == 0
     assert deployment.table() == truth(world)
+
+
+def test_a_database_that_goes_away_during_a_fetch_is_told_in_a_few_lines(
+    tmp_path: Path, deployed: Deployed, server: str
+):
+    world = generate(73, 60, most_trades=5)
+    with deployed(world, POLYCOPY_CONCURRENCY="1") as (deployment, served):
+        served.state.latency = 0.3
+        url = on_postgres(deployment, server)
+        database = url.rpartition("/")[2]
+        deployment.want(world.wallets())
+        log = tmp_path / "log"
+        with backfilling(deployment, log) as process:
+            _wait_for_requests(served.state.counts, 5)
+            execute(server, f"ALTER DATABASE {database} ALLOW_CONNECTIONS false")
+            execute(server, _END_ALL.format(database=database))
+            asked, since = served.state.counts.trade_requests, time.monotonic()
+            assert process.wait(240) == 1
+            seconds = time.monotonic() - since
+        assert served.state.counts.trade_requests <= asked + 2
+        said = log.read_text()
+        assert "Traceback" not in said
+        assert said.splitlines()[-1].endswith("start this again: it continues")
+        # One in ten seconds: Dagster tries each of its calls six times.
+        assert 1 <= said.count("Retrying failed database connection") <= seconds / 10 + 1
+        execute(server, f"ALTER DATABASE {database} ALLOW_CONNECTIONS true")
+        served.state.latency = 0.0
+        assert deployment.polycopy("backfill").returncode == 0
+    assert deployment.table() == truth(world)
+
+
+_END_ALL = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{database}'"
 
 
 def test_a_frozen_holder_whose_session_was_ended_sends_nothing_beside_the_next(
