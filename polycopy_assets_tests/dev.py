@@ -111,19 +111,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def dagster_dev(deployment: Deployment, workspace: Path | None = None) -> Iterator[Ui]:
+def dagster_dev(
+    deployment: Deployment, workspace: Path | None = None, *, by_a_script: bool = False
+) -> Iterator[Ui]:
     """`polycopy dev` in a process group of its own; killed with all its children at the end.
 
-    With a `workspace`, `dagster dev` on that.
+    With a `workspace`, `dagster dev` on that. A script has its background jobs ignore SIGINT.
     """
     port = free_port()
     command = ["polycopy_assets", "dev"]
     if workspace is not None:
         assert deployment.polycopy("init").returncode == 0
         command = ["dagster", "dev", "-w", str(workspace), "--host", "127.0.0.1"]
+    before = ["sh", "-c", 'trap \'\' INT; exec "$0" "$@"'] if by_a_script else []
     with (deployment.root / "dev.log").open("w") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", *command, "--port", str(port)],
+            [*before, sys.executable, "-m", *command, "--port", str(port)],
             env=deployment.process_environ(),
             cwd=deployment.root,
             stdout=log,

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import socket
 import sys
 from typing import Any
@@ -71,6 +72,9 @@ def dev_command(*, host: str, port: int, verbose: bool) -> None:
             show_needed()
         command = [sys.executable, "-m", "dagster", "dev", "-m", LOCATION]
         command += ["--host", host, "--port", str(port)]
+        # Dagster takes SIGTERM for SIGINT, and a script's background jobs ignore that: nothing but
+        # SIGKILL would end it, which leaves its children.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(sys.executable, command)  # noqa: S606 - every part is ours
 
 

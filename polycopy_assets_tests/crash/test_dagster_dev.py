@@ -9,8 +9,8 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.record import attempts
-from polycopy_assets_tests.deployment import Deployed, truth
-from polycopy_assets_tests.dev import dagster_dev, wait_for
+from polycopy_assets_tests.deployment import Deployed, Deployment, truth
+from polycopy_assets_tests.dev import dagster_dev, processes, wait_for
 from polycopy_assets_tests.of_trades import record_in
 
 QUEUED = dg.DagsterRunStatus.QUEUED
@@ -79,3 +79,12 @@ def test_a_killed_worker_is_replaced_without_a_hand_and_writes_no_more(deployed:
     load = deployment.backfill()
     assert (load.requests, load.failed_checks) == (0, [])
     assert deployment.table() == truth(world)
+
+
+@pytest.mark.dev
+@pytest.mark.timeout(300)
+def test_one_that_a_script_has_started_in_the_background_ends_by_sigterm(deployment: Deployment):
+    with dagster_dev(deployment, by_a_script=True) as ui:
+        assert len(processes(ui.leader)) > 1
+        os.kill(ui.leader, signal.SIGTERM)
+        wait_for(lambda: processes(ui.leader) in ([], [ui.leader]), 60, "the end of its children")
