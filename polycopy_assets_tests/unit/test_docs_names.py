@@ -140,7 +140,7 @@ def is_command(line: str) -> bool:
         current = current.commands[words.pop(0)]
         current = current.load() if isinstance(current, Later) else current
     options = {name for each in current.params for name in each.opts} | {"--help", "--version"}
-    named = {each.strip("[],.)") for each in words if each.lstrip("[").startswith("-")}
+    named = {each.strip("[],.)") for each in words if each.lstrip("[").startswith("-")} - {"-"}
     return current is not polycopy and named <= options
 
 
