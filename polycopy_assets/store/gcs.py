@@ -258,6 +258,8 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, InvalidResponse):
         return _reason(exceptions.from_http_response(error.response))
     if isinstance(error, exceptions.GoogleAPICallError):
+        if not error.errors and isinstance(error.response, requests.Response):
+            error = exceptions.from_http_response(error.response)  # of an upload it is not read
         first = error.errors[0] if error.errors and isinstance(error.errors[0], dict) else {}
         message = one_line(first.get("message") or error.message)
         used_up = explain(str(first.get("reason", "")), message)

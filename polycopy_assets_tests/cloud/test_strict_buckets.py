@@ -142,6 +142,7 @@ def test_what_a_bucket_refuses_to_us_is_one_line_that_says_what_is_missing(
         with pytest.raises(StoreError, match=said) as error:
             fail()
         assert "\n" not in str(error.value)
+        assert '{"error"' not in str(error.value), "what Google says, and not how it is packed"
 
 
 def test_a_backfill_and_its_repeat_come_out_whole_in_a_bucket_that_keeps_everything(
