@@ -75,17 +75,35 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """How many trades the batches hold for certain before a moment (epoch seconds)."""
         return sum(tile.rows for tile in self.tiles if tile.until <= moment)
 
-    def claimed(self, item: Claim, batch: int) -> Self:
-        """The same after `item` of batch `batch`."""
-        tile = _tile(item, batch)
+    def claimed(self, items: Sequence[Claim], batch: int) -> Self:
+        """The same after `items`, the claims of batch `batch` on the wallet, oldest first.
+
+        Tiles are joined after the last of them. What was joined before would be uncertain if a
+        later one replaces only a part of it, though the batch and those before it hold it.
+        """
+        if len(items) == 1 and (more := self._with_later(items[0], batch)) is not None:
+            return more
+        tiles = self.tiles
+        for item in items:
+            tile = _tile(item, batch)
+            if tiles and tiles[-1].until > item.start:
+                tiles = placed(tiles, Interval(item.start, item.until), tile)
+            elif tile is not None:
+                tiles.append(tile)
+        tiles = joined(tiles, MOST_TILES // 2) if len(tiles) > MOST_TILES else tiles
+        return type(self).of(items[-1].version, batch, tiles)
+
+    def _with_later(self, item: Claim, batch: int) -> Self | None:
+        """The same after one claim that is later than everything else, as almost always.
+
+        None if it is not, or if there would be too many tiles.
+        """
         end = _TILE.unpack_from(self.packed, len(self.packed) - _LAST)[1] if self.packed else 0
         if end > item.start or len(self.packed) >= MOST_TILES * _LAST:
-            tiles = placed(self.tiles, Interval(item.start, item.until), tile)
-            tiles = joined(tiles, MOST_TILES // 2) if len(tiles) > MOST_TILES else tiles
-            return type(self).of(item.version, batch, tiles)
+            return None
+        tile = _tile(item, batch)
         if tile is None:
             return msgspec.structs.replace(self, version=item.version, batch=batch)
-        # As almost always: what is new is later than everything else.
         return type(self)(
             version=item.version,
             batch=batch,
@@ -130,9 +148,7 @@ class Holdings:
             return
         for wallet, claims in groupby(manifest.claims, key=attrgetter("wallet")):
             held = self._held.get(wallet, _NOTHING)
-            for item in claims:
-                held = held.claimed(item, manifest.batch)
-            self._held[wallet] = held
+            self._held[wallet] = held.claimed(list(claims), manifest.batch)
 
     def copy(self) -> "Holdings":
         """The same; batches that are added to one are not added to the other."""

@@ -107,6 +107,27 @@ def test_the_same_trades_cut_in_another_way_are_not_new(
     assert not any(lacked(again.segments, END, table.held.get(WALLET).tiles))
 
 
+many_trades = st.dictionaries(st.integers(0, END - 1), st.just(b"a"), min_size=60)
+many_cuts = st.sets(st.integers(1, END - 1), min_size=MOST_TILES, max_size=90)
+
+
+@given(many_trades, st.lists(many_cuts, min_size=2, max_size=4), st.data())
+def test_one_batch_is_enough_however_many_segments_replace_others(
+    rows: Rows, every: list[set[int]], data: st.DataObject
+):
+    table = Table()
+    for at in every:
+        rows = {
+            **rows,
+            data.draw(st.integers(0, END - 1)): data.draw(st.sampled_from([b"b", b"c"])),
+        }
+        again = record(segments(rows, sorted(at)))
+        table.combine(again, rows)
+        assert not table.pending(again)
+        assert len(table.held.get(WALLET).tiles) <= MOST_TILES
+        assert table.rows == rows
+
+
 @given(trades.filter(bool), cuts, cuts, st.data())
 def test_one_changed_trade_is_found_and_what_is_claimed_for_it_mends_the_table(
     rows: Rows, one: set[int], other: set[int], data: st.DataObject
