@@ -22,6 +22,9 @@ LINE_EVERY_SECONDS = 10.0
 _REFRESH_SECONDS = 0.2
 _BETWEEN, _INDENT = " · ", "  "
 _BAR_COLUMNS, _LEAST_FOR_A_BAR = 24, 60
+_LEFT_FREE = 3
+"""Columns at the end of a line: the echo of ^C there would break it, and the picture with it."""
+
 _MOST_LINES = 4
 
 
@@ -68,7 +71,7 @@ class _Picture:
         self._progress, self._title = progress, title
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        progress, width = self._progress, options.max_width - 1
+        progress, width = self._progress, options.max_width - _LEFT_FREE
         first, *others = [told] if (told := waits.line()) else progress.pieces() or ["preparing"]
         spent = duration(monotonic() - progress.started)
         if width >= _LEAST_FOR_A_BAR:

@@ -211,7 +211,7 @@ class Work:
 
     def _load(self) -> None:
         table_of = f"the table{'' if self.feed.bare else f' {self.feed.table}'}"
-        self._progress.begin(f"looking for what {table_of} lacks")
+        self._progress.begin(f"comparing with {table_of}")
         forget()  # every manifest is read again, and from here on once
         store = open_store(self._settings, self._instance, self.feed)
 
@@ -238,7 +238,7 @@ class Work:
             self._load_left = True
             return
         raise_failure(self._instance, result)
-        self._progress.begin(f"looking at what {table_of} lacks still")
+        self._progress.begin(f"comparing with {table_of} again")
         checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
         warn = dg.AssetCheckSeverity.WARN
         self.failed_checks = [failed_line(each) for each in checks if each.severity is not warn]

@@ -18,6 +18,9 @@ RECENT_SECONDS = 10
 LARGE = 10_000
 """A wallet with so many trades counts as large in the line that says what is still fetched."""
 
+SETTLED_SECONDS = 5
+"""A fetch that has just begun has no rate from which to tell how long it takes."""
+
 _NAMED = 2
 _SENTENCE = ". "
 """A step that waits says in a second sentence what to do: a line of its own on a terminal."""
@@ -169,8 +172,12 @@ class Progress(msgspec.Struct):
 
         "about" by trades if it is known how many there will be. Else "at least": each wallet that
         has not begun takes a request. How many trades it has is known only when it is fetched.
+        Nothing in the first `SETTLED_SECONDS`, when the first answers are still on their way.
         """
-        requests, trades = self._recent.rates(clock(), self._fetching_since)
+        now = clock()
+        if now - self._fetching_since < SETTLED_SECONDS:
+            return ""
+        requests, trades = self._recent.rates(now, self._fetching_since)
         if self.expected:
             missing = self.expected - (self.trades - self._trades_before)
             return f"about {duration(missing / trades)} left" if trades and missing > 0 else ""
@@ -179,19 +186,27 @@ class Progress(msgspec.Struct):
             return ""
         return f"at least {duration(waiting / requests)} left"
 
-    def still(self) -> str:
-        """The wallets that are still fetched when no other is waiting, largest first."""
+    def still(self) -> list[str]:
+        """The wallets that are still fetched when no other is waiting, in pieces.
+
+        How many they are, then the largest of them. If some are large, they alone are meant.
+        """
         running = sorted(self.running.items(), key=lambda each: -each[1])
         if not running or self.begun < self.wallets:
-            return ""
+            return []
         large = sum(trades >= LARGE for _, trades in running)
         many = large or len(running)
-        what = counted(many, "large wallet" if large else "wallet")
-        named = ", ".join(
-            f"{wallet[:6]}… {counted(trades, self.row, self.rows)}"
-            for wallet, trades in running[:_NAMED]
-        )
-        return f"still fetching {what}: {named}" + (", …" if len(running) > _NAMED else "")
+        named = [
+            f"{wallet[:6]}… {counted(trades, *self._plain)}"
+            for wallet, trades in running[: min(many, _NAMED)]
+        ]
+        said = f"still fetching {counted(many, 'large wallet' if large else 'wallet')}:"
+        return [f"{said} {named[0]}", *named[1:]]
+
+    @property
+    def _plain(self) -> tuple[str, str]:
+        """What rows are called where it is known of which feed they are: `row`, `rows`."""
+        return self.row.split(" ")[0], self.rows.split(" ")[0]
 
     def pieces(self, clock: Clock = time.monotonic) -> list[str]:
         """What there is to say, the most important first, in pieces that are not to be cut."""
@@ -206,8 +221,8 @@ class Progress(msgspec.Struct):
             return said
         requests, trades = self._recent.rates(clock(), self._fetching_since)
         said += [f"{self.failed:,} failed"] if self.failed else []
-        said += [f"{requests:.1f} requests/s", f"{trades:,.0f} {self.rows}/s", self.left(clock)]
-        said += [self.still(), self.beside.line()]
+        said += [f"{requests:.1f} requests/s", f"{trades:,.0f} {self._plain[1]}/s"]
+        said += [self.left(clock), *self.still(), self.beside.line()]
         return [each for each in said if each]
 
     def line(self, clock: Clock = time.monotonic) -> str:

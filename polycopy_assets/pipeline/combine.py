@@ -74,7 +74,7 @@ def combine_new(
     """
     made: list[Manifest] = []
     if step is not None:
-        step.begin(f"looking for {store.feed.rows} that are not combined")
+        step.begin(f"looking for new {store.feed.rows}")
     for attempt in range(ATTEMPTS):
         found = sound_and_broken(store, loaded, broken)
         versions = records.versions()

@@ -85,7 +85,7 @@ def test_every_phase_is_readable(shown: Shown, columns: int):
         terminal.until(lambda: "still fetching" in "".join(terminal.screen))
         assert "2,999/3,000" in terminal.screen[0]
         assert "still fetching 1 large wallet:" in "".join(terminal.screen)
-        assert ("0xabcd… 412,000 trades" in "".join(terminal.screen)) == (columns > 40)
+        assert "0xabcd… 412,000 trades" in "".join(terminal.screen)
         assert " left" not in "".join(terminal.screen)
         shown.go("combine")
         terminal.until(lambda: "combining 3 of 12" in terminal.screen[0])

@@ -322,11 +322,11 @@ def test_each_phase_has_a_name(deployed: Deployed, monkeypatch: pytest.MonkeyPat
     batches = sum(name.startswith("combining") for name in named)
     assert batches > 1
     assert list(filter(None, named)) == [
-        "looking for what the table lacks",
-        "looking for trades that are not combined",
+        "comparing with the table",
+        "looking for new trades",
         *(f"combining {number} of {batches}" for number in range(1, batches + 1)),
         *(f"loading batch {number}, {number} of {batches}" for number in range(1, batches + 1)),
         "checking: no_duplicate_ids",
         "checking: rows_match_record",
-        "looking at what the table lacks still",
+        "comparing with the table again",
     ]
