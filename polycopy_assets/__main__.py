@@ -3,6 +3,7 @@
 import errno
 import gc
 import os
+import signal
 import sys
 import threading
 from pathlib import Path
@@ -21,6 +22,8 @@ from polycopy_assets.system.output import end_by_sigpipe, is_of_output, reader_h
 from polycopy_assets.system.threads import MAY_HANG
 
 TRACEBACK = "POLYCOPY_TRACEBACK"
+_COMPLETES = "_POLYCOPY_COMPLETE"
+"""What a completion script sets when a shell asks for the words that may follow."""
 
 
 def main() -> None:
@@ -34,7 +37,7 @@ def main() -> None:
         # interrupt.
         if any(word.partition("=")[0] == "--for" for word in sys.argv[1:]):
             continues_later()
-        on_interrupt(end_interrupted)
+        _begin_to_listen()
         say_once()
         _run()
     except SystemExit as ended:
@@ -57,6 +60,14 @@ def main() -> None:
             raise
         what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         _end(f"{what} (unexpected; {TRACEBACK}=1 shows where)", 1)
+
+
+def _begin_to_listen() -> None:
+    """From now on an interrupt is one line; none where a shell asks what may follow in its own."""
+    if _COMPLETES in os.environ:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    else:
+        on_interrupt(end_interrupted)
 
 
 def _flush() -> None:

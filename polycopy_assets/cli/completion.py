@@ -28,4 +28,6 @@ def completion_command(*, shell: str) -> None:
     found = get_completion_class(shell)
     if found is None:
         raise click.UsageError(f"no completion for {shell}")
-    click.echo(found(polycopy, {}, "polycopy", "_POLYCOPY_COMPLETE").source())
+    script = found(polycopy, {}, "polycopy", "_POLYCOPY_COMPLETE").source()
+    # Only the first comma is not of the text: click's script shows a help up to its own first one.
+    click.echo(script.replace('(string split ","', '(string split --max 1 ","'))

@@ -1,10 +1,12 @@
 """`polycopy dev`: Dagster's UI and daemon on this instance, store and table."""
 
 import errno
+import fcntl
 import os
 import signal
 import socket
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,10 +15,12 @@ from polycopy_assets.cli.common import Command, one_line_errors, say
 from polycopy_assets.cli.dev_log import show_needed
 from polycopy_assets.cli.instance import Needs, open_instance
 from polycopy_assets.errors import ConfigurationError
+from polycopy_assets.resources.chosen import store_resource, warehouse_resource
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.text import quoted
 
 _TCP = socket.SOCK_STREAM
+_LOCK = "dev.lock"
 LOCATION = "polycopy_assets.definitions"
 """The name of the code location, the same as in `workspace.yaml`."""
 
@@ -63,8 +67,11 @@ def dev_command(*, host: str, port: int, verbose: bool) -> None:
                 " database"
             )
         url = check_free(host, port)
+        store_resource(chosen)  # an extra that is missing is said here, not in the UI
+        warehouse_resource(chosen)
         with open_instance(chosen, Needs.NOTHING):
             pass  # prepared before several processes use it
+        hold_home(chosen.home)
         say(f"Starting Dagster's UI, at {url}, on {chosen.home} (^C ends it)")
         os.environ["DAGSTER_HOME"] = chosen.home
         sys.stdout.flush()
@@ -76,6 +83,24 @@ def dev_command(*, host: str, port: int, verbose: bool) -> None:
         # SIGKILL would end it, which leaves its children.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.execv(sys.executable, command)  # noqa: S606 - every part is ours
+
+
+def hold_home(home: str) -> None:
+    """Keeps other `polycopy dev` from `home` until this process ends, whatever it becomes.
+
+    Raises ConfigurationError if there is one: Dagster takes two daemons on one instance for a
+    mistake, and says so minutes later, in a log.
+    """
+    lock = os.open(Path(home, _LOCK), os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(lock)
+        raise ConfigurationError(
+            f"`polycopy dev` runs on {home} already: use its UI, or end it first. A second daemon"
+            " would start the same work again"
+        ) from error
+    os.set_inheritable(lock, True)  # noqa: FBT003 - it has no name
 
 
 def check_free(host: str, port: int) -> str:

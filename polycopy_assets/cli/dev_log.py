@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from types import FrameType
 
 _COLOR = re.compile(r"\x1b\[[0-9;]*m")
 _RECORD = re.compile(
@@ -21,6 +22,7 @@ _QUIET = frozenset({"DEBUG", "INFO"})
 _HARMLESS = (
     " - No cursor for event type ",  # the first start on an instance
 )
+_ENDS = b"Ending Dagster's processes and its runs: this may take some seconds\n"
 _TRACE = "Traceback (most recent call last):"
 _SUPERSEDED = "SupersessionWarning: Function `dev_command`"
 
@@ -70,8 +72,14 @@ def show_needed() -> None:
 def main() -> None:
     """Shows what is needed of standard input, until all its writers have ended."""
     ending: list[int] = []  # what is said about the end is shown as well, so it goes on reading
+
+    def ends(number: int, _frame: FrameType | None) -> None:
+        if not ending:
+            os.write(sys.stdout.fileno(), _ENDS)
+        ending.append(number)
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda which, _frame: ending.append(which))
+        signal.signal(number, ends)
     sys.stdin.reconfigure(errors="replace")  # pyright: ignore[reportAttributeAccessIssue]
     for line in needed(sys.stdin, lambda: bool(ending)):
         sys.stdout.write(line)

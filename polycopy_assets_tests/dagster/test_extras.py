@@ -91,11 +91,13 @@ def test_google_cloud_without_its_extra_is_one_line_that_says_what_to_install(
     deployment: Deployment, settings: dict[str, str], said: str
 ):
     deployment.environ |= settings
-    failed = deployment.polycopy("status", first=WITHOUT, new=True)
-    assert failed.returncode == 2
-    (line,) = failed.stderr.splitlines()
-    assert said in line
-    assert "needs the extra for Google Cloud: pip install 'polycopy-assets[google]'" in line
+    # A UI without them would start, and show a code location that does not load.
+    for command in (["status"], ["dev", "--port", "65534"]):
+        failed = deployment.polycopy(*command, first=WITHOUT, new=True)
+        assert failed.returncode == 2
+        (line,) = failed.stderr.splitlines()
+        assert said in line
+        assert "needs the extra for Google Cloud: pip install 'polycopy-assets[google]'" in line
 
 
 def test_the_packages_that_are_built_hold_what_runs_and_what_people_read(

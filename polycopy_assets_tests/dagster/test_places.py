@@ -1,15 +1,18 @@
 """Where a command works: the directory with `.polycopy`, from anywhere below it."""
 
+import fcntl
 import os
+import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from polycopy_assets.cli.dev import check_free
+from polycopy_assets.cli.dev import check_free, hold_home
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.errors import ConfigurationError
 from polycopy_assets.settings import place
@@ -181,6 +184,7 @@ def test_what_lies_elsewhere_need_not_lie_here(tmp_path: Path, settings: Mapping
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_complete_commands_and_options(tmp_path: Path, shell: str):
     script = run(tmp_path, "completion", shell)
+    assert 'split ","' not in script.stdout, "fish: a help may have a comma"
     assert "_POLYCOPY_COMPLETE" in script.stdout
     asked = {
         "COMP_WORDS": "polycopy backfill --re",
@@ -200,6 +204,28 @@ def test_the_ui_needs_a_record_and_a_free_port(tmp_path: Path):
         done = run(tmp_path, "dev", "--port", port)
     assert done.returncode == 2
     assert f"cannot listen on 127.0.0.1:{port}: Address already in use. Choose" in done.stderr
+
+
+def test_a_home_has_one_ui_at_a_time(tmp_path: Path):
+    run(tmp_path, "init")
+    home = tmp_path / place.FOLDER / "dagster"
+    with (home / "dev.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = run(tmp_path, "dev", "--port", "65535")
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"polycopy: `polycopy dev` runs on {home} already: use its")
+    hold_home(str(home))  # held until this process ends, as it would be for `dagster dev`
+    assert run(tmp_path, "dev", "--port", "65535").returncode == 2
+
+
+def test_ctrl_c_while_a_shell_asks_for_words_says_nothing_in_its_line(tmp_path: Path):
+    asks = {**os.environ, "_POLYCOPY_COMPLETE": "bash_complete"}
+    asks |= {"COMP_WORDS": "polycopy ba", "COMP_CWORD": "1"}
+    code = "import os; from polycopy_assets import __main__ as command"
+    code += "; command._run = lambda: os.kill(os.getpid(), 2); command.main()"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=asks, cwd=tmp_path, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, b"")
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
