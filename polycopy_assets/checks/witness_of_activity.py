@@ -29,10 +29,12 @@ from polycopy_assets.warehouse.fills import Compared, Difference, Unmatched
 
 NAME = "activity_has_every_trade"
 FEEDS = (TRADES, ACTIVITY)
-_SAID = {
-    Difference.ACTIVITY_LACKS: "activity lacks it",
-    Difference.TRADES_LACK: "trades lack it",
+_LACKS_IT = {
+    Difference.ACTIVITY_LACKS: ACTIVITY.table,
+    Difference.TRADES_LACK: TRADES.table,
 }
+"""The table that lacks a trade which the other one has."""
+
 _TO_DO = (
     "fetch the named wallets again in full, both feeds: the jobs `fetch` and `fetch_activity` with"
     " `wallets` and `mode: full`. If the difference stays, the source's feeds differ"
@@ -103,7 +105,12 @@ def _of(found: Compared, wallets: int, warehouse: Warehouse) -> dg.AssetCheckRes
         **shown(
             "first",
             [
-                {"what": _SAID[kind], "wallet": x.wallet, "day": str(x.day), "tx_hash": x.tx_hash}
+                {
+                    "not_in": _LACKS_IT[kind],
+                    "wallet": x.wallet,
+                    "day": str(x.day),
+                    "tx_hash": x.tx_hash,
+                }
                 for kind, _ in lacks
                 for x in found.first[kind]
             ],
@@ -112,7 +119,8 @@ def _of(found: Compared, wallets: int, warehouse: Warehouse) -> dg.AssetCheckRes
         **{name: dg.MetadataValue.int(n) for name, n in cost_metadata(warehouse.cost).items()},
     }
     said = "; ".join(
-        f"{counted(total, 'trade')}: {_SAID[kind]}, first {_named(found.first[kind][0])}"
+        f"the table {_LACKS_IT[kind]} lacks {counted(total, 'trade')}, the first is"
+        f" {_named(found.first[kind][0])}"
         for kind, total in lacks
     )
     agree = counted(wallets, "wallet agrees", "wallets agree")
@@ -121,7 +129,7 @@ def _of(found: Compared, wallets: int, warehouse: Warehouse) -> dg.AssetCheckRes
 
 
 def _named(item: Unmatched) -> str:
-    return f"{item.wallet} on {item.day}, transaction {item.tx_hash}"
+    return f"of {item.wallet} on {item.day}, transaction {item.tx_hash}"
 
 
 def _result(

@@ -25,6 +25,7 @@ from polycopy_assets.cli.usable import Say, check_usable, register_new
 from polycopy_assets.cli.wallet_list import given_wallets
 from polycopy_assets.cli.work import Work
 from polycopy_assets.errors import ConfigurationError, OutOfTime, WarehouseBusy
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.known import named
 from polycopy_assets.fetch.deadline import Deadline
 from polycopy_assets.fetch.progress import Progress
@@ -34,6 +35,7 @@ from polycopy_assets.record.partitions import registered
 from polycopy_assets.resources.chosen import open_store
 from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
+from polycopy_assets.store.left_out import refuse_others
 from polycopy_assets.system.interrupt import TO_BE_CONTINUED, continues_later
 from polycopy_assets.text import first_few
 from polycopy_assets.trades.wallet import refusals
@@ -101,7 +103,9 @@ def _begin(instance: dg.DagsterInstance, settings: Settings, say: Say) -> Wareho
     except WarehouseBusy as error:
         busy = error
     for feed in named(settings.feeds):
-        refuse_lost_record(instance, open_store(settings, instance, feed))
+        store = open_store(settings, instance, feed)
+        refuse_others(store, settings.activity_without if feed is ACTIVITY else ())
+        refuse_lost_record(instance, store)
     return busy
 
 

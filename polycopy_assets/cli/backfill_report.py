@@ -9,6 +9,7 @@ from polycopy_assets.cli.common import say
 from polycopy_assets.cli.usable import Say
 from polycopy_assets.cli.without_trades import named_without_trades, without_trades
 from polycopy_assets.cli.work import Work
+from polycopy_assets.feeds.known import named
 from polycopy_assets.ledger.failure import Failure, by_reason
 from polycopy_assets.system.interrupt import TO_BE_CONTINUED
 from polycopy_assets.text import counted, duration
@@ -159,7 +160,9 @@ def _left(report: BackfillReport) -> str:
 def _fetched(report: BackfillReport) -> str:
     figures = report.feeds or []
     others = "".join(
-        f", {counted(each.rows_fetched, 'row')} of {each.feed}" for each in figures[1:]
+        f", {counted(each.rows_fetched, feed.row, feed.rows)}"
+        for each in figures[1:]
+        for feed in named([each.feed])
     )
     return f"{counted(report.trades_fetched, 'trade')}{others} fetched"
 

@@ -72,12 +72,11 @@ def _compared(sample: Demo, feed: Feed, rows: Mapping[str, int]) -> bool:
     served, requests = sample.rows(feed), sample.requests(feed)
     in_table = sum(rows.get(wallet, 0) for wallet in sample.wallets)
     right = in_table == served
-    name = feed.row if feed.bare else feed.name
     click.echo(
         f"{counted(len(sample.wallets), 'sample wallet')}, "
         f"{counted(served, feed.row, feed.rows)} served,"
         f" {counted(in_table, 'row')} in the table{'' if right else ': THEY DIFFER'};"
-        f" {counted(requests, f'{name} request')}"
+        f" {counted(requests, 'request')} for {feed.name}"
         + ("" if requests else ": nothing was fetched again")
     )
     return right

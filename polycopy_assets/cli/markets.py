@@ -56,8 +56,9 @@ def markets_command(*, as_json: bool) -> None:
         click.echo(json.dumps(said))
     else:
         click.echo(
-            f"{counted(said['conditions'], 'condition')}, {said['asked']:,} asked for in"
-            f" {counted(said['requests'], 'request')}, {said['changed']:,} with news"
+            f"{counted(said['asked'], 'condition')} looked up with"
+            f" {counted(said['requests'], 'request')}, {said['changed']:,} with news;"
+            f" {said['conditions']:,} known in all"
         )
     if not check.passed:
         say(f"polycopy: {check.description}")

@@ -45,6 +45,9 @@ _REST = 72
 _REST_SHORT = 37
 """The same with a shortened address."""
 
+_REST_SHORTEST = 31
+"""The same with a shortened address, and without a time of day."""
+
 _SHORT = 9
 """Characters of a shortened address."""
 
@@ -223,15 +226,18 @@ def line(  # noqa: PLR0917 - the columns, in their order
     """A line of the list for a terminal that is so many `columns` wide; None: as wide as it gets.
 
     Below 100 columns addresses are shortened, below 60 the coverage loses its time of day; with
-    several feeds, whose numbers need their place, earlier. An error gets what is left, or a line of
-    its own.
+    several feeds, whose numbers need their place, earlier. Where they have none, they get a line of
+    their own. An error gets what is left, or a line of its own.
     """
     if columns is None or columns >= max(_WIDE, _REST + len(trades)):
         start = f"{wallet:<42}  {state:<9} {trades:>{_width(None)}}  {covered:<16}"
     else:
         address = f"{wallet[:4]}…{wallet[-4:]}" if len(wallet) > _SHORT else wallet
         whole = columns >= max(_NARROW, _REST_SHORT + len(trades))
-        date, width = (covered, 16) if whole else (covered[:10], 10)
+        date, width = (covered, 16) if whole else (covered.partition(" ")[0][:10], 10)
+        if columns < _REST_SHORTEST + len(trades):
+            said = [f"{address:<{_SHORT}} {state:<9} {date}", f"  {trades}"]
+            return "\n".join([*said, *([f"  {one_line(error, columns - 3)}"] if error else [])])
         start = f"{address:<{_SHORT}} {state:<9} {trades:>{_width(columns)}} {date:<{width}}"
     if not error:
         return start.rstrip()[:columns]

@@ -5,6 +5,7 @@ rows of a type before some day, and has them since, would look complete and not 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -30,13 +31,29 @@ def settle(store: FeedStore, wanted: Sequence[str]) -> None:
         settled = _read(store)
     except ObjectLost:
         settled = _make(store, wanted)
+    _compare(store, settled, wanted)
+
+
+def _compare(store: FeedStore, settled: Sequence[str], wanted: Sequence[str]) -> None:
     if settled != [*wanted]:
         has = f"without {', '.join(settled)}" if settled else "whole"
         to_do = f"set {WITHOUT}={','.join(settled)}" if settled else f"unset {WITHOUT}"
+        given = f"={','.join(wanted)}" if wanted else " is not set"
         raise ConfigurationError(
-            f"{WITHOUT}={','.join(wanted)}: {store.uri(store.feed.name)} was begun {has}, and stays"
+            f"{WITHOUT}{given}, and {store.uri(store.feed.name)} was begun {has}, and stays"
             f" so; {to_do}, or fetch into another store"
         )
+
+
+def refuse_others(store: FeedStore, wanted: Sequence[str]) -> None:
+    """Raises ConfigurationError if `store` leaves out other types than `wanted`, which are sorted.
+
+    Nothing is written; what else may be wrong with the store, the fetch says.
+    """
+    if not store.names.left_out:
+        return
+    with suppress(ObjectLost, ObjectDamaged):
+        _compare(store, _read(store), wanted)
 
 
 def _read(store: FeedStore) -> list[str]:

@@ -17,6 +17,8 @@ from polycopy_assets.trades.columns import Relation
 
 DIMENSION_TABLES = frozenset({"tokens", "markets"})
 _MADE_BY: Mapping[str, str] = {
+    "traders": "`polycopy wallets add` makes",
+    "leaderboard": "the asset `leaderboard` makes",
     **{
         feed.table: "`polycopy backfill` makes"
         + ("" if feed.bare else f" with POLYCOPY_FEEDS={TRADES.name},{feed.name}")

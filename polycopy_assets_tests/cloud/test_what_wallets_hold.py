@@ -125,7 +125,7 @@ def test_what_wallets_hold_is_exact_and_what_is_withheld_is_named(
         assert (report.errors, report.remaining) == ([], 0)
         # The purchase is in `trades`, the split nowhere.
         (witness,) = report.failed_checks
-        assert f"activity lacks it, first {bought.wallet}" in witness
+        assert f"the table activity lacks 1 trade, the first is of {bought.wallet}" in witness
 
         # Without tokens and markets there are no views, and nothing is judged.
         where = deployment.settings.warehouse

@@ -44,8 +44,7 @@ def never_served(world: World, wallet: str, lie: str) -> tuple[object, ...]:
     if kind == "one_twin":
         fill = next(a for a, b in pairwise(trades) if alike(world, a) == alike(world, b))
     day = dt.datetime.fromtimestamp(fill.timestamp, dt.UTC).date()
-    what = "activity lacks it" if feed == "activity" else "trades lack it"
-    return (what, wallet, str(day), fill.tx_hash.lower())
+    return (feed, wallet, str(day), fill.tx_hash.lower())
 
 
 def alike(world: World, fill: Trade) -> tuple[Any, ...]:
@@ -89,7 +88,7 @@ def test_a_trade_that_one_feed_never_serves_is_named_and_combos_and_dust_are_not
         assert (said.passed, said.severity) == (False, dg.AssetCheckSeverity.ERROR)
         assert numbers(said) == [len(wallets), 2, 2, combos, dust]
         first: Any = said.metadata["first"].value
-        named = Counter((x["what"], x["wallet"], x["day"], x["tx_hash"]) for x in first)
+        named = Counter((x["not_in"], x["wallet"], x["day"], x["tx_hash"]) for x in first)
         assert named == Counter(never_served(world, *each) for each in lied.items())
 
         served.state.faults.set_wallets({w: lie for w, lie in lied.items() if "trades" in lie})

@@ -174,7 +174,7 @@ def test_the_demo_runs_twice_and_fetches_once(deployment: Deployment):
     assert "Next: `polycopy dev` opens" in first.stdout
     assert "THEY DIFFER" not in first.stdout
     assert "Nothing to fetch: all 24 wallets are complete (" in second.stdout
-    assert "0 trade requests: nothing was fetched again" in second.stdout
+    assert "0 requests for trades: nothing was fetched again" in second.stdout
 
 
 def test_the_demo_says_so_when_its_data_holds_no_trades(tmp_path: Path):

@@ -53,6 +53,10 @@ def test_every_command_knows_all_feeds(deployed: Deployed, capsys: pytest.Captur
         before = json.loads(said(deployment, "status", "--json"))
         assert "feeds" not in before, "with one feed nothing is said of feeds"
         assert not served.state.activity.requests
+        assert deployment.here("export", "--table", "tips", "--to", "tips.csv")[0] == 1
+        assert "yet, which `polycopy backfill` makes with POLYCOPY_FEEDS=trades,tips. Is " in (
+            capsys.readouterr().err
+        )
         deployment.environ["POLYCOPY_FEEDS"] = "trades,activity,tips"
         deployment.environ[WITHOUT] = "DEPOSIT,WITHDRAWAL"
 
@@ -108,12 +112,16 @@ def test_every_command_knows_all_feeds(deployed: Deployed, capsys: pytest.Captur
 def _what_is_left_out_stays_so(
     deployment: Deployment, served: Served, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    deployment.environ[WITHOUT] = ""
     deployment.environ["POLYCOPY_FEEDS"] = "trades,activity"
-    asked = served.state.activity.requests
-    assert deployment.here("backfill", "--refresh")[0] == 1
-    assert "was begun without DEPOSIT, WITHDRAWAL, and stays so" in capsys.readouterr().err
-    assert served.state.activity.requests == asked
+    capsys.readouterr()
+    served.state.counts.reset()
+    for other, given in (("", " is not set"), ("DEPOSIT", "=DEPOSIT")):
+        deployment.environ[WITHOUT] = other
+        assert deployment.here("backfill", "--refresh")[0] == 2, "a wrong setting"
+        refused = capsys.readouterr().err
+        assert refused.startswith(f"polycopy: {WITHOUT}{given}, and ")
+        assert "was begun without DEPOSIT, WITHDRAWAL, and stays so" in refused
+    assert not served.state.counts.requests, "not even trades"
 
 
 def _all_feeds_are_purged(deployment: Deployment, wallet: str) -> None:

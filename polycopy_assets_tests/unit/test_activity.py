@@ -4,6 +4,7 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from decimal import Decimal
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,7 @@ from polycopy_assets.sources.open import open_source
 from polycopy_assets.sources.polymarket import MARGIN
 from polycopy_assets.store.coverage import CoverageWriter
 from polycopy_assets.store.feed_store import FeedStore
-from polycopy_assets.store.left_out import settle
+from polycopy_assets.store.left_out import refuse_others, settle
 from polycopy_assets.store.local import LocalStore
 from polycopy_assets.trades.interval import Interval
 from polycopy_assets.trades.segment import data_version
@@ -216,11 +217,13 @@ def test_what_a_store_leaves_out_is_settled_by_its_first_fetch(tmp_path: Path):
     assert not [*tmp_path.iterdir()], "a feed without types costs nothing"
     settle(store, ["DEPOSIT"])
     settle(store, ["DEPOSIT"])
-    for other in ([], ["DEPOSIT", "YIELD"]):
+    for other, asked in product(([], ["DEPOSIT", "YIELD"]), (settle, refuse_others)):
         with pytest.raises(ConfigurationError, match=r"begun without DEPOSIT.*WITHOUT=DEPOSIT,"):
-            settle(store, other)
+            asked(store, other)
+    refuse_others(store, ["DEPOSIT"])
     kept = store.read(name)
     store.delete(name)
+    refuse_others(store, ["YIELD"])
     settle(store, [])
     with pytest.raises(ConfigurationError, match=r"was begun whole.*unset POLYCOPY_ACTIVITY_"):
         settle(store, ["DEPOSIT"])

@@ -151,6 +151,21 @@ def test_a_line_with_the_rows_of_three_feeds_shows_until_when_they_are_covered(c
     assert said.endswith("2026-11-29 12:00" if columns >= 72 else "2026-11-29")
 
 
+@pytest.mark.parametrize("columns", [65, 60, 59, 40, 33])
+def test_the_rows_of_three_feeds_have_a_line_of_their_own_where_there_is_no_room(columns: int):
+    rows = " ".join(f"{number:>{11 if columns >= 60 else 9}}" for number in ("1,234", "5", "6"))
+    for error in ("", "contract: the page is of another wallet " * 9):
+        first, second, *reason = line(
+            WALLET, "remaining", rows, "2026-11-29 12:00", error, columns
+        ).splitlines()
+        assert first == "0x11…1111 remaining 2026-11-29"
+        assert second.split() == ["1,234", "5", "6"], "whole"
+        assert len(reason) == bool(error)
+        assert max(map(len, (first, second, *reason))) <= columns
+    heading = line("wallet", "state", rows, "covered until", "", columns)
+    assert heading.splitlines()[0] == "wallet    state     covered"
+
+
 def test_without_a_terminal_nothing_is_shortened():
     error = "contract: " + "x" * 500
     assert line(WALLET, "failed", "3", "-", error, None).endswith(error)
