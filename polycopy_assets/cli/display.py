@@ -4,6 +4,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from time import monotonic
 
 from rich.cells import cell_len, set_cell_size
@@ -100,13 +101,21 @@ def _line(text: str, width: int) -> Text:
 def fitted(pieces: Sequence[str], width: int) -> list[str]:
     """Lines of at most `width` columns, each with as many whole pieces as fit, at most four.
 
-    A piece that is longer than a line has a line of its own.
+    A piece that is longer than a line has a line of its own, or two: what it is about, and what
+    stands behind its colon.
     """
     lines: list[str] = []
-    for piece in pieces:
+    for piece in chain.from_iterable(_parts(each, width) for each in pieces):
         longer = f"{lines[-1]}{_BETWEEN}{piece}" if lines else ""
         if longer and cell_len(longer) <= width:
             lines[-1] = longer
         else:
             lines.append(_INDENT + piece)
     return lines[:_MOST_LINES]
+
+
+def _parts(piece: str, width: int) -> list[str]:
+    about, colon, rest = piece.partition(": ")
+    if not colon or cell_len(_INDENT + piece) <= width:
+        return [piece]
+    return [about + ":", rest]

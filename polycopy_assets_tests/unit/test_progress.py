@@ -172,4 +172,10 @@ def test_a_line_has_whole_pieces():
         "  1,000 trades · 18.3 requests/s",
         "  2 failed",
     ]
+    still = ["still fetching 2 large wallets: 0xabcd… 40,000 trades", "0x1234… 20,000 trades"]
+    assert fitted(still, 36) == [
+        "  still fetching 2 large wallets:",
+        "  0xabcd… 40,000 trades",
+        "  0x1234… 20,000 trades",
+    ]
     assert fitted(["a piece of some length"] * 9, 32) == ["  a piece of some length"] * 4
