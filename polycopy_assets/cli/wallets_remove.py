@@ -16,7 +16,7 @@ from polycopy_assets.settings import Settings
 from polycopy_assets.settings.environment import settings
 from polycopy_assets.store.base import Store
 from polycopy_assets.store.wanted import read_wanted
-from polycopy_assets.text import first_lines, listed
+from polycopy_assets.text import counted, first_lines
 from polycopy_assets.trades.wallet import refusals
 from polycopy_assets.trades.wanted import State
 
@@ -57,7 +57,7 @@ def remove(addresses: Sequence[str], *, purge: bool) -> None:
     click.echo(
         f"{len(found.removed):,} removed, {len(found.before):,} removed before,"
         f" {len(found.unknown):,} unknown, {len(refused):,} refused"
-        + (f"; the {listed(chosen.feeds)} of {purged:,} are deleted" if purge else "")
+        + (f"; what was collected of {counted(purged, 'wallet')} is deleted" if purge else "")
     )
     sys.exit(2 if refused or found.unknown else 0)
 

@@ -57,10 +57,10 @@ def refuse_others(store: FeedStore, wanted: Sequence[str]) -> None:
 
 
 def _read(store: FeedStore) -> list[str]:
-    """The types; raises ObjectLost if there is no such object."""
+    """The types, sorted, whoever wrote them; raises ObjectLost if there is no such object."""
     name = store.names.left_out
     try:
-        return msgspec.json.decode(store.read(name), type=_LeftOut).types
+        return sorted(msgspec.json.decode(store.read(name), type=_LeftOut).types)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ObjectDamaged(store.uri(name), f"is damaged: {error}") from error
 

@@ -141,7 +141,7 @@ def test_purged_trades_are_gone_also_from_a_table_that_is_made_again(deployed: D
         )
         said = told(deployment, "wallets", "remove", "--purge", *gone)
         assert "2 removed" in said
-        assert "the trades of 2 are deleted" in said
+        assert "what was collected of 2 wallets is deleted" in said
         assert deployment.table() == left(gone)
         assert not any(segments(deployment, wallet) for wallet in gone)
         assert {state(deployment, wallet) for wallet in gone} == {State.PURGED}
@@ -150,7 +150,7 @@ def test_purged_trades_are_gone_also_from_a_table_that_is_made_again(deployed: D
             "consistent": 3,
         }
         manifests = [item.name for item in deployment.store.list("combined/manifests/")]
-        assert "the trades of 0 are deleted" in told(
+        assert "what was collected of 0 wallets is deleted" in told(
             deployment, "wallets", "remove", "--purge", *gone
         )
         assert [item.name for item in deployment.store.list("combined/manifests/")] == manifests

@@ -127,7 +127,8 @@ def _what_is_left_out_stays_so(
 def _all_feeds_are_purged(deployment: Deployment, wallet: str) -> None:
     """Also those that are collected no more."""
     deployment.environ["POLYCOPY_FEEDS"] = "trades"
-    assert "the trades of 1 are deleted" in said(deployment, "wallets", "remove", "--purge", wallet)
+    purged = said(deployment, "wallets", "remove", "--purge", wallet)
+    assert "what was collected of 1 wallet is deleted" in purged
     for table in FEEDS:
         left = deployment.rows(
             f"SELECT COUNT(*) FROM {{}}{table} WHERE wallet_address = @wallet",

@@ -240,6 +240,9 @@ def test_what_a_store_leaves_out_is_settled_by_its_first_fetch(tmp_path: Path):
     store.create(name, kept)
     settle(store, ["DEPOSIT"])
     store.delete(name)
+    store.create(name, b'{"types":["WITHDRAWAL","DEPOSIT"]}')
+    settle(store, ["DEPOSIT", "WITHDRAWAL"])
+    store.delete(name)
     store.create(name, b"{")
     with pytest.raises(ObjectDamaged, match="is damaged"):
         settle(store, ["DEPOSIT"])
