@@ -24,6 +24,7 @@ _HARMLESS = (
 )
 _ENDS = b"Ending Dagster's processes and its runs: this may take some seconds\n"
 _TRACE = "Traceback (most recent call last):"
+_FAILURE, _STACK = "dagster._core.definitions.events.Failure: ", "Stack Trace:"
 _SUPERSEDED = "SupersessionWarning: Function `dev_command`"
 
 
@@ -32,10 +33,11 @@ def needed(lines: Iterable[str], ending: Callable[[], bool] = lambda: False) -> 
 
     A line that is no record of a log belongs to the record before it; but a traceback is of no
     quiet record: it is why a process has ended, as if the code server is not up in time. What comes
-    before the first record is kept: it says why Dagster did not start. When it is `ending`, what
-    is interrupted has no traceback.
+    before the first record is kept: it says why Dagster did not start. A `dagster.Failure` says in
+    plain words what failed, so where it was raised is left out. When it is `ending`, what is
+    interrupted has no traceback.
     """
-    shown, skip = True, 0
+    shown, told, skip = True, False, 0
     for line in lines:
         if skip:
             skip -= 1
@@ -50,9 +52,14 @@ def needed(lines: Iterable[str], ending: Callable[[], bool] = lambda: False) -> 
             continue
         record = _RECORD.match(plain)
         if record:
+            told = False
             shown = record["level"] not in _QUIET and not any(it in plain for it in _HARMLESS)
         elif plain.startswith(_TRACE):
             shown = True
+        elif plain.startswith(_FAILURE):
+            told = True
+        elif told and plain.startswith(_STACK):
+            shown = False
         if shown and (record or not ending()):
             yield line
 

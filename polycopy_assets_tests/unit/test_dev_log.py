@@ -30,6 +30,13 @@ def test_what_fails_is_shown_with_its_trace_and_each_step_is_not():
     ]
 
 
+def test_a_failure_in_plain_words_has_no_trace_and_every_other_error_has_one():
+    trace = ["\n", "Stack Trace:\n", '  File "x.py", line 1, in wallet\n', "    raise it\n"]
+    plain = [FAILED[0], "\n", "dagster._core.definitions.events.Failure: 1 of 3 wallets failed\n"]
+    other = [FAILED[0], "\n", "KeyError: 'x'\n", *trace]
+    assert list(needed([*plain, *trace, *other, STEP])) == [*plain, "\n", *other]
+
+
 def test_why_dagster_has_ended_is_shown_though_no_record_says_it():
     launching = f"{AT} - dagster - INFO - Launching Dagster services...\n"
     died = [
