@@ -5,14 +5,17 @@ from collections.abc import Collection, Iterator
 import polars as pl
 
 from polycopy_assets.batches.manifests import read_manifests
+from polycopy_assets.errors import ObjectLost
 from polycopy_assets.store.feed_store import FeedStore
+from polycopy_assets.text import one_line
 
 
 def conditions_in(store: FeedStore, batches: Collection[int]) -> Iterator[tuple[int, set[str]]]:
     """(batch, the different values of `condition_id`) for each of `batches`, in their order.
 
-    `store` is that of a feed whose table has this column. Nulls are left out. Raises StoreError. A
-    part is read at a time, and of manifests none before those of `batches`.
+    `store` is that of a feed whose table has this column. Nulls are left out. Raises StoreError;
+    ObjectLost for a part that is gone or damaged. A part is read at a time, and of manifests none
+    before those of `batches`.
     """
     if not batches:
         return
@@ -20,7 +23,14 @@ def conditions_in(store: FeedStore, batches: Collection[int]) -> Iterator[tuple[
         found: set[str] = set()
         # A batch of an older version was combined again, and is read as that.
         for part in manifest.parts if manifest.schema == store.feed.schema else ():
-            with store.local(part.name) as path:
-                column = pl.scan_parquet(path).select(pl.col("condition_id").drop_nulls().unique())
-                found.update(column.collect()["condition_id"])
+            found.update(_conditions(store, part.name))
         yield manifest.batch, found
+
+
+def _conditions(store: FeedStore, part: str) -> pl.Series:
+    with store.local(part) as path:
+        column = pl.scan_parquet(path).select(pl.col("condition_id").drop_nulls().unique())
+        try:
+            return column.collect()["condition_id"]
+        except pl.exceptions.PolarsError as error:
+            raise ObjectLost(part, f"is damaged: {one_line(str(error))}") from error

@@ -59,7 +59,7 @@ def _of_feed(loaded: Loaded, since: int, found: Found, check: Check) -> int:
     """Adds what the batches after `since` have; returns the last batch up to which that is all.
 
     A batch whose manifest cannot be used now is read by a later run, and so are all after it. If
-    the parts of one are gone, as they may be, the table is read: it has the rows of all.
+    parts of one are gone, as they may be, or damaged, the table is read: it has the rows of all.
     """
     new = {number for number in loaded.batches if number > since}
     unread = set(new)

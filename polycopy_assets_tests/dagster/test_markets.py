@@ -171,14 +171,21 @@ def _scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> None:
     instance.report_run_canceled(run)
 
 
-def test_parts_that_are_gone_hide_no_condition(deployed: Deployed):
+@pytest.mark.parametrize("left", [None, b"", b"no Parquet", 100], ids=str)
+def test_parts_that_are_gone_or_damaged_hide_no_condition(
+    deployed: Deployed, left: bytes | int | None
+):
     world = new_world()
     with deployed(world) as (deployment, _), deployment.instance() as instance:
         deployment.want(world.wallets())
         deployment.backfill()
         parts = [item.name for item in deployment.store.list("combined/parts/")]
         for name in parts:
-            deployment.store.delete(name)
+            path = deployment.root / "store" / name
+            whole = path.read_bytes()
+            path.unlink()
+            if left is not None:
+                path.write_bytes(whole[:left] if isinstance(left, int) else left)
         said = updated(deployment, instance)
         conditions = traded(deployment)
         assert len(conditions) > 60
