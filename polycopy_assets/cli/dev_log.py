@@ -24,7 +24,8 @@ _HARMLESS = (
 )
 _ENDS = b"Ending Dagster's processes and its runs: this may take some seconds\n"
 _TRACE = "Traceback (most recent call last):"
-_FAILURE, _STACK = "dagster._core.definitions.events.Failure: ", "Stack Trace:"
+_FAILURE = re.compile(r"dagster\.(\S+\.)?Failure: ")
+_STACK = "Stack Trace:"
 _SUPERSEDED = "SupersessionWarning: Function `dev_command`"
 
 
@@ -56,7 +57,7 @@ def needed(lines: Iterable[str], ending: Callable[[], bool] = lambda: False) -> 
             shown = record["level"] not in _QUIET and not any(it in plain for it in _HARMLESS)
         elif plain.startswith(_TRACE):
             shown = True
-        elif plain.startswith(_FAILURE):
+        elif _FAILURE.match(plain):
             told = True
         elif told and plain.startswith(_STACK):
             shown = False

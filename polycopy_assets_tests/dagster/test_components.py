@@ -212,9 +212,9 @@ def test_the_sensor_registers_the_yaml_and_leaves_removed_wallets_alone(
     with project.instance() as instance:
 
         def tick() -> object:
-            context = dg.build_sensor_context(instance=instance, resources=resources)
-            (found,) = sensor.evaluate_tick(context).run_requests or [None]
-            return found.run_key if found else sensor.evaluate_tick(context).skip_message
+            with dg.build_sensor_context(instance=instance, resources=resources) as context:
+                (found,) = sensor.evaluate_tick(context).run_requests or [None]
+                return found.run_key if found else sensor.evaluate_tick(context).skip_message
 
         first = tick()
         assert first == tick(), "one run for the same wallets in an hour"

@@ -166,8 +166,8 @@ def _scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> None:
     definitions = build(deployment.settings)
 
     def ticked() -> dg.RunRequest | dg.SkipReason:
-        context = dg.build_schedule_context(instance, resources=definitions.resources)
-        (found,) = [daily_leaderboard(context)]
+        with dg.build_schedule_context(instance, resources=definitions.resources) as context:
+            found = daily_leaderboard(context)
         assert isinstance(found, dg.RunRequest | dg.SkipReason)
         return found
 

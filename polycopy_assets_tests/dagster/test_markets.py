@@ -160,14 +160,18 @@ def _agree(deployment: Deployment, world: World, conditions: set[str]) -> None:
 def _scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> None:
     assert daily_markets.default_status == dg.DefaultScheduleStatus.STOPPED
     definitions = build(deployment.settings)
-    context = dg.build_schedule_context(instance, resources=definitions.resources)
-    assert isinstance(daily_markets(context), dg.RunRequest)
+
+    def ticked() -> object:
+        with dg.build_schedule_context(instance, resources=definitions.resources) as context:
+            return daily_markets(context)
+
+    assert isinstance(ticked(), dg.RunRequest)
     run = instance.create_run_for_job(
         definitions.resolve_job_def(Job.MARKETS.value),
         status=dg.DagsterRunStatus.STARTED,
         tags=dict(OUR_TAGS),
     )
-    assert daily_markets(context) == dg.SkipReason(f"run {run.run_id} is still asking")
+    assert ticked() == dg.SkipReason(f"run {run.run_id} is still asking")
     instance.report_run_canceled(run)
 
 

@@ -15,7 +15,7 @@ STEP = f'{AT} - dagster - DEBUG - check - 902d249d - 20318 - STEP_START - Starte
 FAILED = [
     f"{AT} - dagster - ERROR - fetch - 902d249d - 20318 - RUN_FAILURE - failed\n",
     "\n",
-    "dagster.Failure: 1 of 3 wallets failed\n",
+    "KeyError: 'x'\n",
     "Stack Trace:\n",
 ]
 
