@@ -94,7 +94,7 @@ container-twice: .venv/.installed-dev ## the same, a second build, and podman wi
 	  echo "$$program is not installed: apt-get install --no-install-recommends $$program" >&2; exit 2; }; done
 	$(BIN)/python -m pytest -n 0 -s -m container polycopy_assets_tests/container
 
-test-cloud: .venv/.installed-dev ## the contract suites and the nightly job on a real project: POLYCOPY_TEST_PROJECT
+test-cloud: .venv/.installed-dev ## what only a real project can show; name it: POLYCOPY_TEST_PROJECT
 	@test -n "$(POLYCOPY_TEST_PROJECT)" || \
 	  { echo "POLYCOPY_TEST_PROJECT is not set: name a project to test on" >&2; exit 2; }
 	$(BIN)/python -m pytest -n 0 -m cloud polycopy_assets_tests/cloud

@@ -19,14 +19,13 @@ from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import Bench, duckdb_sql
 from polycopy_assets_tests.cloud.batches import GoogleBench, Place
 from polycopy_assets_tests.cloud.google import bigquery_client
+from polycopy_assets_tests.cloud.projects import LOCATION, There, double_project, real_project
 from polycopy_assets_tests.fakes.bigquery import Double, Job, bigquery_double
 from polycopy_assets_tests.fakes.bqemulator import bqemulator, installed
 from polycopy_assets_tests.fakes.gcs import GCS, gcs_server
 from polycopy_assets_tests.fakes.storage import Storage, storage_double
 
 os.environ["NO_GCE_CHECK"] = "true"
-
-LOCATION = os.environ.get("POLYCOPY_TEST_LOCATION", "EU")
 
 
 @pytest.fixture(scope="session")
@@ -161,3 +160,24 @@ def held_open(double: Double) -> Iterator[tuple[threading.Event, threading.Event
     double.before = before
     yield there, go
     go.set()
+
+
+@pytest.fixture(params=["double", pytest.param("cloud", marks=pytest.mark.cloud)])
+def there(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[There]:
+    """Each project in turn, with the wallets in `traders`."""
+    if request.param == "cloud":
+        place = real_project(request.getfixturevalue("cloud"))
+    else:
+        place = double_project(request.getfixturevalue("strict"), tmp_path)
+    for found in place:
+        found.bench.warehouse.add_traders(found.wallets)
+        yield found
+
+
+@pytest.fixture
+def name(there: There) -> Iterator[str]:
+    """The name of a job that is deleted at the end."""
+    name = f"polycopy-test-{uuid.uuid4().hex[:12]}"
+    yield name
+    there.jobs.delete(name)
+    assert there.fake is None or there.fake[0].jobs == {}

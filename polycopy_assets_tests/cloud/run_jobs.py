@@ -1,5 +1,6 @@
 """Jobs of Cloud Run, as `gcloud run jobs replace`, `execute` and `delete` make and run them."""
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from google.cloud import bigquery, storage
 from googleapiclient import discovery
 from googleapiclient.errors import HttpError
 
-from polycopy_assets_tests.cloud.test_terraform import FOLDER
+from polycopy_assets_tests.cloud.test_terraform import FOLDER, bare, resource
 
 MANIFEST = FOLDER.parent / "cloud-run" / "job.yaml"
 NOT_FOUND = 404
@@ -27,6 +28,7 @@ class Jobs:
         options = {"client_options": {"api_endpoint": url}, "cache_discovery": False}
         api = discovery.build("run", "v1", http=http, static_discovery=True, **options)
         self._jobs = api.namespaces().jobs()
+        self._policies = api.projects().locations().jobs()
         self._executions = api.namespaces().executions()
         self._of = f"namespaces/{project}"
         self._project = project
@@ -53,6 +55,21 @@ class Jobs:
         body = {"overrides": {"containerOverrides": [{"args": [*args]}]}} if args else {}
         started = self._jobs.run(name=f"{self._of}/jobs/{name}", body=body).execute()
         return self.ended(started["metadata"]["name"], seconds)
+
+    def executions(self, name: str) -> list[str]:
+        """The names of what was started of the job, by whomever."""
+        of_job = f"run.googleapis.com/job={name}"
+        found = self._executions.list(parent=self._of, labelSelector=of_job).execute()
+        return [each["metadata"]["name"] for each in found.get("items", [])]
+
+    def let_start(self, name: str, region: str, account: str) -> None:
+        """Lets a service account start the job, as Terraform lets that of the schedule."""
+        role = str(resource("google_cloud_run_v2_job_iam_member.schedule")["role"])
+        where = f"projects/{self._project}/locations/{region}/jobs/{name}"
+        policy = self._policies.getIamPolicy(resource=where).execute()
+        added = {"role": bare(role), "members": [f"serviceAccount:{account}"]}
+        policy["bindings"] = [*policy.get("bindings", []), added]
+        self._policies.setIamPolicy(resource=where, body={"policy": policy}).execute()
 
     def ended(self, execution: str, seconds: float) -> Resource:
         """The status of an execution once that has ended."""
@@ -98,6 +115,20 @@ def manifest(
     task["serviceAccountName"] = account
     task["containers"][0]["image"] = image
     return with_settings(job, {"POLYCOPY_STORE": store, "POLYCOPY_WAREHOUSE": warehouse})
+
+
+_COMMENTED = r"^( +)# ( *(?:- name|valueFrom|secretKeyRef|name|key|run\.[^:]+):.*)$"
+
+
+def with_database(text: str, secret: str, database: str) -> str:
+    """The manifest's `text` as its comments say for a database in Cloud SQL.
+
+    `database` is its connection name; `secret` names the secret with its URL.
+    """
+    text = re.sub(r" +- name: POLYCOPY_INSTANCE\n +value: ephemeral\n", "", text)
+    text = re.sub(_COMMENTED, r"\1\2", text, flags=re.MULTILINE)
+    text = text.replace("my-project:us-central1:polycopy-record", database)
+    return text.replace("name: polycopy-instance", f"name: {secret}")
 
 
 def with_settings(job: Resource, settings: Mapping[str, str]) -> Resource:

@@ -19,7 +19,7 @@ from polycopy_assets.store.gcs import GCSStore
 from polycopy_assets.warehouse.duckdb.warehouse import DuckDBWarehouse
 from polycopy_assets_tests.bench import END, WALLETS, Bench, duckdb_sql, expected, middle
 from polycopy_assets_tests.cloud import test_store_contract as contract
-from polycopy_assets_tests.cloud.conftest import LOCATION
+from polycopy_assets_tests.cloud.projects import LOCATION
 from polycopy_assets_tests.fakes.gcs import GCS
 from polycopy_assets_tests.fakes.storage import Storage
 from polycopy_assets_tests.of_trades import left_over, wallet_prefix

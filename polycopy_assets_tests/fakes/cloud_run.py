@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from polycopy_assets_tests.fakes.answering import Answer, answering, error
 from polycopy_assets_tests.fakes.image import Image, NotStarted
@@ -30,6 +30,10 @@ GRACE_SECONDS = 10
 
 _V1 = "apis/run.googleapis.com/v1/namespaces"
 _V2 = r"v2/projects/([^/]+)/locations/[^/]+/jobs/([^/:]+):run"
+_POLICY = r"v1/projects/[^/]+/locations/[^/]+/jobs/([^/:]+):([gs]etIamPolicy)"
+_OF_JOB = "run.googleapis.com/job"
+_INVOKER = "roles/run.invoker"
+_CLOUDSQL = "run.googleapis.com/cloudsql-instances"
 # container-contract: what a task is told about itself.
 _OF_THE_TASK = {
     "CLOUD_RUN_JOB",
@@ -91,7 +95,11 @@ class Execution:
         return {
             "apiVersion": "run.googleapis.com/v1",
             "kind": "Execution",
-            "metadata": {"name": self.name, "namespace": self.job["metadata"]["namespace"]},
+            "metadata": {
+                "name": self.name,
+                "namespace": self.job["metadata"]["namespace"],
+                "labels": {_OF_JOB: self.job["metadata"]["name"]},
+            },
             "spec": self.job["spec"]["template"]["spec"],
             "status": {"conditions": [condition], **counts},
         }
@@ -101,6 +109,8 @@ class CloudRun:
     """A running double: its jobs and executions, by name; and what tests decide about tasks.
 
     `surroundings` is what every task finds in its environment: where the other stand-ins are.
+    `sockets` are the folders of the databases in Cloud SQL, by connection name: a task finds a
+    folder where Cloud Run would mount it below /cloudsql, if its job names that database.
     """
 
     def __init__(self, root: Path, surroundings: Mapping[str, str]) -> None:
@@ -111,6 +121,8 @@ class CloudRun:
         self.jobs: dict[str, Body] = {}
         self.executions: dict[str, Execution] = {}
         self.secrets: dict[str, str] = {}
+        self.sockets: dict[str, Path] = {}
+        self.policies: dict[str, Body] = {}
         self.out_of_time: Callable[[Attempt, float], bool] = lambda attempt, seconds: (
             time.monotonic() - attempt.started > seconds
         )
@@ -118,18 +130,29 @@ class CloudRun:
         self._closed = threading.Event()
         self._working: list[threading.Thread] = []
 
-    def answer(self, method: str, path: str, content: bytes) -> Body:
-        """Serves one request; raises Refused."""
+    def answer(self, method: str, path: str, content: bytes, account: str = "") -> Body:
+        """Serves one request, of a service account or of the project's owner; raises Refused."""
         body: Body = json.loads(content) if content else {}
+        asked = parse_qs(urlsplit(path).query)
         path = urlsplit(path).path.strip("/")
         if by_schedule := re.fullmatch(_V2, path):
+            self._check_invoker(by_schedule[2], account)
             started = self._run(by_schedule[2], body, "GoogleCloudRunV2RunJobRequest", "run.v2")
             return {"name": f"projects/p/operations/{started.name}", "done": False}
+        if of_policy := re.fullmatch(_POLICY, path):
+            return self._of_policy(of_policy[1], of_policy[2], body)
         found = re.fullmatch(rf"{_V1}/([^/]+)/(jobs|executions)(?:/([^/:]+))?(:run)?", path)
         if found is None:
             raise Refused(404, f"{method} {path}: not found")
         project, kind, name, run = found.groups()
         if kind == "executions":
+            if method == "GET" and not name:
+                (selected,) = asked["labelSelector"]
+                shown = [each.shown() for each in self.executions.values()]
+                named = [
+                    e for e in shown if f"{_OF_JOB}={e['metadata']['labels'][_OF_JOB]}" == selected
+                ]
+                return {"kind": "ExecutionList", "items": named}
             if method != "GET" or name not in self.executions:
                 raise Refused(404, f"{method} {path}: not found")
             return self.executions[name].shown()
@@ -149,6 +172,21 @@ class CloudRun:
                 return {"status": "Success"}
             case _:
                 return self._seen(name)
+
+    def _of_policy(self, name: str, call: str, body: Body) -> Body:
+        self._job(name)
+        if call == "setIamPolicy":
+            if wrong := faults("run.v1", "SetIamPolicyRequest", body):
+                raise Refused(400, "; ".join(wrong))
+            self.policies[name] = body["policy"]
+        return self.policies.get(name, {"version": 1})
+
+    def _check_invoker(self, name: str, account: str) -> None:
+        """Raises Refused if a service account may not start the job."""
+        bindings = self.policies.get(name, {}).get("bindings", [])
+        invokers = [m for each in bindings if each["role"] == _INVOKER for m in each["members"]]
+        if account and f"serviceAccount:{account}" not in invokers:
+            raise Refused(403, f"Permission 'run.jobs.run' denied on resource '{name}'")
 
     def close(self) -> None:
         """Ends what is running."""
@@ -224,7 +262,7 @@ class CloudRun:
             "CLOUD_RUN_TASK_COUNT": "1",
         }
         try:
-            environ = {**self.surroundings, **told, **self._environ(container)}
+            environ = {**self.surroundings, **told, **self._environ(execution.job, container)}
             command, args = container.get("command", []), container.get("args", [])
             attempt.process = self.image.start(command, args, environ, disk, attempt.log)
         except NotStarted as error:
@@ -232,14 +270,20 @@ class CloudRun:
         execution.attempts.append(attempt)
         return attempt
 
-    def _environ(self, container: Body) -> dict[str, str]:
+    def _environ(self, job: Body, container: Body) -> dict[str, str]:
+        """The variables of a task; where a mounted database lies, stands its folder."""
         found: dict[str, str] = {}
+        named = job["spec"]["template"].get("metadata", {}).get("annotations", {})
+        mounted = set(named.get(_CLOUDSQL, "").split(","))
         for each in container.get("env", []):
             if "valueFrom" in each:
                 secret = each["valueFrom"]["secretKeyRef"]["name"]
                 if secret not in self.secrets:
                     raise NotStarted(f"Secret {secret} was not found")
-                found[each["name"]] = self.secrets[secret]
+                value = self.secrets[secret]
+                for database in mounted & self.sockets.keys():
+                    value = value.replace(f"/cloudsql/{database}", str(self.sockets[database]))
+                found[each["name"]] = value
             else:
                 found[each["name"]] = each.get("value", "")
         return found
@@ -272,7 +316,7 @@ def _against_the_rules(project: str, job: Body) -> list[str]:
     (container,) = task["containers"]
     names = [each["name"] for each in container.get("env", [])]
     annotations = job["spec"]["template"].get("metadata", {}).get("annotations", {})
-    instances = annotations.get("run.googleapis.com/cloudsql-instances", "a:b:c")
+    instances = annotations.get(_CLOUDSQL, "a:b:c")
     rules = {
         "metadata.namespace is the project": named.get("namespace") == project,
         # create-jobs: letters, digits and hyphens, at most 63

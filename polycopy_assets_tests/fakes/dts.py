@@ -1,4 +1,7 @@
-"""BigQuery Data Transfer Service on loopback: the five calls that we make, over real gRPC."""
+"""BigQuery Data Transfer Service on loopback: the calls that we make, over real gRPC.
+
+Five are made to load; one makes the configuration, as Terraform does.
+"""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -52,6 +55,18 @@ class DTS:
         return dts.DataTransferServiceClient(
             transport=DataTransferServiceGrpcTransport(channel=channel)
         )
+
+    def create(self, made: Any) -> Any:
+        """Makes the configuration, in place of the one that is there; raises Invalid."""
+        if made.name or made.data_source_id != "google_cloud_storage" or not made.display_name:
+            raise Invalid("a name, no display_name, or another source")
+        # https://cloud.google.com/bigquery/docs/cloud-storage-transfer: what is required
+        required = {"data_path_template", "destination_table_name_template", "file_format"}
+        if missing := required - set(dict(made.params)):
+            raise Invalid(f"missing parameters: {', '.join(sorted(missing))}")
+        made.name = CONFIG
+        self.config = made
+        return made
 
     def start(self, params: dict[str, str]) -> Any:
         """A run with `params`, under way."""
@@ -119,6 +134,11 @@ def transfer_service(dataset: str, load: Callable[[dict[str, str], str], None]) 
             dts.GetTransferConfigRequest,
             dts.TransferConfig,
             lambda _: running.config,
+        ),
+        "CreateTransferConfig": (
+            dts.CreateTransferConfigRequest,
+            dts.TransferConfig,
+            lambda request: running.create(request.transfer_config),
         ),
         "UpdateTransferConfig": (dts.UpdateTransferConfigRequest, dts.TransferConfig, update),
         "StartManualTransferRuns": (

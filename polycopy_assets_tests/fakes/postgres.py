@@ -34,36 +34,38 @@ USER = "polycopy"
 PASSWORD = "pssst%2Fsecret%40word"
 START_SECONDS = 60
 _PR_SET_PDEATHSIG = 1
+_SOCKET_PORT = 5432
+"""What clients look for in a folder, if a URL names no port: here it is a part of a file's name."""
+
 _QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
 _CONNECTIONS = "max_connections=1000"
 """A worker of the tests runs hundreds of runs, and each keeps its lock until the process ends."""
 
 
 @contextmanager
-def postgres(*, durable: bool = False) -> Iterator[str]:
+def postgres(*, durable: bool = False, by_socket: bool = False) -> Iterator[str]:
     """The URL of an empty database in a new server; it is gone with the context.
 
     A server that is not `durable` does not wait for the disk: that is enough for a test, and its
-    times say nothing.
+    times say nothing. One `by_socket` is reached by a socket in a folder, and not by TCP.
     """
     folder = new_folder()
     try:
         with (folder / "log").open("w") as log:
             init = ["-D", "data", "-U", USER, "-A", "trust", "-N", "--locale=C"]
             _ended_well(started("initdb", init, folder, log), folder)
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                port = free.getsockname()[1]
+            port = _SOCKET_PORT if by_socket else _free_port()
             place = (
-                "listen_addresses=127.0.0.1",
+                f"listen_addresses={'' if by_socket else '127.0.0.1'}",
                 f"port={port}",
-                "unix_socket_directories=",
+                f"unix_socket_directories={folder if by_socket else ''}",
                 _CONNECTIONS,
             )
             settings = () if durable else _QUICK
             options = [part for setting in (*settings, *place) for part in ("-c", setting)]
             server = started("postgres", ["-D", "data", *options], folder, log)
-        url = f"postgresql://{USER}@127.0.0.1:{port}/postgres"
+        address = f"/postgres?host={folder}" if by_socket else f"127.0.0.1:{port}/postgres"
+        url = f"postgresql://{USER}@{address}"
         try:
             _wait_for(url, server, folder)
             yield url
@@ -75,6 +77,12 @@ def postgres(*, durable: bool = False) -> Iterator[str]:
             server.wait()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
 
 
 def started(
