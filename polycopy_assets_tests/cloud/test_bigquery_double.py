@@ -173,6 +173,13 @@ def test_the_metadata_of_a_table_is_changed_five_times_in_ten_seconds(client: bi
     assert error.value.errors[0]["reason"] == "rateLimitExceeded"
 
 
+def test_a_load_job_names_at_most_ten_thousand_files(client: bigquery.Client):
+    uris = [f"gs://bucket/{number}.parquet" for number in range(10_001)]
+    config = bigquery.LoadJobConfig(source_format="PARQUET")
+    with pytest.raises(exceptions.BadRequest, match="Too many sourceUris"):
+        client.load_table_from_uri(uris, f"{PROJECT}.d.t", job_config=config).result()
+
+
 def test_labels_places_and_expiry_are_as_documented(client: bigquery.Client, double: Double):
     with pytest.raises(exceptions.BadRequest, match="Label"):
         client.query("SELECT 1", job_config=bigquery.QueryJobConfig(labels={"Bad Key": "x"}))

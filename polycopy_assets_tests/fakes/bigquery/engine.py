@@ -31,6 +31,8 @@ _TO_DUCKDB = {
     "DATETIME": "TIMESTAMP",
     "DATE": "DATE",
 }
+# https://cloud.google.com/bigquery/quotas#load_jobs: source URIs in a load job's configuration.
+_MOST_URIS = 10_000
 _SHORT = {"FLOAT": "FLOAT64", "INTEGER": "INT64", "BOOLEAN": "BOOL"}
 _IN_MODE = {"NULLABLE": "", "REQUIRED": " NOT NULL", "REPEATED": "[]"}
 _IN_PARQUET = {
@@ -216,6 +218,8 @@ class Engine:
                     " table. For more information, see"
                     " https://cloud.google.com/bigquery/docs/troubleshoot-quotas",
                 )
+        if len(config["sourceUris"]) > _MOST_URIS:
+            raise JobError("invalid", f"Too many sourceUris; the maximum is {_MOST_URIS}")
         self._refuse_apart(config["sourceUris"], self.datasets[name[:2]])
         if config["sourceFormat"] != "PARQUET":
             raise JobError("invalid", f"the double does not load {config['sourceFormat']}")
