@@ -108,9 +108,9 @@ def nothing_is_found(deployment: Deployment, world: World) -> None:
 def the_next_refresh_ends_it(deployment: Deployment) -> None:
     """Only few segments are left in the store, and the record names them all."""
     with deployment.instance() as instance:
-        deployment.fetch(instance, wallets=[WHALE])
+        report = deployment.fetch(instance, wallets=[WHALE])
     assert stored(deployment) == recorded(deployment)
-    assert len(recorded(deployment)) <= MOST
+    assert len(recorded(deployment)) <= MOST, report
 
 
 @pytest.mark.parametrize("kill", BEFORE_THE_RECORD)
