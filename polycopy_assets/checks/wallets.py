@@ -230,7 +230,7 @@ def _advice(kind: Kind) -> str:
         case Kind.CONTRACT:
             return (
                 "the source broke its contract: nothing of that answer was kept;"
-                " docs/operations.md, 'The source breaks its contract'"
+                " docs/troubleshooting.md, 'The source breaks its contract'"
             )
         case Kind.STORE:
             return "the store could not be written or read: see the reason; repair it"
