@@ -35,7 +35,7 @@ def _steps(  # noqa: PLR0917 - the same
     if stands.purging:
         yield (
             f"{_wallets(stands.purging)} being purged: if no command is doing it, `polycopy wallets"
-            " remove --purge` goes on"
+            " remove --purge` continues"
         )
     half = [wallet for wallet in stands.half_removed if wallet not in stands.purging]
     if half:

@@ -1,5 +1,6 @@
 """`polycopy query`: a question to the tables, which changes nothing."""
 
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -17,12 +18,23 @@ from polycopy_assets.text import counted
 from polycopy_assets.warehouse.base import Warehouse
 from polycopy_assets.warehouse.reading import Answer
 
+_COMMENT = re.compile(r"--(\s|.*\n)")
+
 Shape = Literal["table", "csv", "json", "parquet"]
+
+
+class _Query(Command):
+    """A query may begin with a comment of SQL, which is no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        comments = [arg for arg in args if _COMMENT.match(arg)]
+        others = [arg for arg in args if arg not in comments]
+        return super().parse_args(ctx, [*others, "--", *comments] if comments else args)
 
 
 @click.command(
     "query",
-    cls=Command,
+    cls=_Query,
     needs_data=True,
     examples=(
         'polycopy query "SELECT * FROM wallet_summary LIMIT 10"',

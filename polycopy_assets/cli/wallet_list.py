@@ -170,12 +170,14 @@ def _looks_like(lines: Sequence[str]) -> str:
     holding = Counter(
         column for row in rows for column, cell in enumerate(row, start=1) if addresses_in(cell)
     )
-    columns = [_nth(column) for column, times in sorted(holding.items()) if times * 2 > len(rows)]
-    where = (
-        f"the addresses seem to be in the {' and the '.join(columns)}"
-        if columns
-        else ("no column holds addresses")
-    )
+    mostly = [column for column, times in sorted(holding.items()) if times * 2 > len(rows)]
+    columns = " and the ".join(map(_nth, mostly or sorted(holding)))
+    if mostly:
+        where = f"the addresses seem to be in the {columns}"
+    elif holding:
+        where = f"few of its lines have an address, in the {columns}"
+    else:
+        where = "no column holds addresses"
     return f"this looks like a CSV with {counted(width, 'column')}; {where}"
 
 

@@ -42,9 +42,9 @@ def remove(addresses: Sequence[str], *, purge: bool) -> None:
     """Stop collecting wallets; what was collected stays, unless --purge.
 
     Takes them out of `traders` and the partitions. `polycopy wallets add` collects them again, and
-    goes on where it was. With --purge all that was collected of them is deleted; it may be
-    interrupted, and without an address it goes on with what was interrupted. Exit code 2 if an
-    address was refused, or nothing is known of it.
+    continues where it was. With --purge all that was collected of them is deleted; it may be
+    interrupted, and without an address it continues with what is left. Exit code 2 if an address
+    was refused, or nothing is known of it.
     """
     with one_line_errors():
         good, refused = given_wallets(addresses)

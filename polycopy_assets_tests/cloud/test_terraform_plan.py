@@ -22,9 +22,7 @@ IMAGE = f"europe-docker.pkg.dev/proj/polycopy/polycopy@sha256:{'0' * 64}"
 
 
 @pytest.fixture(scope="module")
-def terraform(
-    cloud: storage.Bucket, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[str, Path]:
+def terraform(cloud: storage.Bucket, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """The tool, and a copy of the folder that it has initialised."""
     del cloud  # only where there is a project
     tool = shutil.which("terraform") or shutil.which("tofu")

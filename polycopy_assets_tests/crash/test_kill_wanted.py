@@ -92,7 +92,7 @@ def test_a_purge_that_is_killed_anywhere_is_said_and_goes_on(there: Deployment):
     for wallet, (when, kill) in zip(WALLETS, PURGES.items(), strict=False):
         killed(there, _STEPS + _PURGING + kill, "wallets", "remove", "--purge", wallet)
         assert state(there, wallet) is State.PURGING, when
-        assert "`polycopy wallets remove --purge` goes on" in next_steps(there), when
+        assert "`polycopy wallets remove --purge` continues" in next_steps(there), when
         gone.add(wallet)
         if when in {"after the record is revoked", "after a segment"}:
             # Neither a reconciliation nor a backfill brings any of it back, or asks for it.

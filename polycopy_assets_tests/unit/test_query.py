@@ -129,6 +129,18 @@ def test_an_answer_is_a_table_csv_json_or_parquet(
 
 
 @pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-- how many\nSELECT 7 AS n", "--csv"],
+        ["--csv", "--how many\nSELECT 7 AS n"],
+        ["--\nSELECT 7 AS n -- all", "--csv"],
+    ],
+)
+def test_a_query_may_begin_with_a_comment(arguments: list[str], demo: DemoTable, here: Here):
+    assert demo.deployment.here("query", *arguments) == (0, "n\n7\n"), here.printed.readouterr().err
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
         (["DROP TABLE trades"], 2, "only one statement that reads .*: DROP was given"),
@@ -137,6 +149,7 @@ def test_an_answer_is_a_table_csv_json_or_parquet(
         (["ATTACH 'x.db'"], 2, "only one statement .*: ATTACH was given"),
         (["SET memory_limit = '9GB'"], 2, "only one statement .*: SET was given"),
         (["/* nothing */"], 2, "only one statement .*: nothing was given"),
+        (["-- nothing"], 2, "only one statement .*: nothing was given"),
         (["SELEC 1"], 2, "DuckDB does not take the query: Parser Error: syntax error at or near"),
         (["SELECT * FROM nowhere"], 1, "Catalog Error: Table with name nowhere does not exist!"),
         (["FROM 'secret.csv'"], 1, "Permission Error: Cannot access file"),

@@ -120,7 +120,7 @@ def test_where_rows_partitions_and_list_agree_nothing_is_to_be_done():
         ([], [], State.WANTED, "neither in `traders` nor a partition"),
         ([WALLET], [], State.REMOVED, "a row of `traders` or a partition is left"),
         ([], [WALLET], State.REMOVED, "a row of `traders` or a partition is left"),
-        ([], [], State.PURGING, "`polycopy wallets remove --purge` goes on"),
+        ([], [], State.PURGING, "`polycopy wallets remove --purge` continues"),
     ],
 )
 def test_a_wallet_that_is_wanted_in_one_place_only_is_named_with_what_to_do(

@@ -104,6 +104,7 @@ def test_rows_with_several_addresses_are_refused_and_the_columns_named(delimiter
 def test_other_files_say_what_they_look_like():
     assert "looks like JSON" in read(f'["{A}", "{B}"]').looks_like
     assert "no column holds addresses" in read("a,b\n1,2\n3,4").looks_like
+    assert read(f"a,b\n1,{A}\n3,4\n5,6").looks_like.endswith("lines have an address, in the 2nd")
     assert read(f"{A} and {B}\n{C}").looks_like == ""
 
 
