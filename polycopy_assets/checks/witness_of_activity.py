@@ -69,14 +69,18 @@ def agreement_of_feeds(
     until: dict[str, int] | None = None
     for feed in FEEDS:
         record, table = FeedRecord(instance, feed), warehouse.table(feed)
-        found = lacking(record.versions(), FeedStore(store, feed), lambda table=table: table)
+        versions = record.versions()
+        found = lacking(versions, FeedStore(store, feed), lambda table=table: table)
         if found.unloaded or found.unknown:
             return _result({}, "nothing", f"{feed.table} is not loaded yet: {found.why()}")
         waiting = set(found.uncombined)
         covered = {
             wallet: item.covered_until
             for wallet, item in record.read()
-            if isinstance(item, Record) and wallet not in waiting
+            if isinstance(item, Record)
+            and wallet not in waiting
+            # A fetch may go on: what it has recorded meanwhile is not loaded yet.
+            and item.version == versions.get(wallet)
         }
         until = covered if until is None else _both(until, covered)
     compared = warehouse.unmatched(until or {}, NAMED)

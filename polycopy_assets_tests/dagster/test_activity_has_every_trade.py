@@ -1,21 +1,27 @@
 """The feeds check each other: what a source that lies in one of them leaves out is named."""
 
 import datetime as dt
+import time
 from collections import Counter
 from itertools import pairwise
 from typing import Any
 
 import dagster as dg
+import pytest
 
+from polycopy_assets.checks import witness_of_activity
 from polycopy_assets.checks.witness_of_activity import NAME, agreement_of_feeds
 from polycopy_assets.cli.runs import run_job, why_failed
 from polycopy_assets.demo.entry import DUST, TRADE, Labels, activity_row
+from polycopy_assets.demo.freshness import Freshness
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.world import Trade, World, v2_row
 from polycopy_assets.feeds.activity.feed import ACTIVITY
+from polycopy_assets.feeds.base import Feed
 from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.fetch.progress import Progress
 from polycopy_assets.guard.ours import Job
+from polycopy_assets.pipeline.load import Lacking, lacking
 from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
 
@@ -116,3 +122,41 @@ def test_a_trade_that_one_feed_never_serves_is_named_and_combos_and_dust_are_not
         found = agreement_of_feeds(instance, deployment.store.whole, deployment.warehouse)
         assert found.passed
         assert str(found.description).startswith("activity is not loaded yet: batch 1 is not in")
+
+
+def test_what_a_fetch_records_during_the_comparison_is_not_missed(
+    deployed: Deployed, monkeypatch: pytest.MonkeyPatch
+):
+    world = generate(13, 6, whales=2, whale_trades=300, ledgers=True)
+    times = sorted(fill.timestamp for w in world.wallets() for fill in world.truth(w))
+    with (
+        deployed(world, POLYCOPY_FEEDS="trades,activity") as (deployment, served),
+        deployment.instance() as instance,
+    ):
+        served.state.freshness = Freshness(lag=int(time.time()) - times[len(times) // 2])
+        deployment.want(world.wallets())
+        report = deployment.backfill()
+        assert (report.errors, report.failed_checks, report.remaining) == ([], [], 0)
+        served.state.freshness = Freshness()
+
+        def run(job: Job, feed: Feed, **config: object) -> None:
+            ran = run_job(instance, deployment.settings, job, config, Progress(), feed=feed)
+            assert ran.success, why_failed(ran)
+
+        run(Job.FETCH, TRADES, select="all")
+        run(Job.LOAD, TRADES)
+
+        def lacking_and_fetched(*args: Any) -> Lacking:
+            found = lacking(*args)
+            if args[1].feed is ACTIVITY:
+                run(Job.FETCH, ACTIVITY, select="all")
+            return found
+
+        monkeypatch.setattr(witness_of_activity, "lacking", lacking_and_fetched)
+        found = agreement_of_feeds(instance, deployment.store.whole, deployment.warehouse)
+        assert found.passed, found.description
+        monkeypatch.undo()
+        run(Job.LOAD, ACTIVITY)
+        said = checked(instance)
+        assert said.passed
+        assert numbers(said)[:3] == [len(world.wallets()), 0, 0]
