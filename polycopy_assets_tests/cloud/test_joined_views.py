@@ -1,6 +1,7 @@
 """What can be told of a ledger and what cannot, on rows made for it; when the views are made."""
 
 import io
+import time
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -12,6 +13,7 @@ from polycopy_assets.dimensions.facts import Facts, Market, Token
 from polycopy_assets.dimensions.tables import table
 from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.known import FEEDS
+from polycopy_assets.feeds.trades.feed import TRADES
 from polycopy_assets.warehouse.bigquery import warehouse
 from polycopy_assets.warehouse.holdings import Verdict
 from polycopy_assets.warehouse.joined import joined, lacking
@@ -115,9 +117,9 @@ def rows() -> list[tuple[str, str, str, str, str, str, int | None, int]]:
     ]
 
 
-def replace_dimensions(bench: Bench) -> None:
+def replace_dimensions(bench: Bench, *others: Facts) -> None:
     for name in DIMENSIONS:
-        file, made = io.BytesIO(), table(name, facts())
+        file, made = io.BytesIO(), table(name, [*facts(), *others])
         made.write_parquet(file)
         bench.store.create(f"dimensions/tables/{name}.parquet", file.getvalue())
         bench.warehouse.dimensions.replace(
@@ -200,6 +202,62 @@ def test_what_cannot_be_told_is_no_failure_and_is_counted(
         assert bounded.since == MONTH
         assert bounded.totals == {Verdict.BELOW: 1, Verdict.OLDER: 1, Verdict.HELD: 1}
         assert [each.wallet for each in bounded.first] == [BELOW]
+
+
+@pytest.mark.parametrize("bench", ["duckdb", "double"], indirect=True)
+def test_a_condition_that_is_named_without_its_last_byte_is_the_same_one(bench: Bench):
+    short = f"0x{6:062x}"
+    paid = [
+        Token(token_id=f"6{n}", outcome_index=n, resolved=True, final_price=Decimal(1 - n))
+        for n in (0, 1)
+    ]
+    replace_dimensions(
+        bench, Facts(condition=f"{short}00", since=1, market=Market(closed=True), tokens=(*paid,))
+    )
+    for feed in (TRADES, ACTIVITY):
+        bench.warehouse.table(feed).take_over(OURS)
+        bench.warehouse.table(feed).describe()
+    bench.sql(
+        "INSERT INTO {}trades (wallet_address, id, timestamp, side, price, shares_normalized,"
+        " token_id, condition_id, tx_hash, source, sequence, notional_usdc) VALUES (@wallet, '1',"
+        " CAST(@at AS TIMESTAMP), 'BUY', 0.5, 1, '60', @condition, '0x1', 'polymarket', 0, 0.5)",
+        wallet=TOLD,
+        at=OLD,
+        condition=short,
+    )
+    for number, kind in enumerate(("SPLIT", "REDEEM")):
+        named = {"wallet": TOLD, "id": str(number), "sequence": number, "at": OLD, "kind": kind}
+        moved = {"side": "", "token": "", "condition": short.upper().replace("X", "x")}
+        bench.sql(_INSERT, **named, **moved, shares="2", usdc="2")
+    assert bench.sql("SELECT closed FROM {}trades_named") == [(True,)]
+    assert bench.sql("SELECT closed FROM {}activity_named") == [(True,), (True,)]
+    assert bench.sql("SELECT token_id FROM {}redemptions") == [("60",)]
+    assert bench.sql("SELECT token_id, shares FROM {}open_exposure") == []
+    assert bench.warehouse.below_zero([], 5).totals == {Verdict.HELD: 2}
+
+
+@pytest.mark.parametrize("bench", ["duckdb"], indirect=True)
+def test_thousands_of_wallets_that_are_left_out_cost_hardly_anything(bench: Bench):
+    replace_dimensions(bench)
+    ledger = bench.warehouse.table(ACTIVITY)
+    ledger.take_over(OURS)
+    bench.sql(
+        "INSERT INTO {}activity (wallet_address, id, sequence, timestamp, type, side, token_id,"
+        " condition_id, shares, usdc, is_combo, source)"
+        " SELECT '0x' || lpad(lower(to_hex(n)), 40, '0'), n, 0,"
+        " TIMESTAMP '2024-05-06 12:00:00', 'TRADE', 'BUY', '40', @condition, 1, 1, false,"
+        " 'polymarket' FROM range(50000) AS numbers(n)",
+        condition=ALONE,
+    )
+    # As many as a fetch records while a large table is loaded.
+    fetched = [f"0x{n:040x}" for n in range(10_000, 14_000)]
+    spent = []
+    for left_out in ([], fetched):
+        began = time.process_time()
+        found = bench.warehouse.below_zero(left_out, 5)
+        spent.append(time.process_time() - began)
+        assert found.totals == {Verdict.HELD: 50_000 - len(left_out)}
+    assert spent[1] < 3 * spent[0] + 0.3
 
 
 def test_of_every_table_and_view_that_is_missing_it_is_said_what_makes_it():

@@ -1,4 +1,5 @@
--- Every row, with what the source says now of its token and its market.
+-- Every row, with what the source says now of its token and its market. A condition without its
+-- last byte, which is 0, is the same one.
 SELECT
     T.wallet_address,
     T.id,
@@ -30,4 +31,5 @@ SELECT
     O.final_price AS payout
 FROM `$table` AS T
 LEFT JOIN `$tokens` AS O ON T.token_id = O.token_id AND O.valid_until IS NULL
-LEFT JOIN `$markets` AS M ON LOWER(T.condition_id) = M.condition_id AND M.valid_until IS NULL
+LEFT JOIN `$markets` AS M
+    ON LOWER(RPAD(T.condition_id, 66, '0')) = M.condition_id AND M.valid_until IS NULL

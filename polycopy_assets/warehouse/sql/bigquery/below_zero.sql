@@ -4,7 +4,7 @@
 WITH moves AS (
     SELECT
         T.wallet_address,
-        LOWER(T.condition_id) AS condition_id,
+        LOWER(RPAD(T.condition_id, 66, '0')) AS condition_id,
         T.token_id,
         CASE WHEN T.type = 'MERGE' THEN 'SPLIT' ELSE T.type END AS kind,
         T.usdc > 0 AS is_paid,
@@ -33,7 +33,7 @@ WITH moves AS (
         T.timestamp >= @since
         AND T.type IN ('TRADE', 'SPLIT', 'MERGE', 'REDEEM', 'CONVERSION')
         AND T.wallet_address NOT IN UNNEST(@left_out)
-    GROUP BY T.wallet_address, LOWER(T.condition_id), T.token_id, kind, is_paid
+    GROUP BY T.wallet_address, LOWER(RPAD(T.condition_id, 66, '0')), T.token_id, kind, is_paid
 ),
 
 outcomes AS (

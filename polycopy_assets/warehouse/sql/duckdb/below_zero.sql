@@ -3,7 +3,7 @@
 WITH moves AS (
     SELECT
         T.wallet_address,
-        lower(T.condition_id) AS condition_id,
+        lower(rpad(T.condition_id, 66, '0')) AS condition_id,
         T.token_id,
         CASE WHEN T.type = 'MERGE' THEN 'SPLIT' ELSE T.type END AS kind,
         T.usdc > 0 AS is_paid,
@@ -31,8 +31,8 @@ WITH moves AS (
     FROM {ledger} AS T
     WHERE
         T.type IN ('TRADE', 'SPLIT', 'MERGE', 'REDEEM', 'CONVERSION')
-        AND NOT list_contains($left_out::VARCHAR[], T.wallet_address)
-    GROUP BY T.wallet_address, lower(T.condition_id), T.token_id, kind, is_paid
+        AND T.wallet_address NOT IN (SELECT unnest($left_out::VARCHAR[]))
+    GROUP BY T.wallet_address, lower(rpad(T.condition_id, 66, '0')), T.token_id, kind, is_paid
 ),
 
 outcomes AS (

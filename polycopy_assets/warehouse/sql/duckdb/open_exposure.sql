@@ -10,7 +10,7 @@ WITH RECURSIVE ledger AS (
         type,
         side,
         token_id,
-        lower(condition_id) AS condition_id,
+        lower(rpad(condition_id, 66, '0')) AS condition_id,
         shares,
         price,
         usdc,

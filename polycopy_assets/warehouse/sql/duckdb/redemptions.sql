@@ -23,7 +23,7 @@ redeemed AS (
             END
         ) AS redeemed_token
     FROM {table} AS T
-    LEFT JOIN paid AS P ON lower(T.condition_id) = P.condition_id
+    LEFT JOIN paid AS P ON lower(rpad(T.condition_id, 66, '0')) = P.condition_id
     WHERE T.type = 'REDEEM'
 )
 
