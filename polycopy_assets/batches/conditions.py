@@ -4,10 +4,10 @@ from collections.abc import Collection, Iterator
 
 import polars as pl
 
+from polycopy_assets.batches.manifest_files import checked_file
 from polycopy_assets.batches.manifests import read_manifests
-from polycopy_assets.errors import ObjectLost
 from polycopy_assets.store.feed_store import FeedStore
-from polycopy_assets.text import one_line
+from polycopy_assets.trades.batch import Part
 
 
 def conditions_in(store: FeedStore, batches: Collection[int]) -> Iterator[tuple[int, set[str]]]:
@@ -23,14 +23,12 @@ def conditions_in(store: FeedStore, batches: Collection[int]) -> Iterator[tuple[
         found: set[str] = set()
         # A batch of an older version was combined again, and is read as that.
         for part in manifest.parts if manifest.schema == store.feed.schema else ():
-            found.update(_conditions(store, part.name))
+            found.update(_conditions(store, part))
         yield manifest.batch, found
 
 
-def _conditions(store: FeedStore, part: str) -> pl.Series:
-    with store.local(part) as path:
+def _conditions(store: FeedStore, part: Part) -> pl.Series:
+    # Polars may read a damaged file as other texts, or panic, which is no exception of its own.
+    with checked_file(store, part) as path:
         column = pl.scan_parquet(path).select(pl.col("condition_id").drop_nulls().unique())
-        try:
-            return column.collect()["condition_id"]
-        except pl.exceptions.PolarsError as error:
-            raise ObjectLost(part, f"is damaged: {one_line(str(error))}") from error
+        return column.collect()["condition_id"]

@@ -4,6 +4,8 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import google_crc32c
 import msgspec
@@ -12,7 +14,7 @@ from polycopy_assets.errors import ObjectLost, StoreError
 from polycopy_assets.store.base import Stored
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.text import counted
-from polycopy_assets.trades.batch import Claim, Manifest, Numbered
+from polycopy_assets.trades.batch import Claim, Manifest, Numbered, Part
 from polycopy_assets.trades.batch_rules import FURTHEST, LAST_BATCH, problem
 
 _READERS = 8
@@ -200,14 +202,27 @@ def wrong_files(store: FeedStore, manifest: Manifest) -> str:
     return f"{beside[0]} is an unexpected file among its files" if beside else ""
 
 
+@contextmanager
+def checked_file(store: FeedStore, part: Part) -> Iterator[Path]:
+    """A file of a batch, to read; raises ObjectLost if it is not what the manifest says."""
+    with store.local(part.name) as path:
+        if _checksum_of(store, part.name, path) != part.crc32c:
+            raise ObjectLost(part.name, "has a different checksum")
+        yield path
+
+
 def _checksum(store: FeedStore, name: str) -> str:
-    """The checksum of an object, read piece by piece."""
-    checksum = google_crc32c.Checksum()
     with store.local(name) as path:
-        try:
-            with path.open("rb") as file:
-                for _ in checksum.consume(file, _CHUNK):
-                    pass
-        except OSError as error:
-            raise StoreError(f"cannot read {store.uri(name)}: {error.strerror}") from error
+        return _checksum_of(store, name, path)
+
+
+def _checksum_of(store: FeedStore, name: str, path: Path) -> str:
+    """The checksum of an object in a local file, read piece by piece."""
+    checksum = google_crc32c.Checksum()
+    try:
+        with path.open("rb") as file:
+            for _ in checksum.consume(file, _CHUNK):
+                pass
+    except OSError as error:
+        raise StoreError(f"cannot read {store.uri(name)}: {error.strerror}") from error
     return checksum.digest().hex()

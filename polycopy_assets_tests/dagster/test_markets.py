@@ -1,5 +1,6 @@
 """`tokens` and `markets`: every condition in the table is asked for until it is final."""
 
+import io
 import json
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from polycopy_assets.assembly import build
@@ -175,7 +177,17 @@ def _scheduled(deployment: Deployment, instance: dg.DagsterInstance) -> None:
     instance.report_run_canceled(run)
 
 
-@pytest.mark.parametrize("left", [None, b"", b"no Parquet", 100], ids=str)
+def in_parquet(condition: str) -> bytes:
+    file = io.BytesIO()
+    pl.DataFrame({"condition_id": [condition]}).write_parquet(file)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "left",
+    [None, b"", b"no Parquet", 100, in_parquet(f"0x{1:064x}")],
+    ids=["gone", "empty", "no Parquet", "cut", "of other conditions"],
+)
 def test_parts_that_are_gone_or_damaged_hide_no_condition(
     deployed: Deployed, left: bytes | int | None
 ):

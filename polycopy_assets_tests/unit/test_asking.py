@@ -33,6 +33,7 @@ from polycopy_assets.pipeline import new_conditions
 from polycopy_assets.pipeline.dimensions import MOST_REFUSED, DimensionPorts, Kept, keep_dimensions
 from polycopy_assets.pipeline.new_conditions import Loaded
 from polycopy_assets.sources.budget import Window
+from polycopy_assets.store.base import crc32c
 from polycopy_assets.store.dimensions import FOLD_AFTER, FactsInStore
 from polycopy_assets.store.feed_store import FeedStore
 from polycopy_assets.store.local import LocalStore
@@ -326,10 +327,10 @@ def test_a_source_that_is_down_is_no_refusal_and_what_was_answered_stays(run: Ru
 def test_the_conditions_of_new_batches_cost_no_look_at_old_ones(tmp_path: Path):
     store = CountingStore(tmp_path)
     for number in (1, 2, 3, 5, 6):
-        commit(store, number)
         rows = pl.DataFrame({"condition_id": [condition(number), None, condition(number)]})
         file = io.BytesIO()
         rows.write_parquet(file)
+        commit(store, number, crc32c=crc32c(file.getvalue()))
         store.create(f"combined/parts/{number:08d}/aa/part-00000.parquet", file.getvalue())
     assert list(conditions_in(store, set())) == []
     assert not store.reads

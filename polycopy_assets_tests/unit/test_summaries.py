@@ -41,8 +41,11 @@ def wallet(number: int) -> str:
     return f"0x{number:040x}"
 
 
-def commit(store: FeedStore, batch: int, wallets: int = 3) -> None:
-    """Commits a batch in which each wallet has the trades of one more day."""
+def commit(store: FeedStore, batch: int, wallets: int = 3, *, crc32c: str = "0" * 8) -> None:
+    """Commits a batch in which each wallet has the trades of one more day.
+
+    `crc32c` is the checksum of its part, which is not written.
+    """
     claims = [claimed(number, batch) for number in range(wallets)]
     files = f"combined/parts/{batch:08d}/aa"
     rows = sum(item.rows for item in claims)
@@ -51,7 +54,7 @@ def commit(store: FeedStore, batch: int, wallets: int = 3) -> None:
         Manifest(
             batch=batch,
             rows=rows,
-            parts=[Part(name=f"{files}/part-00000.parquet", rows=rows, size=9, crc32c="0" * 8)],
+            parts=[Part(name=f"{files}/part-00000.parquet", rows=rows, size=9, crc32c=crc32c)],
             claims=claims,
             claims_part=Part(
                 name=f"{files}/claims.parquet",
