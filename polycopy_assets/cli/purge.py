@@ -52,15 +52,16 @@ def purge(
     that were purged. Raises PolycopyError; repeated, it goes on.
     """
     store = open_store(settings, instance)
-    feeds = [
-        (each, open_warehouse_for(settings, instance, each, each.feed.table).table(each.feed))
-        for each in _used(store)
-    ]
     with _alone(instance, say) as check:
         known = read_wanted(store)
         wallets = [wallet for wallet in chosen if known.state(wallet) is State.PURGING]
         if not wallets:
             return []
+        # Only now: what was waited for may have been the first fetch of another feed.
+        feeds = [
+            (each, open_warehouse_for(settings, instance, each, each.feed.table).table(each.feed))
+            for each in _used(store)
+        ]
         forget()
         batches = [_delete(instance, each, table, wallets, check, say) for each, table in feeds]
     # A feed that is collected no more has a table, too.

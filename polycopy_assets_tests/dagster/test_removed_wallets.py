@@ -14,6 +14,7 @@ from polycopy_assets.cli.purge import purge
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
 from polycopy_assets.errors import WarehouseBusy
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.guard.exclusive import SOURCE
 from polycopy_assets.guard.instance_locks import instance_locks
 from polycopy_assets.guard.lock import this_process
@@ -181,6 +182,35 @@ def test_purged_trades_are_gone_also_from_a_table_that_is_made_again(deployed: D
             assert purge(instance, deployment.settings, [gone[0]], add_again) == []
         assert deployment.table() == left(gone[1:])
         assert deployment.reconcile("--verify")["counts"] == {"retired": 1, "consistent": 4}
+
+
+def test_what_the_first_fetch_of_another_feed_brings_while_a_purge_waits_is_purged_too(
+    deployed: Deployed,
+):
+    world = generate(71, 3, most_trades=40, ledgers=True)
+    wallets = sorted(wallet.lower() for wallet in world.wallets())
+    with deployed(world, POLYCOPY_FEEDS="trades,activity") as (deployment, _):
+        told(deployment, "wallets", "add", *wallets)
+        told(deployment, "backfill")
+        everything, away = deployment.root / "store" / "activity", deployment.root / "away"
+        with deployment.instance() as instance:
+            retire(instance, deployment.store, deployment.warehouse, [wallets[0]], purge=True)
+            everything.rename(away)  # it is not fetched yet
+            fetching = instance_locks(instance).try_acquire(SOURCE, this_process("fetch"))
+            assert fetching
+
+            def fetched(waiting: str) -> None:
+                if waiting.startswith("Waiting for"):
+                    away.rename(everything)
+                    fetching.release()
+
+            purged = purge(instance, deployment.settings, [wallets[0]], fetched)
+            assert purged == [wallets[0]]
+        ledger = deployment.warehouse.table(ACTIVITY)
+        assert ledger.rows_by_wallet().keys() == {*wallets[1:]}
+        left = [item.name for item in deployment.store.whole.list("activity/segments/")]
+        assert left
+        assert not any(wallets[0] in name for name in left)
 
 
 def test_from_the_store_alone_everybody_who_was_wanted_comes_back(deployed: Deployed):
