@@ -75,7 +75,7 @@ def build(
             *map(jobs.reconcile, feeds),
             jobs.witness,
             jobs.leaderboard,
-            jobs.markets,
+            jobs.markets(feeds),
             maintain,
         ],
         sensors=sensors_of(feeds),

@@ -21,9 +21,12 @@ from polycopy_assets.assets.pages import (
     scattered,
 )
 from polycopy_assets.assets.wallet_rows import wallet_rows
+from polycopy_assets.checks.holdings import NAME as HOLDINGS_CHECK
 from polycopy_assets.checks.store import NAME as AUDIT_CHECK
+from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.feeds.base import Feed
 from polycopy_assets.guard.ours import OUR_TAGS, Job, job_of, load_sensor
+from polycopy_assets.record.asset_keys import asset_keys
 
 AssetJob = Any
 """What `dg.define_asset_job` returns; the class is private to Dagster."""
@@ -131,12 +134,21 @@ leaderboard = dg.define_asset_job(
     tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 4)},
 )
 
-markets = dg.define_asset_job(
-    Job.MARKETS.value,
-    selection=["tokens", "markets"],
-    description="Keeps the tables `tokens` and `markets` up to date.\n\n"
-    "Asks for every condition in `trades` that is new, or of which something may still change. The "
-    "schedule `daily_markets` starts it.\n\n" + MARKETS_PAGE,
-    executor_def=dg.in_process_executor,
-    tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 2)},
-)
+
+def markets(feeds: Sequence[Feed]) -> AssetJob:
+    """The job that updates tokens and markets, and then checks what needs them and one of `feeds`.
+
+    A load runs that check too. But the first load comes before there are tokens and markets, and
+    what they say of a redemption changes without any new row.
+    """
+    holdings = dg.AssetCheckKey(asset_keys(ACTIVITY).table, HOLDINGS_CHECK)
+    of_ledger = dg.AssetSelection.checks(*([holdings] if ACTIVITY in feeds else []))
+    return dg.define_asset_job(
+        Job.MARKETS.value,
+        selection=dg.AssetSelection.assets("tokens", "markets") | of_ledger,
+        description="Keeps the tables `tokens` and `markets` up to date.\n\n"
+        "Asks for every condition in `trades` that is new, or of which something may still change."
+        " The schedule `daily_markets` starts it.\n\n" + MARKETS_PAGE,
+        executor_def=dg.in_process_executor,
+        tags={**OUR_TAGS, "dagster/max_runtime": str(_DAY // 2)},
+    )

@@ -156,7 +156,7 @@ def daily_leaderboard(
 
 
 @dg.schedule(
-    job=jobs.markets,
+    job_name=Job.MARKETS.value,
     cron_schedule="0 7 * * *",
     execution_timezone="UTC",
     default_status=dg.DefaultScheduleStatus.STOPPED,
@@ -169,7 +169,7 @@ def daily_markets(
     """One update, unless the last one still goes on, or the source says nothing of markets."""
     if not has_boards(source.kind):
         return dg.SkipReason(f"the source {source.kind!r} says nothing of markets")
-    wanted = dg.RunsFilter(job_name=jobs.markets.name, statuses=UNDER_WAY)
+    wanted = dg.RunsFilter(job_name=Job.MARKETS.value, statuses=UNDER_WAY)
     if going_on := our_runs(context.instance, wanted):
         return dg.SkipReason(f"run {going_on[0].dagster_run.run_id} is still asking")
     decision = unless_wrong_store(policy.Act("daily"), context.instance, store)

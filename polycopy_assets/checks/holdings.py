@@ -14,6 +14,7 @@ from polycopy_assets.checks.computed import NAMED, computed
 from polycopy_assets.checks.shown import shown
 from polycopy_assets.feeds.activity.feed import ACTIVITY
 from polycopy_assets.fetch.progress import Progress
+from polycopy_assets.guard.ours import Job
 from polycopy_assets.pipeline.load import lacking
 from polycopy_assets.record.asset_keys import asset_keys
 from polycopy_assets.record.feed_record import FeedRecord
@@ -35,6 +36,7 @@ _TO_DO = (
 @dg.asset_check(
     name=NAME,
     asset=asset_keys(ACTIVITY).table,
+    additional_deps=["tokens", "markets"],  # a run that makes them does it first
     description="By the rows of `activity`, no wallet gave away more shares of a token than it "
     "had, but for what conversions may explain. Needs `tokens` and `markets`.",
 )
@@ -63,7 +65,8 @@ def holdings_of(
     judged = warehouse.below_zero(found.uncombined, NAMED)
     if judged.lacks:
         made = f"there is no table {judged.lacks} yet"
-        by = "the job `markets` makes it" if judged.lacks != ACTIVITY.table else "nothing is loaded"
+        of_markets = f"`polycopy markets`, or the job `{Job.MARKETS}`, makes it"
+        by = of_markets if judged.lacks != ACTIVITY.table else "nothing is loaded"
         return _result({}, "nothing", f"{made}: {by}")
     return _of(judged, warehouse)
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from polycopy_assets.assets.dimensions import EVERY_CONDITION_IS_KNOWN
+from polycopy_assets.assets.load_events import failed_line
 from polycopy_assets.cli.common import Command, as_json, one_line_errors, say
 from polycopy_assets.cli.display import shown
 from polycopy_assets.cli.instance import Needs, open_instance
@@ -50,7 +52,7 @@ def markets_command(*, as_json: bool) -> None:
         for each in result.get_asset_materialization_events()
         if each.asset_key and each.asset_key.path == ["markets"]
     ]
-    (check,) = result.get_asset_check_evaluations()
+    checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
     said: dict[str, Any] = {name: event.metadata[name].value for name in _SHOWN}
     if as_json:
         click.echo(json.dumps(said))
@@ -58,7 +60,11 @@ def markets_command(*, as_json: bool) -> None:
         click.echo(
             f"{counted(said['asked'], 'condition')} looked up with"
             f" {counted(said['requests'], 'request')}, {said['changed']:,} with news;"
-            f" {said['conditions']:,} known in all"
+            f" {counted(said['conditions'], 'condition')} in all"
+            + (f", {said['unknown']:,} of them unknown" if said["unknown"] else "")
         )
-    if not check.passed:
-        say(f"polycopy: {check.description}")
+    for check in checks:
+        if check.check_name == EVERY_CONDITION_IS_KNOWN:
+            say(f"polycopy: {check.description}")
+        else:
+            say(f"warning: {failed_line(check)}")

@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from polycopy_assets.checks.holdings import holdings_of
+from polycopy_assets.checks.holdings import NAME, holdings_of
 from polycopy_assets.cli.runs import run_job, why_failed
 from polycopy_assets.demo.entry import MICRO, Entry
 from polycopy_assets.demo.generate import generate
@@ -62,6 +62,13 @@ def check(deployment: Deployment) -> tuple[bool, str, dict[str, Any]]:
     return result.passed, str(result.description), metadata
 
 
+def warned(deployment: Deployment, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What `polycopy markets` warns of."""
+    capsys.readouterr()
+    assert deployment.here("markets")[0] == 0
+    return [each for each in capsys.readouterr().err.splitlines() if each.startswith("warning")]
+
+
 def refused(deployment: Deployment, sql: str) -> str:
     with (
         pytest.raises(WarehouseError) as caught,
@@ -71,10 +78,13 @@ def refused(deployment: Deployment, sql: str) -> str:
     return str(caught.value)
 
 
-def run(deployment: Deployment, job: Job, **config: object) -> None:
+def run(deployment: Deployment, job: Job, **config: object) -> list[dg.AssetCheckEvaluation]:
+    """Runs the job; the result of the check of holdings, if the job has it."""
     with deployment.instance() as instance:
         result = run_job(instance, deployment.settings, job, config, Progress(), feed=ACTIVITY)
         assert result.success, why_failed(result)
+        checks = result.get_asset_check_evaluations()
+    return [each for each in checks if each.check_name == NAME]
 
 
 def withheld(world: World) -> tuple[Entry, Entry]:
@@ -107,7 +117,7 @@ def withheld(world: World) -> tuple[Entry, Entry]:
 @pytest.mark.files
 @pytest.mark.parametrize("kind", ["duckdb", "double"])
 def test_what_wallets_hold_is_exact_and_what_is_withheld_is_named(
-    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
 ):
     world = generate(29, 5, whales=1, whale_trades=500, most_trades=80, ledgers=True)
     bought, split = withheld(world)
@@ -139,18 +149,16 @@ def test_what_wallets_hold_is_exact_and_what_is_withheld_is_named(
         )
         assert "of_somebody_else" in refused(deployment, asked.format("of_somebody_else"))
         passed, said, _ = check(deployment)
-        assert (passed, said) == (
-            True,
-            "there is no table markets yet: the job `markets` makes it",
-        )
+        made_by = "`polycopy markets`, or the job `update_markets`, makes it"
+        assert (passed, said) == (True, f"there is no table markets yet: {made_by}")
 
-        run(deployment, Job.MARKETS)
+        (judged,) = run(deployment, Job.MARKETS)
         made = open_warehouse(deployment.settings, "query").reader
         for name, view in joined().items():
             with made.ask(asked.format(name)) as answer:
                 assert list(answer.names) == list(view.relation.columns), name
         passed, said, metadata = check(deployment)
-        assert not passed
+        assert (passed, judged.description) == (False, said), "the run that makes them says it too"
         # Of a split that is missing, both tokens are.
         both = world.markets[split.condition_id].tokens
         expected = {(bought.wallet, bought.token_id, amount(-bought.size))} | {
@@ -163,7 +171,8 @@ def test_what_wallets_hold_is_exact_and_what_is_withheld_is_named(
         assert metadata["judged"] == "everything"
         assert said.startswith(f"3 holdings are below zero, first {first[0]['wallet']}: -")
         assert "could not be judged" in said
-        assert bool(metadata.get("bytes_billed")) == (kind == "double")
+        assert warned(deployment, capsys) == [f"warning: {NAME} of activity: {said}"]
+        assert ("bytes_billed" in judged.metadata) == (kind == "double")
 
         # The source serves all of it again, and the named wallets are fetched in full.
         for wallet, entries in whole.items():

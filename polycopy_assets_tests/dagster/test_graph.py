@@ -41,8 +41,8 @@ ADDED = {
 }
 """What the second feed has of its own."""
 
-OF_ALL_FEEDS = {"check", "audit"}
-"""The jobs that have the checks of every feed."""
+OF_ALL_FEEDS = {"check", "audit", "update_markets"}
+"""The jobs that have checks of every feed."""
 
 ABOUT_ALL_FEEDS = {"tokens", "markets", "markets: every_condition_is_known"}
 """What is made from the tables of every feed, and says so."""

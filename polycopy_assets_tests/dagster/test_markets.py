@@ -224,6 +224,8 @@ def test_a_condition_that_nobody_knows_is_named_and_found_later(
         code, text = deployment.here("markets", "--json")
         assert (code, json.loads(text)["unknown"]) == (0, 1)
         assert hidden.condition_id.lower() in capsys.readouterr().err
+        _, text = deployment.here("markets")
+        assert text.endswith(f"; {len(conditions)} conditions in all, 1 of them unknown\n")
         said = updated(deployment, instance)
         assert (said["unknown"], said["passed"]) == (1, False)
         assert hidden.condition_id.lower() in said["check"]
