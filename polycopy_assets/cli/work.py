@@ -62,7 +62,7 @@ class Work:
         self.left = 0
         self.fetched: list[FetchReport] = []
         self.failed_checks: list[str] = []
-        self.warnings: list[str] = []
+        self._of_checks: list[str] = []
         self.errors: list[str] = []
 
     def do(self, select: Select, share: int = 1) -> None:
@@ -154,6 +154,19 @@ class Work:
             if wallet not in self._mended
         ]
 
+    @property
+    def warnings(self) -> list[str]:
+        """What is strange in the rows that were fetched, and what the checks say that only warn.
+
+        A type of row that is new, for instance: who has no UI open would learn of it nowhere else.
+        """
+        first: dict[str, str] = {}
+        for report in self.fetched:
+            first = {**report.oddities, **first}
+        named = ", ".join(f"{what} (first {wallet})" for what, wallet in first.items())
+        strange = f"strange {self.feed.rows}, in the table as they were served: {named}"
+        return [*([strange] if first else []), *self._of_checks]
+
     def _of_feed(self, text: str) -> str:
         """`text`, which says that it is of this feed unless it is the first."""
         return text if self.feed.bare else f"{self.feed.label}: {text}"
@@ -242,7 +255,7 @@ class Work:
         checks = [each for each in result.get_asset_check_evaluations() if not each.passed]
         warn = dg.AssetCheckSeverity.WARN
         self.failed_checks = [failed_line(each) for each in checks if each.severity is not warn]
-        self.warnings = [failed_line(each) for each in checks if each.severity is warn]
+        self._of_checks = [failed_line(each) for each in checks if each.severity is warn]
         still = lacking_still(versions, self._record, store, table, found)
         left_out, stuck = left_by(checks)
         if left := still.why(left_out=left_out, stuck=stuck):

@@ -30,6 +30,9 @@ BATCH = 50
 BATCH_SECONDS = 0.5
 """How long a wallet may wait for its record while the fetch goes on, about."""
 
+ODDITIES = 20
+"""How many strange things a report names."""
+
 QUIET, QUIET_SECONDS = 500, 5.0
 """The same, while there are only wallets without news: each time makes one coverage object."""
 
@@ -93,6 +96,7 @@ class _Work:
         self._news = False
         self._own: list[Failed] = []
         self._recorded = self._new_rows = self._outcomes = 0
+        self._oddities: dict[str, str] = {}
         self._requests_before = ports.progress.requests
 
     def do(self) -> None:
@@ -133,6 +137,7 @@ class _Work:
             failures=self._failures,
             down=self._suspects.down,
             left=len(self._plan.targets) - self._outcomes if self._ports.deadline.reached else 0,
+            oddities=self._oddities,
         )
 
     def _check(self) -> None:
@@ -173,6 +178,7 @@ class _Work:
             self._recorded += 1
             self._new_rows += fetched.new_rows
             self._progress.recorded_rows += fetched.new_rows
+            self._notice(fetched)
             self._leftovers.add(fetched.leftovers)
             if failure := _replaced(self._plan, self._ports, fetched):
                 failures.append(failure)
@@ -182,6 +188,12 @@ class _Work:
         for failure in failures:
             self._failed(failure)
         self._attempts()
+
+    def _notice(self, fetched: Fetched) -> None:
+        """Notes what is strange in a wallet's new rows, until so much is noted."""
+        for what in fetched.oddities:
+            if len(self._oddities) < ODDITIES:
+                self._oddities.setdefault(what, fetched.wallet)
 
     def _stated(self, pending: Sequence[Fetched]) -> tuple[list[Fetched], list[Failed]]:
         """Makes durable what the records rely on beside their segments.

@@ -44,7 +44,8 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
 
     A wallet whose replaced segments could not be deleted is recorded, and failed. `down` is set if
     the source or the store counts as down, `ended_early` if an error ended the fetch. `left` are
-    the wallets that were planned and have no outcome, because the time was up.
+    the wallets that were planned and have no outcome, because the time was up. `oddities` maps the
+    first things that are possible but strange in the rows to the first wallet that has them.
     """
 
     wallets: int = 0
@@ -55,6 +56,7 @@ class FetchReport(msgspec.Struct, frozen=True, kw_only=True):
     down: bool = False
     ended_early: bool = False
     left: int = 0
+    oddities: Mapping[str, str] = {}
 
 
 class FetchRecord(Protocol):

@@ -9,6 +9,7 @@ import pytest
 
 from polycopy_assets.demo.generate import generate
 from polycopy_assets.demo.server import Served
+from polycopy_assets.feeds.activity.shapes import TYPES
 from polycopy_assets.feeds.known import FEEDS
 from polycopy_assets.settings.feeds import WITHOUT
 from polycopy_assets_tests.deployment import Deployed, Deployment, truth
@@ -138,3 +139,23 @@ def _all_feeds_are_purged(deployment: Deployment, wallet: str) -> None:
     for feed in FEEDS.values():
         assert not list(deployment.store.list(feed.names.wallet(wallet))), feed.name
         assert list(deployment.store.list(feed.names.segments)), "others keep theirs"
+
+
+def test_a_type_that_nobody_knows_is_kept_and_a_backfill_warns_of_it(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+):
+    world = generate(23, 3, whales=0, most_trades=60, ledgers=True)
+    wallet = max(world.wallets(), key=lambda each: len(world.entries(each)))
+    with deployed(world, POLYCOPY_FEEDS="trades,activity") as (deployment, served):
+        served.state.faults.set_wallets({wallet: "unknown_type"})
+        deployment.want(world.wallets())
+        code, text = deployment.here("backfill", "--json")
+        kinds = {kind for (kind,) in deployment.rows("SELECT DISTINCT type FROM {}activity")}
+        (unknown,) = kinds - TYPES
+        (warning,) = json.loads(text)["warnings"]
+        named = f"unknown type {unknown!r} (first {wallet.lower()})"
+        kept = "in the table as they were served"
+        assert (code, warning) == (0, f"strange rows of activity, {kept}: {named}")
+        capsys.readouterr()
+        assert deployment.here("backfill")[0] == 0
+        assert "warning" not in capsys.readouterr().err, "nothing new was fetched"
