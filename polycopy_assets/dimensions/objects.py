@@ -24,6 +24,9 @@ PREFIX = "dimensions/"
 TABLES = "dimensions/tables/"
 """Where the tables lie as Parquet files, to be loaded; the latest of each."""
 
+TO_DO = f"delete the folder {PREFIX}, and start this again: it asks for every condition again"
+"""What helps if an object is damaged. Only since when something held is lost."""
+
 VERSION = 1
 
 Kind = Literal["change", "whole"]
@@ -142,7 +145,7 @@ def lines_of(data: bytes, name: str) -> Iterator[bytes]:
             lines += 1
             yield text.removesuffix(b"\n")
         if lines != header.lines:
-            raise ContractBroken(f"{name} is damaged: {lines} of {header.lines} lines")
+            raise ContractBroken(f"{name} is damaged: {lines} of {header.lines} lines; {TO_DO}")
 
 
 def versions(lines: Iterable[bytes], name: str) -> Iterator[tuple[Facts, bytes]]:
@@ -154,7 +157,7 @@ def versions(lines: Iterable[bytes], name: str) -> Iterator[tuple[Facts, bytes]]
         try:
             yield facts_of(text), text
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ContractBroken(f"line {number} of {name}: {said_by(error)}") from error
+            raise ContractBroken(f"line {number} of {name}: {said_by(error)}; {TO_DO}") from error
 
 
 class _Version(msgspec.Struct, frozen=True):
@@ -172,4 +175,4 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except _DAMAGED as error:
-        raise ContractBroken(f"{name} is damaged: {said_by(error)}") from error
+        raise ContractBroken(f"{name} is damaged: {said_by(error)}; {TO_DO}") from error

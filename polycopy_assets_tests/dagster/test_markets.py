@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,6 +209,27 @@ def test_parts_that_are_gone_or_damaged_hide_no_condition(
         assert (said["conditions"], said["unknown"]) == (len(conditions), 0)
         _agree(deployment, world, conditions)
         assert updated(deployment, instance)["conditions"] == len(conditions)
+
+
+def test_a_damaged_object_is_named_with_what_to_delete_and_everything_is_asked_for_again(
+    deployed: Deployed, capsys: pytest.CaptureFixture[str]
+):
+    world = new_world()
+    with deployed(world) as (deployment, _):
+        deployment.want(world.wallets())
+        deployment.backfill()
+        assert deployment.here("markets")[0] == 0
+        folder = deployment.root / "store/dimensions"
+        first = min(folder.glob("*.gz"))
+        first.write_bytes(first.read_bytes()[:100])
+        capsys.readouterr()
+        assert deployment.here("markets")[0] == 1
+        said = capsys.readouterr().err
+        assert f"dimensions/{first.name} is damaged: " in said
+        assert "; delete the folder dimensions/, and start this again" in said
+        shutil.rmtree(folder)
+        assert deployment.here("markets")[0] == 0
+        _agree(deployment, world, traded(deployment))
 
 
 def test_a_condition_that_nobody_knows_is_named_and_found_later(
