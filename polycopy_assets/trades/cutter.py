@@ -236,7 +236,5 @@ def _two_times(rows: Rows, known: dict[str, int]) -> ContractBroken:
         if first != row.timestamp:
             # If it is not a hash, it may be an echo of the request, such as the key.
             named = row.tx_hash if _HASH.fullmatch(row.tx_hash) else "(its name is no hash)"
-            return ContractBroken(
-                f"transaction {named} has fills at {first} and at {row.timestamp}"
-            )
+            return ContractBroken(f"transaction {named} has rows at {first} and at {row.timestamp}")
     raise AssertionError("no transaction has two times")

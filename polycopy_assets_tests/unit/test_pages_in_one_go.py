@@ -102,9 +102,9 @@ def test_a_transaction_with_two_times_is_refused_within_a_page_and_across_pages(
     again = [Row(WALLET, 120, "0x9", b"{}"), Row(WALLET, 119, "0x3", b"{}")]
     at_once, in_turn = Cutter(200, "memory"), Cutter(200, "memory")
     assert list(in_turn.add_all(Rows.of(first))) == []
-    with pytest.raises(ContractBroken, match="fills at 141 and at 120"):
+    with pytest.raises(ContractBroken, match="rows at 141 and at 120"):
         list(in_turn.add_all(Rows.of(again)))
-    with pytest.raises(ContractBroken, match="fills at 141 and at 120"):
+    with pytest.raises(ContractBroken, match="rows at 141 and at 120"):
         list(at_once.add_all(Rows.of(first + again)))
 
 
@@ -112,7 +112,7 @@ def test_it_is_refused_however_small_the_segments_in_between_are():
     cutter = Cutter(10**6, "memory", 1)
     rows = [Row(WALLET, 10**6 - 1 - n, f"0x{n}", b"{}") for n in range(REMEMBERED - 1)]
     assert len(list(cutter.add_all(Rows.of(rows)))) == REMEMBERED - 2
-    with pytest.raises(ContractBroken, match="has fills at 999999 and at 5"):
+    with pytest.raises(ContractBroken, match="has rows at 999999 and at 5"):
         cutter.add(Row(WALLET, 5, "0x0", b"{}"))
 
 

@@ -189,7 +189,7 @@ def second(**changes: Any) -> Callable[[int, Page], Page]:
         (second(rows=[row(198, 1)]), "newest first: 198 after 197"),
         (second(rows=[]), "empty page"),
         (second(rows=HISTORY[:3]), "came again under a new cursor"),
-        (second(rows=[HISTORY[0]._replace(timestamp=180)]), "fills at 199 and at 180"),
+        (second(rows=[HISTORY[0]._replace(timestamp=180)]), "rows at 199 and at 180"),
     ],
 )
 def test_a_broken_contract_ends_the_walk_and_keeps_nothing_doubtful(change: Any, words: str):
