@@ -390,10 +390,11 @@ def test_the_budget_of_a_route_holds_at_the_server(deployed: Deployed):
 
 
 def test_a_source_of_trades_alone_and_the_wrong_directory_are_said(deployment: Deployment):
-    nothing = deployment.polycopy("markets")
-    assert nothing.returncode == 2
-    assert "there is nothing in" in nothing.stderr
-    assert not list(deployment.root.rglob("dagster.yaml"))
+    if deployment.settings.instance == "files":  # else the directory may be empty
+        nothing = deployment.polycopy("markets")
+        assert nothing.returncode == 2
+        assert "there is nothing in" in nothing.stderr
+        assert not list(deployment.root.rglob("dagster.yaml"))
     assert deployment.polycopy("init").returncode == 0
     dome = {"POLYCOPY_SOURCE": "dome", "DOME_API_KEY": "abcdefghijklmnop"}
     done = deployment.polycopy("markets", environ=dome)

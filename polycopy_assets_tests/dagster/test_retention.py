@@ -248,7 +248,7 @@ def test_runs_of_a_backfill_or_a_retry_that_goes_on_stay(
             (third, BulkActionStatus.REQUESTED),
             (fourth, BulkActionStatus.COMPLETED_SUCCESS),
         ):
-            backfill = f"of {run.run_id}"
+            backfill = f"of {run.run_id[:8]}"  # Postgres keeps 32 characters
             instance.add_run_tags(run.run_id, {"dagster/backfill": backfill})
             instance.add_backfill(
                 PartitionBackfill(
