@@ -44,7 +44,10 @@ WORLD = generate(83, 6, whales=2, whale_trades=2_500)
 
 @dataclass
 class There:
-    """A project with a bucket, a dataset and wallets that are wanted; `fake` if it is a double."""
+    """A project with a bucket, a dataset and wallets that are wanted; `fake` if it is a double.
+
+    The store lies below the dataset's name: a bucket may serve many tests.
+    """
 
     jobs: Jobs
     schedules: Schedules
@@ -64,7 +67,7 @@ class There:
         table = f"bigquery://{self.bench.google.project}/{self.bench.dataset}"
         made = manifest(
             name,
-            store=f"gs://{self.bucket}/polycopy",
+            store=f"gs://{self.bucket}/{self.bench.dataset}",
             warehouse=table,
             image=self.image,
             account=self.account,
@@ -103,7 +106,7 @@ def real_project(bucket: storage.Bucket) -> Iterator[There]:
             Jobs(project, f"https://{region}-run.googleapis.com"),
             Schedules(project, region),
             region,
-            GoogleBench(owner, dataset, GCSStore(bucket.client, str(bucket.name), "polycopy")),
+            GoogleBench(owner, dataset, GCSStore(bucket.client, str(bucket.name), dataset)),
             account,
             os.environ[IMAGE],
             {},
@@ -136,7 +139,7 @@ def double_project(strict: Storage, root: Path) -> Iterator[There]:
             Jobs(PROJECT, running.url, http),
             Schedules(PROJECT, "eu", scheduler.url, http),
             "eu",
-            GoogleBench(owner, name, GCSStore(gcs.client(), name, "polycopy")),
+            GoogleBench(owner, name, GCSStore(gcs.client(), name, name)),
             account,
             DIGEST,
             {
