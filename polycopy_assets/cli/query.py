@@ -27,7 +27,7 @@ class _Query(Command):
     """A query may begin with a comment of SQL, which is no option."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        comments = [arg for arg in args if _COMMENT.match(arg)]
+        comments = [] if "--" in args else [arg for arg in args if _COMMENT.match(arg)]
         others = [arg for arg in args if arg not in comments]
         return super().parse_args(ctx, [*others, "--", *comments] if comments else args)
 

@@ -134,6 +134,7 @@ def test_an_answer_is_a_table_csv_json_or_parquet(
         ["-- how many\nSELECT 7 AS n", "--csv"],
         ["--csv", "--how many\nSELECT 7 AS n"],
         ["--\nSELECT 7 AS n -- all", "--csv"],
+        ["--csv", "--", "-- how many\r\nSELECT 7 AS n"],
     ],
 )
 def test_a_query_may_begin_with_a_comment(arguments: list[str], demo: DemoTable, here: Here):
