@@ -78,11 +78,7 @@ class Jobs:
 
     def delete(self, name: str) -> None:
         """Deletes the job, with its executions; none that is not there."""
-        try:
-            self._jobs.delete(name=f"{self._of}/jobs/{name}").execute()
-        except HttpError as error:
-            if error.resp.status != NOT_FOUND:
-                raise
+        delete_if_there(self._jobs.delete(name=f"{self._of}/jobs/{name}"))
 
     @staticmethod
     def _until(kind: str, look: Callable[[], Resource], seconds: float) -> Resource:
@@ -95,6 +91,15 @@ class Jobs:
             assert time.monotonic() < patience, f"not {kind} after {seconds:g} s: {status}"
             time.sleep(pause)
             pause = min(2 * pause, 5.0)
+
+
+def delete_if_there(request: Any) -> None:
+    """Sends a request of Google's client that deletes what may be gone already."""
+    try:
+        request.execute()
+    except HttpError as error:
+        if error.resp.status != NOT_FOUND:
+            raise
 
 
 def why(status: Resource) -> str:

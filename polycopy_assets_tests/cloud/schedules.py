@@ -5,9 +5,8 @@ from typing import Any
 
 import httplib2
 from googleapiclient import discovery
-from googleapiclient.errors import HttpError
 
-from polycopy_assets_tests.cloud.run_jobs import NOT_FOUND
+from polycopy_assets_tests.cloud.run_jobs import delete_if_there
 from polycopy_assets_tests.cloud.test_cloud_run import as_sent, numbers
 from polycopy_assets_tests.cloud.test_terraform import default, resource
 
@@ -54,8 +53,4 @@ class Schedules:
 
     def delete(self, name: str) -> None:
         """Deletes the schedule; none that is not there."""
-        try:
-            self._jobs.delete(name=f"{self._of}/jobs/{name}").execute()
-        except HttpError as error:
-            if error.resp.status != NOT_FOUND:
-                raise
+        delete_if_there(self._jobs.delete(name=f"{self._of}/jobs/{name}"))

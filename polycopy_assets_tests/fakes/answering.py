@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -22,6 +22,14 @@ def error(status: int, reason: str, message: str) -> Answer:
     item = {"domain": "global", "reason": reason, "message": message}
     body = {"error": {"code": status, "message": message, "errors": [item]}}
     return Answer(status, {"content-type": "application/json"}, json.dumps(body).encode())
+
+
+class Refused(Exception):
+    """An error that a double of an API answers with: a status, and what it says."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _Server(ThreadingHTTPServer):
@@ -71,3 +79,16 @@ def answering(answer: Callable[[str, str, Message, bytes], Answer]) -> Iterator[
 
     with listening(Handler) as url:
         yield url
+
+
+def answering_json(serve: Callable[[str, str, bytes], object]) -> AbstractContextManager[str]:
+    """The same with what `serve(method, path, content)` returns, as JSON; it may raise Refused."""
+
+    def answer(method: str, path: str, _headers: Message, content: bytes) -> Answer:
+        try:
+            given = serve(method, path, content)
+        except Refused as refused:
+            return error(refused.status, "refused", str(refused))
+        return Answer(200, {"content-type": "application/json"}, json.dumps(given).encode())
+
+    return answering(answer)

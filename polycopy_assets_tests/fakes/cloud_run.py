@@ -15,12 +15,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from polycopy_assets_tests.fakes.answering import Answer, answering, error
+from polycopy_assets_tests.fakes.answering import Refused, answering_json
 from polycopy_assets_tests.fakes.image import Image, NotStarted
 from polycopy_assets_tests.google_apis import faults
 
@@ -42,14 +41,6 @@ _OF_THE_TASK = {
     "CLOUD_RUN_TASK_ATTEMPT",
     "CLOUD_RUN_TASK_COUNT",
 }
-
-
-class Refused(Exception):
-    """An error of the API: a status, and what it says."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 @dataclass
@@ -342,15 +333,7 @@ def _against_the_rules(project: str, job: Body) -> list[str]:
 def cloud_run(root: Path, surroundings: Mapping[str, str]) -> Iterator[CloudRun]:
     """The double on a free port of loopback; what its tasks write lies below `root`."""
     running = CloudRun(root, surroundings)
-
-    def answer(method: str, path: str, _headers: Message, content: bytes) -> Answer:
-        try:
-            given = running.answer(method, path, content)
-        except Refused as refused:
-            return error(refused.status, "refused", str(refused))
-        return Answer(200, {"content-type": "application/json"}, json.dumps(given).encode())
-
-    with answering(answer) as running.url:
+    with answering_json(running.answer) as running.url:
         try:
             yield running
         finally:

@@ -8,12 +8,11 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from email.message import Message
 from typing import Any
 from urllib.parse import urlsplit
 
-from polycopy_assets_tests.fakes.answering import Answer, answering, error
-from polycopy_assets_tests.fakes.cloud_run import CloudRun, Refused
+from polycopy_assets_tests.fakes.answering import Refused, answering_json
+from polycopy_assets_tests.fakes.cloud_run import CloudRun
 from polycopy_assets_tests.google_apis import faults
 
 Body = dict[str, Any]
@@ -89,13 +88,5 @@ def _against_the_rules(parent: str, job: Body) -> list[str]:
 def cloud_scheduler(running: CloudRun) -> Iterator[CloudScheduler]:
     """The double on a free port of loopback."""
     scheduler = CloudScheduler(running)
-
-    def answer(method: str, path: str, _headers: Message, content: bytes) -> Answer:
-        try:
-            given = scheduler.answer(method, path, content)
-        except Refused as refused:
-            return error(refused.status, "refused", str(refused))
-        return Answer(200, {"content-type": "application/json"}, json.dumps(given).encode())
-
-    with answering(answer) as scheduler.url:
+    with answering_json(scheduler.answer) as scheduler.url:
         yield scheduler
